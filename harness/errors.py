@@ -1,0 +1,22 @@
+"""Errors that are the user's to mend: one message with the rule, the value and the remedy, and no traceback."""
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used. The command line prints the message and exits with code 2."""
+
+
+class SamplingError(RuntimeError):
+    """A trial went wrong while it ran (say, a non-finite value). Recorded as a failed row with its step.
+
+    Args:
+        reason: what happened, in words for the row.
+        step: index of the sampler's step, from 0; None where it is not tied to one.
+    """
+
+    def __init__(self, reason: str, step: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.step = step
+
+    def __reduce__(self) -> tuple[type, tuple[str, int | None]]:
+        return type(self), (self.reason, self.step)
