@@ -32,7 +32,10 @@ def _write_inf(value: float) -> float | str:
 
 
 Real = Annotated[
-    float, BeforeValidator(_read_inf), AfterValidator(_refuse_nan), PlainSerializer(_write_inf, when_used="json")
+    float,
+    BeforeValidator(_read_inf),
+    AfterValidator(_refuse_nan),
+    PlainSerializer(_write_inf, when_used="json"),
 ]
 """A float that may be infinite ("inf" in YAML and JSON) and is never NaN."""
 

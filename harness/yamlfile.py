@@ -52,7 +52,11 @@ for _tag, _pattern, _first in [
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
 ]:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
@@ -151,7 +155,7 @@ def build(model: type[Model], document: Document, where: Where = (), data: Any =
 
 
 def _located(loc: tuple[str | int, ...], document: Document, base: Where) -> Where:
-    """Drop the parts that pydantic adds for unions and are no keys of the file, keeping a final unknown or missing key."""
+    """Drop the parts that pydantic adds for unions; keep keys of the file and a final unknown or missing key."""
     kept: Where = ()
     for index, part in enumerate(loc):
         if (*base, *kept, part) in document.lines or index == len(loc) - 1:

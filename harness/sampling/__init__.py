@@ -1,0 +1,1 @@
+"""The mathematics of sampling: dynamics, solvers, discretizations, schedules, stochasticity. Imports torch alone."""

@@ -1,0 +1,175 @@
+"""The probability flow ODE of a denoiser under a schedule and a scaling (Karras et al. 2022, eq. 4 and Algorithm 1).
+
+    dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x / s; sigma)
+
+`Dynamics.at` is the only place that calls a denoiser, the only place that counts evaluations, and the only border
+between the state's float64 and the network's own type.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.errors import SamplingError
+from harness.sampling.noise import Noise
+from harness.sampling.schedules import Curve, NoScaling, VPScaling
+
+
+class Denoises(Protocol):
+    """What sampling asks of a denoiser; `harness.denoisers.protocol.Denoiser` is the full text."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def label_dim(self) -> int: ...
+
+    @property
+    def sigma_min(self) -> float: ...
+
+    @property
+    def sigma_max(self) -> float: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def cost(self) -> int: ...
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor: ...
+
+    def round_sigma(self, sigma: Tensor) -> Tensor: ...
+
+
+class Point(NamedTuple):
+    """One denoiser evaluation.
+
+    Shapes: x, denoised, drift [B, C, H, W]; t, sigma, s () or [B, 1, 1, 1].
+    """
+
+    x: Tensor
+    t: Tensor
+    sigma: Tensor
+    s: Tensor
+    denoised: Tensor
+    drift: Tensor
+
+    @property
+    def xbar(self) -> Tensor:
+        """The sample without its scaling, x / s: data plus noise of standard deviation sigma."""
+        return self.x / self.s
+
+    @property
+    def eps(self) -> Tensor:
+        """The predicted unit noise, (xbar - denoised) / sigma."""
+        return (self.xbar - self.denoised) / self.sigma
+
+
+class Dynamics:
+    """A denoiser in motion: the right-hand side of the ODE for N samples, with labels, noise and evaluation counts.
+
+    Args:
+        denoiser: D(x; sigma), see `harness.denoisers.protocol`.
+        curve: the schedule bound to the range in use.
+        scaling: s(t).
+        noise: the samples' random streams.
+        labels: one-hot float [N, label_dim], or None for unconditional.
+        batch: rows per network call. Every call has exactly this many, the last one padded, so that results do not
+            depend on how samples are grouped. None: all rows in one call.
+
+    Attributes:
+        nfe: int64 [N] on the CPU, evaluations of each sample so far, each counted `denoiser.cost` times.
+        calls: network calls so far.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoises,
+        curve: Curve,
+        scaling: NoScaling | VPScaling,
+        noise: Noise,
+        labels: Tensor | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.denoiser, self.curve, self.scaling = denoiser, curve, scaling
+        self._noise, self._labels, self._batch = noise, labels, batch
+        self.nfe = torch.zeros(len(noise), dtype=torch.int64)
+        self.calls = 0
+
+    def at(self, x: Tensor, t: Tensor, rows: Sequence[int] | None = None) -> Point:
+        """Evaluate the denoiser and the ODE's right-hand side at (x, t).
+
+        Args:
+            x: state [B, C, H, W] of the samples in `rows`.
+            t: time, () for all or [B] for each; > 0.
+            rows: which of the N samples x holds; None for all.
+
+        Raises:
+            SamplingError: a time at or below 0, where the ODE has no right-hand side.
+        """
+        if not bool((t > 0).all()):
+            raise SamplingError(
+                f"the solver evaluates at t = {t.min().item():.4g}, at or below 0; use fewer or other steps, or a "
+                "second stage nearer to the first (a smaller alpha)"
+            )
+        t = t if t.ndim == 0 else t.view(-1, *[1] * (x.ndim - 1))
+        sigma, sigma_dot = self.curve.sigma(t), self.curve.sigma_dot(t)
+        s, s_dot = self.scaling.s(sigma), self.scaling.s_dot(sigma, sigma_dot)
+        denoised = self._denoise(x / s, sigma, rows)
+        drift = (sigma_dot / sigma + s_dot / s) * x - (sigma_dot * s / sigma) * denoised
+        return Point(x, t, sigma, s, denoised, drift)
+
+    def noise(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Fresh standard normals [N, C, H, W] float64 from the samples' own streams, or those of some rows."""
+        return self._noise.normal(rows)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The noise level at time t."""
+        return self.curve.sigma(t)
+
+    def s(self, t: Tensor) -> Tensor:
+        """The scaling at time t."""
+        return self.scaling.s(self.curve.sigma(t))
+
+    def _denoise(self, xbar: Tensor, sigma: Tensor, rows: Sequence[int] | None) -> Tensor:
+        labels = self._labels
+        if rows is None:
+            self.nfe += self.denoiser.cost
+        else:
+            self.nfe[list(rows)] += self.denoiser.cost
+            labels = None if labels is None else labels[list(rows)]
+        given = xbar.to(self.denoiser.dtype)
+        levels = sigma.reshape(()) if sigma.numel() == 1 else sigma.reshape(-1)
+        size = self._batch or len(given)
+        parts = [self._call(given, levels, labels, slice(at, at + size), size) for at in range(0, len(given), size)]
+        denoised = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return denoised.to(xbar.dtype)
+
+    def _call(self, x: Tensor, sigma: Tensor, labels: Tensor | None, rows: slice, size: int) -> Tensor:
+        """One network call on `rows`, padded to `size` rows with copies of the last."""
+        x = x[rows]
+        sigma = sigma if sigma.ndim == 0 else sigma[rows]
+        labels = None if labels is None else labels[rows]
+        used = len(x)
+        if used < size:
+            x = _pad(x, size)
+            sigma = sigma if sigma.ndim == 0 else _pad(sigma, size)
+            labels = None if labels is None else _pad(labels, size)
+        self.calls += 1
+        return self.denoiser(x, sigma, labels)[:used]
+
+
+def _pad(rows: Tensor, size: int) -> Tensor:
+    """Repeat the last row until there are `size`."""
+    return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+
+
+def one_hot(classes: Tensor, label_dim: int) -> Tensor:
+    """Class indices int64 [N] to float labels [N, label_dim]."""
+    return functional.one_hot(classes, label_dim).to(torch.float32)

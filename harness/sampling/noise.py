@@ -1,0 +1,62 @@
+"""Random numbers of a run: one generator per sample, so that no sample depends on which others are drawn with it.
+
+The order of draws is the official one, so the same seeds give the images that users know: float32 latents first, then
+a class index where the denoiser has classes, then one float64 normal per step of a stochastic sampler.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Noise:
+    """The random streams of N samples.
+
+    Args:
+        seeds: N non-negative integers, taken modulo 2^32; repeats allowed.
+        shape: (C, H, W) of one sample.
+        device: where the draws are needed.
+        noise_device: where they are made. "cpu" gives the same numbers on every machine, "cuda" the official stream of
+            a GPU.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        shape: tuple[int, ...],
+        device: torch.device | str = "cpu",
+        noise_device: torch.device | str = "cpu",
+    ) -> None:
+        self.shape, self.device, self.noise_device = (
+            tuple(shape),
+            torch.device(device),
+            torch.device(noise_device),
+        )
+        self._generators = [torch.Generator(self.noise_device).manual_seed(int(seed) % 2**32) for seed in seeds]
+
+    def __len__(self) -> int:
+        return len(self._generators)
+
+    def latents(self) -> Tensor:
+        """Unit latents [N, C, H, W] float32; to be drawn first."""
+        return self._draw(range(len(self)), torch.float32)
+
+    def classes(self, label_dim: int) -> Tensor:
+        """One class index per sample, int64 [N]; to be drawn second, where label_dim > 0."""
+        drawn = [
+            torch.randint(label_dim, size=[], device=self.noise_device, generator=generator)
+            for generator in self._generators
+        ]
+        return torch.stack(drawn).to(self.device)
+
+    def normal(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Standard normals [N, C, H, W] float64, or those of some rows."""
+        return self._draw(range(len(self)) if rows is None else rows, torch.float64)
+
+    def _draw(self, rows: Sequence[int], dtype: torch.dtype) -> Tensor:
+        drawn = [
+            torch.randn(self.shape, dtype=dtype, device=self.noise_device, generator=self._generators[row])
+            for row in rows
+        ]
+        return torch.stack(drawn).to(self.device)

@@ -1,0 +1,141 @@
+"""Noise schedules sigma(t) and scalings s(t): the first two rows of the paper's Table 1 (Karras et al. 2022).
+
+A sample at time t is x = s(t) xbar with xbar = data + sigma(t) noise. The probability flow ODE is the same curve in
+(xbar, sigma) whatever the schedule and scaling; they change how straight it is in (x, t), so how well a solver does.
+
+A schedule is chosen by name and bound once to the noise range in use, `fit(sigma_min, sigma_max, epsilon_s)`, which
+returns the curve: sigma(t), its derivative and its inverse. All times and noise levels are float64, dimensionless.
+"""
+
+from typing import Annotated, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.choice import Choice, Shorthand
+
+
+class Curve(Protocol):
+    """A schedule bound to a noise range: sigma(t), d sigma / dt, and t(sigma), elementwise on float64 tensors."""
+
+    def sigma(self, t: Tensor) -> Tensor: ...
+
+    def sigma_dot(self, t: Tensor) -> Tensor: ...
+
+    def t(self, sigma: Tensor) -> Tensor: ...
+
+
+class Linear(Choice):
+    """sigma(t) = t, so time is the noise level itself. Source: Karras et al. 2022, Table 1, "Ours"; DDIM likewise."""
+
+    kind: Literal["linear"] = "linear"
+
+    def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> "Linear":
+        return self
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def t(self, sigma: Tensor) -> Tensor:
+        return sigma
+
+
+class VE(Choice):
+    """sigma(t) = sqrt(t), variance exploding. Source: Karras et al. 2022, Table 1, column VE; Song et al. 2021."""
+
+    kind: Literal["ve"] = "ve"
+
+    def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> "VE":
+        return self
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t.sqrt()
+
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        return 0.5 / t.sqrt()
+
+    def t(self, sigma: Tensor) -> Tensor:
+        return sigma**2
+
+
+class VPCurve(Choice):
+    """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in (0, 1]: the variance preserving curve, betas solved.
+
+    Source: Karras et al. 2022, Table 1, column VP, and eq. 152-163 (Appendix C.1).
+    """
+
+    beta_d: float
+    beta_min: float
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.expm1(self._log_var(t)).sqrt()
+
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        sigma = self.sigma(t)
+        return 0.5 * (self.beta_d * t + self.beta_min) * (sigma + 1 / sigma)
+
+    def t(self, sigma: Tensor) -> Tensor:
+        root = (self.beta_min**2 + 2 * self.beta_d * torch.log1p(sigma**2)).sqrt()
+        return (root - self.beta_min) / self.beta_d
+
+    def _log_var(self, t: Tensor) -> Tensor:
+        return 0.5 * self.beta_d * t**2 + self.beta_min * t
+
+
+VP_DEFAULT = VPCurve(beta_d=19.9, beta_min=0.1)
+"""The betas of Song et al. 2021, which give the default range of discretization `vp`."""
+
+
+class VP(Choice):
+    """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), variance preserving; betas solved from the range in use.
+
+    They are chosen so that sigma(1) = sigma_max and sigma(epsilon_s) = sigma_min. Under the default range of
+    discretization `vp` this returns beta_d = 19.9 and beta_min = 0.1; under another, beta_min may be negative.
+    Source: Karras et al. 2022, Table 1, column VP; Song et al. 2021.
+    """
+
+    kind: Literal["vp"] = "vp"
+
+    def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> VPCurve:
+        low, high = (
+            torch.tensor(sigma, dtype=torch.float64).square().log1p().item() for sigma in (sigma_min, sigma_max)
+        )
+        beta_d = 2 * (low / epsilon_s - high) / (epsilon_s - 1)
+        return VPCurve(beta_d=beta_d, beta_min=high - 0.5 * beta_d)
+
+
+Schedule = Annotated[Linear | VE | VP, Field(discriminator="kind"), Shorthand]
+
+
+class NoScaling(Choice):
+    """s = 1. Source: Karras et al. 2022, Table 1, columns VE and "Ours"."""
+
+    kind: Literal["none"] = "none"
+
+    def s(self, sigma: Tensor) -> Tensor:
+        return torch.ones_like(sigma)
+
+    def s_dot(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
+        return torch.zeros_like(sigma)
+
+
+class VPScaling(Choice):
+    """s = 1 / sqrt(1 + sigma^2), which keeps the variance of x near 1.
+
+    Source: Karras et al. 2022, Table 1, column VP.
+    """
+
+    kind: Literal["vp"] = "vp"
+
+    def s(self, sigma: Tensor) -> Tensor:
+        return (1 + sigma**2).rsqrt()
+
+    def s_dot(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
+        return -sigma * sigma_dot * (1 + sigma**2) ** -1.5
+
+
+Scaling = Annotated[NoScaling | VPScaling, Field(discriminator="kind"), Shorthand]

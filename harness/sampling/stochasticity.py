@@ -1,0 +1,70 @@
+"""Stochasticity: noise put in beside a deterministic step (paper Algorithm 2).
+
+`lift` raises the noise level before the solver's step, `land` may aim it lower and say how much noise to add after.
+"""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from harness.choice import Choice, Finite, Real, Shorthand
+from harness.sampling.dynamics import Dynamics
+
+GAMMA_MAX = math.sqrt(2) - 1
+"""Upper limit on gamma: never more new noise than there is already (paper, Section 4)."""
+
+
+class Deterministic(Choice):
+    """The probability flow ODE as it is: nothing is drawn, nothing added."""
+
+    kind: Literal["deterministic"] = "deterministic"
+
+    def lift(self, dynamics: Dynamics, x: Tensor, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """The state and time from which the solver's step starts."""
+        return x, t
+
+    def land(self, dynamics: Dynamics, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The time that the solver's step aims at, and the noise level to add there (None for nothing)."""
+        return t_next, None
+
+
+class Churn(Deterministic):
+    """Raise the noise level from sigma to sigma (1 + gamma) with fresh noise, then take the solver's step from there.
+
+    gamma = min(S_churn / N, sqrt(2) - 1) where S_tmin <= sigma <= S_tmax, else 0; the noise added has standard
+    deviation S_noise s(t_hat) sqrt(sigma_hat^2 - sigma^2). One float64 normal per sample is drawn at every step, also
+    where gamma = 0, as the official sampler does; nothing is then added.
+
+    Args:
+        S_churn: overall amount, >= 0; above 0.414 N it is the same sampler, since gamma is clamped.
+        S_tmin, S_tmax: window of noise levels, both ends included, >= 0; S_tmax may be infinite ("inf").
+        S_noise: inflation of the new noise, > 0, unitless; slightly above 1 makes up for detail that is lost.
+
+    Source: Karras et al. 2022, Algorithm 2 and Table 5.
+    """
+
+    kind: Literal["churn"] = "churn"  # type: ignore[assignment]
+    S_churn: Annotated[Finite, Field(ge=0)] = 0.0
+    S_tmin: Annotated[Finite, Field(ge=0)] = 0.0
+    S_tmax: Annotated[Real, Field(ge=0)] = math.inf
+    S_noise: Annotated[Finite, Field(gt=0)] = 1.0
+
+    def gamma(self, sigma: float, steps: int) -> float:
+        """Relative increase of the noise level at `sigma`."""
+        return min(self.S_churn / steps, GAMMA_MAX) if self.S_tmin <= sigma <= self.S_tmax else 0.0
+
+    def lift(self, dynamics: Dynamics, x: Tensor, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        noise = dynamics.noise()
+        sigma = dynamics.sigma(t)
+        gamma = self.gamma(sigma.item(), steps)
+        if gamma == 0:
+            return x, t
+        t_hat = dynamics.curve.t(dynamics.denoiser.round_sigma(sigma * (1 + gamma)))
+        sigma_hat, s_hat = dynamics.sigma(t_hat), dynamics.s(t_hat)
+        added = (sigma_hat**2 - sigma**2).clip(min=0).sqrt() * s_hat * self.S_noise
+        return s_hat / dynamics.s(t) * x + added * noise, t_hat
+
+
+Stochasticity = Annotated[Deterministic | Churn, Field(discriminator="kind"), Shorthand]
