@@ -6,14 +6,18 @@ JSON goes both ways.
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 
 class Choice(BaseModel):
-    """Base of all configuration objects: immutable, hashable, unknown keys refused, strict types."""
+    """Base of all configuration objects: immutable, hashable, unknown keys refused, strict types.
 
+    A component whose numbers change gets the next `version`, which is part of every trial's fingerprint.
+    """
+
+    version: ClassVar[int] = 1
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 

@@ -20,3 +20,7 @@ class SamplingError(RuntimeError):
 
     def __reduce__(self) -> tuple[type, tuple[str, int | None]]:
         return type(self), (self.reason, self.step)
+
+
+class RunError(Exception):
+    """A run had to stop (the disk is full, the store went away). What was stored is safe. Exit code 1."""

@@ -6,6 +6,7 @@ that an error about a value can say where it stands.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -134,7 +135,13 @@ def _walk(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) ->
             _walk(child, (*where, name), lines, path)
 
 
-def build(model: type[Model], document: Document, where: Where = (), data: Any = None) -> Model:
+def build(
+    model: type[Model],
+    document: Document,
+    where: Where = (),
+    data: Any = None,
+    moved: Mapping[str, Where] | None = None,
+) -> Model:
     """Validate data (by default the whole document) into a model.
 
     Args:
@@ -142,6 +149,7 @@ def build(model: type[Model], document: Document, where: Where = (), data: Any =
         document: where the data came from, for file and line in errors.
         where: the path of `data` in the document.
         data: the part to validate; None means the whole document.
+        moved: paths of top-level keys of `data` that stand elsewhere in the document.
 
     Raises:
         InputError: with file, line, key and what is allowed, for the first mistakes found.
@@ -149,16 +157,20 @@ def build(model: type[Model], document: Document, where: Where = (), data: Any =
     try:
         return model.model_validate(document.data if data is None else data)
     except ValidationError as error:
-        problems = [document.error((*where, *_located(e["loc"], document, where)), explain(e)) for e in error.errors()]
+        problems = [
+            document.error(_located(e["loc"], document, where, moved or {}), explain(e)) for e in error.errors()
+        ]
         unique = list(dict.fromkeys(str(problem) for problem in problems))
         raise InputError("\n".join(unique[:10])) from None
 
 
-def _located(loc: tuple[str | int, ...], document: Document, base: Where) -> Where:
-    """Drop the parts that pydantic adds for unions; keep keys of the file and a final unknown or missing key."""
-    kept: Where = ()
+def _located(loc: Where, document: Document, base: Where, moved: Mapping[str, Where]) -> Where:
+    """The path in the document, without the parts that pydantic adds for unions, but with a final unknown key."""
+    if loc and loc[0] in moved:
+        base, loc = moved[str(loc[0])], loc[1:]
+    kept = base
     for index, part in enumerate(loc):
-        if (*base, *kept, part) in document.lines or index == len(loc) - 1:
+        if (*kept, part) in document.lines or index == len(loc) - 1:
             kept = (*kept, part)
     return kept
 

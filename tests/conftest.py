@@ -20,7 +20,8 @@ class Golden(NamedTuple):
 
 def golden(name: str) -> Golden:
     """Load `tests/golden/NAME.npz` and its JSON."""
-    return Golden(np.load(GOLDEN / f"{name}.npz", allow_pickle=False), json.loads((GOLDEN / f"{name}.json").read_text()))
+    arrays = np.load(GOLDEN / f"{name}.npz", allow_pickle=False)
+    return Golden(arrays, json.loads((GOLDEN / f"{name}.json").read_text()))
 
 
 def relative_error(ours, theirs) -> float:

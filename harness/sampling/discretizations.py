@@ -1,12 +1,13 @@
 """Discretizations: the N noise levels at which a sampler stops on its way down (paper Table 1, row "Time steps").
 
 A discretization gives noise levels, not times: the schedule in use maps them to t, and the sampler appends the final
-0. Each has its own default range, clamped to what the denoiser was trained for before the levels are laid out.
+0. Each has its own default range, clamped to what the denoiser was trained for before `__call__(n, within)` lays out n
+levels over what is left: float64 [n], descending, the first at the top of the range (except for `iddpm`'s fixed table).
 """
 
 import math
 from functools import lru_cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -17,30 +18,43 @@ from harness.errors import InputError
 from harness.sampling.schedules import VP, VP_DEFAULT
 
 
+class Range(NamedTuple):
+    """The noise range in use, in units of the data: lowest and highest level, both reached."""
+
+    low: float
+    high: float
+
+
 class Levels(Choice):
     """What every discretization has: a noise range, and the VP schedule's smallest time under that range."""
 
-    sigma_min: Positive
-    sigma_max: Positive
+    sigma_min: Positive | None
+    sigma_max: Positive | None
 
     @property
     def vp_epsilon(self) -> float:
-        """The time that the VP schedule gives to sigma_min."""
+        """The time that the VP schedule gives to the lowest level."""
         return 1e-3
 
-    def clamp(self, sigma_min: float, sigma_max: float) -> Self:
-        """The same choice over the part of its range that the denoiser supports.
+    def default_range(self) -> Range:
+        """The range where the choice names none."""
+        return Range(0.0, math.inf)
+
+    def clamp(self, sigma_min: float, sigma_max: float) -> Range:
+        """The part of this choice's range that the denoiser supports.
 
         Raises:
             InputError: nothing is left of the range.
         """
-        low, high = max(self.sigma_min, sigma_min), min(self.sigma_max, sigma_max)
-        if not low < high:
+        default = self.default_range()
+        asked = Range(self.sigma_min or default.low, self.sigma_max or default.high)
+        low, high = max(asked.low, sigma_min), min(asked.high, sigma_max)
+        if not 0 < low < high < math.inf:
             raise InputError(
-                f"sigma_min {low:g} is not below sigma_max {high:g}: the requested range {self.sigma_min:g} to "
-                f"{self.sigma_max:g} has no part in common with the denoiser's {sigma_min:g} to {sigma_max:g}; widen it"
+                f"no noise range is left: the discretization asks for {asked.low:g} to {asked.high:g} and the denoiser "
+                f"supports {sigma_min:g} to {sigma_max:g}; set sigma_min below sigma_max, within the denoiser's range"
             )
-        return self.model_copy(update={"sigma_min": low, "sigma_max": high})
+        return Range(low, high)
 
 
 def _fractions(n: int) -> Tensor:
@@ -49,7 +63,9 @@ def _fractions(n: int) -> Tensor:
 
 
 class EDM(Levels):
-    """sigma_i = (sigma_max^(1/rho) + i/(N-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, i < N.
+    """Equal steps in sigma^(1/rho): fine near sigma_min, coarse near sigma_max.
+
+    sigma_i = (sigma_max^(1/rho) + i/(N-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, i < N.
 
     Args:
         rho: how much the steps near sigma_min are shortened at the expense of those near sigma_max; > 0, unitless.
@@ -64,13 +80,15 @@ class EDM(Levels):
     sigma_max: Positive = 80.0
     rho: Positive = 7.0
 
-    def __call__(self, n: int) -> Tensor:
-        top, bottom = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+    def __call__(self, n: int, within: Range) -> Tensor:
+        top, bottom = within.high ** (1 / self.rho), within.low ** (1 / self.rho)
         return (top + _fractions(n) * (bottom - top)) ** self.rho
 
 
 class VE(Levels):
-    """sigma_i = sigma_max (sigma_min / sigma_max)^(i/(N-1)), i < N: equal ratios, as in Song et al. 2021 for VE.
+    """Equal ratios between neighbours: the time steps of Song et al. 2021 for VE.
+
+    sigma_i = sigma_max (sigma_min / sigma_max)^(i/(N-1)), i < N.
 
     Source: Karras et al. 2022, Table 1, column VE.
     """
@@ -79,13 +97,15 @@ class VE(Levels):
     sigma_min: Positive = 0.02
     sigma_max: Positive = 100.0
 
-    def __call__(self, n: int) -> Tensor:
-        variance = self.sigma_max**2 * (self.sigma_min**2 / self.sigma_max**2) ** _fractions(n)
+    def __call__(self, n: int, within: Range) -> Tensor:
+        variance = within.high**2 * (within.low**2 / within.high**2) ** _fractions(n)
         return variance.sqrt()
 
 
 class VPLevels(Levels):
-    """sigma_i = sigma_vp(t_i) at equal times t_i = 1 + i/(N-1) (epsilon_s - 1), i < N, with the VP curve's betas.
+    """Equal times of the VP schedule: the time steps of Song et al. 2021 for VP.
+
+    sigma_i = sigma_vp(t_i) at t_i = 1 + i/(N-1) (epsilon_s - 1), i < N.
 
     The betas are solved from the range in use, whatever the schedule that the ODE is solved in.
 
@@ -97,26 +117,24 @@ class VPLevels(Levels):
     """
 
     kind: Literal["vp"] = "vp"
-    sigma_min: Positive | None = None  # type: ignore[assignment]
-    sigma_max: Positive | None = None  # type: ignore[assignment]
+    sigma_min: Positive | None = None
+    sigma_max: Positive | None = None
     epsilon_s: Annotated[float, Field(gt=0, lt=1)] = 1e-3
 
     @property
     def vp_epsilon(self) -> float:
         return self.epsilon_s
 
-    def clamp(self, sigma_min: float, sigma_max: float) -> Self:
-        last, first = VP_DEFAULT.sigma(torch.tensor([self.epsilon_s, 1.0], dtype=torch.float64)).tolist()
-        filled = {"sigma_min": self.sigma_min or last, "sigma_max": self.sigma_max or first}
-        return super(VPLevels, self.model_copy(update=filled)).clamp(sigma_min, sigma_max)
+    def default_range(self) -> Range:
+        return Range(*VP_DEFAULT.sigma(torch.tensor([self.epsilon_s, 1.0], dtype=torch.float64)).tolist())
 
-    def __call__(self, n: int) -> Tensor:
-        curve = VP().fit(self.sigma_min, self.sigma_max, self.epsilon_s)
+    def __call__(self, n: int, within: Range) -> Tensor:
+        curve = VP().fit(within.low, within.high, self.epsilon_s)
         return curve.sigma(1 + _fractions(n) * (self.epsilon_s - 1))
 
 
 class IDDPM(Levels):
-    """N of the M discrete levels of improved DDPM's cosine schedule, evenly spaced in index within the range.
+    """N of the M levels of improved DDPM's cosine schedule, evenly spaced in index.
 
     u_M = 0 and u_(j-1) = sqrt((u_j^2 + 1) / max(abar_(j-1) / abar_j, C_1) - 1), abar_j = sin^2(pi j / (2 M (C_2 + 1))).
     The levels within [sigma_min, sigma_max] are kept, and those at round((K-1)/(N-1) i) used, K being their number.
@@ -138,12 +156,12 @@ class IDDPM(Levels):
     C_2: Positive = 0.008
     M: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
 
-    def __call__(self, n: int) -> Tensor:
+    def __call__(self, n: int, within: Range) -> Tensor:
         table = iddpm_levels(self.M, self.C_1, self.C_2)
-        kept = table[(table >= self.sigma_min) & (table <= self.sigma_max)]
+        kept = table[(table >= within.low) & (table <= within.high)]
         if n > len(kept):
             raise InputError(
-                f"discretization 'iddpm' has {len(kept)} levels between {self.sigma_min:g} and {self.sigma_max:g} "
+                f"discretization 'iddpm' has {len(kept)} levels between {within.low:g} and {within.high:g} "
                 f"and cannot make {n} steps; ask for fewer, or raise M (now {self.M})"
             )
         index = ((len(kept) - 1) / max(n - 1, 1) * torch.arange(n, dtype=torch.float64)).round().long()

@@ -7,44 +7,16 @@ between the state's float64 and the network's own type.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import SamplingError
+from harness.sampling.denoiser import Denoiser
 from harness.sampling.noise import Noise
 from harness.sampling.schedules import Curve, NoScaling, VPScaling
-
-
-class Denoises(Protocol):
-    """What sampling asks of a denoiser; `harness.denoisers.protocol.Denoiser` is the full text."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def label_dim(self) -> int: ...
-
-    @property
-    def sigma_min(self) -> float: ...
-
-    @property
-    def sigma_max(self) -> float: ...
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def cost(self) -> int: ...
-
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor: ...
-
-    def round_sigma(self, sigma: Tensor) -> Tensor: ...
 
 
 class Point(NamedTuple):
@@ -75,7 +47,7 @@ class Dynamics:
     """A denoiser in motion: the right-hand side of the ODE for N samples, with labels, noise and evaluation counts.
 
     Args:
-        denoiser: D(x; sigma), see `harness.denoisers.protocol`.
+        denoiser: D(x; sigma), see `harness.sampling.denoiser.Denoiser`.
         curve: the schedule bound to the range in use.
         scaling: s(t).
         noise: the samples' random streams.
@@ -90,7 +62,7 @@ class Dynamics:
 
     def __init__(
         self,
-        denoiser: Denoises,
+        denoiser: Denoiser,
         curve: Curve,
         scaling: NoScaling | VPScaling,
         noise: Noise,

@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.choice import Choice
+from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Discretization
-from harness.sampling.dynamics import Denoises
 from harness.sampling.schedules import Curve, Linear, NoScaling, Scaling, Schedule
 from harness.sampling.solvers import RK2, Solver
 from harness.sampling.stochasticity import Deterministic, Stochasticity
@@ -48,22 +48,23 @@ class Sampler(Choice):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 18
     noise_device: Literal["cpu", "cuda"] = "cpu"
 
-    def route(self, denoiser: Denoises) -> Route:
+    def route(self, denoiser: Denoiser) -> Route:
         """Bind to a denoiser: clamp the range to its own, lay out the levels, round them, map them to times.
 
         Raises:
             InputError: the range has no part in common with the denoiser's, or the levels cannot be made.
         """
-        levels = self.discretization.clamp(denoiser.sigma_min, denoiser.sigma_max)
-        curve = self.schedule.fit(levels.sigma_min, levels.sigma_max, levels.vp_epsilon)
-        sigmas = denoiser.round_sigma(levels(self.steps)).cpu()
+        levels = self.discretization
+        within = levels.clamp(denoiser.sigma_min, denoiser.sigma_max)
+        curve = self.schedule.fit(within.low, within.high, levels.vp_epsilon)
+        sigmas = denoiser.round_sigma(levels(self.steps, within)).cpu()
         times = torch.cat([curve.t(sigmas), torch.zeros(1, dtype=torch.float64)])
         return Route(curve, sigmas, times)
 
-    def sigmas(self, denoiser: Denoises) -> Tensor:
+    def sigmas(self, denoiser: Denoiser) -> Tensor:
         """The N noise levels for this denoiser, float64 [N], descending."""
         return self.route(denoiser).sigmas
 
-    def times(self, denoiser: Denoises) -> Tensor:
+    def times(self, denoiser: Denoiser) -> Tensor:
         """The times t_0 > ... > t_N = 0 for this denoiser, float64 [N + 1]."""
         return self.route(denoiser).times

@@ -27,7 +27,10 @@ class Curve(Protocol):
 
 
 class Linear(Choice):
-    """sigma(t) = t, so time is the noise level itself. Source: Karras et al. 2022, Table 1, "Ours"; DDIM likewise."""
+    """sigma(t) = t: time is the noise level itself.
+
+    Source: Karras et al. 2022, Table 1, columns "Ours" and iDDPM + DDIM.
+    """
 
     kind: Literal["linear"] = "linear"
 
@@ -45,7 +48,10 @@ class Linear(Choice):
 
 
 class VE(Choice):
-    """sigma(t) = sqrt(t), variance exploding. Source: Karras et al. 2022, Table 1, column VE; Song et al. 2021."""
+    """sigma(t) = sqrt(t): variance exploding.
+
+    Source: Karras et al. 2022, Table 1, column VE; Song et al. 2021.
+    """
 
     kind: Literal["ve"] = "ve"
 
@@ -91,7 +97,7 @@ VP_DEFAULT = VPCurve(beta_d=19.9, beta_min=0.1)
 
 
 class VP(Choice):
-    """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), variance preserving; betas solved from the range in use.
+    """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1): variance preserving, betas solved from the range.
 
     They are chosen so that sigma(1) = sigma_max and sigma(epsilon_s) = sigma_min. Under the default range of
     discretization `vp` this returns beta_d = 19.9 and beta_min = 0.1; under another, beta_min may be negative.
@@ -112,7 +118,10 @@ Schedule = Annotated[Linear | VE | VP, Field(discriminator="kind"), Shorthand]
 
 
 class NoScaling(Choice):
-    """s = 1. Source: Karras et al. 2022, Table 1, columns VE and "Ours"."""
+    """s(t) = 1.
+
+    Source: Karras et al. 2022, Table 1, columns VE, iDDPM + DDIM and "Ours".
+    """
 
     kind: Literal["none"] = "none"
 

@@ -31,7 +31,7 @@ class Deterministic(Choice):
 
 
 class Churn(Deterministic):
-    """Raise the noise level from sigma to sigma (1 + gamma) with fresh noise, then take the solver's step from there.
+    """Raise the noise to sigma (1 + gamma) before each step (paper Algorithm 2).
 
     gamma = min(S_churn / N, sqrt(2) - 1) where S_tmin <= sigma <= S_tmax, else 0; the noise added has standard
     deviation S_noise s(t_hat) sqrt(sigma_hat^2 - sigma^2). One float64 normal per sample is drawn at every step, also

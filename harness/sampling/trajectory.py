@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import InputError, SamplingError
-from harness.sampling.dynamics import Denoises, Dynamics, Point, one_hot
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.dynamics import Dynamics, Point, one_hot
 from harness.sampling.noise import Noise
 from harness.sampling.sampler import Sampler
 
@@ -16,9 +17,9 @@ Labels = int | Sequence[int] | Tensor | Literal["unconditional"] | None
 
 
 class Step(NamedTuple):
-    """One step of a trajectory: its index, the evaluated point it started from, and the state it reached."""
+    """One step of a trajectory: its number from 0, the evaluated point it started from, and the state it reached."""
 
-    index: int
+    number: int
     here: Point
     x: Tensor
 
@@ -61,7 +62,7 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
 
 @torch.no_grad()
 def sample(
-    denoiser: Denoises,
+    denoiser: Denoiser,
     sampler: Sampler,
     seeds: Sequence[int],
     labels: Labels = None,
@@ -72,7 +73,7 @@ def sample(
     """Draw samples: from unit latents at the highest noise level down to images.
 
     Args:
-        denoiser: D(x; sigma); see `harness.denoisers.protocol.Denoiser`.
+        denoiser: D(x; sigma); see `harness.sampling.denoiser.Denoiser`.
         sampler: the choice of every axis.
         seeds: N non-negative integers, taken modulo 2^32; each sample depends on its own seed alone.
         labels: None for one class per seed, drawn in the official order, where the denoiser has classes; an int for

@@ -1,0 +1,39 @@
+# The front door. `make demo` and `make test` do everything on a machine with Python 3.11 or newer and make.
+# The virtual environment is made once; pip runs again only when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint bench pretrained clean
+
+demo: $(STAMP)
+	$(BIN)/harness run grids/fig2_deterministic.yaml
+	@$(BIN)/harness report fig2_deterministic
+
+test: $(STAMP)
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/overhead.py
+
+pretrained: $(STAMP)
+	$(BIN)/harness train pretrained/recipes/*.yaml --fresh -o pretrained
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	touch $(STAMP)

@@ -1,0 +1,42 @@
+"""A design-space harness for diffusion samplers, after Karras et al. 2022 (EDM, arXiv 2206.00364).
+
+The public names are resolved on first use, so that `harness --help` and the report load no torch:
+
+    denoiser = harness.load_denoiser("digits-vp")
+    sampler = harness.Sampler.model_validate({"solver": "heun", "steps": 18})
+    out = harness.sample(denoiser, sampler, seeds=range(64))      # out.images, out.nfe
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from harness.denoisers.load import load_denoiser as load_denoiser
+    from harness.errors import InputError as InputError
+    from harness.errors import SamplingError as SamplingError
+    from harness.sampling.sampler import Sampler as Sampler
+    from harness.sampling.trajectory import sample as sample
+
+_PUBLIC = {
+    "InputError": "harness.errors",
+    "Sampler": "harness.sampling.sampler",
+    "SamplingError": "harness.errors",
+    "load_denoiser": "harness.denoisers.load",
+    "sample": "harness.sampling.trajectory",
+}
+
+__all__ = ["InputError", "Sampler", "SamplingError", "__version__", "load_denoiser", "sample"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'harness' has no attribute '{name}'")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,249 @@
+"""The command line: thin commands over library calls. Heavy libraries are imported by the commands that need them."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from harness import __version__
+from harness.errors import InputError, RunError, SamplingError
+
+app = typer.Typer(
+    name="harness",
+    help="Which sampler settings should I use on this diffusion model, and how do I know?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="SQLite file or SQLAlchemy URL.  [default: results/harness.sqlite]")
+]
+FilesOption = Annotated[
+    Path | None, typer.Option("--files", help="Folder of arrays.  [default: beside the SQLite file]")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda or cuda:N.  [default: all GPUs, else the CPU's cores]")
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=2, help="Samples per trial, in place of the grid's.")
+]
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """A command whose errors are messages: exit code 2 for the user's, 1 for a run's, 130 for Ctrl-C."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except InputError as error:
+            raise _exit(f"{error}", 2) from None
+        except (RunError, SamplingError) as error:
+            raise _exit(f"{error}", 1) from None
+        except KeyboardInterrupt:
+            raise _exit(
+                "interrupted; what was finished is stored, and the same command goes on from there", 130
+            ) from None
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+
+    return app.command()(wrapped)
+
+
+def _exit(message: str, code: int) -> typer.Exit:
+    err.print("[bold red]error:[/] ", end="")
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@command
+def run(
+    grid: Annotated[
+        str, typer.Argument(help="Path of a grid's YAML file, or the name of one that comes with the package.")
+    ],
+    samples: SamplesOption = None,
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Forget what is stored of these trials; compute again.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
+) -> None:
+    """Run a grid: compute what the store lacks, measure every trial. Run again to resume."""
+    import signal
+
+    from harness.planning.grid import find_grid, plan
+    from harness.running.progress import Terminal
+    from harness.running.run import run as run_plan
+    from harness.store import Store
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    planned = plan(find_grid(grid), samples)
+    with Store(store, files) as opened, Terminal(err) as listener:
+        summary = run_plan(planned, opened, device, batch, force, retry_failed, listener)
+    typer.echo(
+        f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
+        f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
+    )
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@command
+def plan(
+    grid: Annotated[str, typer.Argument(help="Path or name of a grid.")],
+    samples: SamplesOption = None,
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run."""
+    from harness.metrics.extractors import extractor_id
+    from harness.planning.grid import find_grid
+    from harness.planning.grid import plan as make_plan
+    from harness.running.estimate import costs
+    from harness.running.plan_tables import cost_table, trial_table
+    from harness.store import open_if_there
+
+    planned = make_plan(find_grid(grid), samples)
+    out.print(trial_table(planned))
+    opened = open_if_there(store, files)
+    out.print(cost_table(costs(planned, opened, extractor_id(planned.grid.metric), device, batch)))
+
+
+@command
+def report(
+    grid: Annotated[str | None, typer.Argument(help="Name of a grid that was run.  [default: the latest]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/GRID.html]")
+    ] = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Write the HTML report of a grid from the store."""
+    from harness.report.page import write_report
+    from harness.store import Store
+
+    with Store(store, files, create=False) as opened:
+        names = opened.grid_names()
+        if not names:
+            raise InputError(f"{opened.name}: no grid has been run into this store; `harness run GRID` first")
+        name = Path(grid).stem if grid else names[0]
+        if name not in names:
+            raise InputError(f"grid '{name}' was not run into this store; it has: {', '.join(names)}")
+        written = write_report(opened, name, output or Path("reports") / f"{name}.html")
+    typer.echo(written)
+
+
+@command
+def show(
+    grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", help="Write CSV to this file, or - for standard output.")] = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """List the trials in the store."""
+    from harness.report.data import rows_table
+    from harness.report.terminal import frame_table
+    from harness.store import Store
+
+    with Store(store, files, create=False) as opened:
+        frame = rows_table(opened, Path(grid).stem if grid else None)
+    if csv == "-":
+        sys.stdout.write(frame.to_csv(index=False))
+    elif csv:
+        frame.to_csv(csv, index=False)
+        typer.echo(csv)
+    else:
+        out.print(frame_table(frame))
+
+
+@command
+def ls(
+    axis: Annotated[str | None, typer.Argument(help="denoisers, solvers, discretizations, ...  [default: all]")] = None,
+) -> None:
+    """List denoisers, solvers and the choices on every other axis, a line each."""
+    from harness.listing import listing
+
+    for title, entries in listing(axis).items():
+        out.print(title, style="bold")
+        for name, line in entries:
+            text = f"  {name:<18} {line}"
+            if out.is_terminal:
+                out.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
+            else:
+                typer.echo(text)
+
+
+@command
+def sample(
+    denoiser: Annotated[str, typer.Argument(help="A card's name, a checkpoint's path, or an analytic spec as YAML.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .png file for one sheet, or a folder for one file each.")
+    ],
+    sampler: Annotated[str, typer.Option(help="Sampler as YAML text or file: '{solver: heun, steps: 18}'.")] = "{}",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0-63 or 1,5,8.")] = "0-63",
+    label: Annotated[str, typer.Option(help="random, unconditional, or a class index.")] = "random",
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+) -> None:
+    """Draw images to a PNG sheet or a folder."""
+    from harness.running.drawing import draw, parse_label, parse_sampler, parse_seeds, parse_source
+
+    drawn = draw(
+        parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
+    )
+    typer.echo(f"{output}: {drawn.images} images, NFE {drawn.nfe:g}")
+
+
+@command
+def train(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes, such as pretrained/recipes/digits-vp.yaml.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")] = Path("pretrained"),
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+) -> None:
+    """Train networks from recipes. Stop and run again to resume."""
+    from harness.training.queue import train_all
+
+    for path in train_all(recipes, output, workers=workers, fresh=fresh):
+        typer.echo(path)
+
+
+def main() -> Any:
+    """Entry point of the `harness` command."""
+    return app()
+
+
+if __name__ == "__main__":
+    main()

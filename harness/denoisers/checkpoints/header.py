@@ -1,0 +1,149 @@
+"""The header of a checkpoint: everything about a denoiser but its numbers, read without torch and without trust.
+
+A safetensors file is an 8-byte little-endian length, a JSON header of that length and the tensors' bytes. The header
+maps names to dtype, shape and place, and `__metadata__` to texts. Ours has
+
+    format       harness-denoiser
+    version      1
+    config       JSON of `Config`: which preconditioning, with which arguments
+    provenance   JSON: how the weights came about
+
+Every number in a header is checked against the file's size before anything is built from it.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from harness.choice import Choice, Real
+from harness.denoisers.analytic_specs import Shape
+from harness.errors import InputError
+from harness.yamlfile import explain
+
+FORMAT = "harness-denoiser"
+VERSION = "1"
+MAX_HEADER = 10_000_000  # bytes; ten thousand tensors take one million
+MAX_NUMBERS = 2_000_000_000
+ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+class Layout(NamedTuple):
+    """Of one tensor: its type in safetensors' words (`F32`) and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Contents(NamedTuple):
+    """What a safetensors file says of itself: texts by key, and tensors by name."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, Layout]
+
+
+class Config(Choice):
+    """How to build a denoiser again, and what a plan needs to know of it.
+
+    Args:
+        preconditioning: kind of the preconditioning.
+        arguments: its constructor's arguments, those of the network included.
+        shape: [C, H, W] of the images.
+        label_dim: classes; 0 means unconditional.
+        sigma_min, sigma_max: noise range that it supports.
+        parameters: trained numbers.
+    """
+
+    preconditioning: Literal["vp", "ve", "iddpm", "edm"]
+    arguments: dict[str, Any]
+    shape: Shape
+    label_dim: Annotated[int, Field(ge=0)]
+    sigma_min: Annotated[Real, Field(ge=0)]
+    sigma_max: Annotated[Real, Field(gt=0)]
+    parameters: Annotated[int, Field(ge=1)]
+
+
+class Header(NamedTuple):
+    """A denoiser's checkpoint without its numbers."""
+
+    config: Config
+    provenance: dict[str, Any]
+    tensors: dict[str, Layout]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of a denoiser's checkpoint.
+
+    Raises:
+        InputError: missing, damaged or foreign file, or a header that contradicts itself.
+    """
+    contents = read_contents(path)
+    metadata = contents.metadata
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: format is {metadata.get('format', 'not given')!r}, not '{FORMAT}'; "
+            "use a checkpoint that `harness train` wrote"
+        )
+    if metadata.get("version") != VERSION:
+        raise InputError(
+            f"{path}: version {metadata.get('version')!r} of the format is not known here, only '{VERSION}'; upgrade"
+        )
+    try:
+        config = Config.model_validate_json(metadata.get("config", ""))
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: config: {where + ': ' if where else ''}{explain(first)}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: provenance is not JSON; the file is damaged") from None
+    if not isinstance(provenance, dict) or config.sigma_min >= config.sigma_max:
+        raise InputError(f"{path}: the header contradicts itself; the file is damaged")
+    return Header(config, provenance, contents.tensors)
+
+
+def read_contents(path: Path) -> Contents:
+    """Read the header of any safetensors file and check it against the file's size.
+
+    Raises:
+        InputError: missing, truncated or not a safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= min(size - 8, MAX_HEADER):
+                raise InputError(f"{path}: not a safetensors file, or truncated ({size:,} bytes)")
+            raw = file.read(length)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+    try:
+        header = json.loads(raw.decode("utf-8"))
+        metadata = header.pop("__metadata__", {})
+        layouts = {name: _layout(entry) for name, entry in header.items()}
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise InputError(f"{path}: not a safetensors file: its header is not as it should be") from None
+    numbers = sum(math.prod(layout.shape) for layout in layouts.values())
+    if numbers > MAX_NUMBERS:
+        raise InputError(f"{path}: {numbers:,} numbers are more than the {MAX_NUMBERS:,} allowed in a checkpoint")
+    if end != size - 8 - length:
+        raise InputError(
+            f"{path}: truncated or damaged: the header promises {end:,} bytes of tensors, the file has "
+            f"{size - 8 - length:,}; copy or download it again"
+        )
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise InputError(f"{path}: not a safetensors file: __metadata__ must map texts to texts")
+    return Contents(metadata, layouts)
+
+
+def _layout(entry: Any) -> Layout:
+    """One tensor's layout; ValueError unless type, shape and place fit together."""
+    shape, (start, end) = entry["shape"], entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
+        raise ValueError("sides and places are non-negative integers")
+    if end - start != math.prod(shape) * ITEM_SIZES[entry["dtype"]]:
+        raise ValueError("the place does not fit the shape")
+    return Layout(entry["dtype"], tuple(shape))

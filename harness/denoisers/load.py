@@ -1,0 +1,147 @@
+"""From a word, a path or a spec to a denoiser, and to what a plan needs to know of it without torch.
+
+A source is one of
+    a card's name      digits-vp
+    a path             runs/mine.safetensors
+    an analytic spec   ideal, {kind: gaussian, std: 0.5}, or a spec object
+and is looked up in this order.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from harness.data_files import sha256_of
+from harness.denoisers.analytic_specs import KINDS, GaussianSpec, IdealSpec, MixtureSpec, parse
+from harness.denoisers.cards import DenoiserCard, checked_path, denoiser_cards
+from harness.denoisers.checkpoints.header import read_header
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.sampling.denoiser import Denoiser
+
+Spec: TypeAlias = GaussianSpec | MixtureSpec | IdealSpec
+Source: TypeAlias = str | Path | Mapping[str, Any] | Spec
+
+
+class Description(NamedTuple):
+    """What a plan needs to know of a denoiser.
+
+    Attributes:
+        identity: see `identity`.
+        shape: (C, H, W) of the images.
+        label_dim: classes; 0 means unconditional.
+        sigma_min, sigma_max: noise range that it supports.
+        cost: evaluations that one call counts as.
+    """
+
+    identity: str
+    shape: tuple[int, int, int]
+    label_dim: int
+    sigma_min: float
+    sigma_max: float
+    cost: int = 1
+
+
+class _Named(NamedTuple):
+    name: str
+    card: DenoiserCard
+
+
+def load_denoiser(
+    source: Source, device: "torch.device | str | None" = None, dtype: "torch.dtype | str | None" = None
+) -> "Denoiser":
+    """Load a denoiser.
+
+    Args:
+        source: a card's name, a path, or an analytic spec.
+        device: where it computes; None means the CPU.
+        dtype: of its arithmetic, `float32` or `float64`; None means its own: float32 for a network, float64 for an
+            analytic denoiser, which has no other.
+
+    Raises:
+        InputError: unknown name, unreadable or altered file, invalid spec, or a dtype that it has not.
+    """
+    import torch
+
+    device = torch.device("cpu" if device is None else device)
+    wanted = _dtype(dtype)
+    match found := _find(source):
+        case _Named():
+            return _load_file(checked_path(found.name, found.card), device, wanted)
+        case Path():
+            return _load_file(found, device, wanted)
+    from harness.denoisers.analytic import build
+
+    if wanted not in (None, torch.float64):
+        raise InputError(f"an analytic denoiser computes in float64, not {wanted}; leave dtype out")
+    return build(found, device)
+
+
+def _load_file(path: Path, device: "torch.device", dtype: "torch.dtype | None") -> "Denoiser":
+    import torch
+
+    from harness.denoisers.checkpoints import safetensors_file
+
+    return safetensors_file.load(path, device, torch.float32 if dtype is None else dtype)
+
+
+def _dtype(dtype: "torch.dtype | str | None") -> "torch.dtype | None":
+    import torch
+
+    known = {"float32": torch.float32, "float64": torch.float64}
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in known.values()):
+        return dtype
+    if str(dtype) not in known:
+        raise InputError(f"a denoiser's dtype is float32 or float64; we got {dtype}")
+    return known[str(dtype)]
+
+
+def identity(source: Source) -> str:
+    """What identifies the numbers: `sha256:...` of the weights' file, or the canonical JSON of an analytic spec.
+
+    Raises:
+        InputError: as `describe`.
+    """
+    return describe(source).identity
+
+
+def describe(source: Source) -> Description:
+    """Read a denoiser's facts from its card, its file's header or its spec; loads no torch.
+
+    Raises:
+        InputError: unknown name, unreadable file or invalid spec.
+    """
+    match found := _find(source):
+        case _Named(card=card):
+            return Description(f"sha256:{card.sha256}", card.shape, card.label_dim, card.sigma_min, card.sigma_max)
+        case Path():
+            config = read_header(found).config
+            digest = f"sha256:{sha256_of(found)}"
+            return Description(digest, config.shape, config.label_dim, config.sigma_min, config.sigma_max)
+    fields = {**found.model_dump(mode="json"), "version": found.version}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Description(text, found.shape, found.label_dim, found.sigma_min, found.sigma_max, found.cost)
+
+
+def _find(source: Source) -> _Named | Path | Spec:
+    """Tell names, paths and specs apart."""
+    if not isinstance(source, str | Path):
+        return parse(source)
+    cards = denoiser_cards()
+    name = str(source)
+    if name in cards:
+        return _Named(name, cards[name])
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        return path
+    if name in KINDS:
+        return parse(name)
+    if path.is_file():
+        raise InputError(f"{path}: not a kind of checkpoint known here; a checkpoint's name ends in .safetensors")
+    raise InputError(
+        f"unknown denoiser '{name}'; known names: {', '.join([*cards, *KINDS])}; or give a path ending in .safetensors"
+    )

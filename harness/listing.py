@@ -1,0 +1,71 @@
+"""What there is to choose from, a line each, taken from the docstrings and the cards."""
+
+from typing import Any, get_args
+
+from harness.errors import InputError
+
+
+def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
+    """Title -> (name, one line) of every choice; of one axis if given.
+
+    Raises:
+        InputError: no such axis.
+    """
+    makers = {
+        "denoisers": _denoisers,
+        "grids": _grids,
+        "solvers": lambda: _union("harness.sampling.solvers", "Solver"),
+        "discretizations": lambda: _union("harness.sampling.discretizations", "Discretization"),
+        "schedules": lambda: _union("harness.sampling.schedules", "Schedule"),
+        "scalings": lambda: _union("harness.sampling.schedules", "Scaling"),
+        "stochasticity": lambda: _union("harness.sampling.stochasticity", "Stochasticity"),
+        "metrics": _metrics,
+    }
+    if axis is not None and axis not in makers:
+        raise InputError(f"nothing is called '{axis}'; there is: {', '.join(makers)}")
+    return {name: make() for name, make in makers.items() if axis in (None, name)}
+
+
+def _union(module: str, name: str) -> list[tuple[str, str]]:
+    from importlib import import_module
+
+    members = get_args(get_args(getattr(import_module(module), name))[0])
+    rows = [(member.model_fields["kind"].default, _first_line(member)) for member in members]
+    if name == "Solver":
+        from harness.sampling.solvers import ALIASES
+
+        for alias, long in ALIASES.items():
+            rows.append((alias, "The same as " + ", ".join(f"{key} {value}" for key, value in long.items()) + "."))
+    return rows
+
+
+def _first_line(member: Any) -> str:
+    return (member.__doc__ or "").strip().splitlines()[0]
+
+
+def _denoisers() -> list[tuple[str, str]]:
+    from harness.denoisers.analytic_specs import AnalyticSpec
+    from harness.denoisers.cards import denoiser_cards
+
+    cards = [
+        (name, f"{card.dataset}, {card.parameters:,} parameters, sigma {card.sigma_min:g} to {card.sigma_max:g}")
+        for name, card in denoiser_cards().items()
+    ]
+    exact = get_args(get_args(AnalyticSpec)[0])
+    return cards + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in exact]
+
+
+def _grids() -> list[tuple[str, str]]:
+    from harness.data_files import data_dir
+    from harness.planning.grid import load_grid
+
+    return [(path.stem, load_grid(path)[0].title) for path in sorted(data_dir("grids").glob("*.yaml"))]
+
+
+def _metrics() -> list[tuple[str, str]]:
+    from harness.metrics.extractors import METRICS
+
+    return [
+        (name, f"{metric.title}: Frechet distance to {metric.dataset} in the features of {metric.card}")
+        for name, metric in METRICS.items()
+    ]

@@ -1,0 +1,108 @@
+"""What a plan will cost: evaluations that are missing, and the time they will take at a measured speed."""
+
+import time
+from typing import NamedTuple
+
+from harness.planning.grid import Plan, Planned
+from harness.running.run import call_shape, missing, unique_trials
+from harness.running.workers import devices_for
+from harness.store import Store
+
+TIMED_CALLS = 3
+
+
+class Cost(NamedTuple):
+    """What a plan's missing chunks come to, by panel.
+
+    Args:
+        panel: name of the denoiser in the grid.
+        trials: distinct trials of this panel, and `missing` those that lack chunks.
+        evaluations: network rows still to compute.
+        rate: evaluations per second of all workers together.
+        measured: where the rate is from: "store" (earlier chunks on such a device) or "timed" (a few calls just now).
+    """
+
+    panel: str
+    trials: int
+    missing: int
+    evaluations: int
+    rate: float
+    measured: str
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time."""
+        return self.evaluations / self.rate if self.evaluations else 0.0
+
+
+def costs(plan: Plan, store: Store | None, extractor: str, device: str | None, batch: int | None) -> list[Cost]:
+    """Estimate a plan's cost without running any of it; an unknown network's speed is timed over a few calls.
+
+    Args:
+        plan: what would run.
+        store: where results would go; None if there is none yet.
+        extractor: identity of the metric's extractor.
+        device, batch: as for `run`.
+    """
+    devices = devices_for(device)
+    trials = unique_trials(plan)
+    if store is None:
+        span = plan.grid.samples
+        waiting = dict.fromkeys(trials, span)
+    else:
+        waiting = {}
+        for job in missing(plan, store, extractor).jobs:
+            waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
+    found = []
+    for panel in plan.grid.denoisers:
+        own = {key: item for key, item in trials.items() if item.panel == panel}
+        if not own:
+            continue
+        rows = sum(waiting.get(key, 0) * item.nfe for key, item in own.items())
+        rate, measured = _rate(list(own.values()), store, extractor, devices, call_shape(plan, devices, batch))
+        found.append(Cost(panel, len(own), sum(key in waiting for key in own), rows, rate, measured))
+    return found
+
+
+def _rate(
+    items: list[Planned], store: Store | None, extractor: str, devices: list[str], batch: int
+) -> tuple[float, str]:
+    """Evaluations per second of all devices together, from the store if it knows, else timed."""
+    from harness.running.chunk import device_name
+
+    if store is not None:
+        name = device_name(devices[0])
+        infos = [row["info"] for row in store.chunks(extractor, [item.trial.fingerprint for item in items])]
+        infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
+        seconds = sum(info["seconds"] for info in infos)
+        if seconds:
+            return len(devices) * sum(info["evaluations"] for info in infos) / seconds, "store"
+    return len(devices) * time_network(items[0], devices[0], batch), "timed"
+
+
+def time_network(item: Planned, device: str, batch: int) -> float:
+    """Rows per second of one worker, over a few calls of the network on noise."""
+    import torch
+
+    from harness.denoisers.load import load_denoiser
+    from harness.sampling.dynamics import one_hot
+
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        denoiser = load_denoiser(item.trial.denoiser, device=device)
+        x = torch.zeros(batch, *denoiser.shape, dtype=denoiser.dtype, device=denoiser.device)
+        sigma = torch.tensor(min(1.0, denoiser.sigma_max), dtype=torch.float64)
+        labels = one_hot(torch.zeros(batch, dtype=torch.int64), denoiser.label_dim) if denoiser.label_dim else None
+        labels = labels if labels is None else labels.to(denoiser.device)
+        with torch.no_grad():
+            denoiser(x, sigma, labels)
+            started = time.perf_counter()
+            for _ in range(TIMED_CALLS):
+                checked = float(denoiser(x, sigma, labels).sum())  # waits for the device
+            spent = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    assert checked == checked, "the network gives NaN for zeros"
+    return TIMED_CALLS * batch / spent

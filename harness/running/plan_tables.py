@@ -1,0 +1,47 @@
+"""A plan as tables for the terminal."""
+
+from rich.table import Table
+
+from harness.planning.grid import Plan
+from harness.running.estimate import Cost
+
+
+def trial_table(plan: Plan) -> Table:
+    """Every curve of a plan, with its sampler and its budgets."""
+    table = Table(title=f"{plan.grid.title} · N = {plan.grid.samples:,}", title_justify="left")
+    for name in ("denoiser", "series", "solver", "levels", "σ(t)", "s(t)", "noise", "NFE"):
+        table.add_column(name, overflow="fold")
+    curves: dict[tuple[str, str], list[int]] = {}
+    samplers = {}
+    for item in plan.items:
+        curves.setdefault((item.panel, item.series), []).append(item.nfe)
+        samplers[item.panel, item.series] = item.trial.sampler
+    for (panel, series), budgets in curves.items():
+        s = samplers[panel, series]
+        kinds = (s.solver.kind, s.discretization.kind, s.schedule.kind, s.scaling.kind, s.stochasticity.kind)
+        table.add_row(panel, series, *kinds, " ".join(map(str, budgets)))
+    return table
+
+
+def cost_table(costs: list[Cost]) -> Table:
+    """What is missing, and the time it will take."""
+    table = Table(title="To be run", title_justify="left")
+    for name in ("denoiser", "trials", "missing", "evaluations", "evaluations/s", "time"):
+        table.add_column(name, justify="left" if name == "denoiser" else "right")
+    for cost in costs:
+        rate = f"{cost.rate:,.0f} ({cost.measured})"
+        numbers = (f"{cost.trials}", f"{cost.missing}", f"{cost.evaluations:,}", rate, clock(cost.seconds))
+        table.add_row(cost.panel, *numbers)
+    total = sum(cost.seconds for cost in costs)
+    trials, lacking = sum(cost.trials for cost in costs), sum(cost.missing for cost in costs)
+    table.add_section()
+    table.add_row("all", f"{trials}", f"{lacking}", f"{sum(c.evaluations for c in costs):,}", "", clock(total))
+    return table
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

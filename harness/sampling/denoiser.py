@@ -1,0 +1,57 @@
+"""What every denoiser is, of whatever origin: the interface that samplers, losses and metrics rely on.
+
+A third party's model joins by wrapping it in an object with these attributes; it need not inherit from anything here.
+D(x; sigma) is the expected clean image given the noisy image x = y + sigma n, n ~ N(0, I)
+(Karras et al. 2022, arXiv 2206.00364, eq. 2 and 3). A network that predicts noise or velocity is converted first:
+D = x - sigma eps(x; sigma) for a prediction of the noise.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A black-box D(x; sigma).
+
+    Attributes:
+        shape: (C, H, W) of one image.
+        label_dim: number of classes; 0 means unconditional.
+        sigma_min, sigma_max: noise levels at which D may be called, in units of the data; samplers clamp their range to
+            them. 0 and infinity mean no limit.
+        dtype: of the returned D; the samplers' state has its own (usually float64).
+        device: where x is expected.
+        cost: network evaluations that one row of x costs: 1, or 2 for guidance with two networks. NFE counts in it.
+    """
+
+    shape: tuple[int, int, int]
+    label_dim: int
+    sigma_min: float
+    sigma_max: float
+    cost: int
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, /) -> Tensor:
+        """Denoise a batch; must not change x, and a row's result must not depend on the other rows.
+
+        Args:
+            x: [B, C, H, W], noisy images in any floating dtype, on `device`, not scaled by c_in or s.
+            sigma: () for the whole batch or [B], noise standard deviation > 0, float64 or float32; a 0-dim sigma may be
+                on the CPU whatever the device.
+            labels: [B, label_dim], one-hot rows; None means no class (all zeros).
+
+        Returns:
+            D [B, C, H, W] in `dtype`.
+        """
+        ...
+
+    def round_sigma(self, sigma: Tensor) -> Tensor:
+        """The levels nearest to `sigma` (float64, any shape) that the model was trained at; the identity if all are."""
+        ...

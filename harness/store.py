@@ -1,0 +1,377 @@
+"""The store: every number the harness has measured, in SQLite or any database that SQLAlchemy speaks to.
+
+Work is kept as chunks: the moments of one trial's features over a run of seeds. A chunk is claimed by a leased row
+before it is computed, so that several processes can share a store, and no chunk is computed twice. Results (one row per
+trial and number of seeds) are merges of chunks. Arrays are files beside the database, named by chunk key.
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from harness import tables
+from harness.arrays import ArrayFiles
+from harness.errors import InputError
+
+LEASE_SECONDS = 60.0
+DEFAULT_STORE = "results/harness.sqlite"
+
+
+class Chunk(NamedTuple):
+    """A run of seeds of one trial under one feature extractor: first to last seed, both included."""
+
+    fingerprint: str
+    first: int
+    last: int
+    extractor: str
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the four fields."""
+        text = "\n".join([self.fingerprint, str(self.first), str(self.last), self.extractor])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Owner(NamedTuple):
+    """A process that claims chunks: host, process id, and when the process started, since ids are used again."""
+
+    host: str
+    pid: int
+    started: str
+
+    @classmethod
+    def this(cls) -> Self:
+        """The current process."""
+        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read back what `str` wrote."""
+        host, pid, started = text.rsplit("|", 2)
+        return cls(host, int(pid), started)
+
+    def __str__(self) -> str:
+        return f"{self.host}|{self.pid}|{self.started}"
+
+    def is_gone(self) -> bool:
+        """Whether the process is known to have ended; a process on another host never is."""
+        return self.host == socket.gethostname() and _started(self.pid) != self.started
+
+
+def _started(pid: int) -> str:
+    """A mark of when a process started; "" if there is no such process, "?" where the system does not tell."""
+    if Path("/proc/self/stat").exists():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return ""
+        return "" if stat[0] == "Z" else stat[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        return "?"
+    return "?"
+
+
+class Store:
+    """An open store.
+
+    Args:
+        url: path of an SQLite file, or an SQLAlchemy URL; None for `results/harness.sqlite`.
+        files: folder of the arrays; None for `files` beside the SQLite file.
+        create: make the store if there is none; otherwise a missing one is an error.
+
+    Raises:
+        InputError: the database cannot be opened, is of another schema version, or a URL came without `files`.
+    """
+
+    def __init__(self, url: str | None = None, files: Path | str | None = None, create: bool = True) -> None:
+        url = url or DEFAULT_STORE
+        is_url = "://" in url
+        if is_url and files is None and not url.startswith("sqlite:///"):
+            raise InputError("a store that is not an SQLite file needs --files DIR, a folder that all processes share")
+        self._url = _parse_url(url) if is_url else sa.URL.create("sqlite", database=url)
+        database = Path(self._url.database or "")
+        if self._url.get_backend_name() == "sqlite":
+            if not create and not database.exists():
+                raise InputError(f"{database}: there is no store yet; `harness run GRID` makes one, or give --store")
+            _make_folder(database.parent)
+        self.files = ArrayFiles(Path(files) if files else database.parent / "files")
+        self.owner = Owner.this()
+        self.engine = self._open()
+
+    @property
+    def name(self) -> str:
+        """Where the store is, without any password."""
+        return self._url.render_as_string(hide_password=True)
+
+    def _open(self) -> sa.Engine:
+        try:
+            engine = sa.create_engine(self._url)
+            if engine.dialect.name == "sqlite":
+                sa.event.listen(engine, "connect", _tune_sqlite)
+            tables.metadata.create_all(engine)
+            with engine.begin() as connection:
+                found = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema"))
+                if found is None:
+                    with contextlib.suppress(IntegrityError), connection.begin_nested():
+                        row = {"key": "schema", "value": str(tables.SCHEMA_VERSION)}
+                        connection.execute(sa.insert(tables.meta).values(row))
+        except SQLAlchemyError as error:
+            raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
+        except ImportError as error:
+            raise InputError(f"{self.name}: the database's driver is not installed ({error.name})") from None
+        if found is not None and int(found) != tables.SCHEMA_VERSION:
+            raise InputError(
+                f"{self.name}: the store has schema version {found} and this program reads {tables.SCHEMA_VERSION}; "
+                "use the version that made it, or another --store"
+            )
+        return engine
+
+    def close(self) -> None:
+        """Release the claims of this process and the connections."""
+        self.release()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Chunks -----------------------------------------------------------------------------------------------------------
+
+    def chunks(self, extractor: str, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
+        """Chunk rows under an extractor, by seed; of all trials or some."""
+        table = tables.chunks
+        rows: list[dict[str, Any]] = []
+        for part in _portions(fingerprints):
+            query = sa.select(table).where(table.c.extractor == extractor)
+            query = query if part is None else query.where(table.c.fingerprint.in_(part))
+            rows += self._rows(query.order_by(table.c.fingerprint, table.c.first_seed))
+        return rows
+
+    def claim(self, chunk: Chunk, retry_failed: bool = False) -> bool:
+        """Take a chunk for this process: False if another has it, or it is done or failed.
+
+        A claim whose lease has lapsed, or whose process on this host is gone, is taken over.
+        """
+        table, now = tables.chunks, time.time()
+        claim = {
+            "status": "claimed",
+            "owner": str(self.owner),
+            "expires": now + LEASE_SECONDS,
+            "reason": None,
+            "step": None,
+        }
+        fresh = claim | {
+            "key": chunk.key,
+            "fingerprint": chunk.fingerprint,
+            "first_seed": chunk.first,
+            "last_seed": chunk.last,
+            "extractor": chunk.extractor,
+        }
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(table).values(fresh))
+            return True
+        except IntegrityError:
+            pass
+        with self.engine.begin() as connection:
+            row = connection.execute(sa.select(table).where(table.c.key == chunk.key)).mappings().one_or_none()
+            if row is None:
+                return False
+            free = row["status"] == "failed" and retry_failed
+            free |= row["status"] == "claimed" and lapsed(dict(row), now)
+            if not free:
+                return False
+            unchanged = (
+                (table.c.status == row["status"])
+                & (table.c.owner == row["owner"])
+                & (table.c.expires == row["expires"])
+            )
+            done = connection.execute(sa.update(table).where((table.c.key == chunk.key) & unchanged).values(claim))
+            return done.rowcount == 1
+
+    def renew(self) -> None:
+        """Extend the leases of this process's claims."""
+        table = tables.chunks
+        mine = (table.c.status == "claimed") & (table.c.owner == str(self.owner))
+        self._write(sa.update(table).where(mine).values(expires=time.time() + LEASE_SECONDS))
+
+    def release(self) -> None:
+        """Give back the claims of this process that were not finished."""
+        table = tables.chunks
+        with contextlib.suppress(SQLAlchemyError):
+            self._write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
+
+    def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+        """Store a chunk's moments: the file first, then the row that vouches for it."""
+        sha256 = self.files.write(chunk.key, arrays)
+        self._settle(chunk, status="done", sha256=sha256, info=dict(info))
+
+    def fail(self, chunk: Chunk, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
+        """Record that a chunk could not be computed, and why."""
+        self._settle(chunk, status="failed", reason=reason, step=step, info=dict(info))
+
+    def _settle(self, chunk: Chunk, **values: Any) -> None:
+        table = tables.chunks
+        self._write(sa.update(table).where(table.c.key == chunk.key).values(expires=None, **values))
+
+    def forget(self, extractor: str, fingerprints: list[str]) -> None:
+        """Drop the chunks and results of some trials, so that they are computed again (`--force`)."""
+        for row in self.chunks(extractor, fingerprints):
+            self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+            self.files.remove(row["key"])
+        for table in (tables.results, tables.images):
+            for part in _portions(fingerprints):
+                self._write(sa.delete(table).where(table.c.fingerprint.in_(part or [])))
+
+    def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays of a finished chunk row."""
+        return self.files.read(row["key"], row["sha256"])
+
+    # Results, grids, facts, images ------------------------------------------------------------------------------------
+
+    def put_result(self, row: Mapping[str, Any]) -> None:
+        """Write one trial's result at its number of seeds, in place of an earlier one."""
+        table = tables.results
+        same = sa.and_(*(table.c[k] == row[k] for k in ("fingerprint", "extractor", "reference", "first_seed", "n")))
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(table).where(same))
+            connection.execute(sa.insert(table).values({**row, "finished_at": now()}))
+
+    def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
+        """Result rows, in the order in which they were made; of all trials or some."""
+        table = tables.results
+        rows: list[dict[str, Any]] = []
+        for part in _portions(fingerprints):
+            query = sa.select(table)
+            rows += self._rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
+        return sorted(rows, key=lambda row: row["id"])
+
+    def put_grid(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Remember what a grid consists of, for the report."""
+        self._replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": now()})
+
+    def grid(self, name: str) -> dict[str, Any] | None:
+        """The plan stored for a grid."""
+        rows = self._rows(sa.select(tables.grids.c.plan).where(tables.grids.c.name == name))
+        return rows[0]["plan"] if rows else None
+
+    def grid_names(self) -> list[str]:
+        """All grids that were run, the latest first."""
+        rows = self._rows(sa.select(tables.grids.c.name).order_by(tables.grids.c.updated_at.desc()))
+        return [row["name"] for row in rows]
+
+    def put_fact(self, key: str, value: Any) -> None:
+        """Keep something the report needs of the code or the data: floors, reference statistics' facts."""
+        self._replace(tables.facts, {"key": key}, {"value": value})
+
+    def fact(self, key: str) -> Any:
+        """A stored fact, or None."""
+        rows = self._rows(sa.select(tables.facts.c.value).where(tables.facts.c.key == key))
+        return rows[0]["value"] if rows else None
+
+    def put_image(self, fingerprint: str, first_seed: int, count: int, png: bytes) -> None:
+        """Keep a PNG mosaic of a trial's first images."""
+        self._replace(
+            tables.images, {"fingerprint": fingerprint, "first_seed": first_seed}, {"count": count, "png": png}
+        )
+
+    def images(self, fingerprints: list[str], first_seed: int) -> dict[str, bytes]:
+        """PNG mosaics by fingerprint."""
+        table, found = tables.images, {}
+        for part in _portions(fingerprints):
+            query = sa.select(table).where(table.c.fingerprint.in_(part or []) & (table.c.first_seed == first_seed))
+            found.update({row["fingerprint"]: row["png"] for row in self._rows(query)})
+        return found
+
+    def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        same = sa.and_(*(table.c[name] == value for name, value in key.items()))
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(table).where(same))
+            connection.execute(sa.insert(table).values({**key, **values}))
+
+    def _write(self, statement: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(statement)
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def open_if_there(url: str | None, files: Path | str | None = None) -> Store | None:
+    """The store if there is one, else None; makes nothing."""
+    url = url or DEFAULT_STORE
+    if "://" not in url and not Path(url).exists():
+        return None
+    return Store(url, files, create=False)
+
+
+def lapsed(row: Mapping[str, Any], at: float | None = None) -> bool:
+    """Whether a claim's lease is over, or its process on this host is gone."""
+    return row["expires"] < (time.time() if at is None else at) or Owner.parse(row["owner"]).is_gone()
+
+
+def now() -> str:
+    """The time in UTC, to the second, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of the database or the file system says that the disk is full."""
+    text = str(error).lower()
+    return "disk is full" in text or "no space left" in text or "disk quota" in text
+
+
+def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:
+    """None as it is, or lists short enough for one IN clause."""
+    if fingerprints is None:
+        yield None
+        return
+    for start in range(0, len(fingerprints), size):
+        yield fingerprints[start : start + size]
+
+
+def _tune_sqlite(connection: Any, _: Any) -> None:
+    """Wait for other writers instead of failing at once; a write-ahead log lets readers go on meanwhile."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    with contextlib.suppress(Exception):
+        cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
+
+
+def _parse_url(url: str) -> sa.URL:
+    try:
+        return sa.make_url(url)
+    except SQLAlchemyError:
+        raise InputError(
+            "--store is neither a path nor an SQLAlchemy URL such as postgresql+psycopg://HOST/DB"
+        ) from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make the store's folder ({error.strerror}); give another --store") from None
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    """The database's own words, without the statement and its parameters."""
+    return str(error.orig) if isinstance(error, OperationalError) and error.orig else type(error).__name__
