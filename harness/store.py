@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import tables
 from harness.arrays import ArrayFiles
@@ -122,18 +122,14 @@ class Store:
             engine = sa.create_engine(self._url)
             if engine.dialect.name == "sqlite":
                 sa.event.listen(engine, "connect", _tune_sqlite)
-            tables.metadata.create_all(engine)
-            with engine.begin() as connection:
+            _make_tables(engine)
+            with engine.connect() as connection:
                 found = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema"))
-                if found is None:
-                    with contextlib.suppress(IntegrityError), connection.begin_nested():
-                        row = {"key": "schema", "value": str(tables.SCHEMA_VERSION)}
-                        connection.execute(sa.insert(tables.meta).values(row))
         except SQLAlchemyError as error:
             raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
         except ImportError as error:
             raise InputError(f"{self.name}: the database's driver is not installed ({error.name})") from None
-        if found is not None and int(found) != tables.SCHEMA_VERSION:
+        if found != str(tables.SCHEMA_VERSION):
             raise InputError(
                 f"{self.name}: the store has schema version {found} and this program reads {tables.SCHEMA_VERSION}; "
                 "use the version that made it, or another --store"
@@ -239,6 +235,12 @@ class Store:
             for part in _portions(fingerprints):
                 self._write(sa.delete(table).where(table.c.fingerprint.in_(part or [])))
 
+    def drop_lost(self, extractor: str, fingerprints: list[str]) -> None:
+        """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
+        for row in self.chunks(extractor, fingerprints):
+            if row["status"] == "done" and not self.files.has(row["key"]):
+                self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+
     def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The arrays of a finished chunk row."""
         return self.files.read(row["key"], row["sha256"])
@@ -336,6 +338,21 @@ def is_full(error: BaseException) -> bool:
     """Whether an error of the database or the file system says that the disk is full."""
     text = str(error).lower()
     return "disk is full" in text or "no space left" in text or "disk quota" in text
+
+
+def _make_tables(engine: sa.Engine, attempts: int = 10) -> None:
+    """Make the tables that are not there and note the schema version; another process may be doing the same."""
+    for attempt in range(attempts):
+        try:
+            tables.metadata.create_all(engine)
+            break
+        except (OperationalError, ProgrammingError):
+            if attempt == attempts - 1:
+                raise
+            time.sleep(0.1)
+    schema = {"key": "schema", "value": str(tables.SCHEMA_VERSION)}
+    with contextlib.suppress(IntegrityError), engine.begin() as connection:
+        connection.execute(sa.insert(tables.meta).values(schema))
 
 
 def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:

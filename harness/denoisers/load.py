@@ -127,6 +127,17 @@ def describe(source: Source) -> Description:
     return Description(text, found.shape, found.label_dim, found.sigma_min, found.sigma_max, found.cost)
 
 
+def verify(source: Source) -> None:
+    """Check, before any compute, that a card's file is there and is the one that the card describes.
+
+    Raises:
+        InputError: with both hashes and the remedy.
+    """
+    match _find(source):
+        case _Named(name, card):
+            checked_path(name, card)
+
+
 def _find(source: Source) -> _Named | Path | Spec:
     """Tell names, paths and specs apart."""
     if not isinstance(source, str | Path):

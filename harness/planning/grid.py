@@ -27,7 +27,7 @@ from harness import yamlfile
 from harness.choice import Choice
 from harness.data_files import data_dir
 from harness.denoisers.analytic_specs import AnalyticSpec
-from harness.denoisers.load import Description, describe
+from harness.denoisers.load import Description, describe, verify
 from harness.errors import InputError
 from harness.planning.nfe import count_nfe, steps_for
 from harness.sampling.sampler import MAX_STEPS, Sampler
@@ -230,7 +230,9 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
 def _describe(name: str, panel: Panel, document: Document) -> Description:
     where: Where = ("denoisers", name)
     try:
-        found = describe(panel.source if panel.source is not None else name)
+        source = panel.source if panel.source is not None else name
+        found = describe(source)
+        verify(source)
     except InputError as error:
         raise document.error(where, str(error)) from None
     labels = panel.labels

@@ -4,6 +4,7 @@ Running the same plan again computes only what is missing. Several processes may
 before it is computed, and a chunk that another process has claimed is waited for.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -178,6 +179,7 @@ class _Run:
         self.open: dict[str, int] = {}
         self.settled: dict[str, str] = {}
         self.chunks = self.evaluations = 0
+        self.tickets = itertools.count()
         self.renewed = time.monotonic()
         self.base: Baseline
 
@@ -187,6 +189,7 @@ class _Run:
         self.base = baseline(self.grid.metric, self.grid.samples, self.store)
         if force:
             self.store.forget(self.base.extractor, list(self.trials))
+        self.store.drop_lost(self.base.extractor, list(self.trials))
         self.store.put_grid(self.plan.name, plan_record(self.plan, self.base))
         work = missing(self.plan, self.store, self.base.extractor, retry_failed)
         self.waiting.extend(work.jobs)
@@ -231,7 +234,8 @@ class _Run:
             while self.waiting or self.at_work or self.elsewhere:
                 self._feed(pool)
                 for ticket, outcome in pool.collect(POLL_SECONDS if pool.busy else 0):
-                    self._receive(self.at_work.pop(ticket), outcome)
+                    self._receive(self.at_work[ticket], outcome)
+                    del self.at_work[ticket]
                 if self.elsewhere and not self.waiting:
                     self._look_elsewhere(idle=not pool.busy)
                 if time.monotonic() - self.renewed > RENEW_SECONDS:
@@ -250,9 +254,7 @@ class _Run:
                 continue
             trial = self.trials[job.fingerprint].trial.model_dump_json()
             assert self.batch is not None
-            ticket = self.chunks + len(self.at_work) + 1
-            while ticket in self.at_work:
-                ticket += 1
+            ticket = next(self.tickets)
             self.at_work[ticket] = job
             pool.submit(
                 ticket, Task(trial, job.span.first, job.span.last, self.grid.metric, self.batch, job.keep_images)
@@ -269,13 +271,13 @@ class _Run:
             if self.settled.get(job.fingerprint) != "failed":
                 self._write_failure(job.fingerprint, outcome.reason, outcome.step, info)
             return
-        self.chunks += 1
-        self.evaluations += outcome.info["evaluations"]
         if outcome.png is not None:
             count = min(job.span.size, MOSAIC)
             self.store.put_image(job.fingerprint, job.span.first, count, outcome.png)
         if not job.images_only:
             self.store.finish(self._chunk(job), outcome.moments, outcome.info)
+        self.chunks += 1
+        self.evaluations += outcome.info["evaluations"]
         self.listener.chunk(self._rows([job]))
         self._one_less(job.fingerprint)
 
@@ -288,20 +290,17 @@ class _Run:
         """Chunks that another process had: done, failed, or given up and free again."""
         if idle:
             time.sleep(POLL_SECONDS)
-        rows = {
-            row["key"]: row
-            for row in self.store.chunks(self.base.extractor, list({j.fingerprint for j in self.elsewhere}))
-        }
+        trials = list({job.fingerprint for job in self.elsewhere})
+        rows = {row["key"]: row for row in self.store.chunks(self.base.extractor, trials)}
         still = []
         for job in self.elsewhere:
             row = rows.get(self._chunk(job).key)
             if row is None or (row["status"] == "claimed" and lapsed(row)):
                 self.waiting.append(job)
             elif row["status"] == "done":
-                if store_lacks := not self.store.files.has(row["key"]):
-                    raise RunError(
-                        f"{row['key']}: stored elsewhere but its file is not here ({store_lacks}); check --files"
-                    )
+                if not self.store.files.has(row["key"]):
+                    folder = self.store.files.folder
+                    raise RunError(f"chunk {row['key']} is stored, but its file is not in {folder}; check --files")
                 self.listener.chunk(self._rows([job]))
                 self._one_less(job.fingerprint)
             elif row["status"] == "failed":

@@ -13,8 +13,8 @@ from scipy.integrate import solve_ivp
 
 from harness.denoisers.analytic import Gaussian, Ideal, Mixture, build, posterior_mean
 from harness.denoisers.analytic_specs import GaussianSpec, IdealSpec, MixtureSpec, parse
-from harness.sampling.denoiser import Denoiser
 from harness.errors import InputError
+from harness.sampling.denoiser import Denoiser
 from tests.conftest import golden, relative_error
 
 F64 = torch.float64
