@@ -1,0 +1,91 @@
+"""The plan of the house: imports flow one way, and light commands load nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+LAYERS = [
+    {"errors", "choice"},
+    {"yamlfile", "data_files"},
+    {"sampling"},
+    {"denoisers", "datasets", "metrics"},
+    {"trial", "arrays", "tables"},
+    {"store"},
+    {"planning", "training", "report"},
+    {"running", "listing"},
+    {"cli"},
+]
+ORDER = {name: level for level, names in enumerate(LAYERS) for name in names}
+SIDE_BY_SIDE = {
+    frozenset({"denoisers", "datasets"}),
+    frozenset({"metrics", "datasets"}),
+    frozenset({"denoisers", "metrics"}),
+}
+
+
+def imports(path):
+    """The top-level parts of `harness` that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "harness" else [f"harness.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("harness."):
+                yield name.split(".")[1]
+
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_flow_one_way(path):
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert own in ORDER, f"{own} is not in the plan of the house"
+    for other in set(imports(path)) - {own, "__version__"}:
+        beside = frozenset({own, other}) in SIDE_BY_SIDE
+        assert ORDER[other] < ORDER[own] or beside, f"{path.relative_to(ROOT)} imports {other}"
+
+
+def loaded_by(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+SHOW = "; import sys; print(' '.join(m for m in sys.modules if '.' not in m))"
+HEAVY = {"torch", "matplotlib", "pandas", "sqlalchemy", "scipy", "sklearn", "optuna", "numpy", "pydantic"}
+
+
+def test_help_loads_nothing_heavy():
+    run = "assert CliRunner().invoke(app, ['--help']).exit_code == 0"
+    code = f"from typer.testing import CliRunner; from harness.cli import app; {run}"
+    assert not HEAVY & loaded_by(code + SHOW)
+
+
+def test_report_and_show_load_no_torch():
+    for module in ("harness.report.page", "harness.report.terminal", "harness.report.data", "harness.store"):
+        assert "torch" not in loaded_by(f"import {module}" + SHOW)
+
+
+def test_cards_and_specs_load_no_torch():
+    code = "from harness.denoisers.load import describe; describe('ideal'); describe('digits-vp')"
+    assert "torch" not in loaded_by(code + SHOW)
+
+
+def test_nothing_needs_torchvision():
+    for path in MODULES:
+        assert "torchvision" not in path.read_text()
+
+
+def test_no_file_is_a_drawer():
+    for path in MODULES:
+        assert path.stem not in {"utils", "util", "helpers", "misc", "common"}
+        assert len(path.read_text().splitlines()) <= 450, path
