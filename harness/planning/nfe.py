@@ -1,5 +1,6 @@
 """How many evaluations a sampler needs: counted by running it on a one-number denoiser, never by a formula."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -56,22 +57,29 @@ def steps_for(nfe: int, sampler: Sampler, sigma_min: float, sigma_max: float, co
     def cost_of(steps: int) -> int:
         return cost * count_nfe(sampler.model_copy(update={"steps": steps}), sigma_min, sigma_max)
 
+    def fits(steps: int) -> bool:
+        try:
+            return cost_of(steps) <= nfe
+        except InputError:  # no such number of levels, or a second stage below zero noise
+            return False
+
     first = cost_of(1)
     if first > nfe:
         raise InputError(f"solver '{sampler.solver.kind}' needs at least {first} evaluations; nfe {nfe} is too few")
-    slope = max(cost_of(2) - first, 1)
-    steps = 1 + (nfe - first) // slope  # exact for methods that spend the same on every step but the last
-    while steps > 1 and cost_of(steps) > nfe:
+    steps = 1 + (nfe - first) // _slope(cost_of, first, nfe)  # exact where every step but the last costs the same
+    while steps > 1 and not fits(steps):
         steps -= 1
-    while _fits(cost_of, steps + 1, nfe):
+    while fits(steps + 1):
         steps += 1
     return sampler.model_copy(update={"steps": steps})
 
 
-def _fits(cost_of: object, steps: int, nfe: int) -> bool:
-    """Whether one more step is possible and affordable; a table of levels may have no more."""
-    assert callable(cost_of)
-    try:
-        return bool(cost_of(steps) <= nfe)
-    except InputError:
-        return False
+def _slope(cost_of: Callable[[int], int], first: int, nfe: int) -> int:
+    """Evaluations per further step, from the smallest power of two of steps that the sampler can take."""
+    steps = 2
+    while steps <= nfe:
+        try:
+            return max((cost_of(steps) - first) // (steps - 1), 1)
+        except InputError:
+            steps *= 2
+    return 1

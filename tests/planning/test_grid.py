@@ -1,0 +1,148 @@
+"""From YAML to trials: axes, overrides, budgets, and NFE counted by running."""
+
+import math
+
+import pytest
+
+from harness.data_files import data_dir
+from harness.errors import InputError
+from harness.planning.grid import find_grid, plan
+from harness.planning.nfe import count_nfe, steps_for
+from harness.sampling.sampler import Sampler
+
+GRID = """
+title: A grid
+samples: 16
+nfe: [5, 12]
+mosaics: 12
+denoisers:
+  a: {source: {kind: gaussian, mean: 0.1}, title: First, paper: cifar10_vp}
+  b: {source: {kind: gaussian, mean: 0.2}}
+series:
+  - name: base
+    role: baseline
+    sampler: {solver: euler}
+    per_denoiser:
+      a: {discretization: vp, schedule: vp}
+      b: {discretization: {kind: ve, sigma_max: 50.0}}
+  - name: ours
+    role: ours
+    only: [b]
+"""
+
+
+@pytest.fixture
+def planned(tmp_path):
+    def make(text, **options):
+        path = tmp_path / "grid.yaml"
+        path.write_text(text)
+        return plan(path, **options)
+
+    return make
+
+
+def test_every_combination_becomes_a_trial(planned):
+    found = planned(GRID)
+    names = [(item.panel, item.series, item.nfe, item.trial.sampler.steps) for item in found.items]
+    assert names == [
+        ("a", "base", 5, 5), ("a", "base", 12, 12), ("b", "base", 5, 5), ("b", "base", 12, 12),
+        ("b", "ours", 5, 3), ("b", "ours", 11, 6),
+    ]  # fmt: skip
+    assert [item.mosaic for item in found.items] == [False, True] * 3
+    a, b = found.items[0].trial.sampler, found.items[2].trial.sampler
+    assert (a.discretization.kind, a.schedule.kind) == ("vp", "vp")
+    assert (b.discretization.sigma_max, b.schedule.kind) == (50.0, "linear")
+    assert len({item.trial.fingerprint for item in found.items}) == 6
+
+
+def test_samples_may_be_given(planned):
+    assert planned(GRID, samples=99).grid.samples == 99
+    with pytest.raises(InputError, match="at least 2"):
+        planned(GRID, samples=1)
+
+
+def test_a_list_in_a_sampler_is_an_axis(planned):
+    text = """
+title: Axes
+steps: 8
+denoisers: [ideal]
+series:
+  - name: churn
+    sampler:
+      solver: [euler, {kind: rk2, alpha: 0.5}]
+      stochasticity: {kind: churn, S_churn: [0, 2.5], S_tmax: 1}
+"""
+    found = planned(text)
+    assert [note["name"] for note in found.series] == [
+        "churn, solver euler, S_churn 0",
+        "churn, solver euler, S_churn 2.5",
+        "churn, solver rk2, S_churn 0",
+        "churn, solver rk2, S_churn 2.5",
+    ]
+    assert [item.trial.sampler.stochasticity.S_churn for item in found.items] == [0, 2.5, 0, 2.5]
+
+
+def test_a_list_with_a_wrong_value_names_its_line(planned):
+    text = (
+        "title: t\nsteps: 4\ndenoisers: [ideal]\nseries:\n  - name: s\n    sampler:\n      schedule: [linear, cosine]\n"
+    )
+    with pytest.raises(InputError, match=r"grid\.yaml:7: series\.0\.sampler\.schedule: unknown kind 'cosine'"):
+        planned(text)
+
+
+def test_without_a_budget_the_samplers_own_steps_stand(planned):
+    text = "title: t\ndenoisers: [ideal]\nseries:\n  - name: s\n    sampler: {steps: 7}\n  - name: d\n    nfe: 9\n"
+    assert [(item.trial.sampler.steps, item.nfe) for item in planned(text).items] == [(7, 13), (5, 9)]
+
+
+@pytest.mark.parametrize("path", sorted(data_dir("grids").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_grids_that_come_with_the_package_can_be_planned(path):
+    found = plan(path)
+    assert found.items
+    assert {note["role"] for note in found.series} >= {"baseline", "ours"}
+    assert any(item.mosaic for item in found.items)
+
+
+def test_the_figure_two_grid_is_the_papers():
+    found = plan(find_grid("fig2_deterministic"))
+    assert find_grid("grids/fig2_deterministic.yaml").name == "fig2_deterministic.yaml"
+    first = {item.panel: item.trial.sampler for item in found.items if item.series == "Original choices"}
+    axes = {name: (s.solver.kind, s.discretization.kind, s.schedule.kind, s.scaling.kind) for name, s in first.items()}
+    assert axes == {
+        "digits-vp": ("euler", "vp", "vp", "vp"),
+        "digits-ve": ("euler", "ve", "ve", "none"),
+        "digits-adm": ("euler", "iddpm", "linear", "none"),
+    }
+    assert min(item.nfe for item in found.items) == 5
+    assert max(item.nfe for item in found.items) == 255
+
+
+@pytest.mark.parametrize(("solver", "nfe"), [("euler", 18), ("heun", 35)])
+def test_nfe_is_counted(solver, nfe):
+    assert count_nfe(Sampler.model_validate({"solver": solver}), 0.0, math.inf) == nfe
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", {"kind": "rk2", "alpha": 0.5}])
+@pytest.mark.parametrize("nfe", [1, 2, 3, 8, 35, 100])
+def test_budgets_are_filled_and_never_exceeded(solver, nfe):
+    chosen = steps_for(nfe, Sampler.model_validate({"solver": solver}), 0.0, math.inf)
+    one_more = chosen.model_copy(update={"steps": chosen.steps + 1})
+    assert count_nfe(chosen, 0.0, math.inf) <= nfe < count_nfe(one_more, 0.0, math.inf)
+
+
+def test_a_denoiser_that_costs_two():
+    chosen = steps_for(10, Sampler(), 0.0, math.inf, cost=2)
+    assert chosen.steps == 3  # 5 evaluations, each counted twice
+    with pytest.raises(InputError, match="at least 2"):
+        steps_for(1, Sampler(), 0.0, math.inf, cost=2)
+
+
+def test_a_budget_stops_at_the_last_level():
+    sampler = Sampler.model_validate({"solver": "euler", "discretization": {"kind": "iddpm", "M": 20}})
+    assert steps_for(500, sampler, 0.0, math.inf).steps < 21
+
+
+def test_a_second_stage_that_needs_short_steps():
+    """With alpha above 1, few steps are refused and more are not."""
+    sampler = Sampler.model_validate({"solver": {"kind": "rk2", "alpha": 1.3}})
+    assert steps_for(63, sampler, 0.0, math.inf).steps == 32

@@ -1,0 +1,54 @@
+"""Every command, kind and YAML key stands in the documents; the README opens with the two commands."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from harness.cli import app
+from harness.planning.grid import Grid, Panel, Series
+from harness.sampling import discretizations, schedules, stochasticity
+from harness.sampling.sampler import Sampler
+from harness.sampling.solvers import ALIASES, Solver
+
+ROOT = Path(__file__).parents[1]
+GRIDS = (ROOT / "docs" / "grids.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+UNIONS = (
+    Solver, discretizations.Discretization, schedules.Schedule, schedules.Scaling, stochasticity.Stochasticity,
+)  # fmt: skip
+KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
+
+
+@pytest.mark.parametrize("model", [Grid, Panel, Series, Sampler, *KINDS], ids=lambda model: model.__name__)
+def test_every_key_is_documented(model):
+    for name, field in model.model_fields.items():
+        word = field.default if name == "kind" else name
+        assert f"`{word}`" in GRIDS or f"{word}:" in GRIDS or f"kind: {word}" in GRIDS, word
+
+
+def test_every_alias_is_documented():
+    assert all(f"`{alias}`" in GRIDS for alias in ALIASES)
+
+
+def test_every_command_is_documented():
+    names = [command.callback.__name__ for command in app.registered_commands]
+    assert len(names) == 7
+    readme = (ROOT / "README.md").read_text()
+    for name in names:
+        assert f"`harness {name}" in COMMANDS
+        assert f"harness {name} " in readme
+
+
+def test_the_readme_opens_with_the_two_commands():
+    head = (ROOT / "README.md").read_text().split("```")[1]
+    assert [line.split("#")[0].strip() for line in head.strip().splitlines()] == ["make demo", "make test"]
+
+
+def test_links_between_documents_are_whole():
+    import re
+
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
