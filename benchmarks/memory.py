@@ -1,4 +1,4 @@
-"""Peak memory of a trial does not grow with its samples: 20,000 against 2,000, each by `harness run` in a fresh process.
+"""Peak memory of a trial does not grow with its samples: 20,000 against 2,000, each a `harness run` of its own.
 
 python benchmarks/memory.py [--denoiser digits-edm] [--write FILE]
 """

@@ -1,0 +1,187 @@
+"""What the store holds of a grid, as one table: a line for every trial of the plan, done, failed or missing.
+
+Results are used only if they were made with the plan's metric, extractor, reference, first seed and number of samples;
+others are counted with the reason and left out, so that no curve joins numbers that cannot be compared.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from harness.errors import InputError
+from harness.report.choices import AXES, describe
+from harness.report.numbers import plural
+from harness.store import Store
+
+SAME = ("metric", "extractor", "reference", "first_seed", "n")
+"""Columns in which all rows of a report agree."""
+
+COLUMNS = [
+    *("panel", "series", *AXES, "steps", "nfe", "value", "low", "high", "status", "reason", "step"),
+    *("seconds", "evaluations", "n", "first_seed", "metric", "extractor", "reference", "labels", "noise_device"),
+    *("finished_at", "fingerprint"),
+]
+"""The columns of a tidy table, for the terminal and for CSV."""
+
+
+class Floor(NamedTuple):
+    """The metric of real data against the reference, at the report's number of samples: nothing can be much lower.
+
+    Args:
+        mean: over the draws.
+        low, high: the ends of the band.
+        n: real images a set; fewer than the report's where the data set is too small.
+        band: what low to high means.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    band: str
+
+
+class GridData(NamedTuple):
+    """A grid and its results.
+
+    Args:
+        plan: as the store holds it.
+        trials: one line an item of the plan: `COLUMNS` and the jackknife's `replicates` and `blocks`.
+        rows: the result rows in use, each once, whatever number of series shares it.
+        left_out: reasons in words, with counts, for results that are not used.
+        floor: None where the store has none for this extractor, reference and number of samples.
+    """
+
+    plan: dict[str, Any]
+    trials: pd.DataFrame
+    rows: list[dict[str, Any]]
+    left_out: list[str]
+    floor: Floor | None
+
+    def count(self, status: str) -> int:
+        """How many trials of the plan are `done`, `failed` or `missing`."""
+        return int((self.trials["status"] == status).sum())
+
+
+def load(store: Store, grid: str) -> GridData:
+    """Collect a grid's plan and the results that belong to it.
+
+    Raises:
+        InputError: the store has no such grid.
+    """
+    plan = store.grid(grid)
+    if plan is None:
+        known = ", ".join(store.grid_names()) or "none yet"
+        raise InputError(f"{store.name}: no grid '{grid}' was run into this store; it has: {known}")
+    fingerprints = list(dict.fromkeys(item["fingerprint"] for item in plan["items"]))
+    used: dict[str, dict[str, Any]] = {}
+    apart: Counter[str] = Counter()
+    for row in store.results(fingerprints):
+        if why := _difference(row, plan):
+            apart[why] += 1
+        else:
+            used[row["fingerprint"]] = row
+    lines = [_line(item, used.get(item["fingerprint"]), plan) for item in plan["items"]]
+    trials = pd.DataFrame(lines, columns=[*COLUMNS, "replicates", "blocks"])
+    left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items()]
+    rows = [used[fingerprint] for fingerprint in fingerprints if fingerprint in used]
+    return GridData(plan, trials, rows, left_out, _floor(store, plan))
+
+
+def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
+    """The results as one tidy table with the columns `COLUMNS`.
+
+    Args:
+        store: where they are.
+        grid: the trials of this grid, missing ones included; None for every result in the store, where the panel is the
+            denoiser and there is no series.
+
+    Raises:
+        InputError: the store has no such grid.
+    """
+    if grid is not None:
+        return load(store, grid).trials[COLUMNS]
+    lines = []
+    for row in store.results():
+        trial = row["trial"]
+        name = trial.get("denoiser")
+        item = {
+            "panel": describe(name).kind,
+            "series": "",
+            "fingerprint": row["fingerprint"],
+            "sampler": trial.get("sampler", {}),
+            "labels": trial.get("labels"),
+        }
+        lines.append(_line(item, row, row))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The lines of a table as dictionaries."""
+    return [{str(key): value for key, value in line.items()} for line in table.to_dict("records")]
+
+
+def _difference(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """Why a row does not belong in the report, in words; "" if it does."""
+    parts = [f"{key} {row[key]} instead of {plan[key]}" for key in SAME if row[key] != plan[key]]
+    return " and ".join(parts)
+
+
+def _line(item: Mapping[str, Any], row: Mapping[str, Any] | None, made_with: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the table: an item of a plan, and its result if there is one."""
+    sampler = item.get("sampler") or {}
+    steps = item.get("steps", sampler.get("steps"))
+    line = {
+        "panel": item["panel"],
+        "series": item["series"],
+        "steps": math.nan if steps is None else float(steps),
+        "nfe": _number(item.get("nfe")),
+        "status": "missing",
+        "reason": "",
+        "labels": str(item.get("labels")),
+        "noise_device": str(sampler.get("noise_device", "")),
+        "finished_at": "",
+        "fingerprint": item["fingerprint"],
+        "replicates": [],
+        "blocks": [],
+    }
+    line |= {axis: str(describe(sampler.get(axis))) for axis in AXES}
+    line |= {key: made_with[key] for key in SAME}
+    line |= dict.fromkeys(("value", "low", "high", "step", "seconds", "evaluations"), math.nan)
+    return line if row is None else line | _measured(row, line["nfe"])
+
+
+def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
+    """What a result row adds to its line. A value that is not finite counts as failed."""
+    value = _number(row["value"])
+    done = row["status"] == "done" and math.isfinite(value)
+    nfe = _number(row["nfe"])
+    reason = row["reason"] or ("" if done else "the value is not finite" if row["status"] == "done" else "no reason")
+    return {
+        "nfe": nfe if math.isfinite(nfe) else planned,
+        "value": value if done else math.nan,
+        "low": _number(row["low"]) if done else math.nan,
+        "high": _number(row["high"]) if done else math.nan,
+        "status": "done" if done else "failed",
+        "reason": reason,
+        "step": _number(row["step"]),
+        "seconds": _number(row["seconds"]),
+        "evaluations": _number(row["evaluations"]),
+        "finished_at": row["finished_at"] or "",
+        "replicates": list(row["replicates"] or []),
+        "blocks": list(row["blocks"] or []),
+    }
+
+
+def _floor(store: Store, plan: Mapping[str, Any]) -> Floor | None:
+    fact = store.fact(f"floor:{plan['extractor']}:{plan['reference']}:{plan['n']}")
+    if fact is None:
+        return None
+    return Floor(fact["mean"], fact["low"], fact["high"], fact.get("n", plan["n"]), str(fact.get("band", "")))
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,93 @@
+"""Sample images for the page: PNG mosaics from the store, as data that the page carries in itself."""
+
+import base64
+import struct
+from typing import Any, NamedTuple
+
+from harness.report.curves import Curve, Panel
+from harness.report.data import GridData, records
+from harness.report.numbers import evaluations, significant
+from harness.store import Store
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Mosaic(NamedTuple):
+    """One sheet of images.
+
+    Args:
+        series: which series drew it.
+        nfe, value: of its trial, as text.
+        note: "" where this is the chosen trial; else in what way it is not.
+        uri: the PNG as a data URI.
+        width, height: in pixels of the PNG.
+        alt: what it shows, in words.
+    """
+
+    series: str
+    nfe: str
+    value: str
+    note: str
+    uri: str
+    width: int
+    height: int
+    alt: str
+
+
+class Gallery(NamedTuple):
+    """A panel's sheets: one a series near its chosen trial, and all others that are stored."""
+
+    title: str
+    chosen: list[Mosaic]
+    others: list[Mosaic]
+
+
+def galleries(store: Store, data: GridData, panels: list[Panel]) -> list[Gallery]:
+    """The sheets of every panel that has any."""
+    found = store.images(sorted(set(data.trials["fingerprint"])), data.plan["first_seed"])
+    made = [_gallery(panel, found, data) for panel in panels]
+    return [gallery for gallery in made if gallery.chosen or gallery.others]
+
+
+def _gallery(panel: Panel, found: dict[str, bytes], data: GridData) -> Gallery:
+    chosen: list[Mosaic] = []
+    others: list[Mosaic] = []
+    for curve in panel.curves:
+        done = curve.done[curve.done["fingerprint"].isin(found)]
+        nearest = _nearest(curve, list(done["nfe"]))
+        for line in records(done):
+            sheet = _sheet(panel, curve, line, found[line["fingerprint"]], data, line["nfe"] == nearest)
+            if sheet:
+                (chosen if line["nfe"] == nearest else others).append(sheet)
+    return Gallery(panel.title, chosen, others)
+
+
+def _nearest(curve: Curve, available: list[float]) -> float | None:
+    """The NFE with a sheet that is nearest, as a ratio, to the chosen trial's; of equals the higher."""
+    if curve.lowest is None or not available:
+        return None
+    goal = curve.lowest.point.nfe
+    return min(available, key=lambda nfe: (max(nfe / goal, goal / nfe), -nfe))
+
+
+def _sheet(
+    panel: Panel, curve: Curve, line: dict[str, Any], png: bytes, data: GridData, is_chosen: bool
+) -> Mosaic | None:
+    size = png_size(png)
+    if size is None:
+        return None
+    note = ""
+    if is_chosen and curve.lowest and line["nfe"] != curve.lowest.point.nfe:
+        note = f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept"
+    first = data.plan["first_seed"]
+    alt = f"Images by {curve.name} on {panel.title} at NFE {evaluations(line['nfe'])}, seeds from {first} on"
+    uri = "data:image/png;base64," + base64.b64encode(png).decode()
+    return Mosaic(curve.name, evaluations(line["nfe"]), significant(line["value"]), note, uri, *size, alt)
+
+
+def png_size(png: bytes) -> tuple[int, int] | None:
+    """Width and height from a PNG's header; None if it is not one."""
+    if len(png) < 24 or not png.startswith(SIGNATURE) or png[12:16] != b"IHDR":
+        return None
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height

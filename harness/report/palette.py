@@ -1,0 +1,67 @@
+"""Colours and markers: one look for a series over all panels, safe for the colour-blind, in a light and a dark version.
+
+Figures are drawn with the light colours; in the page each becomes a CSS variable, so that they follow the reader's
+light or dark setting. No meaning rests on colour alone: every series has a marker of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Colour(NamedTuple):
+    """A CSS variable and its two values."""
+
+    variable: str
+    light: str
+    dark: str
+
+
+class Style(NamedTuple):
+    """The look of a series."""
+
+    colour: Colour
+    marker: str
+    line: str
+
+
+INK = Colour("--ink", "#1f2328", "#e6e8eb")
+MUTED = Colour("--muted", "#5d6673", "#9aa3af")
+RULE = Colour("--rule", "#dfe3e8", "#333a44")
+SURFACE = Colour("--surface", "#fefefe", "#14171c")
+FLOOR = Colour("--floor", "#8a919c", "#79818d")
+NEUTRAL = (INK, MUTED, RULE, SURFACE, FLOOR)
+
+BASELINE = Colour("--baseline", "#6f7782", "#a3acb8")
+OURS = Colour("--ours", "#0b63b0", "#62aef2")
+OTHERS = (
+    Colour("--series-1", "#c65102", "#f0914f"),
+    Colour("--series-2", "#00785a", "#3fc39b"),
+    Colour("--series-3", "#a3458a", "#dd8cc6"),
+    Colour("--series-4", "#8a6d00", "#d4b13d"),
+    Colour("--series-5", "#3f8fc4", "#8fd0f5"),
+    Colour("--series-6", "#7a4b2a", "#c99b78"),
+)
+COLOURS = (*NEUTRAL, BASELINE, OURS, *OTHERS)
+
+MARKERS = ("^", "D", "v", "P", "p", "<", ">")
+LINES = ("-", "--", "-.", ":")
+
+
+def styles(series: Sequence[dict[str, Any]]) -> dict[str, Style]:
+    """A style for every series of a plan, by name: grey squares for the baseline, blue circles for the last of ours.
+
+    After six other series the colours repeat with another line.
+    """
+    baseline = next((entry["name"] for entry in series if entry.get("role") == "baseline"), None)
+    ours = next((entry["name"] for entry in reversed(series) if entry.get("role") == "ours"), None)
+    found = {baseline: Style(BASELINE, "s", "-"), ours: Style(OURS, "o", "-")}
+    others = [entry["name"] for entry in series if entry["name"] not in found]
+    for index, name in enumerate(others):
+        line = LINES[index // len(OTHERS) % len(LINES)]
+        found[name] = Style(OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)], line)
+    return {entry["name"]: found[entry["name"]] for entry in series}
+
+
+def variables(dark: bool) -> str:
+    """CSS declarations of every colour."""
+    return " ".join(f"{colour.variable}: {colour.dark if dark else colour.light};" for colour in COLOURS)

@@ -1,0 +1,148 @@
+import math
+
+import pytest
+
+from harness.errors import InputError
+from harness.report.curves import panels
+from harness.report.data import COLUMNS, load, rows_table
+from harness.report.paper import load_paper
+from harness.report.provenance import card_facts, facts
+from harness.report.terminal import frame_table
+from tests.report import synthetic
+
+
+def test_every_item_has_a_line(store):
+    data = load(store, "fig2")
+    assert len(data.trials) == len(synthetic.items()) == 80
+    assert (data.count("done"), data.count("failed"), data.count("missing")) == (79, 1, 0)
+    line = data.trials.iloc[0]
+    assert (line["solver"], line["discretization"]) == ("euler", "vp (epsilon_s 0.001)")
+    assert line["value"] == pytest.approx(synthetic.row(synthetic.items()[0])["value"])
+    assert len(data.rows) == 80
+    assert data.left_out == []
+    assert data.floor.mean == 1.62
+
+
+def test_missing_and_failed(make_store):
+    data = load(make_store(skip=range(5)), "fig2")
+    assert data.count("missing") == 5
+    assert math.isnan(data.trials.iloc[0]["value"])
+    assert data.trials.iloc[0]["nfe"] == 8  # as planned
+    failed = data.trials[data.trials["status"] == "failed"].iloc[0]
+    assert (failed["reason"], failed["step"], failed["nfe"]) == ("non-finite value in x", 2, 5)
+
+
+def test_results_that_differ_are_left_out_with_the_reason(make_store):
+    store = make_store(skip=range(3))
+    first, second, third, *_ = synthetic.items()
+    store.put_result(synthetic.row(first, n=256))
+    store.put_result(synthetic.row(second, n=256))
+    store.put_result(synthetic.row(third, extractor="other", first_seed=512))
+    data = load(store, "fig2")
+    assert data.count("missing") == 3
+    assert data.left_out == [
+        "2 rows with n 256 instead of 512",
+        f"1 row with extractor other instead of {synthetic.EXTRACTOR} and first_seed 512 instead of 0",
+    ]
+
+
+def test_a_value_that_is_not_finite_is_not_a_result(make_store):
+    store = make_store(skip=[0])
+    store.put_result(synthetic.row(synthetic.items()[0], value=None))
+    line = load(store, "fig2").trials.iloc[0]
+    assert (line["status"], line["reason"]) == ("failed", "the value is not finite")
+
+
+def test_series_may_share_a_trial(make_store):
+    plan = synthetic.plan()
+    shared = plan["items"][0] | {"series": "Our choices"}
+    data = load(make_store(the_plan=plan | {"items": [*plan["items"], shared]}), "fig2")
+    assert len(data.trials) == 81
+    assert len(data.rows) == 80
+
+
+def test_an_unknown_grid_names_the_known_ones(store):
+    with pytest.raises(InputError, match=r"no grid 'fig3'.*it has: fig2"):
+        load(store, "fig3")
+    with pytest.raises(InputError):
+        rows_table(store, "fig3")
+
+
+def test_the_tidy_table(store):
+    table = rows_table(store, "fig2")
+    assert list(table.columns) == COLUMNS
+    assert len(table) == 80
+    every = rows_table(store)
+    assert list(every.columns) == COLUMNS
+    assert set(every["panel"]) == {"digits-vp", "digits-ve", "digits-adm"}
+    assert every["steps"].notna().all()
+    assert len(every.to_csv(index=False).splitlines()) == 81
+
+
+def test_the_tidy_table_of_an_empty_store(tmp_path):
+    with synthetic.Store(str(tmp_path / "empty.sqlite")) as empty:
+        assert list(rows_table(empty).columns) == COLUMNS
+        assert frame_table(rows_table(empty)).row_count == 0
+
+
+def test_an_analytic_denoiser_in_the_tidy_table(make_store):
+    store = make_store(skip=range(80))
+    row = synthetic.row(synthetic.items()[0])
+    store.put_result(row | {"trial": row["trial"] | {"denoiser": {"kind": "gaussian", "mean": 1.0}}})
+    assert list(rows_table(store)["panel"]) == ["gaussian"]
+
+
+def test_the_terminal_table_escapes_markup(make_store):
+    store = make_store(skip=[0], break_one=False)
+    store.put_result(synthetic.failed(synthetic.items()[0], "[red]bad[/red] value", 3))
+    table = frame_table(rows_table(store, "fig2"))
+    assert table.row_count == 80
+    columns = {str(column.header): list(column.cells) for column in table.columns}
+    assert columns["status"][0] == "[red]failed[/]"
+    assert columns["reason"][:2] == [r"step 3: \[red]bad\[/red] value", ""]
+
+
+def test_the_terminal_table_has_no_reasons_where_nothing_failed(make_store):
+    table = frame_table(rows_table(make_store(break_one=False), "fig2"))
+    assert "reason" not in {column.header for column in table.columns}
+
+
+def test_panels_and_their_curves(store):
+    vp, ve, adm = panels(load(store, "fig2"))
+    assert [curve.name for curve in adm.curves] == ["Original choices", "Heun and time steps"]
+    assert (vp.baseline.name, vp.ours.name, adm.ours.name) == ("Original choices", "Our choices", "Heun and time steps")
+    assert vp.ours.published == (2.93, 35)
+    assert vp.speed_up(vp.baseline) is None
+    assert ve.speed_up(ve.ours).verdict == "faster"
+    low, high = vp.ours.best_interval
+    assert low < vp.ours.lowest.best.value < high
+
+
+def test_without_a_baseline_there_is_no_speed_up(make_store):
+    plan = synthetic.plan()
+    series = [entry | {"role": None} for entry in plan["series"]]
+    found = panels(load(make_store(the_plan=plan | {"series": series}), "fig2"))
+    assert all(panel.ours is None and panel.baseline is None for panel in found)
+
+
+def test_published_figures():
+    paper = load_paper()
+    assert paper.panels["cifar10_ve"].points["reimplementation"] == (4.78, 8192)
+    assert [panel.speedup for panel in paper.panels.values()] == [7.3, 300, 3.2]
+    assert [panel.title for panel in paper.panels.values()] == ["CIFAR-10, VP", "CIFAR-10, VE", "ImageNet-64, ADM"]
+    assert paper.status == "one source"
+
+
+def test_provenance_of_any_shape():
+    rows = [
+        {"provenance": {"dtype": "float32", "device": ["cpu"], "batch": [64], "versions": {"torch": "2"}, "chunks": i}}
+        for i in range(10)
+    ]
+    rows[0]["provenance"]["versions"] = [{"torch": "2"}, {"torch": "3"}]
+    found = {fact.name: fact.values for fact in facts(rows)}
+    assert found["dtype"] == ["float32"]
+    assert found["versions.torch"] == ["2 (10 of 10 rows)", "3 (1 of 10 rows)"]
+    assert found["chunks"] == ["0 to 9.00"]
+    assert facts([{"provenance": None}]) == []
+    card = {fact.name: fact.values for fact in card_facts({"shape": [1, 8, 8], "sigma_max": 80.0, "labels": "none"})}
+    assert card == {"shape": ["[1, 8, 8]"], "sigma_max": ["80"], "labels": ["none"]}
