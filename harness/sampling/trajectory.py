@@ -11,7 +11,7 @@ from harness.errors import InputError, SamplingError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics, Point, one_hot
 from harness.sampling.noise import Noise
-from harness.sampling.sampler import Sampler
+from harness.sampling.sampler import Route, Sampler
 
 Labels = int | Sequence[int] | Tensor | Literal["unconditional"] | None
 
@@ -86,7 +86,7 @@ def sample(
         images [N, C, H, W] float64 (float32 on devices without float64) and nfe [N].
 
     Raises:
-        InputError: labels that do not fit, latents of another shape, no seeds.
+        InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
         SamplingError: a state that is not finite, with the first step at which it was seen.
     """
     seeds = list(seeds)
@@ -94,6 +94,7 @@ def sample(
     device = torch.device(device or denoiser.device)
     noise = Noise(seeds, denoiser.shape, device, sampler.noise_device)
     route = sampler.route(denoiser)
+    _check_descent(route)
     drawn = noise.latents()
     if latents is not None and latents.shape != drawn.shape:
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
@@ -142,6 +143,22 @@ def resolve_labels(labels: Labels, noise: Noise, label_dim: int) -> Tensor | Non
             f"class indices must lie in 0 to {label_dim - 1}; we got {int(given.min())} to {int(given.max())}"
         )
     return one_hot(given.long().expand(len(noise)), label_dim)
+
+
+def _check_descent(route: Route) -> None:
+    """Noise levels and times must fall; equal neighbours, where the denoiser rounds, are allowed.
+
+    The VP betas are solved from both ends of the range. Over a narrow one, such as 0.1 to 10, their sigma(t) turns
+    round in between, and the released sampler then goes up and down without saying so.
+    """
+    for name, values in (("noise levels", route.sigmas), ("times", route.times)):
+        rises = (values[1:] > values[:-1]).nonzero()
+        if len(rises):
+            at = int(rises[0])
+            raise InputError(
+                f"the {name} rise from {values[at]:.4g} to {values[at + 1]:.4g} after step {at}; the VP curve turns "
+                "round over a narrow noise range: widen it (sigma_min, sigma_max), or use another discretization"
+            )
 
 
 def _check_seeds(seeds: list[int]) -> None:
