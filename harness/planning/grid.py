@@ -108,7 +108,7 @@ class Grid(Choice):
         metric: what is measured; `fd-digits`, the Frechet distance in the features of the digit classifier.
         samples: N, images per trial; the same seeds for all trials.
         first_seed: the seeds are first_seed to first_seed + samples - 1.
-        chunk: seeds per unit of work, and per block of the confidence intervals' least unit.
+        chunk: seeds per unit of work; a worker takes as many at a time as fill one network call.
         denoisers: name -> Panel; a list of names will do.
         series: the curves.
         nfe: budgets; each means the largest step count whose NFE is at most that.

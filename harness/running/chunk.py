@@ -1,22 +1,27 @@
-"""The work itself, done in a worker process: one chunk of seeds of one trial, from latents to moments of features."""
+"""The work itself, done in a worker process: chunks of seeds of one trial, from latents to moments of features."""
 
 import io
 import json
 import time
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from harness.datasets.reference import Extractor
 from harness.denoisers.load import identity, load_denoiser
 from harness.errors import InputError, SamplingError
 from harness.metrics.bytes import to_bytes
 from harness.metrics.extractors import load_extractor
-from harness.metrics.moments import Moments
+from harness.metrics.moments import Moments, as_rows
+from harness.running.cover import Span
 from harness.running.provenance import versions
+from harness.running.results import Piece
 from harness.sampling.denoiser import Denoiser
+from harness.sampling.dynamics import pad
 from harness.sampling.trajectory import Samples, sample
 from harness.trial import Trial
 
@@ -25,26 +30,27 @@ MOSAIC = 64
 
 
 class Task(NamedTuple):
-    """A chunk to compute: trial as JSON, seeds, metric, rows per network call, and whether to keep images."""
+    """Chunks to compute together: trial as JSON, seeds, metric, rows per network call, and whether to keep images.
+
+    Several chunks of one trial share network calls; each still has moments of its own.
+    """
 
     trial: str
-    first: int
-    last: int
+    spans: tuple[Span, ...]
     metric: str
     batch: int
     keep_images: bool
 
 
 class Done(NamedTuple):
-    """A computed chunk: moments of the features, what it took, and a PNG mosaic of its first images if asked for."""
+    """A finished task: its chunks, and a PNG mosaic of the first images if asked for."""
 
-    moments: dict[str, np.ndarray]
-    info: dict[str, Any]
+    pieces: list[Piece]
     png: bytes | None
 
 
-def run_chunk(task: Task, device: str) -> Done:
-    """Sample a chunk's seeds and stream the images into moments.
+def run_task(task: Task, device: str) -> Done:
+    """Sample the seeds of a task's chunks and turn the images of each into moments of features.
 
     If the device runs out of memory, the rows per network call are halved until it does not.
 
@@ -55,22 +61,45 @@ def run_chunk(task: Task, device: str) -> Done:
     started = time.perf_counter()
     trial = Trial.model_validate_json(task.trial)
     denoiser = _denoiser(_source(trial), trial.weights, trial.dtype, device)
-    samples, batch = _sample(denoiser, trial, range(task.first, task.last + 1), task.batch)
-    moments = Moments.of(_extractor(task.metric, device)(samples.images))
-    info = {
-        "nfe": [int(samples.nfe.min()), float(samples.nfe.double().mean()), int(samples.nfe.max())],
-        "evaluations": samples.calls * batch * denoiser.cost,
-        "seconds": time.perf_counter() - started,
+    seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
+    samples, batch = _sample(denoiser, trial, seeds, task.batch)
+    features = as_rows(_in_one_shape(_extractor(task.metric, device), samples.images, task.batch))
+    spent = time.perf_counter() - started
+    common = {
         "batch": batch,
         "device": device_name(device),
         "dtype": str(denoiser.dtype).removeprefix("torch."),
         "versions": versions(),
     }
+    rows = _shares(samples.calls * batch * denoiser.cost, [span.size for span in task.spans])
+    pieces, at = [], 0
+    for span, evaluations in zip(task.spans, rows, strict=True):
+        nfe = samples.nfe[at : at + span.size]
+        info = {
+            "nfe": [int(nfe.min()), float(nfe.double().mean()), int(nfe.max())],
+            "evaluations": evaluations,
+            "seconds": spent * span.size / len(seeds),
+            **common,
+        }
+        pieces.append(Piece(span, Moments.of(features[at : at + span.size]), info))
+        at += span.size
     png = mosaic(to_bytes(samples.images[:MOSAIC].cpu().numpy())) if task.keep_images else None
-    return Done(moments.arrays(), info, png)
+    return Done(pieces, png)
 
 
-def _sample(denoiser: Denoiser, trial: Trial, seeds: range, batch: int) -> tuple[Samples, int]:
+def _in_one_shape(extractor: Extractor, images: Tensor, size: int) -> Tensor:
+    """Features of images in calls of exactly `size` rows, the last one padded, so that they depend on no neighbour."""
+    parts = [pad(part, size) for part in images.split(size)]
+    return torch.cat([extractor(part) for part in parts])[: len(images)]
+
+
+def _shares(total: int, sizes: list[int]) -> list[int]:
+    """A whole number shared out in proportion to sizes, padding and all, so that the parts add up to it."""
+    ends = [round(total * sum(sizes[: count + 1]) / sum(sizes)) for count in range(len(sizes))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _sample(denoiser: Denoiser, trial: Trial, seeds: list[int], batch: int) -> tuple[Samples, int]:
     while True:
         try:
             labels = None if trial.labels == "random" else trial.labels
@@ -97,7 +126,7 @@ def _denoiser(source: str, weights: str, dtype: str | None, device: str) -> Deno
 
 
 @lru_cache(maxsize=2)
-def _extractor(metric: str, device: str) -> Any:
+def _extractor(metric: str, device: str) -> Extractor:
     return load_extractor(metric, device)
 
 

@@ -26,7 +26,7 @@ from harness.store import Chunk, Store, is_full, lapsed
 
 RENEW_SECONDS = 15.0
 POLL_SECONDS = 1.0
-CPU_BATCH, GPU_BATCH = 64, 256
+CPU_BATCH, GPU_BATCH = 128, 512
 
 
 class Summary(NamedTuple):
@@ -122,8 +122,8 @@ def _span(row: dict[str, Any]) -> Span:
 
 
 def call_shape(plan: Plan, devices: list[str], batch: int | None) -> int:
-    """Rows per network call: as asked, else at most a chunk, at most 64 on a CPU and 256 on a GPU."""
-    return batch or min(plan.grid.chunk, CPU_BATCH if devices[0] == "cpu" else GPU_BATCH)
+    """Rows per network call: as asked, else 128 on a CPU and 512 on a GPU, and no more than the trial's samples."""
+    return batch or min(plan.grid.samples, CPU_BATCH if devices[0] == "cpu" else GPU_BATCH)
 
 
 def run(
@@ -169,13 +169,13 @@ class _Run:
 
     def __init__(self, plan: Plan, store: Store, device: str | None, batch: int | None, listener: Listener) -> None:
         self.plan, self.store, self.listener = plan, store, listener
-        self.device, self.batch = device, batch
+        self.device, self.batch, self.shape = device, batch, 0
         self.trials = unique_trials(plan)
         self.grid = plan.grid
         self.first, self.last = plan.grid.first_seed, plan.grid.first_seed + plan.grid.samples - 1
         self.waiting: deque[_Job] = deque()
         self.elsewhere: list[_Job] = []
-        self.at_work: dict[int, _Job] = {}
+        self.at_work: dict[int, list[_Job]] = {}
         self.open: dict[str, int] = {}
         self.settled: dict[str, str] = {}
         self.chunks = self.evaluations = 0
@@ -227,7 +227,7 @@ class _Run:
 
     def _compute(self) -> None:
         devices = devices_for(self.device)
-        self.batch = call_shape(self.plan, devices, self.batch)
+        self.shape = call_shape(self.plan, devices, self.batch)
         wanted = min(len(devices), len(self.waiting))
         pool = Pool(devices[:wanted])
         try:
@@ -246,40 +246,61 @@ class _Run:
 
     def _feed(self, pool: Pool) -> None:
         while self.waiting and pool.free:
-            job = self.waiting.popleft()
+            jobs = self._next_task()
+            if not jobs:
+                continue
+            trial = self.trials[jobs[0].fingerprint].trial.model_dump_json()
+            spans = tuple(job.span for job in jobs)
+            ticket = next(self.tickets)
+            self.at_work[ticket] = jobs
+            pool.submit(ticket, Task(trial, spans, self.grid.metric, self.shape, jobs[0].keep_images))
+
+    def _next_task(self) -> list[_Job]:
+        """The next chunks to compute together: of one trial, claimed, and as many as fill one network call."""
+        jobs: list[_Job] = []
+        while self.waiting:
+            job = self.waiting[0]
+            rows = sum(taken.span.size for taken in jobs) + job.span.size
+            if jobs and (job.fingerprint != jobs[0].fingerprint or rows > self.shape or job.keep_images):
+                break
+            self.waiting.popleft()
             if self.settled.get(job.fingerprint) == "failed":
                 continue
-            if not job.images_only and not self.store.claim(self._chunk(job), self.retry_failed):
+            if job.images_only:
+                return [job]
+            if self.store.claim(self._chunk(job), self.retry_failed):
+                jobs.append(job)
+            else:
                 self.elsewhere.append(job)
-                continue
-            trial = self.trials[job.fingerprint].trial.model_dump_json()
-            assert self.batch is not None
-            ticket = next(self.tickets)
-            self.at_work[ticket] = job
-            pool.submit(
-                ticket, Task(trial, job.span.first, job.span.last, self.grid.metric, self.batch, job.keep_images)
-            )
+        return jobs
 
     def _chunk(self, job: _Job) -> Chunk:
         return Chunk(job.fingerprint, job.span.first, job.span.last, self.base.extractor)
 
-    def _receive(self, job: _Job, outcome: Done | Failed) -> None:
+    def _receive(self, jobs: list[_Job], outcome: Done | Failed) -> None:
         if isinstance(outcome, Failed):
-            info = {"device": self.device or "", "batch": self.batch, "versions": versions()}
-            if not job.images_only:
-                self.store.fail(self._chunk(job), outcome.reason, outcome.step, info)
-            if self.settled.get(job.fingerprint) != "failed":
-                self._write_failure(job.fingerprint, outcome.reason, outcome.step, info)
+            self._give_up(jobs, outcome)
             return
         if outcome.png is not None:
-            count = min(job.span.size, MOSAIC)
-            self.store.put_image(job.fingerprint, job.span.first, count, outcome.png)
-        if not job.images_only:
-            self.store.finish(self._chunk(job), outcome.moments, outcome.info)
-        self.chunks += 1
-        self.evaluations += outcome.info["evaluations"]
-        self.listener.chunk(self._rows([job]))
-        self._one_less(job.fingerprint)
+            span = jobs[0].span
+            self.store.put_image(
+                jobs[0].fingerprint, span.first, min(sum(j.span.size for j in jobs), MOSAIC), outcome.png
+            )
+        for job, piece in zip(jobs, outcome.pieces, strict=True):
+            if not job.images_only:
+                self.store.finish(self._chunk(job), piece.moments.arrays(), piece.info)
+            self.chunks += 1
+            self.evaluations += piece.info["evaluations"]
+            self.listener.chunk(self._rows([job]))
+            self._one_less(job.fingerprint)
+
+    def _give_up(self, jobs: list[_Job], outcome: Failed) -> None:
+        info = {"batch": self.shape, "versions": versions()}
+        for job in jobs:
+            if not job.images_only:
+                self.store.fail(self._chunk(job), outcome.reason, outcome.step, info)
+        if self.settled.get(jobs[0].fingerprint) != "failed":
+            self._write_failure(jobs[0].fingerprint, outcome.reason, outcome.step, info)
 
     def _one_less(self, key: str) -> None:
         self.open[key] -= 1
@@ -350,7 +371,7 @@ class _Run:
 
     def note_unfinished(self, reason: str) -> None:
         """Say in the rows of the trials at work why they were not finished, if the store can still be written."""
-        for key in {job.fingerprint for job in self.at_work.values()} - set(self.settled):
+        for key in {jobs[0].fingerprint for jobs in self.at_work.values()} - set(self.settled):
             try:
                 self._write(key, {"status": "failed", "reason": reason, "step": None}, [])
             except (OSError, SQLAlchemyError):

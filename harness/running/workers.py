@@ -146,7 +146,7 @@ class Pool:
             return
         del self._tasks[ticket]
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        yield Finished(ticket, Failed(f"the worker process died twice on this chunk ({how}); out of memory?", None))
+        yield Finished(ticket, Failed(f"the worker process died twice on these chunks ({how}); out of memory?", None))
 
     def _give(self, worker: _Worker, ticket: int) -> None:
         worker.ticket = ticket
@@ -171,7 +171,7 @@ def _serve(connection: Connection, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     import torch
 
-    from harness.running.chunk import run_chunk
+    from harness.running.chunk import run_task
 
     if device == "cpu":
         torch.set_num_threads(1)
@@ -182,7 +182,7 @@ def _serve(connection: Connection, device: str) -> None:
             return
         outcome: Any
         try:
-            outcome = run_chunk(task, device)
+            outcome = run_task(task, device)
         except SamplingError as error:
             outcome = Failed(error.reason, error.step)
         except InputError as error:

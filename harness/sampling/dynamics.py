@@ -129,16 +129,16 @@ class Dynamics:
         sigma = sigma if sigma.ndim == 0 else sigma[rows]
         labels = None if labels is None else labels[rows]
         used = len(x)
-        if used < size:
-            x = _pad(x, size)
-            sigma = sigma if sigma.ndim == 0 else _pad(sigma, size)
-            labels = None if labels is None else _pad(labels, size)
         self.calls += 1
-        return self.denoiser(x, sigma, labels)[:used]
+        sigma = sigma if sigma.ndim == 0 else pad(sigma, size)
+        labels = None if labels is None else pad(labels, size)
+        return self.denoiser(pad(x, size), sigma, labels)[:used]
 
 
-def _pad(rows: Tensor, size: int) -> Tensor:
-    """Repeat the last row until there are `size`."""
+def pad(rows: Tensor, size: int) -> Tensor:
+    """Repeat the last row until there are `size`; rows as they are if there are that many."""
+    if len(rows) == size:
+        return rows
     return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
 
 

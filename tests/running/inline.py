@@ -1,7 +1,7 @@
 """A pool without processes: the same interface, the work done in `collect`. For tests of what the parent does."""
 
 from harness.errors import InputError, SamplingError
-from harness.running.chunk import run_chunk
+from harness.running.chunk import run_task
 from harness.running.workers import Failed, Finished
 
 
@@ -30,7 +30,7 @@ class InlinePool:
         ticket = next(iter(self.waiting))
         task = self.waiting.pop(ticket)
         try:
-            return [Finished(ticket, run_chunk(task, "cpu"))]
+            return [Finished(ticket, run_task(task, "cpu"))]
         except SamplingError as error:
             return [Finished(ticket, Failed(error.reason, error.step))]
         except InputError as error:

@@ -42,7 +42,19 @@ def start(grid):
     started = []
 
     def run(store):
-        command = [sys.executable, "-m", "harness.cli", "run", str(grid), "--store", str(store), "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "harness.cli",
+            "run",
+            str(grid),
+            "--store",
+            str(store),
+            "--device",
+            "cpu",
+            "--batch",
+            "3",
+        ]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 

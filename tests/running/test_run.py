@@ -65,9 +65,9 @@ def test_a_run_measures_every_trial(store, grid):
         assert row["low"] < row["value"] < row["high"]
         assert row["blocks"] == [0, 8, 16]
         assert len(row["replicates"]) == 3
-        assert row["evaluations"] == row["nfe"] * 24  # the last chunk of 4 is padded to the call shape of 8
+        assert row["evaluations"] == row["nfe"] * 20  # three chunks in one call of 20 rows
         assert row["provenance"]["device"] == ["cpu"]
-        assert row["provenance"]["batch"] == [8]
+        assert row["provenance"]["batch"] == [20]
         assert row["provenance"]["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in torch.__version__
     assert len(store.images([row["fingerprint"] for row in rows], 0)) == 2
     assert store.grid("grid")["items"][0]["series"] == "euler"
@@ -236,5 +236,28 @@ def test_out_of_memory_halves_the_batch(store, grid, monkeypatch):
 
     monkeypatch.setattr(chunk_module, "sample", sample)
     run_module.run(grid(), store, device="cpu")
-    assert shapes[:3] == [8, 4, 2]
+    assert shapes[:4] == [20, 10, 5, 2]
     assert store.results()[0]["provenance"]["batch"] == [2]
+
+
+def test_padding_is_counted(store, grid):
+    run_module.run(grid(), store, device="cpu", batch=16)
+    for row in store.results():
+        assert row["evaluations"] == row["nfe"] * 32  # calls of 8 + 8 and of 4 rows, each of 16
+        assert row["provenance"]["batch"] == [16]
+
+
+def test_the_grouping_of_chunks_changes_nothing(store, grid, tmp_path):
+    """At one call shape, chunks computed together and one by one have the same bits."""
+    run_module.run(grid(), store, device="cpu", batch=8)
+    with Store(str(tmp_path / "grouped.sqlite"), files=tmp_path / "grouped") as grouped:
+        planned = grid()
+        run_module.run(planned, grouped, device="cpu", batch=20)
+        together = values(grouped)
+        for row in grouped.chunks(grouped.grid("grid")["extractor"])[::2]:
+            grouped.files.remove(row["key"])
+        for row in grouped.results():
+            assert row["value"] == together[row["fingerprint"]]
+        assert run_module.run(planned, grouped, device="cpu", batch=20).chunks == 6
+        assert values(grouped) == together
+        assert {key: pytest.approx(value, rel=1e-6) for key, value in values(store).items()} == together
