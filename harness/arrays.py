@@ -2,27 +2,13 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from harness.atomic import write_bytes
 from harness.errors import InputError
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside it, flush it to disk, and rename: readers see all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class ArrayFiles:

@@ -11,7 +11,7 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 LAYERS = [
-    {"errors", "choice"},
+    {"errors", "choice", "atomic"},
     {"yamlfile", "data_files"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},

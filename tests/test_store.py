@@ -112,7 +112,7 @@ def test_no_half_written_files(store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.arrays.os.fsync", full)
+    monkeypatch.setattr("harness.atomic.os.fsync", full)
     store.claim(CHUNK)
     with pytest.raises(OSError, match="No space left"):
         store.finish(CHUNK, {"mean": np.zeros(2)}, {})

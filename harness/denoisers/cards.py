@@ -8,7 +8,6 @@ newly trained files.
 import argparse
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from harness import yamlfile
+from harness.atomic import write_bytes
 from harness.choice import Choice, Real
 from harness.data_files import data_dir, sha256_of
 from harness.denoisers.analytic_specs import Shape
@@ -223,12 +223,7 @@ def write_card(name: str, card: DenoiserCard | FeaturesCard, path: Path | None =
         "# What is in this folder. Written by `python -m harness.denoisers.cards FILE...`; see docs for the fields.\n"
     )
     text += yaml.safe_dump({"cards": entries}, sort_keys=False, allow_unicode=True, width=110)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, text.encode("utf-8"))
 
 
 def _plain(card: DenoiserCard | FeaturesCard) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from harness.arrays import write_bytes
+from harness.atomic import write_bytes
 from harness.errors import InputError
 from harness.report import lists, provenance
 from harness.report.choices import AXES

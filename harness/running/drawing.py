@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from harness import yamlfile
-from harness.arrays import write_bytes
+from harness.atomic import write_bytes
 from harness.denoisers.load import load_denoiser
 from harness.errors import InputError
 from harness.metrics.bytes import to_bytes

@@ -193,7 +193,7 @@ def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("harness.denoisers.checkpoints.safetensors_file.os.fsync", fail)
+    monkeypatch.setattr("harness.atomic.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save(path, small("vp"), {})
     assert path.read_bytes() == old

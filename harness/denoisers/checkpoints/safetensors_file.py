@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from harness.atomic import write_bytes
 from harness.denoisers.checkpoints.header import FORMAT, VERSION, Config, Header, Layout, read_header
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.errors import InputError
@@ -48,7 +48,7 @@ def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, An
     }
     if "recipe_fingerprint" in provenance:
         metadata["recipe_fingerprint"] = str(provenance["recipe_fingerprint"])
-    _write(path, _sorted_header(serialise(weights, metadata)))
+    write_bytes(path, _sorted_header(serialise(weights, metadata)))
 
 
 def _sorted_header(raw: bytes) -> bytes:
@@ -57,19 +57,6 @@ def _sorted_header(raw: bytes) -> bytes:
     header = json.dumps(json.loads(raw[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # tensors start at a multiple of 8
     return len(header).to_bytes(8, "little") + header + raw[8 + length :]
-
-
-def _write(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Preconditioned:
