@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from harness.errors import InputError
+from harness.metrics.bytes import from_bytes, to_bytes
 
 FORMAT = "harness-digit-features-1"
 
@@ -82,12 +83,16 @@ class DigitFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """Features [N, width] float64 of images [N, 1, 8, 8] in [-1, 1], on the network's device.
 
+        The bytes are made in the images' own type, so that the features are those of the PNG that would be written.
+
         Raises:
             InputError: images of another shape.
+            SamplingError: images that are not finite.
         """
         if images.ndim != 4 or tuple(images.shape[1:]) != (1, 8, 8):
             raise InputError(f"digit features need images of shape [N, 1, 8, 8]; we got {list(images.shape)}")
-        return self.network.features(images.to(self.network.head.weight.device)).double()
+        seen = from_bytes(to_bytes(images.to(self.network.head.weight.device)))
+        return self.network.features(seen).double()
 
 
 def load_digit_features(path: str | Path, device: str | torch.device = "cpu") -> DigitFeatures:

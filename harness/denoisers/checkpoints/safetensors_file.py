@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as serialise
 from torch import Tensor
 
-from harness.atomic import write_bytes
 from harness.denoisers.checkpoints.header import FORMAT, VERSION, Config, Header, Layout, read_header
+from harness.denoisers.checkpoints.tensors import write_tensors
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.errors import InputError
 
@@ -30,7 +29,7 @@ def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, An
         provenance: how the weights came about, JSON-ready; a `recipe_fingerprint` in it is also written on its own.
     """
     path = Path(path)
-    weights = {name: value.detach().float().cpu().contiguous() for name, value in denoiser.state_dict().items()}
+    weights = {name: value.float() for name, value in denoiser.state_dict().items()}
     config = Config(
         preconditioning=denoiser.kind,
         arguments={name: _to_json(value) for name, value in denoiser.config.items()},
@@ -48,15 +47,7 @@ def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, An
     }
     if "recipe_fingerprint" in provenance:
         metadata["recipe_fingerprint"] = str(provenance["recipe_fingerprint"])
-    write_bytes(path, _sorted_header(serialise(weights, metadata)))
-
-
-def _sorted_header(raw: bytes) -> bytes:
-    """The same file with the header's keys in order, which the library leaves to chance."""
-    length = int.from_bytes(raw[:8], "little")
-    header = json.dumps(json.loads(raw[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors start at a multiple of 8
-    return len(header).to_bytes(8, "little") + header + raw[8 + length :]
+    write_tensors(path, weights, metadata)
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Preconditioned:

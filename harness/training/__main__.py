@@ -1,0 +1,39 @@
+"""One recipe in a process of its own: `python -m harness.training RECIPE OUT WORK [--fresh]`, one thread.
+
+`train_all` starts these; the command for people is `harness train`.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from harness.errors import InputError
+from harness.training.loop import Progress, TrainingError, train
+from harness.training.recipe import load_recipe
+
+
+def tell(at: Progress) -> None:
+    """One line of progress."""
+    left = at.seconds / at.step * (at.steps - at.step)
+    print(
+        f"{at.name}: {at.images:,} images ({at.step / at.steps:.0%}), loss {at.loss:.5f}, "
+        f"{at.seconds / 60:.1f} min, about {left / 60:.1f} min left",
+        flush=True,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Train, and return the exit code: 0 done, 1 the run failed, 2 the input is wrong."""
+    recipe, out, work = (Path(argument) for argument in arguments[:3])
+    torch.set_num_threads(1)
+    try:
+        print(train(load_recipe(recipe), out, resume="--fresh" not in arguments, progress=tell, work=work), flush=True)
+    except (InputError, TrainingError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 2 if isinstance(error, InputError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
