@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.errors import InputError
 from harness.training.losses import EDMLoss
@@ -91,3 +92,15 @@ def test_our_recipes_are_small_networks(path):
 def test_all_five_are_there():
     names = {"digits-vp", "digits-ve", "digits-adm", "digits-edm", "digits-features"}
     assert {path.stem for path in RECIPES} == names
+
+
+def test_ve_network_supports_what_its_loss_draws_and_fourier_scale_is_in_its_frequencies():
+    ve = load_recipe(next(path for path in RECIPES if path.stem == "digits-ve"))
+    usual = ve.model_copy(update={"network": ve.network.model_copy(update={"fourier_scale": 16.0})})
+    torch.manual_seed(0)
+    network = task_of(ve).build()
+    torch.manual_seed(0)
+    other = task_of(usual).build()
+    assert (network.sigma_min, network.sigma_max) == (ve.loss.sigma_min, ve.loss.sigma_max)
+    assert torch.equal(network.model.map_noise.freqs * 64, other.model.map_noise.freqs)
+    assert torch.equal(network.model.map_layer0.weight, other.model.map_layer0.weight)
