@@ -67,7 +67,8 @@ def train_all(
 
     Raises:
         InputError: a recipe that cannot be used, before anything starts; or fewer than one worker.
-        TrainingError: some failed; names them, with the last line of each one's log.
+        TrainingError: some failed; names them, with the last line of each one's log and its exit code
+            (negative: ended by that signal; the same command goes on from its last state).
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1; we got {workers}")
@@ -90,7 +91,7 @@ def train_all(
                 minutes = (time.monotonic() - began) / 60
                 tell(f"{name}: {'failed' if process.returncode else 'done'}, {minutes:.1f} min")
                 if process.returncode:
-                    failed.append(f"{name}: {_last_line(work / f'{name}.log')}")
+                    failed.append(f"{name}: {_last_line(work / f'{name}.log')} (exit code {process.returncode})")
     finally:
         for process, _ in running.values():  # only after an error or an interrupt
             process.terminate()
