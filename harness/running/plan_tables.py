@@ -4,22 +4,21 @@ from rich.table import Table
 
 from harness.planning.grid import Plan
 from harness.running.estimate import Cost
+from harness.sampling.sampler import Sampler
 
 
 def trial_table(plan: Plan) -> Table:
     """Every curve of a plan, with its sampler and its budgets."""
     table = Table(title=f"{plan.grid.title} · N = {plan.grid.samples:,}", title_justify="left")
-    for name in ("denoiser", "series", "solver", "levels", "σ(t)", "s(t)", "noise", "NFE"):
-        table.add_column(name, overflow="fold")
+    for name in ("denoiser", "series", "sampler", "NFE"):
+        table.add_column(name)
     curves: dict[tuple[str, str], list[int]] = {}
     samplers = {}
     for item in plan.items:
         curves.setdefault((item.panel, item.series), []).append(item.nfe)
         samplers[item.panel, item.series] = item.trial.sampler
     for (panel, series), budgets in curves.items():
-        s = samplers[panel, series]
-        kinds = (s.solver.kind, s.discretization.kind, s.schedule.kind, s.scaling.kind, s.stochasticity.kind)
-        table.add_row(panel, series, *kinds, " ".join(map(str, budgets)))
+        table.add_row(panel, series, _in_words(samplers[panel, series]), " ".join(map(str, budgets)))
     return table
 
 
@@ -45,3 +44,10 @@ def clock(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _in_words(sampler: Sampler) -> str:
+    """The choice on every axis, by kind."""
+    words = [sampler.solver.kind, f"{sampler.discretization.kind} levels"]
+    words += [f"σ(t) {sampler.schedule.kind}", f"s(t) {sampler.scaling.kind}", sampler.stochasticity.kind]
+    return ", ".join(words)

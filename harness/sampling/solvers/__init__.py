@@ -18,9 +18,17 @@ ALIASES: dict[str, dict[str, Any]] = {"heun": {"kind": "rk2", "alpha": 1.0}}
 def _expand(value: Any) -> Any:
     """`heun` and `{kind: heun}` are `{kind: rk2, alpha: 1}`; any bare string is a kind with its defaults."""
     value = {"kind": value} if isinstance(value, str) else value
-    if isinstance(value, dict) and isinstance(value.get("kind"), str) and value["kind"] in ALIASES:
-        return {**value, **ALIASES[value["kind"]]} if set(value) == {"kind"} else value
-    return value
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind in KINDS:
+        return value
+    if kind not in ALIASES:
+        raise ValueError(f"unknown kind '{kind}'; allowed: {', '.join(repr(name) for name in [*KINDS, *ALIASES])}")
+    if set(value) > {"kind"}:
+        others = ", ".join(sorted(set(value) - {"kind"}))
+        raise ValueError(f"'{kind}' has no fields, and we got {others}; use kind '{ALIASES[kind]['kind']}' to set them")
+    return ALIASES[kind]
 
+
+KINDS = tuple(member.model_fields["kind"].default for member in (Euler, RK2))
 
 Solver = Annotated[Euler | RK2, Field(discriminator="kind"), BeforeValidator(_expand)]
