@@ -84,7 +84,7 @@ class Series(Choice):
     paper: str | None = None
     sampler: dict[str, Any] = Field(default_factory=dict)
     per_denoiser: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    only: Texts | None = None
+    only: Annotated[Texts, Field(min_length=1)] | None = None
     nfe: Counts | None = None
     steps: Counts | None = None
 
@@ -217,7 +217,7 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
     for index, series in enumerate(grid.series):
         _check_names(series, index, grid, document)
         for panel in series.only or grid.denoisers:
-            for curve in _curves(series, index, panel):
+            for curve in _curves(series, index, panel, document):
                 note = {"name": curve.name, "note": series.note, "role": series.role, "paper": series.paper}
                 curves.setdefault(curve.name, note)
                 items += _trials(curve, panel, grid, described[panel], document)
@@ -235,6 +235,8 @@ def _describe(name: str, panel: Panel, document: Document) -> Description:
         verify(source)
     except InputError as error:
         raise document.error(where, str(error)) from None
+    if panel.dtype == "float32" and not found.identity.startswith("sha256:"):
+        raise document.error((*where, "dtype"), "an analytic denoiser computes in float64; leave dtype out")
     labels = panel.labels
     if isinstance(labels, int) and labels >= found.label_dim:
         have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
@@ -250,13 +252,17 @@ def _check_names(series: Series, index: int, grid: Grid, document: Document) -> 
                 raise document.error(("series", index, key, name), f"unknown denoiser '{name}'; this grid has: {known}")
 
 
-def _curves(series: Series, index: int, panel: str) -> Iterator[_Curve]:
+def _curves(series: Series, index: int, panel: str, document: Document) -> Iterator[_Curve]:
     """One curve for every combination of the lists in a series' sampler."""
     base: Where = ("series", index, "sampler")
     own = series.per_denoiser.get(panel, {})
     moved: dict[str, Where] = {axis: ("series", index, "per_denoiser", panel, axis) for axis in own}
     raw = {**series.sampler, **own}
     axes = list(_lists(raw))
+    for where, options in axes:
+        if not options:
+            place = (*moved[str(where[0])], *where[1:]) if where[0] in moved else (*base, *where)
+            raise document.error(place, "an empty list leaves nothing to run; give it values, or remove the key")
     for values in itertools.product(*(options for _, options in axes)):
         sampler, named = raw, []
         for (where, _), value in zip(axes, values, strict=True):

@@ -353,7 +353,6 @@ class _Run:
             "labels": planned.trial.labels,
             "chunks": len(infos),
             "revision": revision(),
-            "store_library": versions()["harness"],
         }
         row = {
             "fingerprint": key,

@@ -122,8 +122,10 @@ def resolve_labels(labels: Labels, noise: Noise, label_dim: int) -> Tensor | Non
 
     The draw happens also where classes are given, so that the noise that follows is the same.
     """
+    if isinstance(labels, str) and labels != "unconditional":
+        raise InputError(f"labels in words can only be 'unconditional'; we got '{labels}'; None draws a class per seed")
     if label_dim == 0:
-        if labels is not None and not (isinstance(labels, str) and labels == "unconditional"):
+        if labels is not None and not isinstance(labels, str):
             raise InputError("the denoiser has no classes (label_dim 0), so labels must be left out")
         return None
     drawn = noise.classes(label_dim)

@@ -98,6 +98,12 @@ def test_labels_for_a_denoiser_without_classes():
         sample(Gaussian(0.0, 0.5, (1, 2, 2)), Sampler(steps=1), [0], labels=0)
 
 
+@pytest.mark.parametrize("denoiser", [Labelled((1, 2, 2)), Gaussian(0.0, 0.5, (1, 2, 2))], ids=["classes", "none"])
+def test_unknown_words_are_refused(denoiser):
+    with pytest.raises(InputError, match="can only be 'unconditional'; we got 'cat'"):
+        sample(denoiser, Sampler(steps=1), [0], labels="cat")
+
+
 def test_forcing_a_class_keeps_the_noise():
     denoiser = Labelled((1, 2, 2))
     free = sample(denoiser, STOCHASTIC, [3]).images
