@@ -36,6 +36,11 @@ def grid(tmp_path):
     return path
 
 
+def _hear_ctrl_c():
+    """Shells start background jobs with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(grid):
     """Starts `harness run` on the grid and a store; whatever still runs when the test ends is killed."""
@@ -55,7 +60,8 @@ def start(grid):
             "--batch",
             "3",
         ]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, preexec_fn=_hear_ctrl_c, **pipes))
         return started[-1]
 
     yield run
