@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from harness.denoisers.preconditioning import EDMPrecond
+from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.trajectory import sample
 
 NETWORK = {
     "img_resolution": 32, "img_channels": 3, "model_type": "SongUNet",

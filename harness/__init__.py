@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from harness.denoisers.load import load_denoiser as load_denoiser
     from harness.errors import InputError as InputError
     from harness.errors import SamplingError as SamplingError
+    from harness.sampling.encode import encode as encode
+    from harness.sampling.sample import sample as sample
     from harness.sampling.sampler import Sampler as Sampler
-    from harness.sampling.trajectory import sample as sample
 
 _PUBLIC = {
     "InputError": "harness.errors",
     "Sampler": "harness.sampling.sampler",
     "SamplingError": "harness.errors",
+    "encode": "harness.sampling.encode",
     "load_denoiser": "harness.denoisers.load",
-    "sample": "harness.sampling.trajectory",
+    "sample": "harness.sampling.sample",
 }
 
-__all__ = ["InputError", "Sampler", "SamplingError", "__version__", "load_denoiser", "sample"]
+__all__ = ["InputError", "Sampler", "SamplingError", "__version__", "encode", "load_denoiser", "sample"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ JSON goes both ways.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -56,3 +57,44 @@ def shorthand(value: Any) -> Any:
 
 
 Shorthand = BeforeValidator(shorthand)
+
+
+def freeze(value: Any) -> Any:
+    """Lists to tuples, however deep, so that a frozen choice can hold what YAML wrote as lists."""
+    return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def kinds(members: tuple[type[Choice], ...]) -> tuple[str, ...]:
+    """The words that `kind` allows in a union of choices."""
+    return tuple(member.model_fields["kind"].default for member in members)
+
+
+def expand(members: tuple[type[Choice], ...], aliases: Mapping[str, Mapping[str, Any]]) -> BeforeValidator:
+    """Read a bare word as the kind with its defaults, and an alias as the choice of fields that it stands for.
+
+    An alias and its long form are one choice with one fingerprint. Fields that the alias leaves open may be given.
+
+    Args:
+        members: the choices of the union.
+        aliases: other names; each gives a kind and the fields that the name fixes.
+    """
+    known = kinds(members)
+
+    def read(value: Any) -> Any:
+        value = shorthand(value)
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or kind in known:
+            return value
+        if kind not in aliases:
+            raise ValueError(f"unknown kind '{kind}'; allowed: {', '.join(repr(name) for name in [*known, *aliases])}")
+        long, given = aliases[kind], {key: given for key, given in value.items() if key != "kind"}
+        member = members[known.index(long["kind"])]
+        taken = sorted(set(given) - (set(member.model_fields) - set(long)))
+        if taken:
+            open_fields = ", ".join(sorted(set(member.model_fields) - set(long))) or "no fields"
+            raise ValueError(
+                f"'{kind}' has {open_fields}, and we got {', '.join(taken)}; use kind '{long['kind']}' to set them"
+            )
+        return {**long, **given}
+
+    return BeforeValidator(read)

@@ -29,13 +29,12 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
 def _union(module: str, name: str) -> list[tuple[str, str]]:
     from importlib import import_module
 
-    members = get_args(get_args(getattr(import_module(module), name))[0])
+    home = import_module(module)
+    members = get_args(get_args(getattr(home, name))[0])
     rows = [(member.model_fields["kind"].default, _first_line(member)) for member in members]
-    if name == "Solver":
-        from harness.sampling.solvers import ALIASES
-
-        for alias, long in ALIASES.items():
-            rows.append((alias, "The same as " + ", ".join(f"{key} {value}" for key, value in long.items()) + "."))
+    for alias, long in getattr(home, "ALIASES", {}).items():
+        fields = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in long.items())
+        rows.append((alias, f"The same as {', '.join(fields)}."))
     return rows
 
 

@@ -10,17 +10,19 @@ from harness.planning.grid import Grid, Panel, Series
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import ALIASES, Solver
+from harness.sampling.solvers.sde_form import Rate
+from harness.sampling.stochasticity.restart import Interval
 
 ROOT = Path(__file__).parents[1]
-GRIDS = (ROOT / "docs" / "grids.md").read_text()
+GRIDS = "".join((ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md"))
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 UNIONS = (
-    Solver, discretizations.Discretization, schedules.Schedule, schedules.Scaling, stochasticity.Stochasticity,
+    Solver, discretizations.Discretization, schedules.Schedule, schedules.Scaling, stochasticity.Stochasticity, Rate,
 )  # fmt: skip
 KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
 
 
-@pytest.mark.parametrize("model", [Grid, Panel, Series, Sampler, *KINDS], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", [Grid, Panel, Series, Sampler, Interval, *KINDS], ids=lambda model: model.__name__)
 def test_every_key_is_documented(model):
     for name, field in model.model_fields.items():
         word = field.default if name == "kind" else name
@@ -28,7 +30,7 @@ def test_every_key_is_documented(model):
 
 
 def test_every_alias_is_documented():
-    assert all(f"`{alias}`" in GRIDS for alias in ALIASES)
+    assert all(f"`{alias}`" in GRIDS for alias in [*ALIASES, *discretizations.ALIASES])
 
 
 def test_every_command_is_documented():

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import InputError, SamplingError
+from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.trajectory import sample
 
 
 class _Zero:

@@ -22,7 +22,7 @@ from harness.running.provenance import versions
 from harness.running.results import Piece
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import pad
-from harness.sampling.trajectory import Samples, sample
+from harness.sampling.sample import Samples, sample
 from harness.trial import Trial
 
 MOSAIC = 64

@@ -14,8 +14,9 @@ from harness.errors import InputError
 from harness.metrics.bytes import to_bytes
 from harness.running.chunk import mosaic
 from harness.running.workers import devices_for
+from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.trajectory import Labels, sample
+from harness.sampling.start import Labels
 
 BATCH = 64
 MAX_SEEDS = 1_000_000

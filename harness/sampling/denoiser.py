@@ -24,6 +24,7 @@ class Denoiser(Protocol):
         dtype: of the returned D; the samplers' state has its own (usually float64).
         device: where x is expected.
         cost: network evaluations that one row of x costs: 1, or 2 for guidance with two networks. NFE counts in it.
+            Where it depends on the noise level this is the most, and `Metered` says how much it is at each.
     """
 
     shape: tuple[int, int, int]
@@ -54,4 +55,13 @@ class Denoiser(Protocol):
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         """The levels nearest to `sigma` (float64, any shape) that the model was trained at; the identity if all are."""
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A denoiser whose cost depends on the noise level, such as guidance that is off outside an interval."""
+
+    def cost_at(self, sigma: Tensor) -> Tensor:
+        """Network evaluations of one row, int64 of the shape of sigma."""
         ...

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import SamplingError
-from harness.sampling.denoiser import Denoiser
+from harness.sampling.brownian import Brownian, Clock
+from harness.sampling.denoiser import Denoiser, Metered
 from harness.sampling.noise import Noise
 from harness.sampling.schedules import Curve, NoScaling, VPScaling
 
@@ -54,10 +55,13 @@ class Dynamics:
         labels: one-hot float [N, label_dim], or None for unconditional.
         batch: rows per network call. Every call has exactly this many, the last one padded, so that results do not
             depend on how samples are grouped. None: all rows in one call.
+        levels: highest and lowest noise level of the run, between which SDE solvers have a Brownian path; None where
+            no solver asks for it.
 
     Attributes:
-        nfe: int64 [N] on the CPU, evaluations of each sample so far, each counted `denoiser.cost` times.
-        calls: network calls so far.
+        nfe: int64 [N] on the CPU, evaluations of each sample so far, each counted as often as the denoiser costs.
+        calls: denoiser calls so far.
+        rows: network rows so far, padding included, each counted as often as the denoiser costs.
     """
 
     def __init__(
@@ -68,11 +72,13 @@ class Dynamics:
         noise: Noise,
         labels: Tensor | None = None,
         batch: int | None = None,
+        levels: tuple[float, float] | None = None,
     ) -> None:
         self.denoiser, self.curve, self.scaling = denoiser, curve, scaling
         self._noise, self._labels, self._batch = noise, labels, batch
+        self._path: Brownian | None = None if levels is None else noise.path(*levels)
         self.nfe = torch.zeros(len(noise), dtype=torch.int64)
-        self.calls = 0
+        self.calls = self.rows = 0
 
     def at(self, x: Tensor, t: Tensor, rows: Sequence[int] | None = None) -> Point:
         """Evaluate the denoiser and the ODE's right-hand side at (x, t).
@@ -91,15 +97,51 @@ class Dynamics:
                 "second stage nearer to the first (a smaller alpha)"
             )
         t = t if t.ndim == 0 else t.view(-1, *[1] * (x.ndim - 1))
+        sigma = self.curve.sigma(t)
+        return self._point(x, t, self._denoise(x / self.scaling.s(sigma), sigma, rows))
+
+    def at_level(self, xbar: Tensor, sigma: Tensor, rows: Sequence[int] | None = None) -> Point:
+        """`at` for a sample without its scaling [B, C, H, W], at a noise level () or [B, 1, 1, 1] > 0."""
+        t = self.curve.t(sigma)
+        return self.at(self.scaling.s(sigma) * xbar, t if t.ndim == 0 else t.flatten(), rows)
+
+    def assumed(self, x: Tensor, t: Tensor) -> Point:
+        """The point that stands in for an evaluation at the highest level: eps = xbar / sqrt(1 + sigma^2), no NFE.
+
+        There a sample is nearly all noise. Source: Dockhorn, Vahdat & Kreis 2022 (arXiv 2210.05475), "analytical first
+        step".
+        """
+        sigma = self.curve.sigma(t)
+        xbar = x / self.scaling.s(sigma)
+        return self._point(x, t, xbar - sigma * xbar / (1 + sigma**2).sqrt())
+
+    def _point(self, x: Tensor, t: Tensor, denoised: Tensor) -> Point:
         sigma, sigma_dot = self.curve.sigma(t), self.curve.sigma_dot(t)
         s, s_dot = self.scaling.s(sigma), self.scaling.s_dot(sigma, sigma_dot)
-        denoised = self._denoise(x / s, sigma, rows)
         drift = (sigma_dot / sigma + s_dot / s) * x - (sigma_dot * s / sigma) * denoised
         return Point(x, t, sigma, s, denoised, drift)
+
+    def increment(self, t: Tensor, t_next: Tensor, clock: Clock, rows: Sequence[int] | None = None) -> Tensor:
+        """The Brownian path's change over a step, as standard normals [B, C, H, W]; see `Brownian.increment`."""
+        return self.increment_between(self.sigma(t), self.sigma(t_next), clock, rows)
+
+    def increment_between(
+        self, sigma: Tensor, sigma_next: Tensor, clock: Clock, rows: Sequence[int] | None = None
+    ) -> Tensor:
+        """The same between two noise levels."""
+        if self._path is None:
+            raise SamplingError("these dynamics have no noise range, and so no Brownian path")
+        return self._path.increment(sigma, sigma_next, clock, rows)
 
     def noise(self, rows: Sequence[int] | None = None) -> Tensor:
         """Fresh standard normals [N, C, H, W] float64 from the samples' own streams, or those of some rows."""
         return self._noise.normal(rows)
+
+    def cost(self, sigma: Tensor) -> Tensor:
+        """Network evaluations of one row at these noise levels, int64 of their shape."""
+        if isinstance(self.denoiser, Metered):
+            return self.denoiser.cost_at(sigma)
+        return torch.full_like(sigma, self.denoiser.cost, dtype=torch.int64)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level at time t."""
@@ -111,13 +153,14 @@ class Dynamics:
 
     def _denoise(self, xbar: Tensor, sigma: Tensor, rows: Sequence[int] | None) -> Tensor:
         labels = self._labels
+        levels = sigma.reshape(()) if sigma.numel() == 1 else sigma.reshape(-1)
+        cost = self.cost(levels).cpu()
         if rows is None:
-            self.nfe += self.denoiser.cost
+            self.nfe += cost
         else:
-            self.nfe[list(rows)] += self.denoiser.cost
+            self.nfe[list(rows)] += cost
             labels = None if labels is None else labels[list(rows)]
         given = xbar.to(self.denoiser.dtype)
-        levels = sigma.reshape(()) if sigma.numel() == 1 else sigma.reshape(-1)
         size = self._batch or len(given)
         parts = [self._call(given, levels, labels, slice(at, at + size), size) for at in range(0, len(given), size)]
         denoised = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -129,8 +172,9 @@ class Dynamics:
         sigma = sigma if sigma.ndim == 0 else sigma[rows]
         labels = None if labels is None else labels[rows]
         used = len(x)
-        self.calls += 1
         sigma = sigma if sigma.ndim == 0 else pad(sigma, size)
+        self.calls += 1
+        self.rows += int(self.cost(sigma).max()) * size
         labels = None if labels is None else pad(labels, size)
         return self.denoiser(pad(x, size), sigma, labels)[:used]
 

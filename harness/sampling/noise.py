@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from harness.sampling.brownian import Brownian
+
 
 class Noise:
     """The random streams of N samples.
@@ -33,7 +35,8 @@ class Noise:
             torch.device(device),
             torch.device(noise_device),
         )
-        self._generators = [torch.Generator(self.noise_device).manual_seed(int(seed) % 2**32) for seed in seeds]
+        self.seeds = [int(seed) % 2**32 for seed in seeds]
+        self._generators = [torch.Generator(self.noise_device).manual_seed(seed) for seed in self.seeds]
 
     def __len__(self) -> int:
         return len(self._generators)
@@ -53,6 +56,10 @@ class Noise:
     def normal(self, rows: Sequence[int] | None = None) -> Tensor:
         """Standard normals [N, C, H, W] float64, or those of some rows."""
         return self._draw(range(len(self)) if rows is None else rows, torch.float64)
+
+    def path(self, high: float, low: float) -> Brownian:
+        """The samples' Brownian paths between two noise levels; they share nothing with the streams above."""
+        return Brownian(self.seeds, self.shape, high, low, self.device, self.noise_device)
 
     def _draw(self, rows: Sequence[int], dtype: torch.dtype) -> Tensor:
         drawn = [

@@ -1,19 +1,24 @@
 """Sampler: the frozen, validated choice of every axis. YAML becomes this object with no builder between."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 from torch import Tensor
 
 from harness.choice import Choice
+from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Discretization
+from harness.sampling.discretizations.explicit import Explicit
 from harness.sampling.schedules import Curve, Linear, NoScaling, Scaling, Schedule
 from harness.sampling.solvers import RK2, Solver
-from harness.sampling.stochasticity import Deterministic, Stochasticity
+from harness.sampling.stochasticity import Deterministic, Langevin, Stochasticity
 
 MAX_STEPS = 100_000
+
+SWEEP = 2
+"""Levels of an adaptive solver that is given none: the two ends of its sweep."""
 
 
 class Route(NamedTuple):
@@ -29,15 +34,17 @@ class Sampler(Choice):
 
     Args:
         solver: how a step is taken; `heun`, `euler`, or `{kind: rk2, alpha: 0.6667}`.
-        discretization: which noise levels; `edm`, `vp`, `ve`, `iddpm`.
+        discretization: which noise levels; `edm`, `vp`, `ve`, `iddpm` and others.
         schedule: sigma(t) in which the ODE is solved; `linear`, `vp`, `ve`.
         scaling: s(t); `none`, `vp`.
-        stochasticity: `deterministic` or `{kind: churn, S_churn: 30, ...}`.
-        steps: N, the number of noise levels, >= 1.
+        stochasticity: `deterministic`, `{kind: churn, S_churn: 30, ...}` and others.
+        steps: N, the number of noise levels, >= 1; 2 by default for an adaptive solver, which steps as it likes between
+            them, and the number of levels for a list of them.
+        afs: the analytical first step: eps = xbar / sqrt(1 + sigma^2) stands in for the first evaluation.
         noise_device: where random numbers are made. `cpu`: the same images on every machine; `cuda`: the official
             stream of a GPU.
 
-    Source: Karras et al. 2022, Table 1.
+    Source: Karras et al. 2022, Table 1; for afs Dockhorn, Vahdat & Kreis 2022 (arXiv 2210.05475).
     """
 
     solver: Solver = RK2()
@@ -46,7 +53,57 @@ class Sampler(Choice):
     scaling: Scaling = NoScaling()
     stochasticity: Stochasticity = Deterministic()
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 18
+    afs: bool = False
     noise_device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fitting(cls, data: Any, handler: ModelWrapValidatorHandler["Sampler"]) -> "Sampler":
+        """Settle the number of steps where a choice settles it, and refuse pairs that make no sense."""
+        made = handler(data)
+        own = made._own_steps()
+        if own is not None and "steps" not in made.model_fields_set:
+            made = made.model_copy(update={"steps": own})
+        made._check_pairs()
+        return made
+
+    def _own_steps(self) -> int | None:
+        """The number of levels that another axis implies; None where `steps` is free."""
+        if isinstance(self.discretization, Explicit):
+            return self.discretization.count
+        return SWEEP if self.solver.adaptive else None
+
+    def _check_pairs(self) -> None:
+        solver, noise = self.solver, self.stochasticity
+        if solver.draws and noise.draws and not isinstance(noise, Langevin):
+            raise ValueError(
+                f"solver '{solver.kind}' adds its own noise and cannot take stochasticity '{noise.kind}'; use "
+                "'deterministic', or an ODE solver such as 'heun'"
+            )
+        if solver.past and not noise.keeps_history:
+            raise ValueError(
+                f"solver '{solver.kind}' keeps earlier points, and stochasticity '{noise.kind}' moves the sample off "
+                "their trajectory; use a single-step solver such as 'heun' or 'dpm_2', or 'ancestral'"
+            )
+        if self.afs and not solver.opens:
+            raise ValueError(
+                f"solver '{solver.kind}' cannot start from the analytical first step; remove afs, or use one with "
+                "fixed steps and no noise of its own"
+            )
+        if self.afs and noise.draws and isinstance(noise, Langevin):
+            raise ValueError(
+                "stochasticity 'langevin' evaluates before the first step, so afs saves nothing; remove it"
+            )
+        if isinstance(self.discretization, Explicit) and self.steps != self.discretization.count:
+            raise ValueError(
+                f"discretization 'explicit' lists {self.discretization.count} levels and steps is {self.steps}; remove "
+                "steps"
+            )
+
+    @property
+    def least_steps(self) -> int:
+        """The smallest number of levels that makes sense: a multistep method, and afs, need a step beside the last."""
+        return 2 if self.solver.past or self.solver.adaptive or self.afs else 1
 
     def route(self, denoiser: Denoiser) -> Route:
         """Bind to a denoiser: clamp the range to its own, lay out the levels, round them, map them to times.
@@ -54,6 +111,9 @@ class Sampler(Choice):
         Raises:
             InputError: the range has no part in common with the denoiser's, or the levels cannot be made.
         """
+        if self.steps < self.least_steps:
+            why = "afs needs" if self.afs else f"solver '{self.solver.kind}' needs"
+            raise InputError(f"{why} at least {self.least_steps} levels; we got steps {self.steps}; raise it")
         levels = self.discretization
         within = levels.clamp(denoiser.sigma_min, denoiser.sigma_max)
         curve = self.schedule.fit(within.low, within.high, levels.vp_epsilon)

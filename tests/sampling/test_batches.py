@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from harness.errors import InputError, SamplingError
+from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.trajectory import sample
+from harness.sampling.solvers import MEMBERS
 from tests.conftest import golden
 from tests.denoisers.nets import build
 from tests.problems import Analytic, Diracs, Gaussian, Mixture
@@ -17,6 +18,28 @@ BATCHES = (1, 7, 64)
 
 def images_by_batch(denoiser, labels=None):
     return [sample(denoiser, STOCHASTIC, SEEDS, labels=labels, batch=batch).images for batch in BATCHES]
+
+
+SAMPLERS = [
+    *({"solver": member().kind} for member in MEMBERS),
+    *({"stochasticity": kind} for kind in ("ancestral", "langevin")),
+    {"stochasticity": {"kind": "langevin", "step": "norms"}},
+    {"stochasticity": {"kind": "restart", "intervals": {"t_min": 0.1, "t_max": 2.0}}},
+    {"solver": "lms", "stochasticity": "ancestral"},
+    {"solver": "euler", "afs": True},
+]
+
+
+@pytest.mark.parametrize("fields", SAMPLERS, ids=str)
+def test_every_solver_and_stochasticity_leaves_samples_alone(fields):
+    """Seeds in any grouping and order: the same states and, where steps are adaptive, the same evaluations."""
+    denoiser, sampler = Gaussian(0.2, 0.5, (1, 4, 4)), Sampler.model_validate({"steps": 6, **fields})
+    together = sample(denoiser, sampler, range(12), batch=12)
+    apart = [sample(denoiser, sampler, seeds, batch=3) for seeds in ([11, 0], [5], range(6, 11), [4, 3, 2, 1])]
+    order = [11, 0, 5, *range(6, 11), 4, 3, 2, 1]
+    assert torch.equal(torch.cat([out.nfe for out in apart]), together.nfe[order])
+    difference = (torch.cat([out.images for out in apart]) - together.images[order]).abs().max()
+    assert difference <= (1e-12 if sampler.solver.adaptive else 0) * together.images.abs().max()
 
 
 @pytest.mark.parametrize("denoiser", [Gaussian(0.2, 0.5, (1, 4, 4)), Diracs((1, 3, 3))], ids=["gaussian", "diracs"])

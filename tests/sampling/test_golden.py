@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.sampling.discretizations import iddpm_levels
+from harness.sampling.discretizations.iddpm import iddpm_levels
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.noise import Noise
+from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.trajectory import sample, trajectory
+from harness.sampling.trajectory import trajectory
 from tests.conftest import golden, relative_error
 from tests.problems import Diracs, Mixture
 

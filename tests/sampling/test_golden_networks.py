@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.metrics.bytes import to_bytes
-from harness.sampling.trajectory import sample
+from harness.sampling.sample import sample
 from tests.conftest import golden, relative_error
 from tests.denoisers.nets import build
 from tests.sampling.test_golden import sampler_of

@@ -1,34 +1,41 @@
-"""Solvers of the probability flow ODE, one file a family, joined in the union `Solver`.
+"""Solvers, one file a family, joined in the union `Solver`.
 
 A new solver is one file and one word here. Each explicit method starts from the denoiser at the current point, given
-as `here`, and returns the state at `t_next`; what it needs of earlier steps it keeps in `carry`.
+as `here`, and returns the state at `t_next`; what it needs of earlier steps it keeps in `carry`. Aliases are other
+names of one choice of fields.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from harness.sampling.solvers.euler import Euler
-from harness.sampling.solvers.rk2 import RK2
+from harness.choice import expand
+from harness.sampling.solvers.adams import IPNDM, LMS
+from harness.sampling.solvers.adaptive_sde import AdaptiveSDE
+from harness.sampling.solvers.black_box import SolveIVP
+from harness.sampling.solvers.ddpm import DDPM
+from harness.sampling.solvers.deis import DEIS
+from harness.sampling.solvers.dpm_multistep import DPMpp2M, DPMpp3M
+from harness.sampling.solvers.dpm_sde import DPMpp2MSDE, DPMpp3MSDE, DPMppSDE
+from harness.sampling.solvers.dpm_single import DPM2, DPMpp2S
+from harness.sampling.solvers.euler import DDIM, Euler
+from harness.sampling.solvers.euler_maruyama import EulerMaruyama
+from harness.sampling.solvers.reverse_diffusion import ReverseDiffusion
+from harness.sampling.solvers.rk45 import RK45
+from harness.sampling.solvers.runge_kutta import RK2, RK4
+from harness.sampling.solvers.unipc import UniPC
 
-ALIASES: dict[str, dict[str, Any]] = {"heun": {"kind": "rk2", "alpha": 1.0}}
-"""Other names of one choice of fields; an alias and its long form are the same solver with the same fingerprint."""
+ODE = Euler | DDIM | RK2 | RK4 | DPM2 | DPMpp2S | DPMpp2M | DPMpp3M | LMS | DEIS | IPNDM | UniPC | RK45 | SolveIVP
+SDE = EulerMaruyama | ReverseDiffusion | DDPM | DPMppSDE | DPMpp2MSDE | DPMpp3MSDE | AdaptiveSDE
 
+ALIASES: dict[str, dict[str, Any]] = {
+    "heun": {"kind": "rk2", "alpha": 1.0},
+    "midpoint": {"kind": "rk2", "alpha": 0.5},
+    "ralston": {"kind": "rk2", "alpha": 2 / 3},
+    "ipndm_v": {"kind": "lms"},
+    "deis_tab3": {"kind": "deis", "order": 4, "variable": "t"},
+}
 
-def _expand(value: Any) -> Any:
-    """`heun` and `{kind: heun}` are `{kind: rk2, alpha: 1}`; any bare string is a kind with its defaults."""
-    value = {"kind": value} if isinstance(value, str) else value
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind in KINDS:
-        return value
-    if kind not in ALIASES:
-        raise ValueError(f"unknown kind '{kind}'; allowed: {', '.join(repr(name) for name in [*KINDS, *ALIASES])}")
-    if set(value) > {"kind"}:
-        others = ", ".join(sorted(set(value) - {"kind"}))
-        raise ValueError(f"'{kind}' has no fields, and we got {others}; use kind '{ALIASES[kind]['kind']}' to set them")
-    return ALIASES[kind]
+MEMBERS = get_args(ODE) + get_args(SDE)
 
-
-KINDS = tuple(member.model_fields["kind"].default for member in (Euler, RK2))
-
-Solver = Annotated[Euler | RK2, Field(discriminator="kind"), BeforeValidator(_expand)]
+Solver = Annotated[ODE | SDE, Field(discriminator="kind"), expand(MEMBERS, ALIASES)]

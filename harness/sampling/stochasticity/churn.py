@@ -1,7 +1,4 @@
-"""Stochasticity: noise put in beside a deterministic step (paper Algorithm 2).
-
-`lift` raises the noise level before the solver's step, `land` may aim it lower and say how much noise to add after.
-"""
+"""The paper's stochastic sampler: raise the noise level before each step of an ODE solver (Algorithm 2)."""
 
 import math
 from typing import Annotated, Literal
@@ -9,25 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Choice, Finite, Real, Shorthand
+from harness.choice import Finite, Real
 from harness.sampling.dynamics import Dynamics
+from harness.sampling.stochasticity.deterministic import Deterministic
 
 GAMMA_MAX = math.sqrt(2) - 1
 """Upper limit on gamma: never more new noise than there is already (paper, Section 4)."""
-
-
-class Deterministic(Choice):
-    """The probability flow ODE as it is: nothing is drawn, nothing added."""
-
-    kind: Literal["deterministic"] = "deterministic"
-
-    def lift(self, dynamics: Dynamics, x: Tensor, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """The state and time from which the solver's step starts."""
-        return x, t
-
-    def land(self, dynamics: Dynamics, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The time that the solver's step aims at, and the noise level to add there (None for nothing)."""
-        return t_next, None
 
 
 class Churn(Deterministic):
@@ -51,6 +35,14 @@ class Churn(Deterministic):
     S_tmax: Annotated[Real, Field(ge=0)] = math.inf
     S_noise: Annotated[Finite, Field(gt=0)] = 1.0
 
+    @property
+    def draws(self) -> bool:
+        return True
+
+    @property
+    def keeps_history(self) -> bool:
+        return False
+
     def gamma(self, sigma: float, steps: int) -> float:
         """Relative increase of the noise level at `sigma`."""
         return min(self.S_churn / steps, GAMMA_MAX) if self.S_tmin <= sigma <= self.S_tmax else 0.0
@@ -65,6 +57,3 @@ class Churn(Deterministic):
         sigma_hat, s_hat = dynamics.sigma(t_hat), dynamics.s(t_hat)
         added = (sigma_hat**2 - sigma**2).clip(min=0).sqrt() * s_hat * self.S_noise
         return s_hat / dynamics.s(t) * x + added * noise, t_hat
-
-
-Stochasticity = Annotated[Deterministic | Churn, Field(discriminator="kind"), Shorthand]

@@ -1,0 +1,32 @@
+"""Levels of the cosine schedule in continuous time."""
+
+import math
+from typing import Literal
+
+from torch import Tensor
+
+from harness.choice import Positive
+from harness.sampling.discretizations.levels import Levels, Range, fractions
+
+
+class Cosine(Levels):
+    """Equal steps in the angle of the cosine schedule: sigma = tan(phi), signal cos(phi) and noise sin(phi).
+
+    phi_i runs in equal steps from arctan(sigma_max) to arctan(sigma_min), i < N. This is improved DDPM's schedule
+    without its table and its limits C_1 and C_2 (see `iddpm`): the range says where it starts and ends.
+
+    Args:
+        sigma_min, sigma_max: noise range, in units of the data.
+
+    Source: Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17.
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    sigma_min: Positive = 0.002
+    sigma_max: Positive = 80.0
+
+    def __call__(self, n: int, within: Range) -> Tensor:
+        top, bottom = math.atan(within.high), math.atan(within.low)
+        levels = (top + fractions(n) * (bottom - top)).tan()
+        levels[0] = within.high
+        return levels

@@ -1,0 +1,77 @@
+"""Levels written out one by one."""
+
+import itertools
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BeforeValidator, Field, model_validator
+from torch import Tensor
+
+from harness.choice import Positive, freeze
+from harness.errors import InputError
+from harness.sampling.discretizations.levels import Levels, Range
+
+MAX_LEVELS = 100_000
+
+Sigmas = Annotated[tuple[Positive, ...], BeforeValidator(freeze), Field(min_length=1, max_length=MAX_LEVELS)]
+
+
+def check_descent(sigmas: tuple[float, ...]) -> None:
+    """Levels that a sampler can follow fall strictly.
+
+    Raises:
+        ValueError: with the first pair that does not.
+    """
+    for index, (high, low) in enumerate(itertools.pairwise(sigmas)):
+        if not high > low:
+            raise ValueError(f"levels must fall; number {index + 1} is {low:g} after {high:g}")
+
+
+class Explicit(Levels):
+    """The levels as listed, highest first; `steps` is their number, and the final 0 is left out.
+
+    Args:
+        sigmas: noise levels, falling, in units of the data. All must lie in the denoiser's range.
+        sigma_min, sigma_max: not to be given; the list has them.
+
+    Source: the user; for instance the lists of Sabour et al. 2024 (arXiv 2404.14507).
+    """
+
+    kind: Literal["explicit"] = "explicit"
+    sigma_min: None = None
+    sigma_max: None = None
+    sigmas: Sigmas
+
+    @model_validator(mode="after")
+    def _fall(self) -> "Explicit":
+        check_descent(self.sigmas)
+        return self
+
+    @property
+    def count(self) -> int:
+        return len(self.sigmas)
+
+    def default_range(self) -> Range:
+        return Range(min(self.sigmas), max(self.sigmas))
+
+    def clamp(self, sigma_min: float, sigma_max: float) -> Range:
+        """The list's own range.
+
+        Raises:
+            InputError: a level that the denoiser does not support.
+        """
+        out = [sigma for sigma in self.sigmas if not sigma_min <= sigma <= sigma_max]
+        if out:
+            raise InputError(
+                f"discretization 'explicit' lists {out[0]:g}, outside the denoiser's range {sigma_min:g} to "
+                f"{sigma_max:g}; remove it"
+            )
+        return self.default_range()
+
+    def __call__(self, n: int, within: Range) -> Tensor:
+        if n != len(self.sigmas):
+            raise InputError(
+                f"discretization 'explicit' lists {len(self.sigmas)} levels and cannot make {n} steps; leave out steps "
+                "and nfe, or list as many levels"
+            )
+        return torch.tensor(self.sigmas, dtype=torch.float64)

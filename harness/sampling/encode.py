@@ -1,0 +1,92 @@
+"""Inversion: the probability flow ODE upwards, from images to the latents that lead to them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.errors import InputError, SamplingError
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.optimize import settled
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import Labels, start, state_dtype
+from harness.sampling.trajectory import trajectory
+
+
+class Encoded(NamedTuple):
+    """Images turned into latents.
+
+    Args:
+        latents: [N, C, H, W] float64; `harness.sample(..., latents=)` leads back to the images.
+        nfe: int64 [N], evaluations of each sample.
+        calls: denoiser calls.
+        rows: network rows of all calls, padding included.
+    """
+
+    latents: Tensor
+    nfe: Tensor
+    calls: int
+    rows: int
+
+
+@torch.no_grad()
+def encode(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    images: Tensor,
+    labels: Labels = None,
+    seeds: Sequence[int] | None = None,
+    device: torch.device | str | None = None,
+    batch: int | None = None,
+) -> Encoded:
+    """Follow the sampler's trajectory upwards, level by level, with its own solver.
+
+    The last step down, to sigma = 0, lands on D(x; sigma_min). Upwards it is undone by one step of the fixed-point
+    iteration for D(x) = image, x = image + (image - D(image; sigma_min)), which makes one evaluation. An analytical
+    first
+    step is left out: on the way up it would come last, and there is nothing to save.
+
+    Args:
+        denoiser, device, batch: as for `harness.sample`.
+        sampler: a deterministic one: an ODE solver, and stochasticity `deterministic`.
+        images: [N, C, H, W], nominally in [-1, 1].
+        labels: as for `harness.sample`; give the images' own classes to a class-conditional denoiser.
+        seeds: N integers that draw classes where labels is None; 0 to N - 1 by default.
+
+    Raises:
+        InputError: a sampler that draws noise, images or labels that do not fit.
+        SamplingError: a state that is not finite, with the first step at which it was seen.
+    """
+    check_deterministic(sampler, "encode")
+    if images.shape[1:] != denoiser.shape or not len(images):
+        raise InputError(f"images must be [N, {', '.join(map(str, denoiser.shape))}]; we got {list(images.shape)}")
+    sampler = settled(denoiser, sampler, device, batch).model_copy(update={"afs": False})
+    seeds = list(range(len(images)) if seeds is None else seeds)
+    if len(seeds) != len(images):
+        raise InputError(f"one seed an image; we got {len(seeds)} for {len(images)}")
+    dynamics, route, *_ = start(denoiser, sampler, seeds, labels, device=device, batch=batch)
+    device = torch.device(device or denoiser.device)
+    x = images.to(device, state_dtype(device))
+    x = dynamics.s(route.times[-2]) * (2 * x - dynamics.at_level(x, route.sigmas[-1]).denoised)
+    for step in trajectory(dynamics, sampler, route.times[:-1].flip(0), x):
+        x = step.x
+        if not bool(torch.isfinite(x).all()):
+            raise SamplingError("the state is not finite (NaN or infinity)", step.number)
+    latents = x / (route.sigmas[0] * dynamics.s(route.times[0]))
+    return Encoded(latents, dynamics.nfe, dynamics.calls, dynamics.rows)
+
+
+def check_deterministic(sampler: Sampler, purpose: str) -> None:
+    """Refuse a sampler whose trajectory is not that of the ODE.
+
+    Raises:
+        InputError: with what draws the noise.
+    """
+    noisy = [("solver", sampler.solver), ("stochasticity", sampler.stochasticity)]
+    for axis, choice in noisy:
+        if choice.draws:
+            raise InputError(
+                f"{purpose} follows the ODE, and {axis} '{choice.kind}' draws noise; use an ODE solver such as 'heun' "
+                "and stochasticity 'deterministic'"
+            )

@@ -1,0 +1,124 @@
+"""The search behind discretization `optimized`: levels with the least truncation error, by dynamic programming.
+
+A fine trajectory of Heun's method gives states xbar_k and predicted noises eps_k at levels sigma_0 > ... > sigma_(M-1).
+The error of a step from level i to level j, against the reference, needs no further evaluation:
+
+    euler       e_ij = rms(xbar_i + (sigma_j - sigma_i) eps_i - xbar_j)
+    trapezoid   e_ij = rms(xbar_i + (sigma_j - sigma_i) (eps_i + eps_j) / 2 - xbar_j)
+
+over samples and pixels. Of all n levels that start at 0 and end at M - 1 those with the least sum of errors are found
+in O(n M^2), where every further step multiplies the sum so far by `growth` (Chen et al. 2024, arXiv 2405.11326).
+"""
+
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.errors import InputError
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.discretizations import EDM, Optimized
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import start
+from harness.sampling.trajectory import trajectory
+
+FIRST_SEED = 2**31
+
+_found: WeakKeyDictionary[Denoiser, dict[tuple[Optimized, int], tuple[float, ...]]] = WeakKeyDictionary()
+
+
+class Reference(NamedTuple):
+    """A fine trajectory: levels float64 [M], states without scaling and predicted noises [M, S, d]."""
+
+    sigmas: Tensor
+    xbar: Tensor
+    eps: Tensor
+
+
+def settled(
+    denoiser: Denoiser, sampler: Sampler, device: torch.device | str | None = None, batch: int | None = None
+) -> Sampler:
+    """The sampler with its levels found, where its discretization is `optimized` and has none; else as it is.
+
+    What was found for a denoiser object is remembered as long as the object lives.
+    """
+    choice = sampler.discretization
+    if not isinstance(choice, Optimized) or choice.levels is not None:
+        return sampler
+    known = _found.setdefault(denoiser, {})
+    key = (choice, sampler.steps)
+    if key not in known:
+        known[key] = find_levels(denoiser, choice, sampler.steps, device, batch)
+    return sampler.model_copy(update={"discretization": choice.model_copy(update={"levels": known[key]})})
+
+
+def find_levels(
+    denoiser: Denoiser,
+    choice: Optimized,
+    n: int,
+    device: torch.device | str | None = None,
+    batch: int | None = None,
+) -> tuple[float, ...]:
+    """The n levels with the least error on this denoiser, highest first.
+
+    Raises:
+        InputError: more levels than the reference has.
+    """
+    found = reference(denoiser, choice, device, batch)
+    count = len(found.sigmas)
+    if not 1 <= n <= count:
+        raise InputError(f"discretization 'optimized' picks from {count} levels and cannot make {n}; raise `reference`")
+    if n == 1:
+        return (found.sigmas[0].item(),)
+    chosen = cheapest_path(step_errors(found, choice.error), n - 1, choice.growth)
+    return tuple(found.sigmas[chosen].tolist())
+
+
+@torch.no_grad()
+def reference(
+    denoiser: Denoiser, choice: Optimized, device: torch.device | str | None = None, batch: int | None = None
+) -> Reference:
+    """Follow the fine trajectory; classes, where there are any, as the seeds draw them."""
+    levels = EDM(rho=choice.rho, sigma_min=choice.sigma_min, sigma_max=choice.sigma_max)
+    fine = Sampler(discretization=levels, steps=choice.reference)
+    seeds = range(FIRST_SEED, FIRST_SEED + choice.seeds)
+    begun = start(denoiser, fine, seeds, device=device, batch=batch)
+    sigmas: list[float] = []
+    xbar, eps = [], []
+    for step in trajectory(begun.dynamics, fine, begun.route.times, begun.x):
+        sigma = step.here.sigma.item()
+        if not sigmas or sigma < sigmas[-1]:  # a denoiser that rounds may repeat a level
+            sigmas.append(sigma)
+            xbar.append(step.here.xbar.flatten(1).cpu())
+            eps.append(step.here.eps.flatten(1).cpu())
+    return Reference(torch.tensor(sigmas, dtype=torch.float64), torch.stack(xbar), torch.stack(eps))
+
+
+def step_errors(found: Reference, error: str) -> np.ndarray:
+    """The error of one step from every level to every lower one [M, M]; infinity elsewhere."""
+    count = len(found.sigmas)
+    errors = np.full((count, count), np.inf)
+    for i in range(count - 1):
+        h = (found.sigmas[i + 1 :] - found.sigmas[i]).reshape(-1, 1, 1)
+        slope = found.eps[i] if error == "euler" else (found.eps[i] + found.eps[i + 1 :]) / 2
+        missed = found.xbar[i] + h * slope - found.xbar[i + 1 :]
+        errors[i, i + 1 :] = missed.square().mean(dim=(1, 2)).sqrt().numpy()
+    return errors
+
+
+def cheapest_path(errors: np.ndarray, steps: int, growth: float) -> list[int]:
+    """The indices of the path from the first to the last level in so many steps with the least error."""
+    count = len(errors)
+    least = np.full(count, np.inf)
+    least[0] = 0.0
+    before = []
+    for _ in range(steps):
+        total = growth * least[:, None] + errors
+        before.append(total.argmin(0))
+        least = total.min(0)
+    path = [count - 1]
+    for choices in reversed(before):
+        path.append(int(choices[path[-1]]))
+    return path[::-1]

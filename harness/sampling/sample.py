@@ -1,0 +1,70 @@
+"""`sample`: from unit latents at the highest noise level down to images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.errors import SamplingError
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.optimize import settled
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import Labels, start
+from harness.sampling.trajectory import trajectory
+
+
+class Samples(NamedTuple):
+    """Finished samples.
+
+    Args:
+        images: [N, C, H, W] float64, nominally in [-1, 1].
+        nfe: int64 [N], evaluations of each sample.
+        calls: denoiser calls.
+        rows: network rows of all calls, padding included.
+    """
+
+    images: Tensor
+    nfe: Tensor
+    calls: int
+    rows: int
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    seeds: Sequence[int],
+    labels: Labels = None,
+    latents: Tensor | None = None,
+    device: torch.device | str | None = None,
+    batch: int | None = None,
+) -> Samples:
+    """Draw samples: from unit latents at the highest noise level down to images.
+
+    Args:
+        denoiser: D(x; sigma); see `harness.sampling.denoiser.Denoiser`.
+        sampler: the choice of every axis.
+        seeds: N non-negative integers, taken modulo 2^32; each sample depends on its own seed alone.
+        labels: None for one class per seed, drawn in the official order, where the denoiser has classes; an int for
+            all, ints [N], one-hot [N, label_dim], or "unconditional".
+        latents: unit normals [N, C, H, W] to use in place of those that the seeds give.
+        device: where the state lives; None for the denoiser's own device.
+        batch: rows per network call (padded to exactly that many); None for all at once.
+
+    Returns:
+        images [N, C, H, W] float64 (float32 on devices without float64) and nfe [N].
+
+    Raises:
+        InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
+        SamplingError: a state that is not finite, with the first step at which it was seen.
+    """
+    sampler = settled(denoiser, sampler, device, batch)
+    begun = start(denoiser, sampler, seeds, labels, latents, device, batch)
+    x, finite = begun.x, {}
+    for step in trajectory(begun.dynamics, sampler, begun.route.times, x):
+        x = step.x
+        finite[step.number] = torch.isfinite(x).all()
+    if bad := [number for number, ok in finite.items() if not bool(ok)]:
+        raise SamplingError("the state is not finite (NaN or infinity)", bad[0])
+    return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows)

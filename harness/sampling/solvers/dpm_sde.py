@@ -1,0 +1,162 @@
+"""The SDE members of the DPM-Solver++ family: exponential integrators in lambda = -log sigma with their own noise.
+
+They solve the reverse SDE whose linear part shrinks by exp(-(1 + eta) h) over a step h in lambda, with noise of
+standard deviation sigma_next sqrt(1 - exp(-2 eta h)) added: eta = 0 is the ODE and eta = 1 the SDE of Song et al. Over
+any interval that noise is an increment of one Brownian path in the clock sigma^(-2 eta), so that steps of any size
+agree on it.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.choice import Positive
+from harness.sampling.brownian import Power
+from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.adams import recent
+from harness.sampling.solvers.dpm_multistep import Phi, log_step, slope_weight, slopes, third_order
+from harness.sampling.solvers.dpm_single import Middle
+from harness.sampling.solvers.euler import DDIM
+from harness.sampling.solvers.method import Method
+
+Eta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class DPMppSDE(Method):
+    """DPM-Solver++ (SDE), strong order 1, 2 NFE per step (1 on the last): `dpmpp_2s` with ancestral noise.
+
+    Both stages aim at sigma_down and add noise up to their level; the two noises are increments of one path over
+    intervals that start together.
+
+    Args:
+        eta: amount of noise, > 0, in the ancestral sense: sigma_up = eta sigma_to sqrt(1 - sigma_to^2 / sigma^2), at
+            most sigma_to. 1 is the SDE of Song et al.
+        S_noise: factor on the noise, > 0.
+        r: position of the middle level in log sigma, in (0, 1]; 1/2 by default.
+
+    Shapes: x [B, C, H, W] float64, any image shape; t ().
+    Source: Lu et al. 2022 (arXiv 2211.01095); this form is k-diffusion's sample_dpmpp_sde.
+    """
+
+    stochastic: ClassVar[bool] = True
+    opens: ClassVar[bool] = False
+
+    kind: Literal["dpmpp_sde"] = "dpmpp_sde"
+    eta: Eta = 1.0
+    S_noise: Positive = 1.0
+    r: Middle = 0.5
+
+    @property
+    def declared(self) -> float:
+        return 1
+
+    @property
+    def last(self) -> DDIM:
+        return DDIM()
+
+    def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        sigma_next = dynamics.sigma(t_next)
+        middle = here.sigma ** (1 - self.r) * sigma_next**self.r
+        there = dynamics.at_level(self._to(dynamics, here, middle, here.denoised), middle)
+        denoised = (1 - 0.5 / self.r) * here.denoised + 0.5 / self.r * there.denoised
+        return dynamics.s(t_next) * self._to(dynamics, here, sigma_next, denoised), carry
+
+    def _to(self, dynamics: Dynamics, here: Point, sigma_to: Tensor, denoised: Tensor) -> Tensor:
+        """xbar at a lower level, with this denoised image and ancestral noise."""
+        up = (self.eta * sigma_to * (1 - (sigma_to / here.sigma) ** 2).clip(min=0).sqrt()).minimum(sigma_to)
+        down = (sigma_to**2 - up**2).sqrt()
+        noise = dynamics.increment_between(here.sigma, sigma_to, Power(-2 * self.eta**2))
+        return denoised + down / here.sigma * (here.xbar - denoised) + self.S_noise * up * noise
+
+
+class DPMpp2MSDE(Method):
+    """DPM-Solver++(2M) SDE, strong order 1, 1 NFE per step.
+
+    xbar_next = exp(-(1 + eta) h) xbar + phi_1 D + (phi_1 / 2 or phi_2) D1 + noise, the phi-functions taken at
+    (1 + eta) h. The first step has no D1.
+
+    Args:
+        eta: amount of noise, > 0; 1 is the SDE of Song et al.; without noise use `dpmpp_2m`.
+        S_noise: factor on the noise, > 0.
+        form: `midpoint` or `heun`, as for `dpmpp_2m`.
+
+    Shapes: x [B, C, H, W] float64, any image shape; t ().
+    Source: Lu et al. 2022 (arXiv 2211.01095), SDE-DPM-Solver++(2M); with eta as in k-diffusion's sample_dpmpp_2m_sde.
+    """
+
+    stochastic: ClassVar[bool] = True
+    opens: ClassVar[bool] = False
+
+    kind: Literal["dpmpp_2m_sde"] = "dpmpp_2m_sde"
+    eta: Eta = 1.0
+    S_noise: Positive = 1.0
+    form: Literal["midpoint", "heun"] = "midpoint"
+
+    @property
+    def declared(self) -> float:
+        return 1
+
+    @property
+    def past(self) -> int:
+        return 1
+
+    @property
+    def last(self) -> DDIM:
+        return DDIM()
+
+    def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        points, h = recent(here, carry, 2), log_step(dynamics, here, t_next)
+        phi = Phi.of((1 + self.eta) * h)
+        change = phi.one * here.denoised
+        if len(points) == 2:
+            change = change + slope_weight(phi, self.form) * slopes(points, h)[0]
+        return _land(dynamics, here, t_next, h, change, self.eta, self.S_noise), points
+
+
+class DPMpp3MSDE(Method):
+    """DPM-Solver++(3M) SDE, strong order 1, 1 NFE per step.
+
+    As `dpmpp_2m_sde` with a second difference, weighted as published (see `dpmpp_3m`).
+
+    Args:
+        eta: amount of noise, > 0; 1 is the SDE of Song et al.; without noise use `dpmpp_3m`.
+        S_noise: factor on the noise, > 0.
+
+    Shapes: x [B, C, H, W] float64, any image shape; t ().
+    Source: k-diffusion's sample_dpmpp_3m_sde, after Lu et al. 2022 (arXiv 2211.01095).
+    """
+
+    stochastic: ClassVar[bool] = True
+    opens: ClassVar[bool] = False
+
+    kind: Literal["dpmpp_3m_sde"] = "dpmpp_3m_sde"
+    eta: Eta = 1.0
+    S_noise: Positive = 1.0
+
+    @property
+    def declared(self) -> float:
+        return 1
+
+    @property
+    def past(self) -> int:
+        return 2
+
+    @property
+    def last(self) -> DDIM:
+        return DDIM()
+
+    def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        points, h = recent(here, carry, 3), log_step(dynamics, here, t_next)
+        change = third_order(points, h, Phi.of((1 + self.eta) * h), 1.0, "heun")
+        return _land(dynamics, here, t_next, h, change, self.eta, self.S_noise), points
+
+
+def _land(
+    dynamics: Dynamics, here: Point, t_next: Tensor, h: Tensor, change: Tensor, eta: float, S_noise: float
+) -> Tensor:
+    """The decayed state, what the step adds, and the noise, at t_next."""
+    spread = S_noise * dynamics.sigma(t_next) * (-torch.expm1(-2 * eta * h)).sqrt()
+    noise = dynamics.increment(here.t, t_next, Power(-2 * eta))
+    return dynamics.s(t_next) * (torch.exp(-(1 + eta) * h) * here.xbar + change + spread * noise)

@@ -1,0 +1,49 @@
+"""The Euler-Maruyama method on the reverse SDE of the paper's eq. 6."""
+
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from harness.choice import Positive
+from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers import sde_form
+from harness.sampling.solvers.euler import Euler
+from harness.sampling.solvers.method import Method
+
+
+class EulerMaruyama(Method):
+    """Euler-Maruyama in (x, t), strong order 1, 1 NFE per step.
+
+    x_next = x + h f + g sqrt(|h|) z,  f and g drift and diffusion of the SDE at (x, t), z an increment of the sample's
+    Brownian path over the step. The order is 1 since the noise is additive; 1/2 for beta `window`, where a step across
+    an edge has the noise of its start. The schedule and the scaling change its error. The last step, to sigma = 0, is
+    Euler's on the ODE and adds no noise.
+
+    Args:
+        beta: how fast noise is replaced: `song`, `constant` or `window`, each with a scale.
+        S_noise: factor on the noise, > 0.
+
+    Shapes: x [B, C, H, W] float64, any image shape; t ().
+    Source: Karras et al. 2022, eq. 6; Song et al. 2021 (arXiv 2011.13456), Appendix E.
+    """
+
+    stochastic: ClassVar[bool] = True
+    opens: ClassVar[bool] = False
+
+    kind: Literal["euler_maruyama"] = "euler_maruyama"
+    beta: sde_form.Rate = sde_form.SongRate()
+    S_noise: Positive = 1.0
+
+    @property
+    def declared(self) -> float:
+        return 0.5 if isinstance(self.beta, sde_form.WindowRate) else 1
+
+    @property
+    def last(self) -> Euler:
+        return Euler()
+
+    def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        h = t_next - here.t
+        noise = dynamics.increment(here.t, t_next, dynamics.curve.t)
+        spread = self.S_noise * sde_form.diffusion(dynamics, here.t, self.beta) * h.abs().sqrt()
+        return here.x + h * sde_form.drift(dynamics, here, self.beta) + spread * noise, carry

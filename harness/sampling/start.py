@@ -1,0 +1,119 @@
+"""The start of a trajectory: labels, streams of random numbers, dynamics, and the first state."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.errors import InputError
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.dynamics import Dynamics, one_hot
+from harness.sampling.noise import Noise
+from harness.sampling.sampler import Route, Sampler
+
+Labels = int | Sequence[int] | Tensor | Literal["unconditional"] | None
+
+
+class Start(NamedTuple):
+    """A sampler about to run on some seeds.
+
+    Args:
+        dynamics: the ODE's right-hand side for them.
+        route: curve, noise levels and times.
+        x: state [N, C, H, W] at the highest level.
+        latents: the unit normals [N, C, H, W] that x is made of.
+    """
+
+    dynamics: Dynamics
+    route: Route
+    x: Tensor
+    latents: Tensor
+
+
+def start(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    seeds: Sequence[int],
+    labels: Labels = None,
+    latents: Tensor | None = None,
+    device: torch.device | str | None = None,
+    batch: int | None = None,
+) -> Start:
+    """Bind a sampler to a denoiser and draw what comes before the first step; arguments as for `sample`.
+
+    Raises:
+        InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
+    """
+    seeds = list(seeds)
+    _check_seeds(seeds)
+    device = torch.device(device or denoiser.device)
+    noise = Noise(seeds, denoiser.shape, device, sampler.noise_device)
+    route = sampler.route(denoiser)
+    _check_descent(route)
+    drawn = noise.latents()
+    if latents is not None and latents.shape != drawn.shape:
+        raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
+    given = resolve_labels(labels, noise, denoiser.label_dim)
+    ends = (route.sigmas[0].item(), route.sigmas[-1].item())
+    dynamics = Dynamics(denoiser, route.curve, sampler.scaling, noise, given, batch, ends)
+    unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
+    return Start(dynamics, route, unit * (route.sigmas[0] * dynamics.s(route.times[0])), unit)
+
+
+def state_dtype(device: torch.device) -> torch.dtype:
+    """float64 where the device has it, else float32."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def resolve_labels(labels: Labels, noise: Noise, label_dim: int) -> Tensor | None:
+    """Labels as one-hot float [N, label_dim], or None; draws one class per sample where there are classes.
+
+    The draw happens also where classes are given, so that the noise that follows is the same.
+    """
+    if isinstance(labels, str) and labels != "unconditional":
+        raise InputError(f"labels in words can only be 'unconditional'; we got '{labels}'; None draws a class per seed")
+    if label_dim == 0:
+        if labels is not None and not isinstance(labels, str):
+            raise InputError("the denoiser has no classes (label_dim 0), so labels must be left out")
+        return None
+    drawn = noise.classes(label_dim)
+    if labels is None:
+        return one_hot(drawn, label_dim)
+    if isinstance(labels, str):
+        return None
+    given = torch.as_tensor(labels, device=drawn.device)
+    if given.ndim == 2:
+        if given.shape != (len(noise), label_dim):
+            raise InputError(f"one-hot labels must have shape {(len(noise), label_dim)}; we got {tuple(given.shape)}")
+        return given.to(torch.float32)
+    if given.is_floating_point() or given.ndim > 1 or given.numel() not in (1, len(noise)):
+        raise InputError(f"labels must be an int, {len(noise)} ints, or one-hot; we got shape {tuple(given.shape)}")
+    if not bool(((given >= 0) & (given < label_dim)).all()):
+        raise InputError(
+            f"class indices must lie in 0 to {label_dim - 1}; we got {int(given.min())} to {int(given.max())}"
+        )
+    return one_hot(given.long().expand(len(noise)), label_dim)
+
+
+def _check_descent(route: Route) -> None:
+    """Noise levels and times must fall; equal neighbours, where the denoiser rounds, are allowed.
+
+    The VP betas are solved from both ends of the range. Over a narrow one, such as 0.1 to 10, their sigma(t) turns
+    round in between, and the released sampler then goes up and down without saying so.
+    """
+    for name, values in (("noise levels", route.sigmas), ("times", route.times)):
+        rises = (values[1:] > values[:-1]).nonzero()
+        if len(rises):
+            at = int(rises[0])
+            raise InputError(
+                f"the {name} rise from {values[at]:.4g} to {values[at + 1]:.4g} after step {at}; the VP curve turns "
+                "round over a narrow noise range: widen it (sigma_min, sigma_max), or use another discretization"
+            )
+
+
+def _check_seeds(seeds: list[int]) -> None:
+    if not seeds:
+        raise InputError("at least one seed is needed")
+    if min(seeds) < 0:
+        raise InputError(f"seeds must be non-negative integers; we got {min(seeds)}")
