@@ -6,8 +6,10 @@ The error of a step from level i to level j, against the reference, needs no fur
     euler       e_ij = rms(xbar_i + (sigma_j - sigma_i) eps_i - xbar_j)
     trapezoid   e_ij = rms(xbar_i + (sigma_j - sigma_i) (eps_i + eps_j) / 2 - xbar_j)
 
-over samples and pixels. Of all n levels that start at 0 and end at M - 1 those with the least sum of errors are found
-in O(n M^2), where every further step multiplies the sum so far by `growth` (Chen et al. 2024, arXiv 2405.11326).
+over samples and pixels. An error at a high level matters little: the flow of a Gaussian with the data's variance v
+leaves sqrt((v + sigma_last^2) / (v + sigma_j^2)) of it at the end, and with `decay` it counts by that. Of all n levels
+that start at 0 and end at M - 1 those with the least sum of errors are found in O(n M^2), where every further step
+multiplies the sum so far by `growth` (Chen et al. 2024, arXiv 2405.11326, without decay).
 """
 
 from typing import NamedTuple
@@ -72,7 +74,9 @@ def find_levels(
         raise InputError(f"discretization 'optimized' picks from {count} levels and cannot make {n}; raise `reference`")
     if n == 1:
         return (found.sigmas[0].item(),)
-    chosen = cheapest_path(step_errors(found, choice.error), n - 1, choice.growth)
+    errors = step_errors(found, choice.error)
+    errors *= left_at_the_end(found) if choice.decay else 1.0
+    chosen = cheapest_path(errors, n - 1, choice.growth)
     return tuple(found.sigmas[chosen].tolist())
 
 
@@ -106,6 +110,12 @@ def step_errors(found: Reference, error: str) -> np.ndarray:
         missed = found.xbar[i] + h * slope - found.xbar[i + 1 :]
         errors[i, i + 1 :] = missed.square().mean(dim=(1, 2)).sqrt().numpy()
     return errors
+
+
+def left_at_the_end(found: Reference) -> np.ndarray:
+    """The part of an error at each level [M] that the flow of a Gaussian of the data's variance leaves at the last."""
+    variance = found.xbar[-1].var(0, correction=0).mean()
+    return ((variance + found.sigmas[-1] ** 2) / (variance + found.sigmas**2)).sqrt().numpy()
 
 
 def cheapest_path(errors: np.ndarray, steps: int, growth: float) -> list[int]:

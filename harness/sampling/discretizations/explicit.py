@@ -60,7 +60,8 @@ class Explicit(Levels):
         Raises:
             InputError: a level that the denoiser does not support.
         """
-        out = [sigma for sigma in self.sigmas if not sigma_min <= sigma <= sigma_max]
+        slack = 1 + 1e-9  # what arithmetic may add to the ends of the range
+        out = [sigma for sigma in self.sigmas if not sigma_min / slack <= sigma <= sigma_max * slack]
         if out:
             raise InputError(
                 f"discretization 'explicit' lists {out[0]:g}, outside the denoiser's range {sigma_min:g} to "

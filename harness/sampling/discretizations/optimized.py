@@ -27,9 +27,10 @@ class Optimized(Levels):
     Args:
         reference: levels of the fine trajectory, which Heun's method follows; 16 to 1024.
         seeds: samples that the error is averaged over, from seeds outside any run (2^31 on).
-        error: the step that is judged: `euler`, on the predicted noise at its start (as GITS does), or `trapezoid`, on
-            those at both ends, which stands for methods of second order.
-        growth: factor on the error so far at every further step, >= 1; GITS uses 1.15.
+        error: the step that is judged: `trapezoid`, on the predicted noise at both ends, which stands for methods of
+            second order and serves the others as well, or `euler`, on that at its start (as GITS does).
+        decay: count an error by what is left of it at the end, as the flow of a Gaussian would leave it.
+        growth: factor on the error so far at every further step, >= 1; GITS uses 1.15, and no decay.
         rho: of the reference levels.
         sigma_min, sigma_max: noise range, in units of the data.
         levels: what was found; filled in by the program, and used as they are where given.
@@ -42,7 +43,8 @@ class Optimized(Levels):
     sigma_max: Positive = 80.0
     reference: Annotated[int, Field(ge=16, le=1024)] = 128
     seeds: Annotated[int, Field(ge=1, le=4096)] = 64
-    error: Literal["euler", "trapezoid"] = "euler"
+    error: Literal["trapezoid", "euler"] = "trapezoid"
+    decay: bool = True
     growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     rho: Positive = 7.0
     levels: Annotated[tuple[Positive, ...] | None, BeforeValidator(_keep_none)] = None
