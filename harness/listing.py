@@ -43,15 +43,14 @@ def _first_line(member: Any) -> str:
 
 
 def _denoisers() -> list[tuple[str, str]]:
-    from harness.denoisers.analytic_specs import AnalyticSpec
     from harness.denoisers.cards import denoiser_cards
+    from harness.denoisers.specs import MEMBERS
 
     cards = [
         (name, f"{card.dataset}, {card.parameters:,} parameters, sigma {card.sigma_min:g} to {card.sigma_max:g}")
         for name, card in denoiser_cards().items()
     ]
-    exact = get_args(get_args(AnalyticSpec)[0])
-    return cards + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in exact]
+    return cards + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in MEMBERS]
 
 
 def _grids() -> list[tuple[str, str]]:

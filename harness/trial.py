@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.choice import Choice
-from harness.denoisers.analytic_specs import AnalyticSpec
+from harness.denoisers.specs import DenoiserSpec
 from harness.sampling.sampler import Sampler
 
 LabelPolicy = Literal["random", "unconditional"] | Annotated[int, Field(ge=0)]
@@ -21,14 +21,14 @@ class Trial(Choice):
     """A denoiser sampled by a sampler. Frozen, JSON both ways.
 
     Args:
-        denoiser: a card's name, the path of a checkpoint, or an analytic spec: how to load it.
+        denoiser: a card's name, the path of a checkpoint, or a spec: how to load it.
         weights: identity of the denoiser, `sha256:...` of its weights or the canonical JSON of its spec.
         sampler: the choice on every axis.
         labels: label policy.
         dtype: type the network runs in; None for its own.
     """
 
-    denoiser: str | AnalyticSpec
+    denoiser: str | DenoiserSpec
     weights: str
     sampler: Sampler
     labels: LabelPolicy = "random"

@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from harness.cli import app
+from harness.denoisers.specs import MEMBERS
 from harness.planning.grid import Grid, Panel, Series
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
@@ -22,7 +23,7 @@ UNIONS = (
 KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
 
 
-@pytest.mark.parametrize("model", [Grid, Panel, Series, Sampler, Interval, *KINDS], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *KINDS], ids=lambda model: model.__name__)
 def test_every_key_is_documented(model):
     for name, field in model.model_fields.items():
         word = field.default if name == "kind" else name

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.denoisers.analytic_specs import GaussianSpec, IdealSpec, MixtureSpec, parse
+from harness.denoisers.analytic_specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
+from harness.denoisers.specs import parse
 from harness.errors import InputError
 
 Device: TypeAlias = torch.device | str
@@ -150,6 +151,19 @@ class Mixture(Analytic):
         return keep * x + pull * posterior_mean(x, self.std**2 + square, self.means, self.weights)
 
 
+class Diracs(Analytic):
+    """Exact denoiser of data whose every number is -1 or +1: D = tanh(x / sigma^2), each number by itself.
+
+    Args:
+        shape: [C, H, W].
+        device: where to compute.
+    Source: Karras et al. 2022, Figure 3.
+    """
+
+    def _denoise(self, x: Tensor, square: Tensor) -> Tensor:
+        return torch.where(square > 0, (x / square).tanh(), x.sign())
+
+
 class Ideal(Analytic):
     """Exact denoiser of a finite data set, every image equally likely: what a network approaches as it memorises.
 
@@ -261,7 +275,8 @@ def _dataset(name: str) -> Numbers:
 
 
 def build(
-    spec: GaussianSpec | MixtureSpec | IdealSpec | Mapping[str, Any] | str | Analytic, device: Device = "cpu"
+    spec: GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec | Mapping[str, Any] | str | Analytic,
+    device: Device = "cpu",
 ) -> Analytic:
     """The denoiser that a spec describes.
 
@@ -282,8 +297,12 @@ def build(
         case MixtureSpec() as one:
             means = [_filled(torch.tensor(mean, dtype=torch.float64), one.shape) for mean in one.means]
             return Mixture(torch.stack(means), one.weights, one.std, device)
+        case DiracsSpec() as one:
+            return Diracs(one.shape, device)
         case IdealSpec() as one:
             return Ideal(_dataset(one.dataset), device)
+        case other:
+            raise InputError(f"'{other.kind}' is not an analytic denoiser; load it with `harness.load_denoiser`")
 
 
 def _indexed(device: Device) -> torch.device:

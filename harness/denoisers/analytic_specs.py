@@ -1,18 +1,16 @@
 """What an analytic denoiser is made of, without torch: the specs that YAML becomes.
 
 The data distribution is a density whose optimal denoiser has a closed form: one Gaussian, a mixture of Gaussians, or
-the points of a finite data set. A spec knows the image shape [C, H, W] and the noise range, so that a plan needs no
-tensor; `harness.denoisers.analytic.build` turns it into the denoiser.
+points: two a pixel, or the images of a data set. A spec knows the image shape [C, H, W] and the noise range, so that a
+plan needs no tensor; `harness.denoisers.analytic.build` turns it into the denoiser.
 """
 
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.choice import Choice, Finite, Positive, Shorthand
-from harness.errors import InputError
-from harness.yamlfile import explain
 
 DATASET_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (1, 8, 8)}
 """The data sets that `ideal` knows by name, with the shape [C, H, W] of their images."""
@@ -116,6 +114,17 @@ class MixtureSpec(_Spec):
         return self
 
 
+class DiracsSpec(_Spec):
+    """Data whose every number is -1 or +1, equally likely and independent: the one-dimensional example of Figure 3.
+
+    Args:
+        shape: [C, H, W]; a single number by default.
+    """
+
+    kind: Literal["diracs"] = "diracs"
+    shape: Shape = (1, 1, 1)
+
+
 class IdealSpec(_Spec):
     """Data that are exactly the images of a data set, each equally likely.
 
@@ -133,25 +142,7 @@ class IdealSpec(_Spec):
 
 
 AnalyticSpec = Annotated[
-    Annotated[GaussianSpec | MixtureSpec | IdealSpec, Field(discriminator="kind")],
+    Annotated[GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec, Field(discriminator="kind")],
     Shorthand,
 ]
-"""Any of the specs; a bare word stands for the kind with its defaults."""
-
-KINDS = ("gaussian", "mixture", "ideal")
-"""The words that `kind` allows."""
-
-_ADAPTER: TypeAdapter[GaussianSpec | MixtureSpec | IdealSpec] = TypeAdapter(AnalyticSpec)
-
-
-def parse(spec: Any) -> GaussianSpec | MixtureSpec | IdealSpec:
-    """Read a spec given as a mapping, a bare kind, or a spec object.
-
-    Raises:
-        InputError: unknown kind or key, or a value out of range; names the key.
-    """
-    try:
-        return _ADAPTER.validate_python(spec)
-    except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {explain(e)}" for e in error.errors()]
-        raise InputError("analytic denoiser: " + "\n".join(dict.fromkeys(lines[:10]))) from None
+"""Any of the analytic specs; a bare word stands for the kind with its defaults."""

@@ -3,7 +3,7 @@
 A source is one of
     a card's name      digits-vp
     a path             runs/mine.safetensors
-    an analytic spec   ideal, {kind: gaussian, std: 0.5}, or a spec object
+    a spec             ideal, {kind: gaussian, std: 0.5}, {kind: cfg, denoiser: NAME, weight: 2}, or a spec object
 and is looked up in this order.
 """
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from harness.data_files import sha256_of
-from harness.denoisers.analytic_specs import KINDS, GaussianSpec, IdealSpec, MixtureSpec, parse
 from harness.denoisers.cards import DenoiserCard, checked_path, denoiser_cards
 from harness.denoisers.checkpoints.header import read_header
+from harness.denoisers.guidance_specs import AutoguidanceSpec, CFGSpec, check_classes, check_same_classes
+from harness.denoisers.specs import KINDS, Spec, parse
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
 
     from harness.sampling.denoiser import Denoiser
 
-Spec: TypeAlias = GaussianSpec | MixtureSpec | IdealSpec
 Source: TypeAlias = str | Path | Mapping[str, Any] | Spec
+
+
+class Window(NamedTuple):
+    """Where a guided denoiser costs less: outside sigma_lo < sigma <= sigma_hi an evaluation counts as `outside`."""
+
+    sigma_lo: float
+    sigma_hi: float
+    outside: int
 
 
 class Description(NamedTuple):
@@ -36,6 +44,8 @@ class Description(NamedTuple):
         label_dim: classes; 0 means unconditional.
         sigma_min, sigma_max: noise range that it supports.
         cost: evaluations that one call counts as.
+        window: where a call counts as fewer; None if it never does.
+        guided_by_class: whether it is classifier-free guidance.
     """
 
     identity: str
@@ -44,6 +54,8 @@ class Description(NamedTuple):
     sigma_min: float
     sigma_max: float
     cost: int = 1
+    window: Window | None = None
+    guided_by_class: bool = False
 
 
 class _Named(NamedTuple):
@@ -57,7 +69,7 @@ def load_denoiser(
     """Load a denoiser.
 
     Args:
-        source: a card's name, a path, or an analytic spec.
+        source: a card's name, a path, or a spec.
         device: where it computes; None means the CPU.
         dtype: of its arithmetic, `float32` or `float64`; None means its own: float32 for a network, float64 for an
             analytic denoiser, which has no other.
@@ -74,6 +86,16 @@ def load_denoiser(
             return _load_file(checked_path(found.name, found.card), device, wanted)
         case Path():
             return _load_file(found, device, wanted)
+        case CFGSpec():
+            from harness.denoisers.guidance import CFG
+
+            main = load_denoiser(found.denoiser, device, dtype)
+            return CFG(main, found.weight, found.sigma_lo, found.sigma_hi)
+        case AutoguidanceSpec():
+            from harness.denoisers.guidance import Autoguidance
+
+            main, guide = (load_denoiser(part, device, dtype) for part in (found.denoiser, found.guide))
+            return Autoguidance(main, guide, found.weight, found.sigma_lo, found.sigma_hi)
     from harness.denoisers.analytic import build
 
     if wanted not in (None, torch.float64):
@@ -101,7 +123,7 @@ def _dtype(dtype: "torch.dtype | str | None") -> "torch.dtype | None":
 
 
 def identity(source: Source) -> str:
-    """What identifies the numbers: `sha256:...` of the weights' file, or the canonical JSON of an analytic spec.
+    """What identifies the numbers: `sha256:...` of the weights' file, or the canonical JSON of a spec.
 
     Raises:
         InputError: as `describe`.
@@ -122,9 +144,38 @@ def describe(source: Source) -> Description:
             config = read_header(found).config
             digest = f"sha256:{sha256_of(found)}"
             return Description(digest, config.shape, config.label_dim, config.sigma_min, config.sigma_max)
+        case CFGSpec() | AutoguidanceSpec():
+            return _describe_guided(found)
     fields = {**found.model_dump(mode="json"), "version": found.version}
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return Description(text, found.shape, found.label_dim, found.sigma_min, found.sigma_max, found.cost)
+    return Description(_canonical(fields), found.shape, found.label_dim, found.sigma_min, found.sigma_max, found.cost)
+
+
+def _describe_guided(spec: CFGSpec | AutoguidanceSpec) -> Description:
+    """The facts of guidance follow from those of its parts.
+
+    Raises:
+        InputError: parts that do not go together.
+    """
+    main = describe(spec.denoiser)
+    if isinstance(spec, CFGSpec):
+        check_classes(main.label_dim)
+        guide = main
+    else:
+        guide = describe(spec.guide)
+        check_same_classes(main.label_dim, guide.label_dim)
+    if main.shape != guide.shape:
+        raise InputError(f"guidance needs images of one shape; we got {list(main.shape)} and {list(guide.shape)}")
+    parts = {"denoiser": main.identity, "guide": guide.identity, "version": spec.version}
+    fields = spec.model_dump(mode="json", exclude={"denoiser", "guide"}) | parts
+    low, high = max(main.sigma_min, guide.sigma_min), min(main.sigma_max, guide.sigma_max)
+    cost = main.cost + (guide.cost if spec.weight != 1 else 0)
+    window = Window(spec.sigma_lo, spec.sigma_hi, main.cost)
+    by_class = isinstance(spec, CFGSpec)
+    return Description(_canonical(fields), main.shape, main.label_dim, low, high, cost, window, by_class)
+
+
+def _canonical(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def verify(source: Source) -> None:
@@ -133,9 +184,14 @@ def verify(source: Source) -> None:
     Raises:
         InputError: with both hashes and the remedy.
     """
-    match _find(source):
+    match found := _find(source):
         case _Named(name, card):
             checked_path(name, card)
+        case CFGSpec():
+            verify(found.denoiser)
+        case AutoguidanceSpec():
+            verify(found.denoiser)
+            verify(found.guide)
 
 
 def _find(source: Source) -> _Named | Path | Spec:

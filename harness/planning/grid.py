@@ -26,8 +26,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness import yamlfile
 from harness.choice import Choice
 from harness.data_files import data_dir
-from harness.denoisers.analytic_specs import AnalyticSpec
-from harness.denoisers.load import Description, describe, verify
+from harness.denoisers.load import Description, Window, describe, verify
+from harness.denoisers.specs import DenoiserSpec
 from harness.errors import InputError
 from harness.planning.nfe import count_nfe, steps_for
 from harness.sampling.sampler import MAX_STEPS, Sampler
@@ -50,14 +50,14 @@ class Panel(Choice):
     """One denoiser of a grid, and a panel of its figure.
 
     Args:
-        source: a card's name, a checkpoint's path, or an analytic spec; by default the key it stands under.
+        source: a card's name, a checkpoint's path, or a spec; by default the key it stands under.
         title: heading in the report.
         paper: key of the published figures to show beside it, such as `cifar10_vp`.
         labels: label policy.
         dtype: type the network runs in.
     """
 
-    source: str | AnalyticSpec | None = None
+    source: str | DenoiserSpec | None = None
     title: str | None = None
     paper: str | None = None
     labels: LabelPolicy = "random"
@@ -238,6 +238,8 @@ def _describe(name: str, panel: Panel, document: Document) -> Description:
     if panel.dtype == "float32" and not found.identity.startswith("sha256:"):
         raise document.error((*where, "dtype"), "an analytic denoiser computes in float64; leave dtype out")
     labels = panel.labels
+    if found.guided_by_class and labels == "unconditional":
+        raise document.error((*where, "labels"), "classifier-free guidance leads towards a class; leave labels out")
     if isinstance(labels, int) and labels >= found.label_dim:
         have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
         raise document.error((*where, "labels"), f"class {labels} was asked for and the denoiser has {have}")
@@ -294,16 +296,21 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
     for budget in budgets if budgets is not None else (sampler.steps,):
         try:
             if by_nfe:
-                chosen = steps_for(budget, sampler, found.sigma_min, found.sigma_max, found.cost)
+                chosen = steps_for(budget, sampler, *_cost(found))
             else:
                 chosen = sampler.model_copy(update={"steps": budget})
-            nfe = found.cost * count_nfe(chosen, found.sigma_min, found.sigma_max)
+            nfe = count_nfe(chosen, *_cost(found))
         except InputError as error:
             where = curve.base if curve.base in document.lines else curve.base[:2]
             raise document.error(where, f"with denoiser '{panel}': {error}") from None
         source = choice.source if choice.source is not None else panel
         trial = Trial(denoiser=source, weights=found.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype)
         yield Planned(trial, panel, curve.name, nfe, budget in (grid.mosaics or ()))
+
+
+def _cost(found: Description) -> tuple[float, float, int, Window | None]:
+    """What counting evaluations needs to know of a denoiser."""
+    return found.sigma_min, found.sigma_max, found.cost, found.window
 
 
 def _budgets(curve: _Curve, grid: Grid, document: Document) -> tuple[bool, tuple[int, ...] | None]:

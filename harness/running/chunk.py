@@ -71,7 +71,7 @@ def run_task(task: Task, device: str) -> Done:
         "dtype": str(denoiser.dtype).removeprefix("torch."),
         "versions": versions(),
     }
-    rows = _shares(samples.calls * batch * denoiser.cost, [span.size for span in task.spans])
+    rows = _shares(samples.rows, [span.size for span in task.spans])
     pieces, at = [], 0
     for span, evaluations in zip(task.spans, rows, strict=True):
         nfe = samples.nfe[at : at + span.size]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from harness.denoisers.analytic import Gaussian, Ideal, Mixture, build, posterior_mean
-from harness.denoisers.analytic_specs import GaussianSpec, IdealSpec, MixtureSpec, parse
+from harness.denoisers.analytic_specs import GaussianSpec, IdealSpec, MixtureSpec
+from harness.denoisers.specs import parse
 from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from tests.conftest import golden, relative_error
@@ -254,7 +255,7 @@ class TestSpecs:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ({"kind": "gausian"}, "unknown kind 'gausian'; allowed: 'gaussian', 'mixture', 'ideal'"),
+            ({"kind": "gausian"}, "unknown kind 'gausian'; allowed: 'gaussian', 'mixture', 'diracs', 'ideal'"),
             ({"kind": "gaussian", "sd": 1}, "sd: unknown key"),
             ({"kind": "gaussian", "std": -1}, "std"),
             ({"kind": "gaussian", "mean": math.nan}, "mean"),
@@ -292,5 +293,5 @@ class TestSpecs:
             make()
 
     def test_specs_load_no_torch(self):
-        code = "import sys, harness.denoisers.analytic_specs as s; assert s.parse('ideal').shape == (1, 8, 8); "
+        code = "import sys, harness.denoisers.specs as s; assert s.parse('ideal').shape == (1, 8, 8); "
         subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)
