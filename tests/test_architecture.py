@@ -15,6 +15,7 @@ LAYERS = [
     {"yamlfile", "data_files"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
+    {"laboratory"},
     {"trial", "arrays", "tables"},
     {"store"},
     {"planning", "training", "report"},

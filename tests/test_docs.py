@@ -18,12 +18,19 @@ ROOT = Path(__file__).parents[1]
 GRIDS = "".join((ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md"))
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 UNIONS = (
-    Solver, discretizations.Discretization, schedules.Schedule, schedules.Scaling, stochasticity.Stochasticity, Rate,
-)  # fmt: skip
+    Solver,
+    discretizations.Discretization,
+    schedules.Schedule,
+    schedules.Scaling,
+    stochasticity.Stochasticity,
+    Rate,
+)
 KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
 
 
-@pytest.mark.parametrize("model", [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *KINDS], ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *KINDS], ids=lambda model: model.__name__
+)
 def test_every_key_is_documented(model):
     for name, field in model.model_fields.items():
         word = field.default if name == "kind" else name

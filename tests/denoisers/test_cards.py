@@ -62,7 +62,7 @@ def test_altered_file(folder):
 
 def test_unknown_name_lists_the_known(folder):
     for ask in (load_denoiser, describe, identity):
-        with pytest.raises(InputError, match="unknown denoiser 'smal'; known names: small, gaussian, mixture, diracs, ideal"):
+        with pytest.raises(InputError, match="unknown denoiser 'smal'; known names: small, gaussian, mixture, diracs"):
             ask("smal")
     with pytest.raises(InputError, match="unknown feature network 'small'; known: none"):
         features_card("small")

@@ -26,7 +26,8 @@ class LMS(Method):
 
     Order 1 is DDIM. The weights are exact integrals over the levels in use. `ipndm_v` is another name of it; the code
     that made that name known closes a bracket late in its weights of orders 3 and 4, which on unequal steps are then
-    not these. `rhoAB` of DEIS is this method too. k-diffusion and `diffusers` integrate the weights by quadrature.
+    not these. `rhoAB` of DEIS is this method too. k-diffusion and `diffusers` integrate the weights by quadrature;
+    `diffusers` keeps the order in the last step.
 
     Args:
         order: 1 to 4.
@@ -62,7 +63,8 @@ class IPNDM(Method):
     """Improved PNDM: Adams-Bashforth with the weights of equal steps, in sigma, 1 NFE per step.
 
     Order 1 is DDIM. The weights fit equal steps in sigma; on graded levels such as `edm` those of orders 2, 3 and 4
-    are all of second order, which is what it declares above order 1.
+    are all of second order, which is what it declares above order 1. `diffusers` writes the same in alpha and beta,
+    with sigma = beta / alpha and a v-prediction, and keeps the order in the last step.
 
     Args:
         order: number of points, 1 to 4.

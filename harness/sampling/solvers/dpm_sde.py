@@ -28,7 +28,7 @@ class DPMppSDE(Method):
     """DPM-Solver++ (SDE), strong order 1, 2 NFE per step (1 on the last): `dpmpp_2s` with ancestral noise.
 
     Both stages aim at sigma_down and add noise up to their level; the two noises are increments of one path over
-    intervals that start together.
+    intervals that start together. With eta 1 and r 1/2 it is the SDE form of `diffusers`' singlestep scheduler.
 
     Args:
         eta: amount of noise, > 0, in the ancestral sense: sigma_up = eta sigma_to sqrt(1 - sigma_to^2 / sigma^2), at
@@ -118,7 +118,8 @@ class DPMpp2MSDE(Method):
 class DPMpp3MSDE(Method):
     """DPM-Solver++(3M) SDE, strong order 1, 1 NFE per step.
 
-    As `dpmpp_2m_sde` with a second difference, weighted as published (see `dpmpp_3m`).
+    As `dpmpp_2m_sde` with a second difference, weighted as published (see `dpmpp_3m`). `diffusers` has -1/2 in the
+    place of 1/2 in that weight, which then does not vanish with the step; k-diffusion has it as here.
 
     Args:
         eta: amount of noise, > 0; 1 is the SDE of Song et al.; without noise use `dpmpp_3m`.

@@ -37,7 +37,7 @@ class UniPC(Method):
     It declares p + 1 with the corrector and p without. The first steps use the lower orders. With p = 2 the predictor,
     and with p = 1 the corrector, take the authors' simplified weight 1/2. The corrector is not evaluated again after
     its correction, as in the authors' code. The last step lands on the denoised image; the authors also lower the order
-    of the steps just before it in short runs, which is not done here.
+    of the steps just before it in short runs, which is not done here; `diffusers` with bh1 does not reach sigma = 0.
 
     Args:
         order: p, 1 to 3.

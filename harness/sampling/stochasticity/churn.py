@@ -19,7 +19,8 @@ class Churn(Deterministic):
 
     gamma = min(S_churn / N, sqrt(2) - 1) where S_tmin <= sigma <= S_tmax, else 0; the noise added has standard
     deviation S_noise s(t_hat) sqrt(sigma_hat^2 - sigma^2). One float64 normal per sample is drawn at every step, also
-    where gamma = 0, as the official sampler does; nothing is then added.
+    where gamma = 0, as the official sampler does; nothing is then added. `diffusers`' EDMEuler evaluates the network
+    before it adds the noise, which is another sampler.
 
     Args:
         S_churn: overall amount, >= 0; above 0.414 N it is the same sampler, since gamma is clamped.

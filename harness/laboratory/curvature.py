@@ -1,0 +1,71 @@
+"""Curvature of trajectories in (x, t): how far they are from straight lines, which every solver follows without
+error."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from harness.laboratory.converged import Follower, check_ode
+from harness.laboratory.measure import Measure, Observation, Paths, Profile, Task
+from harness.sampling.discretizations import EDM
+from harness.sampling.discretizations.levels import Range
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import start
+
+MOST_PATHS = 32
+
+
+class Curvature(Measure):
+    """Curvature of the ODE's trajectory in (x, t), under the sampler's schedule and scaling: 0 for a straight line.
+
+        sqrt( integral |dx/dt - V|^2 dt / (T |V|^2) ),  V = (x(0) - x(T)) / T over the sampler's range, T its length in
+        t.
+
+    The relative deviation of the velocity from its mean; its square is the straightness of Liu et al. 2022, made free
+    of units. By noise level: |dx/dt - V| / |V|. The trajectory is the converged one, so only schedule, scaling and
+    range of the sampler matter. Trajectories themselves are kept where an image is a single number.
+
+    Args:
+        points: at which the trajectory is looked at (eq. 5), >= 8.
+        substeps: of Heun's method between two points.
+
+    Source: Karras et al. 2022, Section 3 and Figure 3; Liu, Gong & Liu 2022 (arXiv 2209.03003), eq. 7.
+    """
+
+    title: ClassVar[str] = "Curvature of trajectories"
+    by_level: ClassVar[str | None] = "Deviation of the velocity by noise level"
+
+    kind: Literal["curvature"] = "curvature"
+    points: Annotated[int, Field(ge=8, le=100_000)] = 128
+    substeps: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    def check(self, sampler: Sampler) -> None:
+        check_ode(sampler, self.kind)
+
+    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+        return (2 * self.substeps + 1) * self.points
+
+    def observe(self, task: Task) -> Observation:
+        self.check(task.sampler)
+        dynamics, route, *_ = start(
+            task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
+        )
+        sigmas = EDM()(self.points, Range(route.sigmas[-1].item(), route.sigmas[0].item()))
+        sigmas = task.denoiser.round_sigma(sigmas).cpu().unique().flip(0)
+        follower = Follower(task, self.substeps)
+        states, velocities = [], []
+        for sigma, xbar in zip(sigmas, follower.through(sigmas), strict=True):
+            here = dynamics.at_level(xbar, sigma)
+            states.append(here.x.flatten(1).cpu())
+            velocities.append(here.drift.flatten(1).cpu())
+        x, velocity, t = torch.stack(states, 1), torch.stack(velocities, 1), dynamics.curve.t(sigmas)
+        mean = (x[:, -1] - x[:, 0]) / (t[-1] - t[0])  # [N, d]
+        square = (velocity - mean[:, None]).square().sum(-1)  # [N, K]
+        length = mean.square().sum(-1)
+        integral = torch.trapezoid(square, t, dim=1) / (t[-1] - t[0])
+        profile = Profile(sigmas, (square / length[:, None]).sqrt())
+        single = x.shape[-1] == 1
+        paths = Paths(t, x[:MOST_PATHS, :, 0]) if single else None
+        rows = dynamics.rows + follower.dynamics.rows
+        return Observation((integral / length).sqrt(), dynamics.nfe, rows, profile, paths=paths)

@@ -1,0 +1,57 @@
+"""Clean images for measures that start from images: a data set's, or a denoiser's own."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.errors import InputError
+from harness.laboratory.measure import Task
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.sample import sample
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import Labels, state_dtype
+
+Source = Literal["digits", "samples"]
+"""`digits`: the images of that data set, by seed; `samples`: what the denoiser itself makes of the seeds' latents."""
+
+
+class Images(NamedTuple):
+    """Images [N, C, H, W], labels that go with them, and the network rows that they took."""
+
+    images: Tensor
+    labels: Labels
+    rows: int
+
+
+def images_for(source: Source, task: Task, steps: int = 64) -> Images:
+    """One image a seed.
+
+    Args:
+        source: where they come from.
+        task: gives denoiser, seeds, labels and batch; a data set's own classes take the place of drawn ones.
+        steps: of Heun's method, for `samples`.
+
+    Raises:
+        InputError: images of another shape than the denoiser's.
+    """
+    if source == "samples":
+        sampler = Sampler(steps=steps, noise_device=task.sampler.noise_device)
+        out = sample(task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
+        return Images(out.images, task.labels, out.rows)
+    from harness.datasets.digits import SHAPE, load_digits
+
+    if task.denoiser.shape != SHAPE:
+        raise InputError(
+            f"images 'digits' are {list(SHAPE)} and the denoiser has {list(task.denoiser.shape)}; use images 'samples'"
+        )
+    digits = load_digits()
+    rows = torch.tensor(task.seeds) % len(digits.labels)
+    device = torch.device(task.device or task.denoiser.device)
+    chosen = digits.images[rows].to(device, state_dtype(device))
+    return Images(chosen, _labels(task.denoiser, task.labels, digits.labels[rows]), 0)
+
+
+def _labels(denoiser: Denoiser, policy: Labels, own: Tensor) -> Labels:
+    """The images' own classes where the denoiser has as many and none were asked for."""
+    return own.tolist() if policy is None and denoiser.label_dim > int(own.max()) else policy
