@@ -101,7 +101,8 @@ def run(
     """Run a grid: compute what the store lacks, measure every trial. Run again to resume."""
     import signal
 
-    from harness.planning.grid import find_grid, plan
+    from harness.planning.grid import find_grid
+    from harness.planning.plan import plan
     from harness.running.progress import Terminal
     from harness.running.run import run as run_plan
     from harness.store import Store
@@ -128,17 +129,17 @@ def plan(
     files: FilesOption = None,
 ) -> None:
     """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run."""
-    from harness.metrics.extractors import extractor_id
     from harness.planning.grid import find_grid
-    from harness.planning.grid import plan as make_plan
+    from harness.planning.plan import plan as make_plan
     from harness.running.estimate import costs
     from harness.running.plan_tables import cost_table, trial_table
+    from harness.running.settle import settled
     from harness.store import open_if_there
 
     planned = make_plan(find_grid(grid), samples)
     out.print(trial_table(planned))
     opened = open_if_there(store, files)
-    out.print(cost_table(costs(planned, opened, extractor_id(planned.grid.metric), device, batch)))
+    out.print(cost_table(costs(settled(planned, opened, device), opened, device, batch)))
 
 
 @command

@@ -10,7 +10,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -123,8 +123,10 @@ class Store:
             if engine.dialect.name == "sqlite":
                 sa.event.listen(engine, "connect", _tune_sqlite)
             _make_tables(engine)
-            with engine.connect() as connection:
-                found = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema"))
+            found = _schema(engine)
+            if found == "1":
+                _add_details(engine)
+                found = _schema(engine)
         except SQLAlchemyError as error:
             raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
         except ImportError as error:
@@ -226,14 +228,17 @@ class Store:
         table = tables.chunks
         self._write(sa.update(table).where(table.c.key == chunk.key).values(expires=None, **values))
 
-    def forget(self, extractor: str, fingerprints: list[str]) -> None:
-        """Drop the chunks and results of some trials, so that they are computed again (`--force`)."""
+    def forget(self, extractor: str, fingerprints: list[str], pictures: Iterable[str] = ()) -> None:
+        """Drop the chunks, results and pictures of some trials, so that they are computed again (`--force`)."""
         for row in self.chunks(extractor, fingerprints):
             self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
             self.files.remove(row["key"])
-        for table in (tables.results, tables.images):
-            for part in _portions(fingerprints):
-                self._write(sa.delete(table).where(table.c.fingerprint.in_(part or [])))
+        results, images = tables.results, tables.images
+        for part in _portions(fingerprints):
+            mine = results.c.fingerprint.in_(part or []) & (results.c.extractor == extractor)
+            self._write(sa.delete(results).where(mine))
+        for part in _portions([*fingerprints, *pictures]):
+            self._write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
 
     def drop_lost(self, extractor: str, fingerprints: list[str]) -> None:
         """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
@@ -288,7 +293,7 @@ class Store:
         return rows[0]["value"] if rows else None
 
     def put_image(self, fingerprint: str, first_seed: int, count: int, png: bytes) -> None:
-        """Keep a PNG mosaic of a trial's first images."""
+        """Keep a PNG: a mosaic of a trial's first images under its fingerprint, or a measure's under its own."""
         self._replace(
             tables.images, {"fingerprint": fingerprint, "first_seed": first_seed}, {"count": count, "png": png}
         )
@@ -353,6 +358,22 @@ def _make_tables(engine: sa.Engine, attempts: int = 10) -> None:
     schema = {"key": "schema", "value": str(tables.SCHEMA_VERSION)}
     with contextlib.suppress(IntegrityError), engine.begin() as connection:
         connection.execute(sa.insert(tables.meta).values(schema))
+
+
+def _schema(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema"))
+
+
+def _add_details(engine: sa.Engine) -> None:
+    """Schema 1 lacks one column, which is empty for all that it holds; another process may be adding it too."""
+    column = tables.results.c.details
+    kind = column.type.compile(engine.dialect)
+    with contextlib.suppress(OperationalError, ProgrammingError), engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {tables.results.name} ADD COLUMN {column.name} {kind}"))
+    with engine.begin() as connection:
+        same = tables.meta.c.key == "schema"
+        connection.execute(sa.update(tables.meta).where(same).values(value=str(tables.SCHEMA_VERSION)))
 
 
 def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -47,6 +47,7 @@ results = Table(
     Column("high", Float),
     Column("replicates", JSON),  # the metric with each block of seeds left out
     Column("blocks", JSON),  # first seed of each block
+    Column("details", JSON),  # of a measure: quantiles over samples, values by noise level, trajectories
     Column("nfe", Float),
     Column("nfe_min", Integer),
     Column("nfe_max", Integer),

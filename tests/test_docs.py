@@ -8,6 +8,7 @@ import pytest
 from harness.cli import app
 from harness.denoisers.specs import MEMBERS
 from harness.planning.grid import Grid, Panel, Series
+from harness.planning.metric import MEMBERS as METRICS
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import ALIASES, Solver
@@ -15,7 +16,7 @@ from harness.sampling.solvers.sde_form import Rate
 from harness.sampling.stochasticity.restart import Interval
 
 ROOT = Path(__file__).parents[1]
-GRIDS = "".join((ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md"))
+GRIDS = "".join((ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md", "laboratory.md"))
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 UNIONS = (
     Solver,
@@ -29,7 +30,7 @@ KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
 
 
 @pytest.mark.parametrize(
-    "model", [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *KINDS], ids=lambda model: model.__name__
+    "model", [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *METRICS, *KINDS], ids=lambda model: model.__name__
 )
 def test_every_key_is_documented(model):
     for name, field in model.model_fields.items():

@@ -33,6 +33,18 @@ class Coefficients(NamedTuple):
     noise: Tensor
 
 
+class Formulas(NamedTuple):
+    """The same as expressions in sigma and the preconditioning's own numbers.
+
+    t(sigma) inverts the schedule; nearest(sigma) is the index of the nearest level of the model's own.
+    """
+
+    c_skip: str
+    c_out: str
+    c_in: str
+    c_noise: str
+
+
 class Preconditioned(nn.Module, ABC):
     """A denoiser made of a U-Net and four functions of sigma; see `harness.sampling.denoiser.Denoiser`.
 
@@ -47,6 +59,7 @@ class Preconditioned(nn.Module, ABC):
     """
 
     kind: ClassVar[Literal["vp", "ve", "iddpm", "edm"]]
+    formulas: ClassVar[Formulas]
     cost = 1
 
     def __init__(
@@ -164,6 +177,7 @@ class VPPrecond(Continuous):
     """
 
     kind = "vp"
+    formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "(M - 1)*t(sigma)")
 
     def __init__(
         self,
@@ -210,6 +224,7 @@ class VEPrecond(Continuous):
     """
 
     kind = "ve"
+    formulas = Formulas("1", "sigma", "1", "log(sigma/2)")
 
     def __init__(
         self,
@@ -246,6 +261,7 @@ class IDDPMPrecond(Preconditioned):
     """
 
     kind = "iddpm"
+    formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "M - 1 - nearest(sigma)")
     u: Tensor
 
     def __init__(
@@ -319,6 +335,12 @@ class EDMPrecond(Continuous):
     """
 
     kind = "edm"
+    formulas = Formulas(
+        "sigma_data**2/(sigma**2 + sigma_data**2)",
+        "sigma*sigma_data/sqrt(sigma**2 + sigma_data**2)",
+        "1/sqrt(sigma**2 + sigma_data**2)",
+        "log(sigma)/4",
+    )
 
     def __init__(
         self,

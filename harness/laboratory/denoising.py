@@ -30,6 +30,7 @@ class DenoisingError(Measure):
 
     title: ClassVar[str] = "Denoising error"
     by_level: ClassVar[str | None] = "Denoising error by noise level"
+    pictures: ClassVar[tuple[str, ...]] = ("noisy", "denoised")
 
     kind: Literal["denoising-error"] = "denoising-error"
     images: Source = "digits"

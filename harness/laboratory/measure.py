@@ -4,6 +4,7 @@ A measure needs no reference images and no features, so it works on any denoiser
 every sample's values depend on its own seed alone, so observations of disjoint seeds can be put together.
 """
 
+import hashlib
 import json
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -86,20 +87,22 @@ class Measure(Choice):
     Attributes:
         title: for headings and axes.
         by_level: title of the values by noise level; None where there are none.
+        pictures: names of the pictures that it keeps.
     """
 
     title: ClassVar[str]
     by_level: ClassVar[str | None] = None
+    pictures: ClassVar[tuple[str, ...]] = ()
 
     samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     series: tuple[str, ...] | None = None
 
     @property
     def identity(self) -> str:
-        """What identifies the numbers: kind, version and every field that changes them."""
+        """What identifies the numbers: kind, version, and a hash of every field that changes them."""
         fields = self.model_dump(mode="json", exclude={"samples", "series", "kind"})
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return f"{self.name}:{self.version}:{text}"
+        return f"{self.name}:{self.version}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
     def name(self) -> str:

@@ -1,11 +1,11 @@
-"""Axes that panels share, logarithmic, with ticks at plain numbers, few enough not to run into each other."""
+"""Axes that panels share, with ticks at plain numbers, few enough not to run into each other."""
 
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 MANTISSAS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 """From dense to sparse; the densest that is not too many is used."""
@@ -20,19 +20,26 @@ class Frame(NamedTuple):
     """The axes that all panels share.
 
     Args:
-        x: limits of NFE.
+        x: limits of the horizontal axis.
         y: limits of the metric.
         y_title: name of the metric.
+        x_title: of the horizontal axis.
+        x_log, y_log: whether they are logarithmic.
+        counts: whether the horizontal axis counts evaluations, and so has whole numbers.
     """
 
     x: tuple[float, float]
     y: tuple[float, float]
     y_title: str
+    x_title: str = "Denoiser evaluations per image (NFE)"
+    x_log: bool = True
+    y_log: bool = True
+    counts: bool = True
 
-    def across(self, nfe: float) -> float:
-        """Where an NFE stands on the axis, from 0 at the left to 1 at the right."""
-        low, high = (math.log(end) for end in self.x)
-        return (math.log(nfe) - low) / (high - low)
+    def across(self, x: float) -> float:
+        """Where a number stands on the horizontal axis, from 0 at the left to 1 at the right."""
+        low, high, at = (math.log(value) if self.x_log else value for value in (*self.x, x))
+        return (at - low) / (high - low)
 
 
 def log_ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
@@ -69,20 +76,42 @@ def padded(values: Iterable[float], share: float) -> tuple[float, float] | None:
     return 10 ** (low - room), 10 ** (high + room)
 
 
+def spanned(values: Iterable[float], share: float) -> tuple[float, float] | None:
+    """Limits of a linear axis: the values and some room, as a share of what is between them."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    low, high = min(finite), max(finite)
+    room = (high - low) * share or abs(low) * share or 0.5
+    return low - room, high + room
+
+
+def is_log(values: Iterable[float], ratio: float = 25) -> bool:
+    """Whether numbers are best seen on a log axis: all positive, and far apart."""
+    finite = [value for value in values if math.isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > ratio
+
+
 def plain(value: float) -> str:
     """A tick's label: 0.05, 5, 2000."""
     return f"{value:.10g}"
 
 
 def draw_ticks(axes: Axes, frame: Frame) -> None:
-    """Plain numbers on both axes; none on an upright axis that is not logarithmic."""
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*frame.x, most=9, whole=True)))
+    """Plain numbers on both axes; none on an upright axis that a strip has."""
+    if frame.x_log:
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(*frame.x, most=9, whole=frame.counts)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.tick_params(length=2.5, width=0.7, pad=2)
     if axes.get_yscale() == "log":
         axes.yaxis.set_major_locator(FixedLocator(log_ticks(*frame.y, most=7)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    elif not frame.y_log:
+        axes.yaxis.set_major_locator(MaxNLocator(6))
     else:
         axes.yaxis.set_major_locator(NullLocator())
+        return
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))

@@ -16,8 +16,8 @@ class Curve(NamedTuple):
     Args:
         name: of the series.
         role: `baseline`, `ours` or None.
-        trials: its lines of the table, by NFE.
-        lowest: the lowest NFE within 3 % of the best; None while no trial is done.
+        trials: its lines of the table, by their place on the horizontal axis.
+        lowest: the lowest NFE within 3 % of the best; None while no trial is done, or where that rule does not apply.
         published: the paper's point for this series, if it has one.
     """
 
@@ -31,6 +31,11 @@ class Curve(NamedTuple):
     def done(self) -> pd.DataFrame:
         """The finished trials."""
         return self.trials[self.trials["status"] == "done"]
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it has no place on the horizontal axis, and so is the same all along it."""
+        return bool(self.trials["x"].isna().all())
 
     @property
     def best_interval(self) -> tuple[float, float]:
@@ -79,14 +84,15 @@ def _panel(entry: dict[str, Any], data: GridData) -> Panel:
     known = load_paper().panels
     paper = known.get(entry.get("paper") or "")
     here = data.trials[data.trials["panel"] == entry["name"]]
-    end = data.plan["first_seed"] + data.plan["n"]
+    end = data.metric["first_seed"] + data.metric["n"]
     curves = []
     for series in data.plan["series"]:
         trials = here[here["series"] == series["name"]].drop_duplicates("fingerprint")
         if len(trials):
-            trials = trials.sort_values(["nfe", "steps", "fingerprint"], kind="stable")
-            published = paper.points.get(series.get("paper") or "") if paper else None
-            lowest = lowest_nfe(_points(trials, end))
+            trials = trials.sort_values(["x", "nfe", "steps", "fingerprint"], kind="stable")
+            ruled = data.is_distance and data.against_nfe
+            published = paper.points.get(series.get("paper") or "") if paper and ruled else None
+            lowest = lowest_nfe(points(trials, end)) if ruled else None
             curves.append(Curve(series["name"], series.get("role"), trials, lowest, published))
     baseline = next((curve for curve in curves if curve.role == "baseline"), None)
     ours = _ours(curves, baseline)
@@ -102,7 +108,8 @@ def _ours(curves: list[Curve], baseline: Curve | None) -> Curve | None:
     return named[-1] if named else None
 
 
-def _points(trials: pd.DataFrame, end: int) -> list[Point]:
+def points(trials: pd.DataFrame, end: int) -> list[Point]:
+    """The finished trials, as comparisons want them; `end` is the seed after the last."""
     return [
         Point(line["fingerprint"], line["nfe"], line["value"], tuple(line["replicates"]), tuple(line["blocks"]), end)
         for line in records(trials)

@@ -1,4 +1,4 @@
-"""What the store holds of a grid, as one table: a line for every trial of the plan, done, failed or missing.
+"""What the store holds of a grid, a table a metric: a line for every trial of the plan, done, failed or missing.
 
 Results are used only if they were made with the plan's metric, extractor, reference, first seed and number of samples;
 others are counted with the reason and left out, so that no curve joins numbers that cannot be compared.
@@ -20,8 +20,19 @@ SAME = ("metric", "extractor", "reference", "first_seed", "n")
 """Columns in which all rows of a report agree."""
 
 COLUMNS = [
-    *("panel", "series", *AXES, "steps", "nfe", "value", "low", "high", "status", "reason", "step"),
-    *("seconds", "evaluations", "n", "first_seed", "metric", "extractor", "reference", "labels", "noise_device"),
+    *("panel", "series", *AXES, "steps", "nfe", "nfe_min", "nfe_max", "x", "value", "low", "high", "status", "reason"),
+    *(
+        "step",
+        "seconds",
+        "evaluations",
+        "n",
+        "first_seed",
+        "metric",
+        "extractor",
+        "reference",
+        "labels",
+        "noise_device",
+    ),
     *("finished_at", "fingerprint"),
 ]
 """The columns of a tidy table, for the terminal and for CSV."""
@@ -45,17 +56,19 @@ class Floor(NamedTuple):
 
 
 class GridData(NamedTuple):
-    """A grid and its results.
+    """A grid and its results under one metric.
 
     Args:
         plan: as the store holds it.
-        trials: one line an item of the plan: `COLUMNS` and the jackknife's `replicates` and `blocks`.
+        metric: its entry of the plan's metrics, with the plan's first seed.
+        trials: one line an item of the plan: `COLUMNS` and `EXTRA`.
         rows: the result rows in use, each once, whatever number of series shares it.
         left_out: reasons in words, with counts, for results that are not used.
         floor: None where the store has none for this extractor, reference and number of samples.
     """
 
     plan: dict[str, Any]
+    metric: dict[str, Any]
     trials: pd.DataFrame
     rows: list[dict[str, Any]]
     left_out: list[str]
@@ -65,30 +78,68 @@ class GridData(NamedTuple):
         """How many trials of the plan are `done`, `failed` or `missing`."""
         return int((self.trials["status"] == status).sum())
 
+    @property
+    def title(self) -> str:
+        """The metric's name for people."""
+        return str(self.metric["title"])
 
-def load(store: Store, grid: str) -> GridData:
-    """Collect a grid's plan and the results that belong to it.
+    @property
+    def is_distance(self) -> bool:
+        """Whether it compares with reference images, and so has a floor and the 3 % rule."""
+        return bool(self.metric["is_distance"])
+
+    @property
+    def against_nfe(self) -> bool:
+        """Whether the horizontal axis is NFE."""
+        return self.plan["x"]["path"] == "nfe"
+
+
+EXTRA = ("replicates", "blocks", "details", "adaptive")
+"""Columns beside `COLUMNS` that only the report needs."""
+
+
+def load(store: Store, grid: str) -> list[GridData]:
+    """Collect a grid's plan and the results that belong to it, one by one for its metrics.
 
     Raises:
-        InputError: the store has no such grid.
+        InputError: the store has no such grid, or has it from a version that wrote another kind of plan.
     """
     plan = store.grid(grid)
     if plan is None:
         known = ", ".join(store.grid_names()) or "none yet"
         raise InputError(f"{store.name}: no grid '{grid}' was run into this store; it has: {known}")
-    fingerprints = list(dict.fromkeys(item["fingerprint"] for item in plan["items"]))
+    if "metrics" not in plan:
+        raise InputError(
+            f"{store.name}: grid '{grid}' was run by an earlier version; `harness run {grid}` brings it up"
+        )
+    return [_under(store, plan, metric) for metric in plan["metrics"]]
+
+
+def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any]) -> GridData:
+    """The grid's results under one metric."""
+    metric = metric | {"first_seed": plan["first_seed"]}
+    items = [item for item in plan["items"] if metric["series"] is None or item["base"] in metric["series"]]
+    fingerprints = list(dict.fromkeys(item["fingerprint"] for item in items))
     used: dict[str, dict[str, Any]] = {}
     apart: Counter[str] = Counter()
+    others = {(entry["metric"], entry["extractor"], entry["reference"], entry["n"]) for entry in plan["metrics"]}
     for row in store.results(fingerprints):
-        if why := _difference(row, plan):
-            apart[why] += 1
+        if why := _difference(row, metric):
+            is_other = row["metric"] != metric["metric"] or _key(row) in others
+            apart[why] += not is_other
         else:
             used[row["fingerprint"]] = row
-    lines = [_line(item, used.get(item["fingerprint"]), plan) for item in plan["items"]]
-    trials = pd.DataFrame(lines, columns=[*COLUMNS, "replicates", "blocks"])
-    left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items()]
+    lines = [_line(item, used.get(item["fingerprint"]), metric) for item in items]
+    if plan["x"]["path"] == "nfe":
+        lines = [line | {"x": line["nfe"]} for line in lines]
+    trials = pd.DataFrame(lines, columns=[*COLUMNS, *EXTRA])
+    left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items() if count]
     rows = [used[fingerprint] for fingerprint in fingerprints if fingerprint in used]
-    return GridData(plan, trials, rows, left_out, _floor(store, plan))
+    return GridData(plan, metric, trials, rows, left_out, _floor(store, metric))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["metric"], row["extractor"], row["reference"], row["n"]
 
 
 def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
@@ -103,7 +154,7 @@ def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
         InputError: the store has no such grid.
     """
     if grid is not None:
-        return load(store, grid).trials[COLUMNS]
+        return pd.concat([data.trials[COLUMNS] for data in load(store, grid)], ignore_index=True)
     lines = []
     for row in store.results():
         trial = row["trial"]
@@ -124,9 +175,9 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in line.items()} for line in table.to_dict("records")]
 
 
-def _difference(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Why a row does not belong in the report, in words; "" if it does."""
-    parts = [f"{key} {row[key]} instead of {plan[key]}" for key in SAME if row[key] != plan[key]]
+def _difference(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """Why a row does not belong under a metric, in words; "" if it does."""
+    parts = [f"{key} {row[key]} instead of {metric[key]}" for key in SAME if row[key] != metric[key]]
     return " and ".join(parts)
 
 
@@ -139,6 +190,9 @@ def _line(item: Mapping[str, Any], row: Mapping[str, Any] | None, made_with: Map
         "series": item["series"],
         "steps": math.nan if steps is None else float(steps),
         "nfe": _number(item.get("nfe")),
+        "x": _number(item.get("x")),
+        "adaptive": bool(item.get("adaptive")),
+        "details": {},
         "status": "missing",
         "reason": "",
         "labels": str(item.get("labels")),
@@ -151,6 +205,7 @@ def _line(item: Mapping[str, Any], row: Mapping[str, Any] | None, made_with: Map
     line |= {axis: str(describe(sampler.get(axis))) for axis in AXES}
     line |= {key: made_with[key] for key in SAME}
     line |= dict.fromkeys(("value", "low", "high", "step", "seconds", "evaluations"), math.nan)
+    line |= dict.fromkeys(("nfe_min", "nfe_max"), math.nan)
     return line if row is None else line | _measured(row, line["nfe"])
 
 
@@ -162,6 +217,9 @@ def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
     reason = row["reason"] or ("" if done else "the value is not finite" if row["status"] == "done" else "no reason")
     return {
         "nfe": nfe if math.isfinite(nfe) else planned,
+        "nfe_min": _number(row["nfe_min"]),
+        "nfe_max": _number(row["nfe_max"]),
+        "details": row.get("details") or {},
         "value": value if done else math.nan,
         "low": _number(row["low"]) if done else math.nan,
         "high": _number(row["high"]) if done else math.nan,
@@ -176,11 +234,11 @@ def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
     }
 
 
-def _floor(store: Store, plan: Mapping[str, Any]) -> Floor | None:
-    fact = store.fact(f"floor:{plan['extractor']}:{plan['reference']}:{plan['n']}")
+def _floor(store: Store, metric: Mapping[str, Any]) -> Floor | None:
+    fact = store.fact(f"floor:{metric['extractor']}:{metric['reference']}:{metric['n']}")
     if fact is None:
         return None
-    return Floor(fact["mean"], fact["low"], fact["high"], fact.get("n", plan["n"]), str(fact.get("band", "")))
+    return Floor(fact["mean"], fact["low"], fact["high"], fact.get("n", metric["n"]), str(fact.get("band", "")))
 
 
 def _number(value: Any) -> float:

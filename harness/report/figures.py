@@ -1,4 +1,4 @@
-"""The figure: a panel for every denoiser, the metric against NFE on log axes, one line a series."""
+"""The figure: a panel for every denoiser, the metric against NFE or another number, one line a series."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report import marks
-from harness.report.axes import Frame, draw_ticks, padded
+from harness.report.axes import Frame, draw_ticks, is_log, padded, spanned
 from harness.report.curves import Curve, Panel
-from harness.report.data import Floor
+from harness.report.data import Floor, records
+from harness.report.formula import symbols
 from harness.report.marks import LABEL, TICK
 from harness.report.numbers import NONE, evaluations, significant
 from harness.report.palette import MUTED, RULE, Style
@@ -21,42 +22,71 @@ WIDTH, LEFT, RIGHT = 4.1, 0.42, 0.12  # inches
 TOP, MAIN, TICKS, HEADING, BOTTOM = 0.30, 2.6, 0.48, 0.24, 0.06
 
 
-def common_frame(panels: list[Panel], floor: Floor | None, y_title: str) -> Frame | None:
-    """Axes that hold every panel, so that panels compare by eye; None while nothing is done."""
+def common_frame(
+    panels: list[Panel], floor: Floor | None, y_title: str, x: dict[str, Any] | None = None
+) -> Frame | None:
+    """Axes that hold every panel, so that panels compare by eye; None while nothing is done.
+
+    Args:
+        panels: what is drawn.
+        floor: of the metric, if it has one.
+        y_title: name of the metric.
+        x: path and title of the horizontal axis; None for NFE.
+    """
     done = [curve.done for panel in panels for curve in panel.curves]
-    table = pd.concat(done) if done else pd.DataFrame(columns=["nfe", "value"])
-    ground = [floor.mean] if floor else []
-    x = padded([nfe for panel in panels for curve in panel.curves for nfe in curve.trials["nfe"]], 0.05)
-    y = padded([*table["value"], *ground], 0.06)
-    return Frame(x, y, y_title) if x and y and len(table) else None
+    table = pd.concat(done) if done else pd.DataFrame(columns=["x", "value"])
+    every = [value for panel in panels for curve in panel.curves for value in curve.trials["x"]]
+    heights = [*table["value"], *([floor.mean] if floor else [])]
+    counts = x is None or x["path"] == "nfe"
+    x_log = counts or is_log(every)
+    y_log = bool(len(table)) and min(table["value"]) > 0
+    width = padded(every, 0.05) if x_log else spanned(every, 0.04)
+    height = (
+        padded(heights, 0.06) if y_log else spanned([*heights, *table["low"].dropna(), *table["high"].dropna()], 0.06)
+    )
+    if not (width and height and len(table)):
+        return None
+    title = {} if counts or x is None else {"x_title": symbols(x["title"])}
+    return Frame(width, height, y_title, **title, x_log=x_log, y_log=y_log, counts=counts)
 
 
 def panel_svg(panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None, prefix: str) -> str:
-    """One panel as inline SVG."""
-    strip = sum(row_heights(panel))
-    height = TOP + MAIN + TICKS + HEADING + strip + BOTTOM
+    """One panel as inline SVG, with a strip of lowest NFE below it where that rule applies."""
+    has_strip = any(curve.lowest or curve.published for curve in panel.curves)
+    strip = sum(row_heights(panel)) if has_strip else 0.0
+    height = TOP + MAIN + TICKS + (HEADING + strip + BOTTOM if has_strip else 0.0)
     with marks.plain_style():
         figure = Figure(figsize=(WIDTH, height))
         wide = 1 - (LEFT + RIGHT) / WIDTH
         main = figure.add_axes((LEFT / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
         _draw_main(main, panel, frame, styles, floor)
-        below = figure.add_axes((LEFT / WIDTH, BOTTOM / height, wide, strip / height))
-        draw_strip(below, panel, frame, styles)
+        if has_strip:
+            below = figure.add_axes((LEFT / WIDTH, BOTTOM / height, wide, strip / height))
+            draw_strip(below, panel, frame, styles)
         return inline(figure, prefix, _words(panel, frame))
 
 
 def _draw_main(axes: Axes, panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None) -> None:
-    axes.set(xscale="log", yscale="log", xlim=frame.x, ylim=frame.y)
+    axes.set(xscale="log" if frame.x_log else "linear", yscale="log" if frame.y_log else "linear")
+    axes.set(xlim=frame.x, ylim=frame.y)
     draw_ticks(axes, frame)
     sns.despine(ax=axes)
     axes.grid(True, color=RULE.light, lw=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel("Denoiser evaluations per image (NFE)", fontsize=LABEL, color=MUTED.light, labelpad=3)
+    axes.set_xlabel(frame.x_title, fontsize=LABEL, color=MUTED.light, labelpad=3)
     axes.text(0, 1 + 0.09 / MAIN, frame.y_title, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
     if floor:
         _draw_floor(axes, frame, floor)
     for order, curve in enumerate(panel.curves):
-        _draw_curve(axes, curve, styles[curve.name], frame, 3 + order)
+        (_draw_level if curve.is_level else _draw_curve)(axes, curve, styles[curve.name], frame, 3 + order)
+
+
+def _draw_level(axes: Axes, curve: Curve, style: Style, frame: Frame, order: int) -> None:
+    """A curve without a place on the horizontal axis: a line across with its band."""
+    for line in records(curve.done):
+        low, high = (line["low"], line["high"]) if line["low"] == line["low"] else (line["value"],) * 2
+        axes.axhspan(max(low, frame.y[0]), high, color=style.colour.light, alpha=0.12, lw=0, zorder=order)
+        axes.axhline(line["value"], color=style.colour.light, lw=1.2, ls=(0, (5, 2)), zorder=order + 0.5)
 
 
 def _draw_floor(axes: Axes, frame: Frame, floor: Floor) -> None:
@@ -69,11 +99,11 @@ def _draw_floor(axes: Axes, frame: Frame, floor: Floor) -> None:
 
 def _draw_curve(axes: Axes, curve: Curve, style: Style, frame: Frame, order: int) -> None:
     done, colour = curve.done, style.colour.light
-    failed = curve.trials[curve.trials["status"] == "failed"]["nfe"]
+    failed = curve.trials[curve.trials["status"] == "failed"]["x"]
     low = done["low"].fillna(done["value"]).clip(lower=frame.y[0])
     high = done["high"].fillna(done["value"])
-    axes.fill_between(done["nfe"], low, high, color=colour, alpha=0.16, lw=0, zorder=order)
-    axes.plot(done["nfe"], done["value"], zorder=order + 0.5, **marks.line(style))
+    axes.fill_between(done["x"], low, high, color=colour, alpha=0.16, lw=0, zorder=order)
+    axes.plot(done["x"], done["value"], zorder=order + 0.5, **marks.line(style))
     if curve.lowest:
         point = curve.lowest.point
         axes.plot([point.nfe] * 2, [point.value, frame.y[0]], color=colour, lw=0.8, ls=(0, (1, 2)), zorder=2)
@@ -90,6 +120,10 @@ def _words(panel: Panel, frame: Frame) -> str:
             parts.append(
                 f"{curve.name}: best {significant(best.value)}, within 3 % of it from NFE {evaluations(point.nfe)}"
             )
+        elif len(curve.done):
+            best_line = min(records(curve.done), key=lambda line: line["value"])
+            parts.append(f"{curve.name}: least {significant(best_line['value'])} at {significant(best_line['x'])}")
         else:
             parts.append(f"{curve.name}: {NONE}")
-    return f"{frame.y_title} against NFE for {panel.title}. " + "; ".join(parts) + "."
+    axis = "NFE" if frame.counts else frame.x_title
+    return f"{frame.y_title} against {axis} for {panel.title}. " + "; ".join(parts) + "."

@@ -1,7 +1,7 @@
 """The page's tables, cell by cell as text: costs and speed-ups, every trial, what failed and what is missing."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.report.choices import AXES, Choice, describe
 from harness.report.curves import Curve, Panel
@@ -41,8 +41,9 @@ class Group(NamedTuple):
 
 
 class TrialRow(NamedTuple):
-    """One trial; numbers come with their text, so that the page can sort by them."""
+    """One trial under one metric; numbers come with their text, so that the page can sort by them."""
 
+    metric: str
     panel: str
     series: str
     axes: list[Choice]
@@ -57,8 +58,9 @@ class TrialRow(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A trial that failed: where, when and why."""
+    """A trial that failed: under which metric, where, when and why."""
 
+    metric: str
     panel: str
     series: str
     nfe: str
@@ -122,11 +124,12 @@ def trials(data: GridData, panels: list[Panel]) -> list[TrialRow]:
         rule = lowest.get((line["panel"], line["series"]))
         found.append(
             TrialRow(
+                metric=data.title,
                 panel=titles.get(line["panel"], line["panel"]),
                 series=line["series"],
                 axes=[describe(samplers[line["fingerprint"]].get(axis)) for axis in AXES],
                 steps=_cell(line["steps"], evaluations(line["steps"])),
-                nfe=_cell(line["nfe"], evaluations(line["nfe"])),
+                nfe=_cell(line["nfe"], _nfe(line)),
                 value=_cell(line["value"], significant(line["value"])),
                 interval=_cell(line["high"] - line["low"], span(line["low"], line["high"])),
                 verdict=rule.verdicts.get(line["fingerprint"], NONE) if rule else NONE,
@@ -136,6 +139,14 @@ def trials(data: GridData, panels: list[Panel]) -> list[TrialRow]:
             )
         )
     return found
+
+
+def _nfe(line: dict[str, Any]) -> str:
+    """NFE, and from least to most where samples differ; a guess of an adaptive solver's is marked."""
+    text = evaluations(line["nfe"])
+    if line["nfe_min"] < line["nfe_max"]:
+        return f"{text} ({span(line['nfe_min'], line['nfe_max'], evaluations)})"
+    return f"~{text}" if line["adaptive"] and line["status"] != "done" else text
 
 
 def _cell(value: float, text: str) -> Cell:
@@ -148,6 +159,7 @@ def failures(data: GridData, panels: list[Panel]) -> list[Failure]:
     titles = {panel.name: panel.title for panel in panels}
     return [
         Failure(
+            metric=data.title,
             panel=titles.get(line["panel"], line["panel"]),
             series=line["series"],
             nfe=evaluations(line["nfe"]),
@@ -159,13 +171,14 @@ def failures(data: GridData, panels: list[Panel]) -> list[Failure]:
     ]
 
 
-def missing(panels: list[Panel]) -> list[str]:
+def missing(data: GridData, panels: list[Panel]) -> list[str]:
     """What is still to be run, a sentence a curve."""
     sentences = []
     for panel in panels:
         for curve in panel.curves:
             rest = curve.trials[curve.trials["status"] == "missing"]["nfe"]
             if len(rest):
-                nfe = listing([evaluations(value) for value in rest])
-                sentences.append(f"{panel.title}, {curve.name}: {len(rest)} of {len(curve.trials)}, at NFE {nfe}")
+                nfe = listing([evaluations(value) for value in dict.fromkeys(rest)])
+                what = f"{panel.title}, {curve.name}: {len(rest)} of {len(curve.trials)}, at NFE {nfe}"
+                sentences.append(what if data.is_distance else f"{data.title}: {what}")
     return sentences

@@ -44,7 +44,7 @@ class Gallery(NamedTuple):
 
 def galleries(store: Store, data: GridData, panels: list[Panel]) -> list[Gallery]:
     """The sheets of every panel that has any."""
-    found = store.images(sorted(set(data.trials["fingerprint"])), data.plan["first_seed"])
+    found = store.images(sorted(set(data.trials["fingerprint"])), data.metric["first_seed"])
     made = [_gallery(panel, found, data) for panel in panels]
     return [gallery for gallery in made if gallery.chosen or gallery.others]
 
@@ -53,21 +53,29 @@ def _gallery(panel: Panel, found: dict[str, bytes], data: GridData) -> Gallery:
     chosen: list[Mosaic] = []
     others: list[Mosaic] = []
     for curve in panel.curves:
-        done = curve.done[curve.done["fingerprint"].isin(found)]
-        nearest = _nearest(curve, list(done["nfe"]))
-        for line in records(done):
-            sheet = _sheet(panel, curve, line, found[line["fingerprint"]], data, line["nfe"] == nearest)
+        done = records(curve.done[curve.done["fingerprint"].isin(found)])
+        best = _chosen(curve, done)
+        for line in done:
+            is_chosen = line["fingerprint"] == best
+            sheet = _sheet(panel, curve, line, found[line["fingerprint"]], data, is_chosen)
             if sheet:
-                (chosen if line["nfe"] == nearest else others).append(sheet)
+                (chosen if is_chosen else others).append(sheet)
     return Gallery(panel.title, chosen, others)
 
 
-def _nearest(curve: Curve, available: list[float]) -> float | None:
-    """The NFE with a sheet that is nearest, as a ratio, to the chosen trial's; of equals the higher."""
-    if curve.lowest is None or not available:
+def _chosen(curve: Curve, kept: list[dict[str, Any]]) -> str | None:
+    """The trial whose sheet is shown first.
+
+    Under the 3 % rule the one whose NFE is nearest, as a ratio, to the chosen trial's, of equals the higher; else the
+    one with the least value.
+    """
+    if not kept:
         return None
+    if curve.lowest is None:
+        return str(min(kept, key=lambda line: line["value"])["fingerprint"])
     goal = curve.lowest.point.nfe
-    return min(available, key=lambda nfe: (max(nfe / goal, goal / nfe), -nfe))
+    nearest = min(kept, key=lambda line: (max(line["nfe"] / goal, goal / line["nfe"]), -line["nfe"]))
+    return str(nearest["fingerprint"])
 
 
 def _sheet(
@@ -79,7 +87,7 @@ def _sheet(
     note = ""
     if is_chosen and curve.lowest and line["nfe"] != curve.lowest.point.nfe:
         note = f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept"
-    first = data.plan["first_seed"]
+    first = data.metric["first_seed"]
     alt = f"Images by {curve.name} on {panel.title} at NFE {evaluations(line['nfe'])}, seeds from {first} on"
     uri = "data:image/png;base64," + base64.b64encode(png).decode()
     return Mosaic(curve.name, evaluations(line["nfe"]), significant(line["value"]), note, uri, *size, alt)

@@ -12,14 +12,14 @@ from harness.atomic import write_bytes
 from harness.errors import InputError
 from harness.report import lists, provenance
 from harness.report.choices import AXES
-from harness.report.curves import Panel, panels
+from harness.report.curves import Panel
 from harness.report.data import GridData, load
-from harness.report.figures import common_frame, panel_svg
-from harness.report.mosaics import galleries
-from harness.report.numbers import listing, significant, span
+from harness.report.design import table
+from harness.report.numbers import listing
 from harness.report.palette import styles, variables
 from harness.report.paper import load_paper
-from harness.report.signs import SIZE, mark_signs, series_signs
+from harness.report.sections import sections
+from harness.report.signs import SIZE, series_signs
 from harness.report.summary import summarize
 from harness.store import Store
 
@@ -55,89 +55,81 @@ def render(store: Store, grid: str) -> str:
     Raises:
         InputError: the store has no such grid.
     """
-    data = load(store, grid)
-    shown = panels(data)
+    every = load(store, grid)
+    plan = every[0].plan
+    looks = styles(plan["series"])
+    shown = sections(store, every, looks)
+    signs = series_signs(looks)
+    marks = {sign.id: sign for section in shown for sign in [*section.marks, *section.profile_signs]}
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            plan=plan,
+            sections=shown,
+            summary=summarize(every),
+            paper=load_paper() if any(panel.paper for section in shown for panel in section.panels) else None,
+            signs=signs,
+            symbols=[Markup(sign.symbol) for sign in [*signs.values(), *marks.values()]],
+            sign_box=f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}",
+            notes=_notes(plan),
+            design=table(plan.get("design")),
+            axes=AXES,
+            trials=[row for section in shown for row in lists.trials(section.data, section.panels)],
+            failures=[row for section in shown for row in lists.failures(section.data, section.panels)],
+            missing=[line for section in shown for line in lists.missing(section.data, section.panels)],
+            missing_count=sum(data.count("missing") for data in every),
+            left_out=[line for data in every for line in data.left_out],
+            nothing=_nothing(every),
+            **_origin(every, shown[0].panels),
+            style=Markup(style()),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Templates with every name and error text escaped, and no variable silently empty."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
-        plan=data.plan,
-        data=data,
-        summary=summarize(data),
-        paper=load_paper() if any(panel.paper for panel in shown) else None,
-        **_figure(data, shown),
-        costs=lists.costs(shown),
-        galleries=galleries(store, data, shown),
-        axes=AXES,
-        trials=lists.trials(data, shown),
-        failures=lists.failures(data, shown),
-        missing=lists.missing(shown),
-        nothing=_nothing(data),
-        **_origin(data, shown),
-        style=Markup(_style()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
 
 
-def _figure(data: GridData, shown: list[Panel]) -> dict[str, Any]:
-    """The figure's panels and legend, and the sign of every series for the tables."""
-    looks = styles(data.plan["series"])
-    frame = common_frame(shown, data.floor, data.plan["metric_title"])
-    drawn = [panel for panel in shown if panel.curves] if frame else []
-    signs, marks = series_signs(looks), mark_signs(drawn, data.floor)
-    present = {curve.name for panel in drawn for curve in panel.curves}
+def _notes(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the series are, each note once: curves of one series share it."""
+    found: dict[str, str] = {}
+    for series in plan["series"]:
+        if series.get("note") and series["note"] not in found.values():
+            found[series["name"]] = series["note"]
+    return list(found.items())
+
+
+def _origin(every: list[GridData], shown: list[Panel]) -> dict[str, Any]:
+    rows = [row for data in every for row in data.rows]
+    finished = sorted(row["finished_at"] for row in rows if row["finished_at"])
     return {
-        "figures": [
-            (panel.title, _about(panel), Markup(panel_svg(panel, frame, looks, data.floor, f"panel{index}")))
-            for index, panel in enumerate(drawn)
-            if frame
-        ],
-        "legend": [sign for name, sign in signs.items() if name in present] + marks,
-        "signs": signs,
-        "symbols": [Markup(sign.symbol) for sign in [*signs.values(), *marks]],
-        "sign_box": f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}",
-        "notes": [(series["name"], series["note"]) for series in data.plan["series"] if series.get("note")],
-    }
-
-
-def _about(panel: Panel) -> str:
-    """A line on the denoiser from its card."""
-    card = panel.card
-    parts = [panel.name]
-    if card.get("dataset"):
-        parts.append(str(card["dataset"]))
-    if isinstance(card.get("parameters"), int):
-        parts.append(f"{card['parameters']:,} parameters")
-    return " · ".join(parts)
-
-
-def _origin(data: GridData, shown: list[Panel]) -> dict[str, Any]:
-    finished = sorted(row["finished_at"] for row in data.rows if row["finished_at"])
-    floor = data.floor
-    return {
-        "facts": provenance.facts(data.rows),
+        "facts": provenance.facts(rows),
         "cards": [(panel.title, panel.name, panel.weights, provenance.card_facts(panel.card)) for panel in shown],
         "finished": (finished[0], finished[-1]) if finished else None,
-        "floor": (significant(floor.mean), span(floor.low, floor.high)) if floor else None,
-        "blocks": sorted({len(blocks) for blocks in data.trials["blocks"] if len(blocks)}),
     }
 
 
-def _nothing(data: GridData) -> str:
+def _nothing(every: list[GridData]) -> str:
     """Which of the three lists are empty, in one sentence."""
-    empty = [f"no trial {word}" for word in ("failed", "is missing") if not data.count(word.split()[-1])]
-    empty += [] if data.left_out else ["no result was left out"]
+    counts = {word: sum(data.count(word.split()[-1]) for data in every) for word in ("failed", "is missing")}
+    empty = [f"no trial {word}" for word, count in counts.items() if not count]
+    empty += [] if any(data.left_out for data in every) else ["no result was left out"]
     sentence = listing(empty)
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
-def _style() -> str:
+def style() -> str:
     """The style sheet with the palette's variables in front, light and dark."""
     dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {variables(dark=True)} }} }}"
     sheet = (TEMPLATES / "report.css").read_text(encoding="utf-8")

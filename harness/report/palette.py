@@ -41,7 +41,19 @@ OTHERS = (
     Colour("--series-5", "#3f8fc4", "#8fd0f5"),
     Colour("--series-6", "#7a4b2a", "#c99b78"),
 )
-COLOURS = (*NEUTRAL, BASELINE, OURS, *OTHERS)
+RAMP = (
+    Colour("--ramp-1", "#8cb9dc", "#2b5a83"),
+    Colour("--ramp-2", "#6aa3cf", "#366f9e"),
+    Colour("--ramp-3", "#4b8dc1", "#4485b8"),
+    Colour("--ramp-4", "#3276b0", "#569bd0"),
+    Colour("--ramp-5", "#1e5f9b", "#70b0e2"),
+    Colour("--ramp-6", "#134a80", "#8ec4ef"),
+    Colour("--ramp-7", "#0c3663", "#afd7f8"),
+    Colour("--ramp-8", "#082344", "#d3e9fc"),
+)
+"""For trials of one curve, in the order of their place on the horizontal axis."""
+
+COLOURS = (*NEUTRAL, BASELINE, OURS, *OTHERS, *RAMP)
 
 MARKERS = ("^", "D", "v", "P", "p", "<", ">")
 LINES = ("-", "--", "-.", ":")

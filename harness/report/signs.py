@@ -28,6 +28,11 @@ def series_signs(styles: dict[str, Style]) -> dict[str, Sign]:
     return {name: _sign(f"series{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())}
 
 
+def line_signs(styles: dict[str, Style], prefix: str) -> list[Sign]:
+    """The signs of lines that are no series: trials of one curve."""
+    return [_sign(f"{prefix}{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())]
+
+
 def mark_signs(panels: list[Panel], floor: Floor | None) -> list[Sign]:
     """The signs of the other marks that the panels show."""
     curves = [curve for panel in panels for curve in panel.curves]

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from harness.report.curves import Curve, Panel, panels
-from harness.report.data import GridData
+from harness.report.data import GridData, records
+from harness.report.formula import symbols
 from harness.report.numbers import duration, evaluations, large, listing, plural, ratio, significant, span
 from harness.report.paper import load_paper
 from harness.report.within import SpeedUp
@@ -39,33 +40,44 @@ class Summary(NamedTuple):
     scale: str
 
 
-def summarize(data: GridData) -> Summary:
-    """Put a grid's results in words: speed-ups where panels have a baseline, else the best of each panel."""
-    every = panels(data)
-    shown = [(panel, found) for panel in every if panel.ours and (found := panel.speed_up(panel.ours))]
-    title = data.plan["metric_title"]
+def summarize(every: list[GridData]) -> Summary:
+    """Put a grid's results in words: speed-ups where panels have a baseline, else the least of each panel."""
+    data = every[0]
+    shown_panels = panels(data)
+    shown = [(panel, found) for panel in shown_panels if panel.ours and (found := panel.speed_up(panel.ours))]
     findings = [_finding(panel, panel.ours, found, panel is shown[0][0]) for panel, found in shown if panel.ours]
-    opening = f"How many denoiser evaluations (NFE) does a sampler need to come within 3 % of its own best {title}? "
+    opening = (
+        f"How many denoiser evaluations (NFE) does a sampler need to come within 3 % of its own best {data.title}? "
+    )
     if not findings:
-        findings, opening = [finding for panel in every for finding in _best(panel)], f"The lowest {title}: "
+        findings = [finding for panel in shown_panels for finding in _best(panel, data)]
+        opening = f"The lowest {_lower(data.title)}: "
     return Summary(
         opening=opening if findings else "",
         findings=findings,
-        cautions=_cautions(data, shown),
+        cautions=_cautions(every, shown),
         paper=_paper(shown),
-        extent=_extent(data),
-        scale="" if data.plan["metric"] == "fid" else _SCALE.format(title),
+        extent=_extent(every),
+        scale=_SCALE.format(data.title) if data.is_distance and data.metric["metric"] != "fid" else "",
     )
 
 
-def _best(panel: Panel) -> list[Finding]:
+def _lower(title: str) -> str:
+    """A metric's name within a sentence: `End-point error` loses its capital, `FD-digits` keeps it."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
+def _best(panel: Panel, data: GridData) -> list[Finding]:
     """The lowest value of a panel that has no speed-up to tell; nothing while none is done."""
-    found = [(curve.lowest.best, curve) for curve in panel.curves if curve.lowest]
-    if not found:
+    lines = [(line, curve) for curve in panel.curves for line in records(curve.done)]
+    if not lines:
         return []
-    best, curve = min(found, key=lambda pair: pair[0].value)
-    rest = f" ({span(*curve.best_interval)}), by “{curve.name}” at NFE {evaluations(best.nfe)}"
-    return [Finding(f"on {panel.title} ", significant(best.value), rest)]
+    best, curve = min(lines, key=lambda pair: pair[0]["value"])
+    where = f"NFE {evaluations(best['nfe'])}"
+    if not data.against_nfe and not curve.is_level:
+        where = f"{symbols(data.plan['x']['title'])} {significant(best['x'])}"
+    rest = f" ({span(best['low'], best['high'])}), by “{curve.name}” at {where}"
+    return [Finding(f"on {panel.title} ", significant(best["value"]), rest)]
 
 
 def _finding(panel: Panel, ours: Curve, found: SpeedUp, is_first: bool) -> Finding:
@@ -85,11 +97,11 @@ def _allowed(low: float, high: float) -> str:
     return f" (the seeds allow {ratio(low)} to {ratio(high)})" if low < high else ""
 
 
-def _cautions(data: GridData, shown: list[tuple[Panel, SpeedUp]]) -> list[str]:
+def _cautions(every: list[GridData], shown: list[tuple[Panel, SpeedUp]]) -> list[str]:
     cautions = []
-    if data.count("missing"):
+    if any(data.count("missing") for data in every):
         cautions.append("The grid is not finished, so these numbers are provisional.")
-    title = data.plan["metric_title"]
+    title = every[0].title
     for panel, found in shown:
         if found.quality and found.best_is == "worse" and panel.ours:
             times = f"{significant(found.quality.estimate)} times ({span(found.quality.low, found.quality.high)})"
@@ -117,12 +129,20 @@ def _paper(shown: list[tuple[Panel, SpeedUp]]) -> str:
     )
 
 
-def _extent(data: GridData) -> str:
-    done, total = data.count("done"), len(data.trials)
-    first, n = data.plan["first_seed"], data.plan["n"]
+def _extent(every: list[GridData]) -> str:
+    done, total = sum(data.count("done") for data in every), sum(len(data.trials) for data in every)
     parts = [f"{done} of {plural(total, 'trial')} {'is' if done == 1 else 'are'} done"]
-    parts += [f"{count} {status}" for status in ("failed", "missing") if (count := data.count(status))]
-    spent = sum(row["evaluations"] or 0 for row in data.rows)
-    seconds = sum(row["seconds"] or 0 for row in data.rows)
+    counts = {status: sum(data.count(status) for data in every) for status in ("failed", "missing")}
+    parts += [f"{count} {status}" for status, count in counts.items() if count]
+    rows = [row for data in every for row in data.rows]
+    spent, seconds = sum(row["evaluations"] or 0 for row in rows), sum(row["seconds"] or 0 for row in rows)
     cost = f"; {large(spent)} network evaluations in {duration(seconds)} of computing" if spent else ""
-    return f"{', '.join(parts)}. Each is judged by {n:,} images, from seeds {first} to {first + n - 1}{cost}."
+    judged = listing([_judged(data, len(every) > 1) for data in every])
+    return f"{', '.join(parts)}. {judged[0].upper()}{judged[1:]}{cost}."
+
+
+def _judged(data: GridData, is_one_of_many: bool) -> str:
+    """By how many images a trial is judged, under one metric."""
+    first, n = data.metric["first_seed"], data.metric["n"]
+    seeds = f"{n:,} images, from seeds {first} to {first + n - 1}"
+    return f"{_lower(data.title)} by {seeds}" if is_one_of_many else f"each is judged by {seeds}"

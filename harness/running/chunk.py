@@ -1,10 +1,11 @@
-"""The work itself, done in a worker process: chunks of seeds of one trial, from latents to moments of features."""
+"""The work itself, done in a worker process: chunks of seeds of one trial, from latents to what a metric needs."""
 
 import io
 import json
 import time
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,25 +15,31 @@ from torch import Tensor
 from harness.datasets.reference import Extractor
 from harness.denoisers.load import identity, load_denoiser
 from harness.errors import InputError, SamplingError
+from harness.laboratory import Measure
+from harness.laboratory import Task as Observed
 from harness.metrics.bytes import to_bytes
 from harness.metrics.extractors import load_extractor
 from harness.metrics.moments import Moments, as_rows
+from harness.planning.metric import read_metric
 from harness.running.cover import Span
 from harness.running.provenance import versions
 from harness.running.results import Piece
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import pad
-from harness.sampling.sample import Samples, sample
+from harness.sampling.sample import sample
+from harness.sampling.start import Labels
 from harness.trial import Trial
+
+Result = TypeVar("Result")
 
 MOSAIC = 64
 """Images kept of a trial that the grid names."""
 
 
 class Task(NamedTuple):
-    """Chunks to compute together: trial as JSON, seeds, metric, rows per network call, and whether to keep images.
+    """Chunks to compute together: trial and metric as JSON, seeds, rows per network call, and whether to keep images.
 
-    Several chunks of one trial share network calls; each still has moments of its own.
+    Several chunks of one trial share network calls; each still has arrays of its own.
     """
 
     trial: str
@@ -43,14 +50,32 @@ class Task(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A finished task: its chunks, and a PNG mosaic of the first images if asked for."""
+    """A finished task: its chunks, and PNG pictures by name if they were asked for."""
 
     pieces: list[Piece]
-    png: bytes | None
+    pngs: dict[str, bytes]
+
+
+class _Seen(NamedTuple):
+    """What came of a task's seeds together.
+
+    Args:
+        cut: the arrays of the seeds at a slice.
+        nfe: evaluations of each.
+        rows: network rows computed.
+        batch: rows per network call.
+        pngs: pictures by name.
+    """
+
+    cut: Callable[[slice], Mapping[str, np.ndarray]]
+    nfe: Tensor
+    rows: int
+    batch: int
+    pngs: dict[str, bytes]
 
 
 def run_task(task: Task, device: str) -> Done:
-    """Sample the seeds of a task's chunks and turn the images of each into moments of features.
+    """Sample or observe the seeds of a task's chunks, and keep of each what its metric needs.
 
     If the device runs out of memory, the rows per network call are halved until it does not.
 
@@ -62,29 +87,65 @@ def run_task(task: Task, device: str) -> Done:
     trial = Trial.model_validate_json(task.trial)
     denoiser = _denoiser(_source(trial), trial.weights, trial.dtype, device)
     seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
-    samples, batch = _sample(denoiser, trial, seeds, task.batch)
-    features = as_rows(_in_one_shape(_extractor(task.metric, device), samples.images, task.batch))
+    metric = read_metric(task.metric)
+    if isinstance(metric, Measure):
+        seen = _observe(metric, denoiser, trial, seeds, task)
+    else:
+        seen = _features(metric.name, denoiser, trial, seeds, task, device)
     spent = time.perf_counter() - started
     common = {
-        "batch": batch,
+        "batch": seen.batch,
         "device": device_name(device),
         "dtype": str(denoiser.dtype).removeprefix("torch."),
         "versions": versions(),
     }
-    rows = _shares(samples.rows, [span.size for span in task.spans])
+    rows = _shares(seen.rows, [span.size for span in task.spans])
     pieces, at = [], 0
     for span, evaluations in zip(task.spans, rows, strict=True):
-        nfe = samples.nfe[at : at + span.size]
+        nfe = seen.nfe[at : at + span.size]
         info = {
             "nfe": [int(nfe.min()), float(nfe.double().mean()), int(nfe.max())],
             "evaluations": evaluations,
             "seconds": spent * span.size / len(seeds),
             **common,
         }
-        pieces.append(Piece(span, Moments.of(features[at : at + span.size]), info))
+        pieces.append(Piece(span, seen.cut(slice(at, at + span.size)), info))
         at += span.size
-    png = mosaic(to_bytes(samples.images[:MOSAIC].cpu().numpy())) if task.keep_images else None
-    return Done(pieces, png)
+    return Done(pieces, seen.pngs)
+
+
+def _features(metric: str, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task, device: str) -> _Seen:
+    """Images to moments of features."""
+    labels = _labels(trial)
+    out, batch = _halving(lambda size: sample(denoiser, trial.sampler, seeds, labels=labels, batch=size), task.batch)
+    features = as_rows(_in_one_shape(_extractor(metric, device), out.images, task.batch))
+    pngs = {"mosaic": mosaic(to_bytes(out.images[:MOSAIC].cpu().numpy()))} if task.keep_images else {}
+    return _Seen(lambda part: Moments.of(features[part]).arrays(), out.nfe, out.rows, batch, pngs)
+
+
+def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task) -> _Seen:
+    """A measure's values, one a sample."""
+    observed = Observed(denoiser, trial.sampler, seeds, _labels(trial), denoiser.device)
+    seen, batch = _halving(lambda size: measure.observe(observed._replace(batch=size)), task.batch)
+    bad = int((~torch.isfinite(seen.values)).sum())
+    if bad:
+        raise SamplingError(f"{bad} of {len(seeds)} values of {measure.name} are not finite")
+
+    def cut(part: slice) -> Mapping[str, np.ndarray]:
+        arrays = {"values": seen.values[part].numpy()}
+        if seen.profile is not None:
+            arrays |= {"levels": seen.profile.levels.numpy(), "profile": seen.profile.values[part].numpy()}
+        if seen.paths is not None and part.start == 0:
+            arrays |= {"path_times": seen.paths.times.numpy(), "path_x": seen.paths.x.numpy()}
+        return arrays
+
+    pictures = seen.pictures if task.keep_images and seen.pictures else {}
+    pngs = {name: mosaic(sheet.flatten(0, 1).numpy(), sheet.shape[1]) for name, sheet in pictures.items()}
+    return _Seen(cut, seen.nfe, seen.rows, batch, pngs)
+
+
+def _labels(trial: Trial) -> Labels:
+    return None if trial.labels == "random" else trial.labels
 
 
 def _in_one_shape(extractor: Extractor, images: Tensor, size: int) -> Tensor:
@@ -99,11 +160,11 @@ def _shares(total: int, sizes: list[int]) -> list[int]:
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _sample(denoiser: Denoiser, trial: Trial, seeds: list[int], batch: int) -> tuple[Samples, int]:
+def _halving(work: Callable[[int], Result], batch: int) -> tuple[Result, int]:
+    """What work comes to, with as many rows per network call as the memory allows."""
     while True:
         try:
-            labels = None if trial.labels == "random" else trial.labels
-            return sample(denoiser, trial.sampler, seeds, labels=labels, batch=batch), batch
+            return work(batch), batch
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             if batch == 1:

@@ -3,8 +3,9 @@
 import time
 from typing import NamedTuple
 
-from harness.planning.grid import Plan, Planned
-from harness.running.run import call_shape, missing, unique_trials
+from harness.planning.plan import Plan, Planned
+from harness.running.aims import Aim, aims
+from harness.running.run import call_shape, missing
 from harness.running.workers import devices_for
 from harness.store import Store
 
@@ -16,7 +17,7 @@ class Cost(NamedTuple):
 
     Args:
         panel: name of the denoiser in the grid.
-        trials: distinct trials of this panel, and `missing` those that lack chunks.
+        trials: distinct trials of this panel, each once for every metric, and `missing` those that lack chunks.
         evaluations: network rows still to compute.
         rate: evaluations per second of all workers together.
         measured: where the rate is from: "store" (earlier chunks on such a device) or "timed" (a few calls just now).
@@ -35,49 +36,55 @@ class Cost(NamedTuple):
         return self.evaluations / self.rate if self.evaluations else 0.0
 
 
-def costs(plan: Plan, store: Store | None, extractor: str, device: str | None, batch: int | None) -> list[Cost]:
+def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None) -> list[Cost]:
     """Estimate a plan's cost without running any of it; an unknown network's speed is timed over a few calls.
 
     Args:
         plan: what would run.
         store: where results would go; None if there is none yet.
-        extractor: identity of the metric's extractor.
         device, batch: as for `run`.
     """
     devices = devices_for(device)
-    trials = unique_trials(plan)
-    if store is None:
-        span = plan.grid.samples
-        waiting = dict.fromkeys(trials, span)
-    else:
-        waiting = {}
-        for job in missing(plan, store, extractor).jobs:
-            waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
+    every = [(aim, _waiting(aim, plan, store)) for aim in aims(plan)]
     found = []
     for panel in plan.grid.denoisers:
-        own = {key: item for key, item in trials.items() if item.panel == panel}
+        own = [(aim, key) for aim, _ in every for key, item in aim.trials.items() if item.panel == panel]
         if not own:
             continue
-        rows = sum(waiting.get(key, 0) * item.nfe for key, item in own.items())
-        rate, measured = _rate(list(own.values()), store, extractor, devices, call_shape(plan, devices, batch))
-        found.append(Cost(panel, len(own), sum(key in waiting for key in own), rows, rate, measured))
+        lacking = [(aim, key, n) for aim, left in every for key, n in left.items() if aim.trials[key].panel == panel]
+        rows = sum(n * aim.evaluations(key) for aim, key, n in lacking)
+        rate, measured = _rate(own, store, devices, batch)
+        found.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
     return found
 
 
-def _rate(
-    items: list[Planned], store: Store | None, extractor: str, devices: list[str], batch: int
-) -> tuple[float, str]:
+def _waiting(aim: Aim, plan: Plan, store: Store | None) -> dict[str, int]:
+    """Samples that are still to be computed, by trial."""
+    if store is None:
+        return dict.fromkeys(aim.trials, aim.samples)
+    waiting: dict[str, int] = {}
+    for job in missing(aim, plan.grid.chunk, store).jobs:
+        waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
+    return waiting
+
+
+def _rate(own: list[tuple[Aim, str]], store: Store | None, devices: list[str], batch: int | None) -> tuple[float, str]:
     """Evaluations per second of all devices together, from the store if it knows, else timed."""
     from harness.running.chunk import device_name
 
     if store is not None:
         name = device_name(devices[0])
-        infos = [row["info"] for row in store.chunks(extractor, [item.trial.fingerprint for item in items])]
+        trials: dict[str, list[str]] = {}
+        for aim, key in own:
+            trials.setdefault(aim.extractor, []).append(key)
+        infos = [row["info"] for extractor, keys in trials.items() for row in store.chunks(extractor, keys)]
         infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
         seconds = sum(info["seconds"] for info in infos)
         if seconds:
             return len(devices) * sum(info["evaluations"] for info in infos) / seconds, "store"
-    return len(devices) * time_network(items[0], devices[0], batch), "timed"
+    aim, key = own[0]
+    shape = call_shape(aim.samples, devices, batch)
+    return len(devices) * time_network(aim.trials[key], devices[0], shape), "timed"
 
 
 def time_network(item: Planned, device: str, batch: int) -> float:
@@ -105,4 +112,4 @@ def time_network(item: Planned, device: str, batch: int) -> float:
     finally:
         torch.set_num_threads(threads)
     assert checked == checked, "the network gives NaN for zeros"
-    return TIMED_CALLS * batch / spent
+    return TIMED_CALLS * batch * denoiser.cost / spent

@@ -4,12 +4,13 @@ from typing import Any
 
 from harness.denoisers.cards import denoiser_cards
 from harness.denoisers.load import Description, Source
-from harness.metrics import extractors
-from harness.planning.grid import Plan
-from harness.running.reference import Baseline
+from harness.laboratory import Measure
+from harness.planning.plan import Plan
+from harness.running.aims import Aim
+from harness.running.design import design
 
 
-def plan_record(plan: Plan, base: Baseline) -> dict[str, Any]:
+def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
     """The plan's JSON for `Store.put_grid`."""
     grid = plan.grid
     panels = [
@@ -29,6 +30,9 @@ def plan_record(plan: Plan, base: Baseline) -> dict[str, Any]:
             "fingerprint": item.trial.fingerprint,
             "steps": item.trial.sampler.steps,
             "nfe": item.nfe,
+            "x": item.x,
+            "base": item.base,
+            "adaptive": item.trial.sampler.solver.adaptive,
             "mosaic": item.mosaic,
             "labels": item.trial.labels,
             "sampler": item.trial.sampler.model_dump(mode="json"),
@@ -40,16 +44,38 @@ def plan_record(plan: Plan, base: Baseline) -> dict[str, Any]:
         "title": grid.title,
         "description": grid.description,
         "source": plan.source,
-        "metric": grid.metric,
-        "metric_title": extractors.metric(grid.metric).title,
-        "extractor": base.extractor,
-        "reference": base.reference,
         "first_seed": grid.first_seed,
-        "n": grid.samples,
+        "metrics": [_metric(aim) for aim in aims],
+        "x": {"path": grid.x, "title": grid.x_title or grid.x.rsplit(".", 1)[-1]},
         "panels": panels,
         "series": plan.series,
         "items": items,
+        "design": design(plan) if grid.design else None,
     }
+
+
+def _metric(aim: Aim) -> dict[str, Any]:
+    """What the report needs to know of a metric."""
+    measure = aim.metric if isinstance(aim.metric, Measure) else None
+    return {
+        "metric": aim.metric.name,
+        "title": aim.metric.title,
+        "about": first_paragraph(aim.metric),
+        "fields": aim.metric.model_dump(mode="json", exclude={"kind", "samples", "series"}, exclude_none=True),
+        "is_distance": measure is None,
+        "by_level": aim.metric.by_level,
+        "pictures": {key: aim.pictures(key) for key in aim.trials if aim.pictures(key)} if measure else {},
+        "extractor": aim.extractor,
+        "reference": aim.reference,
+        "n": aim.samples,
+        "series": list(aim.metric.series) if aim.metric.series is not None else None,
+    }
+
+
+def first_paragraph(choice: Any) -> str:
+    """The first paragraph of a choice's docstring, in one line."""
+    text = (choice.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(text.split())
 
 
 def _facts(source: Source, found: Description) -> dict[str, Any]:

@@ -2,23 +2,26 @@
 
 from rich.table import Table
 
-from harness.planning.grid import Plan
+from harness.planning.metric import samples_of
+from harness.planning.plan import Plan
 from harness.running.estimate import Cost
 from harness.sampling.sampler import Sampler
 
 
 def trial_table(plan: Plan) -> Table:
     """Every curve of a plan, with its sampler and its budgets."""
-    table = Table(title=f"{plan.grid.title} · N = {plan.grid.samples:,}", title_justify="left")
+    asked = ", ".join(f"{metric.title}, N = {samples_of(metric, plan.grid.samples):,}" for metric in plan.grid.metrics)
+    table = Table(title=f"{plan.grid.title} · {asked}", title_justify="left")
     for name in ("denoiser", "series", "sampler", "NFE"):
         table.add_column(name)
-    curves: dict[tuple[str, str], list[int]] = {}
+    curves: dict[tuple[str, str], list[str]] = {}
     samplers = {}
     for item in plan.items:
-        curves.setdefault((item.panel, item.series), []).append(item.nfe)
+        guess = "~" if item.trial.sampler.solver.adaptive else ""
+        curves.setdefault((item.panel, item.series), []).append(f"{guess}{item.nfe}")
         samplers[item.panel, item.series] = item.trial.sampler
     for (panel, series), budgets in curves.items():
-        table.add_row(panel, series, _in_words(samplers[panel, series]), " ".join(map(str, budgets)))
+        table.add_row(panel, series, _in_words(samplers[panel, series]), " ".join(budgets))
     return table
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from harness.planning.grid import Planned
+from harness.planning.plan import Planned
 
 
 class _Rate(ProgressColumn):

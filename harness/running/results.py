@@ -1,10 +1,11 @@
-"""From chunks to a result: merge the moments, measure the distance, and say how sure it is."""
+"""From chunks to a result: merge what was seen, measure, and say how sure it is."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.metrics import per_sample
 from harness.metrics.frechet import FrechetReference
 from harness.metrics.moments import Moments
 from harness.metrics.uncertainty import interval, replicates
@@ -15,10 +16,10 @@ BLOCKS = 10
 
 
 class Piece(NamedTuple):
-    """A finished chunk of a trial: its seeds, moments, and what the worker said of it."""
+    """A finished chunk of a trial: its seeds, arrays (moments, or a measure's values), and what the worker said."""
 
     span: Span
-    moments: Moments
+    arrays: Mapping[str, np.ndarray]
     info: Mapping[str, Any]
 
 
@@ -33,22 +34,55 @@ def blocks(pieces: Sequence[Piece], count: int = BLOCKS) -> list[tuple[int, Mome
     for piece in pieces:
         middle = (piece.span.first + piece.span.last) / 2 - first
         grouped.setdefault(min(int(middle * count / total), count - 1), []).append(piece)
-    return [(group[0].span.first, Moments.merge(piece.moments for piece in group)) for group in grouped.values()]
+    return [
+        (group[0].span.first, Moments.merge(Moments.from_arrays(piece.arrays) for piece in group))
+        for group in grouped.values()
+    ]
 
 
-def measure(pieces: Sequence[Piece], reference: FrechetReference) -> dict[str, Any]:
-    """The metric's columns of a result row: value, interval, replicates and blocks; NFE and cost."""
+def distance(pieces: Sequence[Piece], reference: FrechetReference) -> dict[str, Any]:
+    """A distance's columns of a result row: value, interval, replicates and blocks; NFE and cost."""
     cut = blocks(pieces)
     found = replicates([moments for _, moments in cut], reference)
     between = interval(found)
-    weights = np.array([piece.span.size for piece in pieces], dtype=np.float64)
-    nfe = [piece.info["nfe"] for piece in pieces]
     return {
         "value": found.full,
         "low": between.low if between else None,
         "high": between.high if between else None,
         "replicates": found.left_out.tolist(),
         "blocks": [start for start, _ in cut],
+        "details": None,
+        **_cost(pieces),
+    }
+
+
+def measured(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """A measure's columns of a result row: the mean over samples, its spread, values by level; NFE and cost."""
+    values = np.concatenate([piece.arrays["values"] for piece in pieces])
+    found = per_sample.mean(values, BLOCKS)
+    details: dict[str, Any] = {"quantiles": per_sample.quantiles(values)}
+    first = pieces[0].arrays
+    if "levels" in first:
+        rows = np.concatenate([piece.arrays["profile"] for piece in pieces])
+        details["profile"] = per_sample.profile(first["levels"], rows)
+    if "path_times" in first:
+        details["paths"] = {"t": first["path_times"].tolist(), "x": first["path_x"].tolist()}
+    return {
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "replicates": found.replicates,
+        "blocks": [pieces[0].span.first + start for start in found.starts],
+        "details": details,
+        **_cost(pieces),
+    }
+
+
+def _cost(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Evaluations per sample, least, mean and most, and what was spent."""
+    weights = np.array([piece.span.size for piece in pieces], dtype=np.float64)
+    nfe = [piece.info["nfe"] for piece in pieces]
+    return {
         "nfe": float(np.average([mean for _, mean, _ in nfe], weights=weights)),
         "nfe_min": min(low for low, _, _ in nfe),
         "nfe_max": max(high for _, _, high in nfe),

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import RunError
-from harness.metrics.moments import Moments
-from harness.planning.grid import Plan, Planned
+from harness.planning.plan import Plan, Planned
+from harness.running.aims import Aim, aims, with_reference
 from harness.running.chunk import MOSAIC, Done, Task
 from harness.running.cover import Span, cover
 from harness.running.plan_record import plan_record
 from harness.running.provenance import revision, versions
-from harness.running.reference import Baseline, baseline
-from harness.running.results import Piece, gathered, measure
+from harness.running.results import Piece, distance, gathered, measured
+from harness.running.settle import settled
 from harness.running.workers import Failed, Pool, devices_for
 from harness.store import Chunk, Store, is_full, lapsed
 
@@ -30,7 +30,7 @@ CPU_BATCH, GPU_BATCH = 128, 512
 
 
 class Summary(NamedTuple):
-    """What a run came to. `evaluations` are network rows computed in this run, padding included."""
+    """What a run came to, every metric of every trial counted; `evaluations` are network rows, padding included."""
 
     trials: int
     done: int
@@ -44,7 +44,7 @@ class Listener(Protocol):
     """Told of progress as it happens."""
 
     def started(self, trials: int, done: int, evaluations: int) -> None:
-        """Trials in the plan, those complete already, and network rows still to compute."""
+        """Trials to measure, every metric counted, those complete already, and network rows still to compute."""
 
     def chunk(self, evaluations: int) -> None:
         """A chunk arrived that took this many network rows."""
@@ -64,53 +64,49 @@ class Silent:
 
 
 class _Job(NamedTuple):
-    """A chunk to compute; `images_only` where its moments are stored already and only its pictures are wanted."""
+    """A chunk to compute; `images_only` where its arrays are stored already and only its pictures are wanted."""
 
+    aim: int
     fingerprint: str
     span: Span
     keep_images: bool
     images_only: bool = False
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """What is measured: number of the aim, and trial."""
+        return self.aim, self.fingerprint
+
 
 class Missing(NamedTuple):
-    """What a plan still needs: jobs, and the trials that wait for none."""
+    """What an aim still needs: jobs, and the trials that wait for none."""
 
     jobs: list[_Job]
     complete: list[str]
     failed: dict[str, dict[str, Any]]
 
 
-def unique_trials(plan: Plan) -> dict[str, Planned]:
-    """The plan's trials by fingerprint; the first of equal ones, its images kept if any of them asks for it."""
-    found: dict[str, Planned] = {}
-    for item in plan.items:
-        key = item.trial.fingerprint
-        found[key] = found.get(key, item)._replace(mosaic=item.mosaic or (key in found and found[key].mosaic))
-    return found
-
-
-def missing(plan: Plan, store: Store, extractor: str, retry_failed: bool = False) -> Missing:
-    """Compare a plan with the store."""
-    grid, trials = plan.grid, unique_trials(plan)
-    first, last = grid.first_seed, grid.first_seed + grid.samples - 1
-    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in trials}
-    for row in store.chunks(extractor, list(trials)):
+def missing(aim: Aim, chunk: int, store: Store, retry_failed: bool = False, number: int = 0) -> Missing:
+    """Compare an aim, cut into chunks of so many seeds, with the store."""
+    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in aim.trials}
+    for row in store.chunks(aim.extractor, list(aim.trials)):
         rows[row["fingerprint"]].append(row)
-    pictured = store.images([key for key, item in trials.items() if item.mosaic], first)
+    pictures = {key: list(aim.pictures(key).values()) for key in aim.trials}
+    pictured = store.images([name for names in pictures.values() for name in names], aim.first)
     found = Missing([], [], {})
-    for key, item in trials.items():
-        inside = [row for row in rows[key] if row["first_seed"] >= first and row["last_seed"] <= last]
+    for key in aim.trials:
+        inside = [row for row in rows[key] if row["first_seed"] >= aim.first and row["last_seed"] <= aim.last]
         bad = next((row for row in inside if row["status"] == "failed"), None)
         if bad and not retry_failed:
             found.failed[key] = bad
             continue
         done = {_span(row) for row in inside if row["status"] == "done" and store.files.has(row["key"])}
         taken = {_span(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
-        spans = cover(first, last, done | taken, grid.chunk)
-        wants = item.mosaic and key not in pictured
-        jobs = [_Job(key, span, wants and span.first == first) for span in spans if span not in done]
+        spans = cover(aim.first, aim.last, done | taken, chunk)
+        wants = any(name not in pictured for name in pictures[key])
+        jobs = [_Job(number, key, span, wants and span.first == aim.first) for span in spans if span not in done]
         if wants and spans[0] in done:
-            jobs.insert(0, _Job(key, spans[0], True, images_only=True))
+            jobs.insert(0, _Job(number, key, spans[0], True, images_only=True))
         found.jobs.extend(jobs)
         if not jobs:
             found.complete.append(key)
@@ -121,9 +117,9 @@ def _span(row: dict[str, Any]) -> Span:
     return Span(row["first_seed"], row["last_seed"])
 
 
-def call_shape(plan: Plan, devices: list[str], batch: int | None) -> int:
-    """Rows per network call: as asked, else 128 on a CPU and 512 on a GPU, and no more than the trial's samples."""
-    return batch or min(plan.grid.samples, CPU_BATCH if devices[0] == "cpu" else GPU_BATCH)
+def call_shape(samples: int, devices: list[str], batch: int | None) -> int:
+    """Rows per network call: as asked, else 128 on a CPU and 512 on a GPU, and no more than the samples."""
+    return batch or min(samples, CPU_BATCH if devices[0] == "cpu" else GPU_BATCH)
 
 
 def run(
@@ -169,67 +165,71 @@ class _Run:
 
     def __init__(self, plan: Plan, store: Store, device: str | None, batch: int | None, listener: Listener) -> None:
         self.plan, self.store, self.listener = plan, store, listener
-        self.device, self.batch, self.shape = device, batch, 0
-        self.trials = unique_trials(plan)
-        self.grid = plan.grid
-        self.first, self.last = plan.grid.first_seed, plan.grid.first_seed + plan.grid.samples - 1
+        self.device, self.batch, self.devices = device, batch, [""]
+        self.aims: list[Aim] = []
         self.waiting: deque[_Job] = deque()
         self.elsewhere: list[_Job] = []
         self.at_work: dict[int, list[_Job]] = {}
-        self.open: dict[str, int] = {}
-        self.settled: dict[str, str] = {}
+        self.open: dict[tuple[int, str], int] = {}
+        self.settled: dict[tuple[int, str], str] = {}
         self.chunks = self.evaluations = 0
         self.tickets = itertools.count()
         self.renewed = time.monotonic()
-        self.base: Baseline
 
     def run(self, force: bool, retry_failed: bool) -> Summary:
         started = time.perf_counter()
         self.retry_failed = retry_failed
-        self.base = baseline(self.grid.metric, self.grid.samples, self.store)
-        if force:
-            self.store.forget(self.base.extractor, list(self.trials))
-        self.store.drop_lost(self.base.extractor, list(self.trials))
-        self.store.put_grid(self.plan.name, plan_record(self.plan, self.base))
-        work = missing(self.plan, self.store, self.base.extractor, retry_failed)
-        self.waiting.extend(work.jobs)
-        for job in work.jobs:
-            self.open[job.fingerprint] = self.open.get(job.fingerprint, 0) + 1
-        self.listener.started(len(self.trials), len(work.complete) + len(work.failed), self._rows(work.jobs))
-        self._settle_stored(work)
+        self.plan = settled(self.plan, self.store, self.device)
+        self.aims = [with_reference(aim, self.store) for aim in aims(self.plan)]
+        for aim in self.aims:
+            if force:
+                pictures = [name for key in aim.trials for name in aim.pictures(key).values()]
+                self.store.forget(aim.extractor, list(aim.trials), pictures)
+            self.store.drop_lost(aim.extractor, list(aim.trials))
+        self.store.put_grid(self.plan.name, plan_record(self.plan, self.aims))
+        chunk = self.plan.grid.chunk
+        work = [missing(aim, chunk, self.store, retry_failed, index) for index, aim in enumerate(self.aims)]
+        self.waiting.extend(job for found in work for job in found.jobs)
+        for job in self.waiting:
+            self.open[job.key] = self.open.get(job.key, 0) + 1
+        total = sum(len(aim.trials) for aim in self.aims)
+        ready = sum(len(found.complete) + len(found.failed) for found in work)
+        self.listener.started(total, ready, self._rows(self.waiting))
+        for index, found in enumerate(work):
+            self._settle_stored(index, found)
         if self.waiting:
             self._compute()
         failed = sum(status == "failed" for status in self.settled.values())
         spent = time.perf_counter() - started
-        return Summary(len(self.trials), len(self.settled) - failed, failed, self.chunks, self.evaluations, spent)
+        return Summary(total, len(self.settled) - failed, failed, self.chunks, self.evaluations, spent)
 
     def _rows(self, jobs: Iterable[_Job]) -> int:
-        return sum(job.span.size * self.trials[job.fingerprint].nfe for job in jobs)
+        return sum(job.span.size * self.aims[job.aim].evaluations(job.fingerprint) for job in jobs)
 
-    def _settle_stored(self, work: Missing) -> None:
+    def _settle_stored(self, index: int, work: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""
+        aim = self.aims[index]
         have = {
             row["fingerprint"]: row["status"]
             for row in self.store.results(work.complete + list(work.failed))
-            if (row["extractor"], row["reference"]) == (self.base.extractor, self.base.reference)
-            and (row["first_seed"], row["n"]) == (self.first, self.grid.samples)
+            if (row["extractor"], row["reference"]) == (aim.extractor, aim.reference)
+            and (row["first_seed"], row["n"]) == (aim.first, aim.samples)
         }
         for key in work.complete:
             if have.get(key) == "done":
-                self.settled[key] = "done"
+                self.settled[index, key] = "done"
             else:
-                self._measure(key)
+                self._measure((index, key))
         for key, row in work.failed.items():
             if have.get(key) == "failed":
-                self.settled[key] = "failed"
+                self.settled[index, key] = "failed"
             else:
-                self._write_failure(key, row["reason"], row["step"], row["info"] or {})
+                self._write_failure((index, key), row["reason"], row["step"], row["info"] or {})
 
     def _compute(self) -> None:
-        devices = devices_for(self.device)
-        self.shape = call_shape(self.plan, devices, self.batch)
-        wanted = min(len(devices), len(self.waiting))
-        pool = Pool(devices[:wanted])
+        self.devices = devices_for(self.device)
+        wanted = min(len(self.devices), len(self.waiting))
+        pool = Pool(self.devices[:wanted])
         try:
             while self.waiting or self.at_work or self.elsewhere:
                 self._feed(pool)
@@ -249,11 +249,16 @@ class _Run:
             jobs = self._next_task()
             if not jobs:
                 continue
-            trial = self.trials[jobs[0].fingerprint].trial.model_dump_json()
+            aim = self.aims[jobs[0].aim]
+            trial = aim.trials[jobs[0].fingerprint].trial.model_dump_json()
             spans = tuple(job.span for job in jobs)
             ticket = next(self.tickets)
             self.at_work[ticket] = jobs
-            pool.submit(ticket, Task(trial, spans, self.grid.metric, self.shape, jobs[0].keep_images))
+            metric = aim.metric.model_dump_json()
+            pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images))
+
+    def _shape(self, job: _Job) -> int:
+        return call_shape(self.aims[job.aim].samples, self.devices, self.batch)
 
     def _next_task(self) -> list[_Job]:
         """The next chunks to compute together: of one trial, claimed, and as many as fill one network call."""
@@ -261,10 +266,10 @@ class _Run:
         while self.waiting:
             job = self.waiting[0]
             rows = sum(taken.span.size for taken in jobs) + job.span.size
-            if jobs and (job.fingerprint != jobs[0].fingerprint or rows > self.shape or job.keep_images):
+            if jobs and (job.key != jobs[0].key or rows > self._shape(job) or job.keep_images):
                 break
             self.waiting.popleft()
-            if self.settled.get(job.fingerprint) == "failed":
+            if self.settled.get(job.key) == "failed":
                 continue
             if job.images_only:
                 return [job]
@@ -275,34 +280,33 @@ class _Run:
         return jobs
 
     def _chunk(self, job: _Job) -> Chunk:
-        return Chunk(job.fingerprint, job.span.first, job.span.last, self.base.extractor)
+        return Chunk(job.fingerprint, job.span.first, job.span.last, self.aims[job.aim].extractor)
 
     def _receive(self, jobs: list[_Job], outcome: Done | Failed) -> None:
         if isinstance(outcome, Failed):
             self._give_up(jobs, outcome)
             return
-        if outcome.png is not None:
-            span = jobs[0].span
-            self.store.put_image(
-                jobs[0].fingerprint, span.first, min(sum(j.span.size for j in jobs), MOSAIC), outcome.png
-            )
+        keys = self.aims[jobs[0].aim].pictures(jobs[0].fingerprint)
+        count = min(sum(job.span.size for job in jobs), MOSAIC)
+        for name, png in outcome.pngs.items():
+            self.store.put_image(keys[name], jobs[0].span.first, count, png)
         for job, piece in zip(jobs, outcome.pieces, strict=True):
             if not job.images_only:
-                self.store.finish(self._chunk(job), piece.moments.arrays(), piece.info)
+                self.store.finish(self._chunk(job), piece.arrays, piece.info)
             self.chunks += 1
             self.evaluations += piece.info["evaluations"]
             self.listener.chunk(self._rows([job]))
-            self._one_less(job.fingerprint)
+            self._one_less(job.key)
 
     def _give_up(self, jobs: list[_Job], outcome: Failed) -> None:
-        info = {"batch": self.shape, "versions": versions()}
+        info = {"batch": self._shape(jobs[0]), "versions": versions()}
         for job in jobs:
             if not job.images_only:
                 self.store.fail(self._chunk(job), outcome.reason, outcome.step, info)
-        if self.settled.get(jobs[0].fingerprint) != "failed":
-            self._write_failure(jobs[0].fingerprint, outcome.reason, outcome.step, info)
+        if self.settled.get(jobs[0].key) != "failed":
+            self._write_failure(jobs[0].key, outcome.reason, outcome.step, info)
 
-    def _one_less(self, key: str) -> None:
+    def _one_less(self, key: tuple[int, str]) -> None:
         self.open[key] -= 1
         if not self.open[key] and key not in self.settled:
             self._measure(key)
@@ -311,8 +315,11 @@ class _Run:
         """Chunks that another process had: done, failed, or given up and free again."""
         if idle:
             time.sleep(POLL_SECONDS)
-        trials = list({job.fingerprint for job in self.elsewhere})
-        rows = {row["key"]: row for row in self.store.chunks(self.base.extractor, trials)}
+        trials: dict[str, list[str]] = {}
+        for job in self.elsewhere:
+            trials.setdefault(self.aims[job.aim].extractor, []).append(job.fingerprint)
+        found = [row for name, keys in trials.items() for row in self.store.chunks(name, list(set(keys)))]
+        rows = {row["key"]: row for row in found}
         still = []
         for job in self.elsewhere:
             row = rows.get(self._chunk(job).key)
@@ -323,44 +330,48 @@ class _Run:
                     folder = self.store.files.folder
                     raise RunError(f"chunk {row['key']} is stored, but its file is not in {folder}; check --files")
                 self.listener.chunk(self._rows([job]))
-                self._one_less(job.fingerprint)
+                self._one_less(job.key)
             elif row["status"] == "failed":
-                if self.settled.get(job.fingerprint) != "failed":
-                    self._write_failure(job.fingerprint, row["reason"], row["step"], row["info"] or {})
+                if self.settled.get(job.key) != "failed":
+                    self._write_failure(job.key, row["reason"], row["step"], row["info"] or {})
             else:
                 still.append(job)
         self.elsewhere = still
 
-    def _measure(self, key: str) -> None:
-        """All chunks are there: merge, measure, and write the trial's row."""
-        rows = self.store.chunks(self.base.extractor, [key])
+    def _measure(self, key: tuple[int, str]) -> None:
+        """All chunks are there: put them together, measure, and write the trial's row."""
+        aim, fingerprint = self.aims[key[0]], key[1]
+        rows = self.store.chunks(aim.extractor, [fingerprint])
         done = {_span(row): row for row in rows if row["status"] == "done"}
-        spans = cover(self.first, self.last, done, self.grid.chunk)
-        chosen = [done[span] for span in spans]
-        pieces = [Piece(_span(row), Moments.from_arrays(self.store.moments(row)), row["info"]) for row in chosen]
-        self._write(key, {"status": "done", **measure(pieces, self.base.frechet)}, [row["info"] for row in chosen])
+        chosen = [done[span] for span in cover(aim.first, aim.last, done, self.plan.grid.chunk)]
+        pieces = [Piece(_span(row), self.store.moments(row), row["info"]) for row in chosen]
+        values = measured(pieces) if aim.frechet is None else distance(pieces, aim.frechet)
+        self._write(key, {"status": "done", **values}, [row["info"] for row in chosen])
         self.settled[key] = "done"
 
-    def _write_failure(self, key: str, reason: str, step: int | None, info: dict[str, Any]) -> None:
+    def _write_failure(self, key: tuple[int, str], reason: str, step: int | None, info: dict[str, Any]) -> None:
         self.settled[key] = "failed"
         self._write(key, {"status": "failed", "reason": reason, "step": step}, [info])
 
-    def _write(self, key: str, values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
-        planned = self.trials[key]
+    def _write(self, key: tuple[int, str], values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
+        aim, fingerprint = self.aims[key[0]], key[1]
+        planned = aim.trials[fingerprint]
         provenance = gathered(infos) | {
-            "denoiser": planned.trial.denoiser if isinstance(planned.trial.denoiser, str) else "analytic",
+            "denoiser": planned.trial.denoiser
+            if isinstance(planned.trial.denoiser, str)
+            else planned.trial.denoiser.kind,
             "weights": planned.trial.weights,
             "labels": planned.trial.labels,
             "chunks": len(infos),
             "revision": revision(),
         }
         row = {
-            "fingerprint": key,
-            "extractor": self.base.extractor,
-            "reference": self.base.reference,
-            "first_seed": self.first,
-            "n": self.grid.samples,
-            "metric": self.grid.metric,
+            "fingerprint": fingerprint,
+            "extractor": aim.extractor,
+            "reference": aim.reference,
+            "first_seed": aim.first,
+            "n": aim.samples,
+            "metric": aim.metric.name,
             "trial": planned.trial.model_dump(mode="json"),
             "provenance": provenance,
             **values,
@@ -370,7 +381,7 @@ class _Run:
 
     def note_unfinished(self, reason: str) -> None:
         """Say in the rows of the trials at work why they were not finished, if the store can still be written."""
-        for key in {jobs[0].fingerprint for jobs in self.at_work.values()} - set(self.settled):
+        for key in {jobs[0].key for jobs in self.at_work.values()} - set(self.settled):
             try:
                 self._write(key, {"status": "failed", "reason": reason, "step": None}, [])
             except (OSError, SQLAlchemyError):

@@ -7,7 +7,7 @@ A schedule is chosen by name and bound once to the noise range in use, `fit(sigm
 returns the curve: sigma(t), its derivative and its inverse. All times and noise levels are float64, dimensionless.
 """
 
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -32,6 +32,8 @@ class Linear(Choice):
     Source: Karras et al. 2022, Table 1, columns "Ours" and iDDPM + DDIM.
     """
 
+    formula: ClassVar[str] = "t"
+
     kind: Literal["linear"] = "linear"
 
     def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> "Linear":
@@ -52,6 +54,8 @@ class VE(Choice):
 
     Source: Karras et al. 2022, Table 1, column VE; Song et al. 2021.
     """
+
+    formula: ClassVar[str] = "sqrt(t)"
 
     kind: Literal["ve"] = "ve"
 
@@ -104,6 +108,8 @@ class VP(Choice):
     Source: Karras et al. 2022, Table 1, column VP; Song et al. 2021.
     """
 
+    formula: ClassVar[str] = "sqrt(exp(beta_d*t**2/2 + beta_min*t) - 1)"
+
     kind: Literal["vp"] = "vp"
 
     def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> VPCurve:
@@ -123,6 +129,8 @@ class NoScaling(Choice):
     Source: Karras et al. 2022, Table 1, columns VE, iDDPM + DDIM and "Ours".
     """
 
+    formula: ClassVar[str] = "1"
+
     kind: Literal["none"] = "none"
 
     def s(self, sigma: Tensor) -> Tensor:
@@ -137,6 +145,8 @@ class VPScaling(Choice):
 
     Source: Karras et al. 2022, Table 1, column VP.
     """
+
+    formula: ClassVar[str] = "1/sqrt(1 + sigma**2)"
 
     kind: Literal["vp"] = "vp"
 

@@ -7,7 +7,7 @@ network (eq. 8). Random numbers are drawn in a fixed order: sigma, augmentation,
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,7 +20,15 @@ Augment = Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]]
 
 
 class DenoisingLoss(Choice):
-    """What the losses share: the order of draws and the weighted squared error. A member adds `draw` and `weight`."""
+    """What the losses share: the order of draws and the weighted squared error. A member adds `draw` and `weight`.
+
+    Attributes:
+        distribution: of the noise levels, in words.
+        weighting: the weight as an expression in sigma and the loss's own numbers.
+    """
+
+    distribution: ClassVar[str]
+    weighting: ClassVar[str]
 
     @abstractmethod
     def draw(self, n: int, network: nn.Module, generator: Generator | None, device: torch.device) -> Tensor:
@@ -68,6 +76,9 @@ class VPLoss(DenoisingLoss):
         epsilon_t: smallest t, in (0, 1).
     """
 
+    distribution: ClassVar[str] = "sigma(t) with t uniform between epsilon_t and 1"
+    weighting: ClassVar[str] = "1/sigma**2"
+
     kind: Literal["vp"] = "vp"
     beta_d: Positive = 19.9
     beta_min: Positive = 0.1
@@ -92,6 +103,9 @@ class VELoss(DenoisingLoss):
             denoiser is the same for all.
     """
 
+    distribution: ClassVar[str] = "log sigma uniform between log sigma_min and log sigma_max"
+    weighting: ClassVar[str] = "1/sigma**exponent"
+
     kind: Literal["ve"] = "ve"
     sigma_min: Positive = 0.02
     sigma_max: Positive = 100.0
@@ -115,6 +129,9 @@ class IDDPMLoss(DenoisingLoss):
     Source: Nichol and Dhariwal 2021 (arXiv 2102.09672), eq. 17 for the levels, L_simple for the loss.
     """
 
+    distribution: ClassVar[str] = "u(j) with j uniform in 0 to M - 1"
+    weighting: ClassVar[str] = "1/sigma**2"
+
     kind: Literal["iddpm"] = "iddpm"
 
     def draw(self, n: int, network: nn.Module, generator: Generator | None, device: torch.device) -> Tensor:
@@ -131,6 +148,9 @@ class EDMLoss(DenoisingLoss):
         P_std: standard deviation of ln sigma.
         sigma_data: standard deviation of the data; the same as in the preconditioning.
     """
+
+    distribution: ClassVar[str] = "log sigma normal with mean P_mean and standard deviation P_std"
+    weighting: ClassVar[str] = "(sigma**2 + sigma_data**2)/(sigma*sigma_data)**2"
 
     kind: Literal["edm"] = "edm"
     P_mean: Finite = -1.2

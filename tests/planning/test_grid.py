@@ -6,8 +6,9 @@ import pytest
 
 from harness.data_files import data_dir
 from harness.errors import InputError
-from harness.planning.grid import find_grid, plan
+from harness.planning.grid import find_grid
 from harness.planning.nfe import count_nfe, steps_for
+from harness.planning.plan import plan
 from harness.sampling.sampler import Sampler
 
 GRID = """

@@ -15,6 +15,20 @@ REFERENCE = "sha256:" + "f" * 16
 N, BLOCKS, FIRST = 512, 8, 0
 KEY = {"extractor": EXTRACTOR, "reference": REFERENCE, "first_seed": FIRST, "n": N}
 
+METRIC = {
+    "metric": "fd-digits",
+    "title": "FD-digits",
+    "about": "Distance to the digits.",
+    "fields": {},
+    "is_distance": True,
+    "by_level": None,
+    "pictures": {},
+    "extractor": EXTRACTOR,
+    "reference": REFERENCE,
+    "n": N,
+    "series": None,
+}
+
 PANELS = [
     ("digits-vp", "VP, DDPM++ style", "cifar10_vp"),
     ("digits-ve", "VE, NCSN++ style", "cifar10_ve"),
@@ -66,6 +80,9 @@ def items(source=None):
                         "fingerprint": fingerprint(panel, series, steps),
                         "steps": steps,
                         "nfe": nfe,
+                        "x": None,
+                        "base": series,
+                        "adaptive": False,
                         "mosaic": True,
                         "labels": "random",
                         "sampler": sampler(series, steps),
@@ -87,9 +104,10 @@ def plan(**changes):
         "title": "Deterministic sampling of small digit models",
         "description": "The comparison of the paper's Figure 2, on networks trained for the 8 x 8 digits.",
         "source": SOURCE,
-        "metric": "fd-digits",
-        "metric_title": "FD-digits",
-        **KEY,
+        "first_seed": FIRST,
+        "metrics": [METRIC],
+        "x": {"path": "nfe", "title": "nfe"},
+        "design": None,
         "panels": [
             {"name": name, "title": title, "paper": paper, "weights": "sha256:" + fingerprint(name), "card": card}
             for name, title, paper in PANELS
@@ -121,6 +139,7 @@ def row(item, rng_seed=0, **changes):
         "high": float(value + 2.36 * se),
         "replicates": replicates.tolist(),
         "blocks": list(range(FIRST, FIRST + N, N // BLOCKS)),
+        "details": None,
         "nfe": float(item["nfe"]),
         "nfe_min": item["nfe"],
         "nfe_max": item["nfe"],

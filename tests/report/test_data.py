@@ -12,7 +12,7 @@ from tests.report import synthetic
 
 
 def test_every_item_has_a_line(store):
-    data = load(store, "fig2")
+    data = load(store, "fig2")[0]
     assert len(data.trials) == len(synthetic.items()) == 80
     assert (data.count("done"), data.count("failed"), data.count("missing")) == (79, 1, 0)
     line = data.trials.iloc[0]
@@ -24,7 +24,7 @@ def test_every_item_has_a_line(store):
 
 
 def test_missing_and_failed(make_store):
-    data = load(make_store(skip=range(5)), "fig2")
+    data = load(make_store(skip=range(5)), "fig2")[0]
     assert data.count("missing") == 5
     assert math.isnan(data.trials.iloc[0]["value"])
     assert data.trials.iloc[0]["nfe"] == 8  # as planned
@@ -38,7 +38,7 @@ def test_results_that_differ_are_left_out_with_the_reason(make_store):
     store.put_result(synthetic.row(first, n=256))
     store.put_result(synthetic.row(second, n=256))
     store.put_result(synthetic.row(third, extractor="other", first_seed=512))
-    data = load(store, "fig2")
+    data = load(store, "fig2")[0]
     assert data.count("missing") == 3
     assert data.left_out == [
         "2 rows with n 256 instead of 512",
@@ -49,14 +49,14 @@ def test_results_that_differ_are_left_out_with_the_reason(make_store):
 def test_a_value_that_is_not_finite_is_not_a_result(make_store):
     store = make_store(skip=[0])
     store.put_result(synthetic.row(synthetic.items()[0], value=None))
-    line = load(store, "fig2").trials.iloc[0]
+    line = load(store, "fig2")[0].trials.iloc[0]
     assert (line["status"], line["reason"]) == ("failed", "the value is not finite")
 
 
 def test_series_may_share_a_trial(make_store):
     plan = synthetic.plan()
     shared = plan["items"][0] | {"series": "Our choices"}
-    data = load(make_store(the_plan=plan | {"items": [*plan["items"], shared]}), "fig2")
+    data = load(make_store(the_plan=plan | {"items": [*plan["items"], shared]}), "fig2")[0]
     assert len(data.trials) == 81
     assert len(data.rows) == 80
 
@@ -108,7 +108,7 @@ def test_the_terminal_table_has_no_reasons_where_nothing_failed(make_store):
 
 
 def test_panels_and_their_curves(store):
-    vp, ve, adm = panels(load(store, "fig2"))
+    vp, ve, adm = panels(load(store, "fig2")[0])
     assert [curve.name for curve in adm.curves] == ["Original choices", "Heun and time steps"]
     assert (vp.baseline.name, vp.ours.name, adm.ours.name) == ("Original choices", "Our choices", "Heun and time steps")
     assert vp.ours.published == (2.93, 35)
@@ -121,7 +121,7 @@ def test_panels_and_their_curves(store):
 def test_without_a_baseline_there_is_no_speed_up(make_store):
     plan = synthetic.plan()
     series = [entry | {"role": None} for entry in plan["series"]]
-    found = panels(load(make_store(the_plan=plan | {"series": series}), "fig2"))
+    found = panels(load(make_store(the_plan=plan | {"series": series}), "fig2")[0])
     assert all(panel.ours is None and panel.baseline is None for panel in found)
 
 

@@ -14,7 +14,7 @@ from tests.report import synthetic
 
 
 def draw(store):
-    data = load(store, "fig2")
+    data = load(store, "fig2")[0]
     shown, looks = panels(data), styles(data.plan["series"])
     frame = common_frame(shown, data.floor, "FD-digits")
     return [panel_svg(panel, frame, looks, data.floor, f"p{index}") for index, panel in enumerate(shown)]
@@ -62,7 +62,7 @@ def test_the_readers_matplotlib_settings_do_not_matter_and_stay(store):
 
 
 def test_words_of_the_metric_are_not_mathematics(store):
-    data = load(store, "fig2")
+    data = load(store, "fig2")[0]
     frame = common_frame(panels(data), data.floor, "FD $x_1$ <&>")
     svg = panel_svg(panels(data)[0], frame, styles(data.plan["series"]), None, "p")
     assert "FD $x_1$ &lt;&amp;&gt;" in svg
@@ -70,15 +70,15 @@ def test_words_of_the_metric_are_not_mathematics(store):
 
 def test_values_that_a_log_axis_cannot_show(make_store):
     store = make_store(skip=range(1, 80))
-    data = load(store, "fig2")
+    data = load(store, "fig2")[0]
     frame = common_frame(panels(data), None, "FD")
     store.put_result(synthetic.row(synthetic.items()[1], value=-1e-9, low=-1.0, high=1.0))
-    panel = panels(load(store, "fig2"))[0]
+    panel = panels(load(store, "fig2")[0])[0]
     assert "<svg" in panel_svg(panel, frame, styles(synthetic.plan()["series"]), None, "p")
 
 
 def test_nothing_to_draw(make_store):
-    data = load(make_store(skip=range(80)), "fig2")
+    data = load(make_store(skip=range(80)), "fig2")[0]
     assert common_frame(panels(data), data.floor, "FD") is None
     assert mark_signs([], data.floor) == []
 

@@ -85,7 +85,7 @@ def done_rows(path):
         return {}
     with Store(str(path)) as store:
         names = store.grid_names()
-        rows = store.chunks(store.grid(names[0])["extractor"]) if names else []
+        rows = store.chunks(store.grid(names[0])["metrics"][0]["extractor"]) if names else []
     return {row["key"]: row["info"]["seconds"] for row in rows if row["status"] == "done"}
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_keeps_what_is_stored(start, tmp_path):
     assert "interrupted; what was finished is stored" in err
     assert "Traceback" not in err
     with Store(str(path)) as store:
-        rows = store.chunks(store.grid("grid")["extractor"])
+        rows = store.chunks(store.grid("grid")["metrics"][0]["extractor"])
     assert len(rows) >= 3
     assert {row["status"] for row in rows} == {"done"}  # no claim is left behind
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.errors import RunError
-from harness.planning.grid import plan
+from harness.planning.plan import plan
 from harness.running import chunk as chunk_module
 from harness.running import run as run_module
 from harness.store import Owner, Store
@@ -185,7 +185,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(store, grid, monkeypatch):
     monkeypatch.setattr(store.files, "write", write)
     with pytest.raises(RunError, match="the disk is full; 4 chunks of this run are stored and safe"):
         run_module.run(grid(), store, device="cpu")
-    done = [row for row in store.chunks(store.grid("grid")["extractor"]) if row["status"] == "done"]
+    done = [row for row in store.chunks(store.grid("grid")["metrics"][0]["extractor"]) if row["status"] == "done"]
     assert len(done) == 4
     assert not [row for row in store.chunks(done[0]["extractor"]) if row["status"] == "claimed"]
     reasons = [row["reason"] for row in store.results() if row["status"] == "failed"]
@@ -202,7 +202,7 @@ def test_chunks_of_another_process_are_waited_for(store, grid, monkeypatch):
     planned = grid()
     summary = run_module.run(planned, store, device="cpu")
     before = values(store)
-    rows = store.chunks(store.grid("grid")["extractor"])
+    rows = store.chunks(store.grid("grid")["metrics"][0]["extractor"])
     taken = rows[2]
     other = Store(store.name.removeprefix("sqlite:///"))
     other.owner = Owner("elsewhere", 1, "1")
@@ -254,7 +254,7 @@ def test_the_grouping_of_chunks_changes_nothing(store, grid, tmp_path):
         planned = grid()
         run_module.run(planned, grouped, device="cpu", batch=20)
         together = values(grouped)
-        for row in grouped.chunks(grouped.grid("grid")["extractor"])[::2]:
+        for row in grouped.chunks(grouped.grid("grid")["metrics"][0]["extractor"])[::2]:
             grouped.files.remove(row["key"])
         for row in grouped.results():
             assert row["value"] == together[row["fingerprint"]]

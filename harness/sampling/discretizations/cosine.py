@@ -1,7 +1,7 @@
 """Levels of the cosine schedule in continuous time."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -20,6 +20,8 @@ class Cosine(Levels):
 
     Source: Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17.
     """
+
+    formula: ClassVar[str] = "tan(arctan(sigma_max) + i/(N - 1)*(arctan(sigma_min) - arctan(sigma_max)))"
 
     kind: Literal["cosine"] = "cosine"
     sigma_min: Positive = 0.002

@@ -1,6 +1,6 @@
 """The paper's own noise levels: equal steps in a root of sigma (Karras et al. 2022, eq. 5)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -20,6 +20,8 @@ class EDM(Levels):
 
     Source: Karras et al. 2022, eq. 5.
     """
+
+    formula: ClassVar[str] = "(sigma_max**(1/rho) + i/(N - 1)*(sigma_min**(1/rho) - sigma_max**(1/rho)))**rho"
 
     kind: Literal["edm"] = "edm"
     sigma_min: Positive = 0.002

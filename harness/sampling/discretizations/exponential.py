@@ -2,7 +2,7 @@
 generalisation."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class PolyExponential(Levels):
 
     Source: Lu et al. 2022 (arXiv 2206.00927), Section 3.4, for rho = 1; k-diffusion's get_sigmas_polyexponential.
     """
+
+    formula: ClassVar[str] = "sigma_min*(sigma_max/sigma_min)**((1 - i/(N - 1))**rho)"
 
     kind: Literal["polyexponential"] = "polyexponential"
     sigma_min: Positive = 0.002

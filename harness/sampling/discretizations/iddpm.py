@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -33,6 +33,8 @@ class IDDPM(Levels):
     Source: Karras et al. 2022, Table 1, column iDDPM + DDIM; Nichol & Dhariwal 2021. As in the paper's released
     sampler, abar is rounded to float32, which moves the lowest levels by up to 5e-4 (relative).
     """
+
+    formula: ClassVar[str] = "u(floor(j_0 + (M - 1 - j_0)/(N - 1)*i + 1/2))"
 
     kind: Literal["iddpm"] = "iddpm"
     sigma_min: Positive = 0.002

@@ -6,7 +6,7 @@ levels over what is left: float64 [n], descending, the first at the top of the r
 """
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ class Range(NamedTuple):
 
 class Levels(Choice):
     """What every discretization has: a noise range, and the VP schedule's smallest time under that range."""
+
+    formula: ClassVar[str] = ""
+    """Level i of N as an expression; empty where there is none."""
 
     sigma_min: Positive | None
     sigma_max: Positive | None

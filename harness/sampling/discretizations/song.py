@@ -1,6 +1,6 @@
 """The time steps of Song et al. 2021 for their two processes, as noise levels."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +18,8 @@ class VE(Levels):
 
     Source: Karras et al. 2022, Table 1, column VE.
     """
+
+    formula: ClassVar[str] = "sigma_max*(sigma_min/sigma_max)**(i/(N - 1))"
 
     kind: Literal["ve"] = "ve"
     sigma_min: Positive = 0.02
@@ -41,6 +43,8 @@ class VPLevels(Levels):
 
     Source: Karras et al. 2022, Table 1, column VP.
     """
+
+    formula: ClassVar[str] = "sigma_vp(1 + i/(N - 1)*(epsilon_s - 1))"
 
     kind: Literal["vp"] = "vp"
     sigma_min: Positive | None = None

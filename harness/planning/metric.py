@@ -1,0 +1,50 @@
+"""What a grid can measure: distances of features, and the laboratory's measures, in one union."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from harness.choice import Shorthand, freeze
+from harness.laboratory import MEASURES, LaboratoryMeasure, Measure
+from harness.laboratory.measure import SAMPLES
+from harness.metrics.choices import FrechetDigits
+from harness.sampling.sampler import Sampler
+
+Metric = Annotated[
+    Annotated[FrechetDigits | LaboratoryMeasure, Field(discriminator="kind")],
+    Shorthand,
+    BeforeValidator(
+        lambda value: {key: freeze(part) for key, part in value.items()} if isinstance(value, dict) else value
+    ),
+]
+
+MEMBERS: tuple[type[FrechetDigits] | type[Measure], ...] = (FrechetDigits, *MEASURES)
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Metric)
+
+
+def read_metric(text: str) -> FrechetDigits | Measure:
+    """A metric from the JSON that `model_dump_json` wrote."""
+    return _ADAPTER.validate_json(text)
+
+
+def samples_of(metric: FrechetDigits | Measure, grid: int) -> int:
+    """N of a metric in a grid of so many samples: its own, or the grid's, of the laboratory's at most 64."""
+    if metric.samples is not None:
+        return metric.samples
+    return grid if isinstance(metric, FrechetDigits) else min(grid, SAMPLES)
+
+
+def evaluations(metric: FrechetDigits | Measure, sampler: Sampler, nfe: int) -> int:
+    """About how many evaluations a sample of this metric costs."""
+    return metric.evaluations(sampler, nfe) if isinstance(metric, Measure) else nfe
+
+
+def check(metric: FrechetDigits | Measure, sampler: Sampler) -> None:
+    """Refuse a sampler that a metric says nothing about.
+
+    Raises:
+        InputError: with the reason and a remedy.
+    """
+    if isinstance(metric, Measure):
+        metric.check(sampler)

@@ -1,0 +1,245 @@
+"""Plans: a grid's denoisers x series x budgets as trials, each with its place in the figure."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness import yamlfile
+from harness.denoisers.load import Description, Window, describe, verify
+from harness.errors import InputError
+from harness.laboratory import Measure
+from harness.metrics.choices import FrechetDigits
+from harness.planning.grid import Grid, Panel, Series, load_grid
+from harness.planning.metric import check
+from harness.planning.nfe import count_nfe, steps_for
+from harness.sampling.sampler import Sampler
+from harness.trial import Trial
+from harness.yamlfile import Document, Where
+
+MAX_TRIALS = 100_000
+
+NOT_AXES = ("sigmas", "levels", "intervals")
+"""Fields that are lists themselves, whose values are therefore not an axis."""
+
+
+class Planned(NamedTuple):
+    """One trial of a plan, with its place in the figure.
+
+    Args:
+        trial: denoiser and sampler.
+        panel: name of the denoiser in the grid.
+        series: name of the curve.
+        base: name of the series that the curve belongs to.
+        nfe: evaluations that it was planned at; a guess for adaptive solvers.
+        x: its place on the horizontal axis; None for NFE, or where the sampler has no such number.
+        mosaic: whether its first images are kept.
+    """
+
+    trial: Trial
+    panel: str
+    series: str
+    base: str
+    nfe: int
+    x: float | None
+    mosaic: bool
+
+
+class Plan(NamedTuple):
+    """What a grid amounts to: its trials in order, and the text it came from."""
+
+    name: str
+    grid: Grid
+    items: list[Planned]
+    source: str
+    series: list[dict[str, Any]]
+    described: dict[str, Description]
+
+    def asked_of(self, metric: FrechetDigits | Measure) -> list[Planned]:
+        """The trials that a metric of the grid is asked of."""
+        return [item for item in self.items if metric.series is None or item.base in metric.series]
+
+
+class _Curve(NamedTuple):
+    """A series after its axes are expanded: name, raw samplers, and where each of their keys stands in the file.
+
+    Several samplers are the points of one curve.
+    """
+
+    name: str
+    series: Series
+    samplers: list[dict[str, Any]]
+    base: Where
+    moved: dict[str, Where]
+
+
+def plan(path: Path | str, samples: int | None = None) -> Plan:
+    """Turn a grid's file into trials.
+
+    Args:
+        path: the YAML file.
+        samples: N in place of the grid's own.
+
+    Raises:
+        InputError: anything wrong with the file, or a sampler that does not fit its denoiser.
+    """
+    grid, document = load_grid(path)
+    if samples is not None:
+        if samples < 2:
+            raise InputError(f"--samples must be at least 2; we got {samples}")
+        grid = grid.model_copy(update={"samples": samples})
+    described = {name: _describe(name, panel, document) for name, panel in grid.denoisers.items()}
+    items: list[Planned] = []
+    curves: dict[str, dict[str, Any]] = {}
+    for index, series in enumerate(grid.series):
+        _check_names(series, index, grid, document)
+        for panel in series.only or grid.denoisers:
+            for curve in _curves(series, index, panel, grid, document):
+                for item in _trials(curve, panel, grid, described[panel], document):
+                    note = {"name": item.series, "note": series.note, "role": series.role, "paper": series.paper}
+                    curves.setdefault(item.series, note)
+                    items.append(item)
+                if len(items) > MAX_TRIALS:
+                    raise document.error(("series", index), f"more than {MAX_TRIALS:,} trials; use shorter lists")
+    if grid.x != "nfe" and all(item.x is None for item in items):
+        raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
+    source = Path(path).read_text(encoding="utf-8")
+    return Plan(Path(path).stem, grid, items, source, list(curves.values()), described)
+
+
+def _describe(name: str, panel: Panel, document: Document) -> Description:
+    where: Where = ("denoisers", name)
+    try:
+        source = panel.source if panel.source is not None else name
+        found = describe(source)
+        verify(source)
+    except InputError as error:
+        raise document.error(where, str(error)) from None
+    if panel.dtype == "float32" and not found.identity.startswith("sha256:"):
+        raise document.error((*where, "dtype"), "an analytic denoiser computes in float64; leave dtype out")
+    labels = panel.labels
+    if found.guided_by_class and labels == "unconditional":
+        raise document.error((*where, "labels"), "classifier-free guidance leads towards a class; leave labels out")
+    if isinstance(labels, int) and labels >= found.label_dim:
+        have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
+        raise document.error((*where, "labels"), f"class {labels} was asked for and the denoiser has {have}")
+    return found
+
+
+def _check_names(series: Series, index: int, grid: Grid, document: Document) -> None:
+    for key, names in (("per_denoiser", series.per_denoiser), ("only", series.only or ())):
+        for name in names:
+            if name not in grid.denoisers:
+                known = ", ".join(grid.denoisers)
+                raise document.error(("series", index, key, name), f"unknown denoiser '{name}'; this grid has: {known}")
+
+
+def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:
+    """One curve for every combination of the lists in a series' sampler, but for the list along the curve."""
+    base: Where = ("series", index, "sampler")
+    own = series.per_denoiser.get(panel, {})
+    moved: dict[str, Where] = {axis: ("series", index, "per_denoiser", panel, axis) for axis in own}
+    raw = {**series.sampler, **own}
+    along = tuple((series.along or ("" if grid.x == "nfe" else grid.x)).split("."))
+    axes = [(where, options) for where, options in _lists(raw) if where[-1] not in NOT_AXES]
+    for where, options in axes:
+        if not options:
+            place = (*moved[str(where[0])], *where[1:]) if where[0] in moved else (*base, *where)
+            raise document.error(place, "an empty list leaves nothing to run; give it values, or remove the key")
+    points = next((options for where, options in axes if where == along), None)
+    if series.along and points is None:
+        here = ".".join(along)
+        raise document.error(
+            ("series", index, "along"), f"the sampler has no list at '{here}'; give it one, or remove along"
+        )
+    others = [(where, options) for where, options in axes if where != along]
+    for values in itertools.product(*(options for _, options in others)):
+        sampler, named = raw, []
+        for (where, _), value in zip(others, values, strict=True):
+            sampler = _with(sampler, where, value)
+            named.append(f"{where[-1]} {value if not isinstance(value, dict) else value.get('kind', value)}")
+        samplers = [sampler] if points is None else [_with(sampler, along, point) for point in points]
+        yield _Curve(", ".join([series.name, *named]), series, samplers, base, moved)
+
+
+def _lists(value: Any, where: Where = ()) -> Iterator[tuple[Where, list[Any]]]:
+    """The places of all lists in nested mappings."""
+    if isinstance(value, list):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _lists(inner, (*where, key))
+
+
+def _with(value: dict[str, Any], where: Where, new: Any) -> dict[str, Any]:
+    """A copy of nested mappings with one value replaced."""
+    key = str(where[0])
+    return {**value, key: new if len(where) == 1 else _with(value[key], where[1:], new)}
+
+
+def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document: Document) -> Iterator[Planned]:
+    """The trials of one curve on one denoiser: its points, at each budget."""
+    choice = grid.denoisers[panel]
+    for raw in curve.samplers:
+        sampler = yamlfile.build(Sampler, document, curve.base, raw, curve.moved)
+        by_nfe, budgets = _budgets(curve, raw, sampler, grid, document)
+        for budget in budgets if budgets is not None else (sampler.steps,):
+            try:
+                if by_nfe:
+                    chosen = steps_for(budget, sampler, *_cost(found))
+                else:
+                    chosen = sampler.model_copy(update={"steps": budget})
+                nfe = count_nfe(chosen, *_cost(found))
+                for metric in grid.metrics:
+                    if metric.series is None or curve.series.name in metric.series:
+                        check(metric, chosen)
+            except InputError as error:
+                where = curve.base if curve.base in document.lines else curve.base[:2]
+                raise document.error(where, f"with denoiser '{panel}': {error}") from None
+            source = choice.source if choice.source is not None else panel
+            trial = Trial(
+                denoiser=source, weights=found.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
+            )
+            x = None if grid.x == "nfe" else number_at(chosen, grid.x)
+            name = (
+                curve.name
+                if x is None or budgets is None or len(budgets) < 2
+                else _at_budget(curve.name, by_nfe, budget)
+            )
+            mosaic = budget in (grid.mosaics or ())
+            yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic)
+
+
+def _at_budget(name: str, by_nfe: bool, budget: int) -> str:
+    """Where the horizontal axis is not NFE, every budget has a curve of its own."""
+    return f"{name}, {'NFE' if by_nfe else 'steps'} {budget}"
+
+
+def number_at(sampler: Sampler, path: str) -> float | None:
+    """The number at a path such as `stochasticity.S_churn`; None where the sampler has none."""
+    value: Any = sampler
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _cost(found: Description) -> tuple[float, float, int, Window | None]:
+    """What counting evaluations needs to know of a denoiser."""
+    return found.sigma_min, found.sigma_max, found.cost, found.window
+
+
+def _budgets(
+    curve: _Curve, raw: dict[str, Any], sampler: Sampler, grid: Grid, document: Document
+) -> tuple[bool, tuple[int, ...] | None]:
+    """Whether budgets are NFE, and which they are; None where the sampler's own step count stands.
+
+    A curve along tolerances or the like has no budgets but its series' own.
+    """
+    series = curve.series
+    holder: Series | Grid = series if series.nfe or series.steps or series.along else grid
+    where: Where = curve.base[:2] if holder is series else ()
+    if holder.nfe and holder.steps:
+        raise document.error((*where, "steps"), "give either `nfe` or `steps`, not both")
+    if "steps" in raw and (holder.nfe or holder.steps):
+        raise document.error((*curve.base, "steps"), "the budget is already given by `nfe` or `steps`; remove one")
+    return bool(holder.nfe), holder.nfe or holder.steps
