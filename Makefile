@@ -6,11 +6,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench pretrained clean
+.PHONY: demo figures test test-slow lint bench pretrained clean
 
 demo: $(STAMP)
 	$(BIN)/harness run grids/fig2_deterministic.yaml
 	@$(BIN)/harness report fig2_deterministic
+
+figures: $(STAMP)
+	$(BIN)/harness run grids/*.yaml
+	@$(BIN)/harness report --all
 
 test: $(STAMP)
 	$(BIN)/pytest -m "not slow"

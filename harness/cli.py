@@ -85,8 +85,11 @@ def _main(
 
 @command
 def run(
-    grid: Annotated[
-        str, typer.Argument(help="Path of a grid's YAML file, or the name of one that comes with the package.")
+    grids: Annotated[
+        list[str],
+        typer.Argument(
+            help="Paths of grids' YAML files, or names of those that come with the package.", metavar="GRID..."
+        ),
     ],
     samples: SamplesOption = None,
     device: DeviceOption = None,
@@ -98,7 +101,7 @@ def run(
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
 ) -> None:
-    """Run a grid: compute what the store lacks, measure every trial. Run again to resume."""
+    """Run grids: compute what the store lacks, measure every trial. Run again to resume."""
     import signal
 
     from harness.planning.grid import find_grid
@@ -108,14 +111,18 @@ def run(
     from harness.store import Store
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    planned = plan(find_grid(grid), samples)
-    with Store(store, files) as opened, Terminal(err) as listener:
-        summary = run_plan(planned, opened, device, batch, force, retry_failed, listener)
-    typer.echo(
-        f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
-        f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
-    )
-    if summary.failed:
+    plans = [plan(find_grid(grid), samples) for grid in grids]
+    failed = 0
+    with Store(store, files) as opened:
+        for planned in plans:
+            with Terminal(err) as listener:
+                summary = run_plan(planned, opened, device, batch, force, retry_failed, listener)
+            typer.echo(
+                f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
+                f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
+            )
+            failed += summary.failed
+    if failed:
         raise typer.Exit(1)
 
 
@@ -146,16 +153,25 @@ def plan(
 def report(
     grid: Annotated[str | None, typer.Argument(help="Name of a grid that was run.  [default: the latest]")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/GRID.html]")
+        Path | None,
+        typer.Option("-o", "--output", help="HTML file, or the folder for --all.  [default: reports/GRID.html]"),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="The reports of all grids, and an index page.")] = False,
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
     """Write the HTML report of a grid from the store."""
+    from harness.report.index import write_reports
     from harness.report.page import write_report
     from harness.store import Store
 
+    if every and grid:
+        raise InputError(f"--all writes the reports of all grids; leave out '{grid}', or --all")
     with Store(store, files, create=False) as opened:
+        if every:
+            for written in write_reports(opened, output or Path("reports")):
+                typer.echo(written)
+            return
         names = opened.grid_names()
         if not names:
             raise InputError(f"{opened.name}: no grid has been run into this store; `harness run GRID` first")

@@ -17,14 +17,16 @@ MOST_PATHS = 32
 
 
 class Curvature(Measure):
-    """Curvature of the ODE's trajectory in (x, t), under the sampler's schedule and scaling: 0 for a straight line.
+    """Curvature of the ODE's trajectory in (x, t), under the sampler's schedule and scaling: from 0, a straight line,
+    to 1.
 
-        sqrt( integral |dx/dt - V|^2 dt / (T |V|^2) ),  V = (x(0) - x(T)) / T over the sampler's range, T its length in
+        sqrt( mean |dx/dt - V|^2 / mean |dx/dt|^2 ),  V = (x(T) - x(0)) / T the mean velocity, means over the range in
         t.
 
-    The relative deviation of the velocity from its mean; its square is the straightness of Liu et al. 2022, made free
-    of units. By noise level: |dx/dt - V| / |V|. The trajectory is the converged one, so only schedule, scaling and
-    range of the sampler matter. Trajectories themselves are kept where an image is a single number.
+    What is compared with the velocity's deviation is its own size; its square is the straightness of Liu et al. 2022
+    made free of units. By noise level: |dx/dt - V| over the root mean square velocity. The trajectory is the converged
+    one, so only schedule, scaling and range of the sampler matter. Trajectories themselves are kept where an image is a
+    single number.
 
     Args:
         points: at which the trajectory is looked at (eq. 5), >= 8.
@@ -61,11 +63,11 @@ class Curvature(Measure):
             velocities.append(here.drift.flatten(1).cpu())
         x, velocity, t = torch.stack(states, 1), torch.stack(velocities, 1), dynamics.curve.t(sigmas)
         mean = (x[:, -1] - x[:, 0]) / (t[-1] - t[0])  # [N, d]
-        square = (velocity - mean[:, None]).square().sum(-1)  # [N, K]
-        length = mean.square().sum(-1)
-        integral = torch.trapezoid(square, t, dim=1) / (t[-1] - t[0])
-        profile = Profile(sigmas, (square / length[:, None]).sqrt())
+        deviation = (velocity - mean[:, None]).square().sum(-1)  # [N, K]
+        size = torch.trapezoid(velocity.square().sum(-1), t, dim=1) / (t[-1] - t[0])
+        spread = torch.trapezoid(deviation, t, dim=1) / (t[-1] - t[0])
+        profile = Profile(sigmas, (deviation / size[:, None]).sqrt())
         single = x.shape[-1] == 1
         paths = Paths(t, x[:MOST_PATHS, :, 0]) if single else None
         rows = dynamics.rows + follower.dynamics.rows
-        return Observation((integral / length).sqrt(), dynamics.nfe, rows, profile, paths=paths)
+        return Observation((spread / size).sqrt(), dynamics.nfe, rows, profile, paths=paths)

@@ -82,7 +82,7 @@ class Measure(Choice):
 
     Args:
         samples: N of this measure in a grid; None for 64, or the grid's own number if that is smaller.
-        series: the series of a grid that it is asked of; all if left out.
+        series, denoisers: the series and denoisers of a grid that it is asked of; all if left out.
 
     Attributes:
         title: for headings and axes.
@@ -96,11 +96,12 @@ class Measure(Choice):
 
     samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     series: tuple[str, ...] | None = None
+    denoisers: tuple[str, ...] | None = None
 
     @property
     def identity(self) -> str:
         """What identifies the numbers: kind, version, and a hash of every field that changes them."""
-        fields = self.model_dump(mode="json", exclude={"samples", "series", "kind"})
+        fields = self.model_dump(mode="json", exclude={"samples", "series", "denoisers", "kind"})
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return f"{self.name}:{self.version}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

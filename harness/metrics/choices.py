@@ -12,7 +12,7 @@ class FrechetDigits(Choice):
 
     Args:
         samples: N of this metric in a grid; the grid's own number by default.
-        series: the series of a grid that it is asked of; all if left out.
+        series, denoisers: the series and denoisers of a grid that it is asked of; all if left out.
     """
 
     title: ClassVar[str] = "FD-digits"
@@ -21,6 +21,7 @@ class FrechetDigits(Choice):
     kind: Literal["fd-digits"] = "fd-digits"
     samples: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     series: tuple[str, ...] | None = None
+    denoisers: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:

@@ -38,7 +38,12 @@ Counts = Annotated[
     Field(min_length=1),
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else (value,)),
 ]
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Texts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    ),
+]
 AxisPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -150,9 +155,15 @@ class Grid(Choice):
                 raise ValueError(f"series '{series.name}' is there twice; give each its own name")
             seen.add(series.name)
         for metric in self.metrics:
-            for name in metric.series or ():
-                if name not in seen:
-                    raise ValueError(f"metric '{metric.name}' names series '{name}'; this grid has: {', '.join(seen)}")
+            for what, names, known in (
+                ("series", metric.series, [series.name for series in self.series]),
+                ("denoiser", metric.denoisers, list(self.denoisers)),
+            ):
+                for name in names or ():
+                    if name not in known:
+                        raise ValueError(
+                            f"metric '{metric.name}' names {what} '{name}'; this grid has: {', '.join(known)}"
+                        )
         return self
 
 

@@ -73,7 +73,8 @@ def steps_for(
         sigma_min, sigma_max, cost, window: of the denoiser, as for `count_nfe`.
 
     Raises:
-        InputError: one step alone costs more, or the solver picks its own number of steps.
+        InputError: one step alone costs more, every larger number of steps within the budget is refused (then with the
+            reason), or the solver picks its own number of steps.
     """
     if sampler.solver.adaptive:
         raise InputError(
@@ -100,6 +101,8 @@ def steps_for(
         steps -= 1
     while fits(steps + 1):
         steps += 1
+    if steps == least and nfe >= 2 * first:
+        cost_of(steps + 1)  # says why there is nothing between one step and the budget
     return sampler.model_copy(update={"steps": steps})
 
 

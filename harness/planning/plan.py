@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
     def asked_of(self, metric: FrechetDigits | Measure) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
-        return [item for item in self.items if metric.series is None or item.base in metric.series]
+        return [item for item in self.items if concerns(metric, item.base, item.panel)]
 
 
 class _Curve(NamedTuple):
@@ -191,7 +191,7 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
                     chosen = sampler.model_copy(update={"steps": budget})
                 nfe = count_nfe(chosen, *_cost(found))
                 for metric in grid.metrics:
-                    if metric.series is None or curve.series.name in metric.series:
+                    if concerns(metric, curve.series.name, panel):
                         check(metric, chosen)
             except InputError as error:
                 where = curve.base if curve.base in document.lines else curve.base[:2]
@@ -213,6 +213,13 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
 def _at_budget(name: str, by_nfe: bool, budget: int) -> str:
     """Where the horizontal axis is not NFE, every budget has a curve of its own."""
     return f"{name}, {'NFE' if by_nfe else 'steps'} {budget}"
+
+
+def concerns(metric: FrechetDigits | Measure, series: str, denoiser: str) -> bool:
+    """Whether a metric is asked of a series on a denoiser."""
+    return (metric.series is None or series in metric.series) and (
+        metric.denoisers is None or denoiser in metric.denoisers
+    )
 
 
 def number_at(sampler: Sampler, path: str) -> float | None:

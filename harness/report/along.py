@@ -25,7 +25,7 @@ class AlongRow(NamedTuple):
         plateau: from where to where no value is decidedly worse.
         first: the value at the left end, and `first_at` where that is.
         gain: the least over the first, with its interval and verdict in `gain_note`.
-        power: p of a least-squares fit value ~ NFE^-p over the curve.
+        power: p of a least-squares fit value ~ NFE^p over the curve.
         progress: what is not done yet.
     """
 
@@ -122,10 +122,10 @@ def _gain(best: Point | None, first: Point | None) -> tuple[str, str]:
 
 
 def _power(lines: list[dict[str, object]]) -> str:
-    """p of value ~ NFE^-p; "–" with too few points."""
+    """p of value ~ NFE^p; "–" with too few points."""
     pairs = [(float(str(line["nfe"])), float(str(line["value"]))) for line in lines]
     pairs = [(nfe, value) for nfe, value in pairs if nfe > 0 and value > 0 and math.isfinite(nfe)]
     if len({nfe for nfe, _ in pairs}) < LEAST_FOR_SLOPE:
         return NONE
     x, y = np.log(np.array(pairs)).T
-    return significant(float(-np.polyfit(x, y, 1)[0]), 2)
+    return significant(float(np.polyfit(x, y, 1)[0]), 2)

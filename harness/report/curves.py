@@ -19,6 +19,7 @@ class Curve(NamedTuple):
         trials: its lines of the table, by their place on the horizontal axis.
         lowest: the lowest NFE within 3 % of the best; None while no trial is done, or where that rule does not apply.
         published: the paper's point for this series, if it has one.
+        paper: the paper's name of the series; "" if it has none.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Curve(NamedTuple):
     trials: pd.DataFrame
     lowest: Lowest | None
     published: Published | None
+    paper: str = ""
 
     @property
     def done(self) -> pd.DataFrame:
@@ -93,7 +95,8 @@ def _panel(entry: dict[str, Any], data: GridData) -> Panel:
             ruled = data.is_distance and data.against_nfe
             published = paper.points.get(series.get("paper") or "") if paper and ruled else None
             lowest = lowest_nfe(points(trials, end)) if ruled else None
-            curves.append(Curve(series["name"], series.get("role"), trials, lowest, published))
+            named = series.get("paper") or ""
+            curves.append(Curve(series["name"], series.get("role"), trials, lowest, published, named))
     baseline = next((curve for curve in curves if curve.role == "baseline"), None)
     ours = _ours(curves, baseline)
     title, card = entry.get("title") or entry["name"], entry.get("card") or {}

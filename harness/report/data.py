@@ -118,7 +118,7 @@ def load(store: Store, grid: str) -> list[GridData]:
 def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any]) -> GridData:
     """The grid's results under one metric."""
     metric = metric | {"first_seed": plan["first_seed"]}
-    items = [item for item in plan["items"] if metric["series"] is None or item["base"] in metric["series"]]
+    items = [item for item in plan["items"] if _is_asked(item, metric)]
     fingerprints = list(dict.fromkeys(item["fingerprint"] for item in items))
     used: dict[str, dict[str, Any]] = {}
     apart: Counter[str] = Counter()
@@ -136,6 +136,12 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any]) -> GridDa
     left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items() if count]
     rows = [used[fingerprint] for fingerprint in fingerprints if fingerprint in used]
     return GridData(plan, metric, trials, rows, left_out, _floor(store, metric))
+
+
+def _is_asked(item: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
+    """Whether a metric is asked of an item of the plan."""
+    parts = (("series", "base"), ("denoisers", "panel"))
+    return all(metric[names] is None or item[name] in metric[names] for names, name in parts)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:

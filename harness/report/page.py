@@ -18,7 +18,7 @@ from harness.report.design import table
 from harness.report.numbers import listing
 from harness.report.palette import styles, variables
 from harness.report.paper import load_paper
-from harness.report.sections import sections
+from harness.report.sections import Section, sections
 from harness.report.signs import SIZE, series_signs
 from harness.report.summary import summarize
 from harness.store import Store
@@ -69,7 +69,7 @@ def render(store: Store, grid: str) -> str:
             plan=plan,
             sections=shown,
             summary=summarize(every),
-            paper=load_paper() if any(panel.paper for section in shown for panel in section.panels) else None,
+            paper=load_paper() if _has_published(shown) else None,
             signs=signs,
             symbols=[Markup(sign.symbol) for sign in [*signs.values(), *marks.values()]],
             sign_box=f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}",
@@ -88,6 +88,11 @@ def render(store: Store, grid: str) -> str:
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def _has_published(shown: list[Section]) -> bool:
+    """Whether any curve has a point of the paper beside it."""
+    return any(curve.published for section in shown for panel in section.panels for curve in panel.curves)
 
 
 def environment() -> jinja2.Environment:

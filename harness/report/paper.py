@@ -17,17 +17,19 @@ class Published(NamedTuple):
 
 
 class PaperPanel(NamedTuple):
-    """What Figure 2 of the paper has for one network.
+    """What has been published for one network.
 
     Args:
         title: the data set and the network.
         points: lowest NFE within 3 % of the best FID, by the paper's name of the series.
-        speedup: as the paper reports it, its original sampler against its own choices.
+        speedup: as the paper reports it, its original sampler against its own choices; None outside Figure 2.
+        tables: FID by NFE, by name of the series.
     """
 
     title: str
     points: dict[str, Published]
     speedup: float | None
+    tables: dict[str, dict[float, float]]
 
 
 class Paper(NamedTuple):
@@ -37,7 +39,7 @@ class Paper(NamedTuple):
         citation: what to cite.
         status: how sure the figures are, in short.
         meaning: the same in a sentence.
-        panels: by the paper's name of the network.
+        panels: by the paper's name of the network, for Figure 2; for others by figure and name, `figure4.cifar10_vp`.
     """
 
     citation: str
@@ -51,10 +53,26 @@ def load_paper() -> Paper:
     """Read the published figures once."""
     data = yamlfile.load(FILE).data
     status = data["statuses"]["figure2"]
-    panels = {key: _panel(data["titles"].get(key, key), entry) for key, entry in data["figure2"].items()}
+    panels = {
+        key if figure == "figure2" else f"{figure}.{key}": _panel(data["titles"].get(key, key), entry)
+        for figure in ("figure2", "figure4")
+        for key, entry in data[figure].items()
+    }
+    panels |= {key: _peers(data["titles"][key], entry) for key, entry in data.items() if key.startswith("peers_")}
     return Paper(data["citation"], status["status"], status["meaning"], panels)
+
+
+def _peers(title: str, entry: dict[str, Any]) -> PaperPanel:
+    """Other authors' tables: FID of each series at each NFE."""
+    columns = entry["nfe"]
+    tables = {
+        name: {nfe: fid for nfe, fid in zip(columns, fids, strict=True) if fid is not None}
+        for name, fids in entry.items()
+        if name != "nfe"
+    }
+    return PaperPanel(title, {}, None, tables)
 
 
 def _panel(title: str, entry: dict[str, Any]) -> PaperPanel:
     points = {name: Published(*value) for name, value in entry.items() if isinstance(value, list)}
-    return PaperPanel(title, points, entry.get("speedup"))
+    return PaperPanel(title, points, entry.get("speedup"), {})

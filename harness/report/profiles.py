@@ -18,6 +18,11 @@ from harness.report.palette import MUTED, RAMP, RULE, Style
 from harness.report.svg import inline
 
 LEVELS = "Noise level σ"
+DECADES = 1e4
+"""A log axis goes down by at most this factor; what vanishes at some levels is left off."""
+
+MARKERS = 12
+"""About how many of a line's points have a marker."""
 
 
 class Line(NamedTuple):
@@ -78,7 +83,9 @@ def frame_of(shown: list[Plot], title: str) -> Frame | None:
     x_log, y_log = is_log(levels), is_log(values, 5)
     positive = [value for value in values if value > 0]
     if not y_log and positive and max(positive) / min(positive) > 100:
-        y_log = True  # values that vanish at some levels are left off the axis
+        y_log = True
+    if y_log:
+        values = [value for value in values if value > max(values) / DECADES]
     width = padded(levels, 0.03) if x_log else spanned(levels, 0.03)
     height = padded(values, 0.06) if y_log else spanned([*values, 0.0], 0.06)
     if width is None or height is None:
@@ -110,5 +117,5 @@ def _draw(axes: Axes, line: Line, frame: Frame, order: int) -> None:
     profile, colour = line.profile, line.style.colour.light
     low = [max(value, frame.y[0]) for value in profile["low"]]
     axes.fill_between(profile["level"], low, profile["high"], color=colour, alpha=0.14, lw=0, zorder=order)
-    look = marks.line(line.style) | {"ms": 3.6}
+    look = marks.line(line.style) | {"ms": 4.2, "markevery": max(1, len(profile["level"]) // MARKERS)}
     axes.plot(profile["level"], profile["mean"], zorder=order + 0.5, **look)

@@ -11,6 +11,7 @@ from harness.report.data import GridData
 from harness.report.figures import common_frame, panel_svg
 from harness.report.formula import symbols
 from harness.report.lists import Group
+from harness.report.matrix import Matrix, matrices
 from harness.report.mosaics import Gallery, galleries
 from harness.report.numbers import significant, span
 from harness.report.palette import Style
@@ -40,7 +41,10 @@ class Section(NamedTuple):
         figures: the metric against the horizontal axis; empty where every curve has one trial.
         marks: signs of the marks in the figures.
         axis: title of the horizontal axis.
+        is_ruled: whether the 3 % rule applies.
+        is_flat: whether nothing runs along the horizontal axis, so that every curve is one trial.
         costs: the table of the 3 % rule; empty where that does not apply.
+        matrices: values by series and NFE, where there are few.
         along: the table of all other curves.
         profiles: values by noise level, `profile_signs` their legend where a panel has trials of one curve.
         paths: trajectories.
@@ -57,7 +61,10 @@ class Section(NamedTuple):
     figures: list[Drawn]
     marks: list[Sign]
     axis: str
+    is_ruled: bool
+    is_flat: bool
     costs: list[Group]
+    matrices: list[Matrix]
     along: list[AlongGroup]
     profiles: list[Drawn]
     profile_signs: list[Sign]
@@ -67,46 +74,52 @@ class Section(NamedTuple):
     floor: tuple[str, str] | None
     blocks: list[int]
 
-    @property
-    def is_ruled(self) -> bool:
-        """Whether the 3 % rule applies."""
-        return self.data.is_distance and self.data.against_nfe
+
+def sections(store: Store, every: list[GridData], looks: dict[str, Style], prefix: str = "m") -> list[Section]:
+    """The sections of a page, in the order of the grid's metrics.
+
+    Args:
+        store: has the pictures.
+        every: the grid under each metric.
+        looks: of the series.
+        prefix: of the ids in the figures; different for every grid of a page.
+    """
+    return [_section(store, data, looks, f"{prefix}{index}", len(every)) for index, data in enumerate(every)]
 
 
-def sections(store: Store, every: list[GridData], looks: dict[str, Style]) -> list[Section]:
-    """The sections of a page, in the order of the grid's metrics."""
-    return [_section(store, data, looks, index, len(every)) for index, data in enumerate(every)]
-
-
-def _section(store: Store, data: GridData, looks: dict[str, Style], index: int, count: int) -> Section:
+def _section(store: Store, data: GridData, looks: dict[str, Style], prefix: str, count: int) -> Section:
     shown = panels(data)
-    ruled = data.is_distance and data.against_nfe
+    has_curves = _has_curves(shown)
+    ruled = data.is_distance and data.against_nfe and has_curves
     heading = "Quality against cost" if ruled else data.title
     if ruled and count > 1:
         heading = f"{data.title} against cost"
     frame = common_frame(shown, data.floor, data.title, data.plan["x"])
-    drawn = [panel for panel in shown if panel.curves] if frame and _has_curves(shown) else []
+    drawn = [panel for panel in shown if panel.curves] if frame and has_curves else []
     figures = [
-        Drawn(panel.title, about(panel), Markup(panel_svg(panel, frame, looks, data.floor, f"m{index}panel{number}")))
+        Drawn(panel.title, about(panel), Markup(panel_svg(panel, frame, looks, data.floor, f"{prefix}panel{number}")))
         for number, panel in enumerate(drawn)
         if frame
     ]
-    profiles, profile_signs = _profiles(data, shown, looks, index)
+    profiles, profile_signs = _profiles(data, shown, looks, prefix)
     floor = data.floor
     return Section(
         data=data,
         panels=shown,
-        id=f"metric{index}",
+        id=f"metric-{prefix}",
         heading=heading,
         figures=figures,
         marks=mark_signs(drawn, data.floor),
         axis="NFE" if data.against_nfe else symbols(data.plan["x"]["title"]),
+        is_ruled=ruled,
+        is_flat=not has_curves,
         costs=lists.costs(shown) if ruled else [],
+        matrices=matrices(data, shown),
         along=[] if ruled else along(data, shown),
         profiles=profiles,
         profile_signs=profile_signs,
         paths=[
-            Drawn(one.series, f"{one.title}, {one.about}", Markup(trajectories_svg(one, f"m{index}path{number}")))
+            Drawn(one.series, f"{one.title}, {one.about}", Markup(trajectories_svg(one, f"{prefix}path{number}")))
             for number, one in enumerate(trajectories(shown, looks))
         ],
         strips=strips(store, data, shown),
@@ -122,18 +135,18 @@ def _has_curves(shown: list[Panel]) -> bool:
 
 
 def _profiles(
-    data: GridData, shown: list[Panel], looks: dict[str, Style], index: int
+    data: GridData, shown: list[Panel], looks: dict[str, Style], prefix: str
 ) -> tuple[list[Drawn], list[Sign]]:
     found = plots(data, shown, looks)
     frame = frame_of(found, data.metric["by_level"] or data.title) if found else None
     if frame is None:
         return [], []
     drawn = [
-        Drawn(plot.title, plot.about, Markup(plot_svg(plot, frame, f"m{index}profile{number}")))
+        Drawn(plot.title, plot.about, Markup(plot_svg(plot, frame, f"{prefix}profile{number}")))
         for number, plot in enumerate(found)
     ]
     labels = {line.label: line.style for plot in found for line in plot.lines if line.label not in looks}
-    return drawn, line_signs(labels, f"m{index}line")
+    return drawn, line_signs(labels, f"{prefix}line")
 
 
 def about(panel: Panel) -> str:

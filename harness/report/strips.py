@@ -6,7 +6,6 @@ from typing import NamedTuple
 from harness.report.curves import Panel
 from harness.report.data import GridData, records
 from harness.report.mosaics import png_size
-from harness.report.numbers import significant
 from harness.store import Store
 
 NAMES = {"noisy": "x = y + σ n", "denoised": "D(x; σ)"}
@@ -43,7 +42,7 @@ def strips(store: Store, data: GridData, panels: list[Panel]) -> list[Strip]:
         for curve in panel.curves:
             for line in records(curve.done):
                 names = keys.get(line["fingerprint"], {})
-                levels = [significant(level, 2) for level in line["details"].get("profile", {}).get("level", [])]
+                levels = [f"{level:g}" for level in line["details"].get("profile", {}).get("level", [])]
                 for name, key in names.items():
                     if key in found and not (name == "noisy" and any(strip.title == NAMES[name] for strip in made)):
                         title = NAMES[name] if name == "noisy" else f"{panel.title}: {NAMES.get(name, name)}"

@@ -76,7 +76,10 @@ def _best(panel: Panel, data: GridData) -> list[Finding]:
     where = f"NFE {evaluations(best['nfe'])}"
     if not data.against_nfe and not curve.is_level:
         where = f"{symbols(data.plan['x']['title'])} {significant(best['x'])}"
-    rest = f" ({span(best['low'], best['high'])}), by “{curve.name}” at {where}"
+    alone = len(lines) == 1 or all(len(one.done) == 1 for one in panel.curves)
+    rest = f" ({span(best['low'], best['high'])}), by “{curve.name}”" + ("" if alone else f" at {where}")
+    if len(panel.curves) == 1 and alone:
+        rest = f" ({span(best['low'], best['high'])})"
     return [Finding(f"on {panel.title} ", significant(best["value"]), rest)]
 
 

@@ -61,14 +61,17 @@ def _metric(aim: Aim) -> dict[str, Any]:
         "metric": aim.metric.name,
         "title": aim.metric.title,
         "about": first_paragraph(aim.metric),
-        "fields": aim.metric.model_dump(mode="json", exclude={"kind", "samples", "series"}, exclude_none=True),
+        "fields": aim.metric.model_dump(
+            mode="json", exclude={"kind", "samples", "series", "denoisers"}, exclude_none=True
+        ),
         "is_distance": measure is None,
         "by_level": aim.metric.by_level,
         "pictures": {key: aim.pictures(key) for key in aim.trials if aim.pictures(key)} if measure else {},
         "extractor": aim.extractor,
         "reference": aim.reference,
         "n": aim.samples,
-        "series": list(aim.metric.series) if aim.metric.series is not None else None,
+        "series": aim.metric.series,
+        "denoisers": aim.metric.denoisers,
     }
 
 

@@ -129,7 +129,7 @@ class IDDPMLoss(DenoisingLoss):
     Source: Nichol and Dhariwal 2021 (arXiv 2102.09672), eq. 17 for the levels, L_simple for the loss.
     """
 
-    distribution: ClassVar[str] = "u(j) with j uniform in 0 to M - 1"
+    distribution: ClassVar[str] = "u(j) with j uniform in 0 to M − 1"
     weighting: ClassVar[str] = "1/sigma**2"
 
     kind: Literal["iddpm"] = "iddpm"

@@ -100,8 +100,8 @@ def test_without_a_budget_the_samplers_own_steps_stand(planned):
 def test_the_grids_that_come_with_the_package_can_be_planned(path):
     found = plan(path)
     assert found.items
-    assert {note["role"] for note in found.series} >= {"baseline", "ours"}
-    assert any(item.mosaic for item in found.items)
+    assert all(found.asked_of(metric) for metric in found.grid.metrics)
+    assert found.grid.description
 
 
 def test_the_figure_two_grid_is_the_papers():
@@ -147,3 +147,5 @@ def test_a_second_stage_that_needs_short_steps():
     """With alpha above 1, few steps are refused and more are not."""
     sampler = Sampler.model_validate({"solver": {"kind": "rk2", "alpha": 1.3}})
     assert steps_for(63, sampler, 0.0, math.inf).steps == 32
+    with pytest.raises(InputError, match="step 0 of 2: the solver evaluates at t = -"):
+        steps_for(11, sampler, 0.0, math.inf)

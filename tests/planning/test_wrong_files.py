@@ -37,7 +37,7 @@ def test_there_are_at_least_ten():
 def test_a_missing_file_names_the_grids_there_are(tmp_path):
     done = run("run", tmp_path / "nothing.yaml")
     assert done.exit_code == 2
-    assert "no such file, nor a grid that comes with the package; those are: fig2_deterministic" in done.stderr
+    assert "no such file, nor a grid that comes with the package; those are: churn_analytic, fig" in done.stderr
 
 
 def test_a_folder_is_no_grid(tmp_path):

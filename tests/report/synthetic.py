@@ -27,6 +27,7 @@ METRIC = {
     "reference": REFERENCE,
     "n": N,
     "series": None,
+    "denoisers": None,
 }
 
 PANELS = [

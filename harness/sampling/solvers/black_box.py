@@ -24,7 +24,7 @@ class SolveIVP(Method):
 
     Args:
         method: SciPy's name of the method.
-        rtol, atol: relative and absolute tolerance of one step's error, in (0, 1); atol in units of x.
+        rtol, atol: relative and absolute tolerance of one step's error, in (0, 1); atol in units of x, rtol by default.
 
     Shapes: x [B, C, H, W] float64, any image shape; t ().
     Raises: SamplingError with SciPy's message where it gives up.
@@ -37,7 +37,7 @@ class SolveIVP(Method):
     kind: Literal["solve_ivp"] = "solve_ivp"
     method: Literal["RK45", "RK23", "DOP853"] = "RK45"
     rtol: Tolerance = 1e-5
-    atol: Tolerance = 1e-5
+    atol: Tolerance | None = None
 
     @property
     def declared(self) -> float:
@@ -66,7 +66,8 @@ class SolveIVP(Method):
         from scipy.integrate import solve_ivp
 
         def run(ask: Callable[[Any], Any]) -> np.ndarray:
-            found = solve_ivp(lambda t, x: ask((t, x)), span, start, method=self.method, rtol=self.rtol, atol=self.atol)
+            atol = self.rtol if self.atol is None else self.atol
+            found = solve_ivp(lambda t, x: ask((t, x)), span, start, method=self.method, rtol=self.rtol, atol=atol)
             if not found.success:
                 raise SamplingError(f"solve_ivp: {found.message}")
             return found.y[:, -1]

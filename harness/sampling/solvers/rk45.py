@@ -49,7 +49,7 @@ class RK45(Method):
     to sigma = 0, is Euler's. NFE differs by sample.
 
     Args:
-        rtol, atol: relative and absolute tolerance of one step's error, in (0, 1); atol in units of x.
+        rtol, atol: relative and absolute tolerance of one step's error, in (0, 1); atol in units of x, rtol by default.
 
     Shapes: x [B, C, H, W] float64, any image shape; t ().
     Raises: SamplingError where a step would have to be smaller than the spacing of float64, or after 10,000 tries.
@@ -62,7 +62,7 @@ class RK45(Method):
 
     kind: Literal["rk45"] = "rk45"
     rtol: Tolerance = 1e-5
-    atol: Tolerance = 1e-5
+    atol: Tolerance | None = None
 
     @property
     def declared(self) -> float:
@@ -86,7 +86,7 @@ class RK45(Method):
     def _first_size(self, dynamics: Dynamics, here: Point, t: Tensor, end: Tensor) -> Tensor:
         """A first step from the sizes of state, drift and a second difference (Hairer et al., section II.4)."""
         sign, length = (end - t).sign(), (end - t).abs()
-        scale = self.atol + here.x.abs() * self.rtol
+        scale = self._scale(here.x.abs())
         d0, d1 = _norm(here.x / scale), _norm(here.drift / scale)
         guess = torch.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1).minimum(length)
         there = dynamics.at(here.x + guess * sign * here.drift, (t + guess * sign).flatten())
@@ -106,7 +106,7 @@ class RK45(Method):
         t_next = torch.where(sign * (t_next - end) > 0, end, t_next)
         h = t_next - t
         x_next, k = self._stages(dynamics, x, t, h, drift, rows)
-        scale = self.atol + x.abs().maximum(x_next.abs()) * self.rtol
+        scale = self._scale(x.abs().maximum(x_next.abs()))
         error = _norm(h * _combine(ERROR, k) / scale)
         if not bool(error.isfinite().all()):
             raise SamplingError("the state is not finite (NaN or infinity)")
@@ -121,6 +121,10 @@ class RK45(Method):
         )
         walk = _Walk(*(column.index_copy(0, rows, part) for column, part in zip(walk, new, strict=True)))
         return walk, retried.index_copy(0, rows, ~taken)
+
+    def _scale(self, size: Tensor) -> Tensor:
+        """The error that is allowed where the state has this size."""
+        return (self.rtol if self.atol is None else self.atol) + size * self.rtol
 
     def _stages(
         self, dynamics: Dynamics, x: Tensor, t: Tensor, h: Tensor, drift: Tensor, rows: Tensor

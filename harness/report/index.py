@@ -1,0 +1,85 @@
+"""The index page: every grid of a store that has a report, with its first figure and how much of it is done."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from harness.atomic import write_bytes
+from harness.errors import InputError
+from harness.report.data import load
+from harness.report.numbers import listing, plural
+from harness.report.page import environment, style, write_report
+from harness.report.palette import styles
+from harness.report.sections import Drawn, sections
+from harness.report.summary import summarize
+from harness.store import Store
+
+
+class Entry(NamedTuple):
+    """One grid: where its report is, what it is about, and a picture."""
+
+    file: str
+    title: str
+    description: str
+    finding: str
+    state: str
+    figure: Drawn | None
+
+
+def write_reports(store: Store, folder: Path) -> list[Path]:
+    """Write the report of every grid in the store and an index of them.
+
+    Args:
+        store: where the rows are; nothing is written to it.
+        folder: of the HTML files; made if it is not there.
+
+    Returns:
+        The files, the index last.
+
+    Raises:
+        InputError: no grid was run into the store, or a file cannot be written.
+    """
+    names = sorted(store.grid_names())
+    if not names:
+        raise InputError(f"{store.name}: no grid has been run into this store; `harness run GRID` first")
+    written = [write_report(store, name, folder / f"{name}.html") for name in names]
+    index = folder / "index.html"
+    html = (
+        environment()
+        .get_template("index.html")
+        .render(entries=[_entry(store, name, number) for number, name in enumerate(names)], style=Markup(style()))
+    )
+    try:
+        write_bytes(index, html.encode())
+    except OSError as error:
+        raise InputError(f"{index}: cannot write the index ({error.strerror}); give another --output") from None
+    return [*written, index]
+
+
+def _entry(store: Store, name: str, number: int) -> Entry:
+    every = load(store, name)
+    plan = every[0].plan
+    summary = summarize(every)
+    finding = "; ".join(f"{part.lead}{part.number}{part.rest}" for part in summary.findings[:1])
+    counts = {word: sum(data.count(word) for data in every) for word in ("done", "failed", "missing")}
+    total = sum(len(data.trials) for data in every)
+    parts = [f"{count} {word}" for word, count in counts.items() if count and word != "done"]
+    state = f"{counts['done']} of {plural(total, 'trial')} done" + (f", {listing(parts)}" if parts else "")
+    return Entry(
+        file=f"{name}.html",
+        title=plan["title"],
+        description=plan["description"],
+        finding=f"{summary.opening}{finding}." if finding else "",
+        state=state,
+        figure=_picture(store, name, number),
+    )
+
+
+def _picture(store: Store, name: str, number: int) -> Drawn | None:
+    """The first figure of a report, with ids of its own on the index page."""
+    every = load(store, name)
+    for section in sections(store, every, styles(every[0].plan["series"]), prefix=f"g{number}"):
+        for drawn in (*section.figures, *section.paths, *section.profiles):
+            return drawn
+    return None
