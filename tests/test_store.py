@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,6 +128,8 @@ result_rows = st.fixed_dictionaries(
         "high": st.none() | st.floats(0, 1e6),
         "replicates": st.lists(st.floats(0, 1e6), max_size=10),
         "nfe": st.floats(1, 1e4),
+        "details": st.none()
+        | st.dictionaries(st.text(max_size=5), st.lists(st.floats(-10, 10), max_size=3), max_size=3),
         "trial": st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=3),
         "reason": st.none() | st.text(max_size=20).filter(lambda text: "\x00" not in text),
     }
@@ -167,6 +170,37 @@ def test_forgetting_a_trial(store):
     assert store.chunks("pixels") == []
     assert store.images([CHUNK.fingerprint], 0) == {}
     assert store.claim(CHUNK)
+
+
+def test_forgetting_leaves_other_metrics_alone(store):
+    row = {"fingerprint": "f", "reference": "r", "first_seed": 0, "n": 4, "status": "done", "metric": "m"}
+    row |= {"trial": {}, "provenance": {}}
+    for extractor in ("pixels", "other"):
+        store.put_result(row | {"extractor": extractor})
+    store.put_image("picture", 0, 1, b"")
+    store.forget("pixels", ["f"], ["picture"])
+    assert [found["extractor"] for found in store.results()] == ["other"]
+    assert store.images(["picture"], 0) == {}
+
+
+def test_a_store_of_the_first_schema_is_brought_up(tmp_path):
+    path = str(tmp_path / "old.sqlite")
+    row = {"fingerprint": "f", "extractor": "e", "reference": "r", "first_seed": 0, "n": 4, "status": "done"}
+    row |= {"metric": "m", "trial": {}, "provenance": {}, "value": 1.5}
+    with Store(path) as made:
+        made.put_result(row)
+        with made.engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE harness_results DROP COLUMN details"))
+            connection.execute(sa.text("UPDATE harness_meta SET value = '1' WHERE key = 'schema'"))
+    for _ in range(2):
+        with Store(path) as opened:
+            (found,) = opened.results()
+            assert (found["value"], found["details"]) == (1.5, None)
+            opened.put_result(row | {"n": 5, "details": {"a": [1]}})
+            assert opened.results()[1]["details"] == {"a": [1]}
+            opened.forget("e", [])
+            with opened.engine.begin() as connection:
+                connection.execute(sa.text("DELETE FROM harness_results WHERE n = 5"))
 
 
 def test_what_is_not_a_store(tmp_path):

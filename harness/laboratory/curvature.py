@@ -70,4 +70,4 @@ class Curvature(Measure):
         single = x.shape[-1] == 1
         paths = Paths(t, x[:MOST_PATHS, :, 0]) if single else None
         rows = dynamics.rows + follower.dynamics.rows
-        return Observation((spread / size).sqrt(), dynamics.nfe, rows, profile, paths=paths)
+        return Observation((spread / size).sqrt(), torch.zeros_like(dynamics.nfe), rows, profile, paths=paths)

@@ -43,7 +43,7 @@ class Observation(NamedTuple):
 
     Args:
         values: float64 [N], one number a sample.
-        nfe: int64 [N], evaluations that the sampler itself makes.
+        nfe: int64 [N], evaluations that the sampler itself makes; 0 where it is not run.
         rows: network rows really computed, references and padding included.
         profile: by noise level, where the measure has that.
         pictures: byte images by name [rows, columns, C, H, W], for the first seeds.

@@ -65,4 +65,5 @@ class TruncationError(Measure):
             carry = carry._replace(xbar=xbar) if hasattr(carry, "xbar") else carry
             xbar = xbar_next
         profile = Profile(route.sigmas[:-1], torch.stack(errors, dim=1))
-        return Observation(profile.values.mean(1), dynamics.nfe, dynamics.rows + truth.dynamics.rows, profile)
+        nfe = dynamics.nfe + dynamics.cost(route.sigmas[-1])  # the last step makes one
+        return Observation(profile.values.mean(1), nfe, dynamics.rows + truth.dynamics.rows, profile)

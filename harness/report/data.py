@@ -222,7 +222,7 @@ def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
     nfe = _number(row["nfe"])
     reason = row["reason"] or ("" if done else "the value is not finite" if row["status"] == "done" else "no reason")
     return {
-        "nfe": nfe if math.isfinite(nfe) else planned,
+        "nfe": nfe if nfe > 0 else planned,
         "nfe_min": _number(row["nfe_min"]),
         "nfe_max": _number(row["nfe_max"]),
         "details": row.get("details") or {},

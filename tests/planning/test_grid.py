@@ -9,6 +9,7 @@ from harness.errors import InputError
 from harness.planning.grid import find_grid
 from harness.planning.nfe import count_nfe, steps_for
 from harness.planning.plan import plan
+from harness.sampling.discretizations.levels import Range
 from harness.sampling.sampler import Sampler
 
 GRID = """
@@ -149,3 +150,99 @@ def test_a_second_stage_that_needs_short_steps():
     assert steps_for(63, sampler, 0.0, math.inf).steps == 32
     with pytest.raises(InputError, match="step 0 of 2: the solver evaluates at t = -"):
         steps_for(11, sampler, 0.0, math.inf)
+
+
+CURVES = """
+title: Curves along something
+nfe: [5, 9]
+x: {x}
+denoisers: [ideal]
+series:
+  - name: churned
+    sampler: {{stochasticity: {{kind: churn, S_churn: [0, 5], S_noise: [1.0, 1.01]}}}}
+  - name: plain
+"""
+
+
+def test_a_list_on_the_horizontal_axis_is_the_points_of_a_curve(planned):
+    found = planned(CURVES.format(x="stochasticity.S_churn"))
+    names = list(dict.fromkeys(item.series for item in found.items))
+    assert names == [
+        "churned, S_noise 1.0, NFE 5",
+        "churned, S_noise 1.0, NFE 9",
+        "churned, S_noise 1.01, NFE 5",
+        "churned, S_noise 1.01, NFE 9",
+        "plain",
+    ]
+    assert [item.x for item in found.items if item.series == names[1]] == [0.0, 5.0]
+    assert {item.x for item in found.items if item.series == "plain"} == {None}
+    assert {item.base for item in found.items} == {"churned", "plain"}
+
+
+def test_against_nfe_lists_are_curves_of_their_own(planned):
+    found = planned(CURVES.format(x="nfe"))
+    assert len({item.series for item in found.items}) == 5
+    assert {item.x for item in found.items} == {None}
+
+
+def test_an_axis_that_no_sampler_has(planned):
+    with pytest.raises(InputError, match=r"grid\.yaml:4: x: no sampler of this grid has a number at 'solver\.rho'"):
+        planned(CURVES.format(x="solver.rho"))
+
+
+ADAPTIVE = """
+title: Tolerances
+nfe: [5, 9]
+denoisers: [ideal]
+series:
+  - name: heun
+  - name: rk45
+    along: solver.rtol
+    sampler: {solver: {kind: rk45, rtol: [0.1, 0.01, 0.001]}}
+"""
+
+
+def test_tolerances_are_the_points_of_one_curve(planned):
+    found = planned(ADAPTIVE)
+    chosen = [item for item in found.items if item.series == "rk45"]
+    assert [item.trial.sampler.solver.rtol for item in chosen] == [0.1, 0.01, 0.001]
+    assert [item.trial.sampler.steps for item in chosen] == [2, 2, 2]
+    assert [item.nfe for item in chosen] == sorted(item.nfe for item in chosen)
+    with pytest.raises(InputError, match=r"along: the sampler has no list at 'solver.atol'"):
+        planned(ADAPTIVE.replace("solver.rtol", "solver.atol"))
+
+
+def test_metrics_may_be_a_word_a_mapping_or_a_list(planned):
+    base = "title: t\nnfe: 5\ndenoisers: [ideal]\nseries: [{name: s}]\nmetrics: "
+    kinds = {
+        "fd-digits": ["fd-digits"],
+        "{kind: curvature, points: 16}": ["curvature"],
+        "[fd-digits, end-point-error]": ["fd-digits", "end-point-error"],
+    }
+    for text, names in kinds.items():
+        assert [metric.name for metric in planned(base + text).grid.metrics] == names
+    for text, message in (
+        ("[]", "at least 1"),
+        ("fid", "unknown kind 'fid'"),
+        ("{kind: curvature, series: [x]}", "metric 'curvature' names series 'x'; this grid has: s"),
+        ("{kind: curvature, denoisers: [x]}", "names denoiser 'x'; this grid has: ideal"),
+        ("{kind: curvature, pints: 16}", "unknown key"),
+    ):
+        with pytest.raises(InputError, match=message):
+            planned(base + text)
+
+
+def test_guidance_counts_where_it_is_on(planned):
+    text = """
+title: t
+steps: 10
+denoisers:
+  guided: {source: {kind: cfg, denoiser: digits-adm, weight: 2, sigma_lo: 0.1, sigma_hi: 5}}
+  plain: {source: digits-adm}
+series: [{name: s, sampler: {solver: euler}}]
+"""
+    guided, plain = planned(text).items
+    inside = sum(0.1 < sigma <= 5 for sigma in plain.trial.sampler.discretization(10, Range(0.00642, 80.0)).tolist())
+    assert (plain.nfe, guided.nfe) == (10, 10 + inside)
+    budget = planned(text.replace("steps: 10", "nfe: 15")).items
+    assert budget[0].nfe <= 15 < budget[1].nfe + 1

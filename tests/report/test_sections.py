@@ -1,0 +1,218 @@
+"""Pages of grids that are not Figure 2: other axes, laboratory measures, pictures, the design table, the index."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.planning.plan import plan
+from harness.report.along import along
+from harness.report.curves import panels
+from harness.report.data import load
+from harness.report.formula import html, symbols
+from harness.report.index import write_reports
+from harness.report.matrix import matrices
+from harness.report.page import render
+from harness.report.palette import styles
+from harness.report.profiles import frame_of, plots
+from harness.report.sections import sections
+from harness.running import chunk as chunk_module
+from harness.running import run as run_module
+from harness.store import Store
+from tests.report.test_page import Page, words
+from tests.running.inline import InlinePool
+
+CHURN = """
+title: Churn on a Gaussian
+description: "An axis that is not NFE."
+metrics:
+  - fd-digits
+  - {kind: jacobian-asymmetry, samples: 4, probes: 1, series: [Churned]}
+samples: 24
+chunk: 8
+x: stochasticity.S_churn
+x_title: S_churn
+denoisers:
+  exact: {source: {kind: gaussian, mean: 0.1, std: 0.4}}
+series:
+  - name: Churned
+    nfe: [5, 9]
+    sampler: {stochasticity: {kind: churn, S_churn: [0, 1, 2]}}
+  - {name: Plain, nfe: 9}
+design: true
+"""
+MEASURES = """
+title: Measures of one number
+metrics:
+  - {kind: end-point-error, samples: 12, reference: 64}
+  - {kind: truncation-error, samples: 12, substeps: 4, series: [Heun]}
+  - {kind: curvature, samples: 12, points: 16, series: [Heun]}
+samples: 12
+chunk: 6
+nfe: [5, 9, 17]
+denoisers: {one: {title: One number, source: {kind: gaussian, mean: 0.1, std: 0.4, shape: [1, 1, 1]}}}
+series:
+  - {name: DDIM, sampler: {solver: ddim}}
+  - {name: Heun, role: ours}
+  - {name: Optimized, sampler: {solver: ddim, discretization: {kind: optimized, reference: 32, seeds: 4}}}
+  - name: RK45
+    along: solver.rtol
+    sampler: {solver: {kind: rk45, rtol: [0.1, 0.001]}}
+"""
+PICTURES = """
+title: Pictures
+metrics: {kind: denoising-error, samples: 6}
+samples: 6
+chunk: 6
+denoisers: [ideal]
+series:
+  - {name: Levels, sampler: {discretization: {kind: explicit, sigmas: [5, 1, 0.2]}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with three small grids, run for real in this process."""
+    folder = tmp_path_factory.mktemp("sections")
+    with pytest.MonkeyPatch.context() as patch, Store(str(folder / "store.sqlite")) as opened:
+        patch.setattr(run_module, "Pool", InlinePool)
+        chunk_module._denoiser.cache_clear()
+        for name, text in (("churn", CHURN), ("measures", MEASURES), ("pictures", PICTURES)):
+            path = folder / f"{name}.yaml"
+            path.write_text(text)
+            assert run_module.run(plan(path), opened, device="cpu").failed == 0
+        yield opened
+
+
+def made(store, grid):
+    every = load(store, grid)
+    return sections(store, every, styles(every[0].plan["series"]))
+
+
+def test_another_axis_has_curves_by_budget_and_levels_across(store):
+    distance, asymmetry = made(store, "churn")
+    panel = distance.panels[0]
+    assert [curve.name for curve in panel.curves] == ["Churned, NFE 5", "Churned, NFE 9", "Plain"]
+    assert list(panel.curves[1].done["x"]) == [0, 1, 2]
+    assert panel.curves[2].is_level
+    assert (distance.is_ruled, distance.is_flat, distance.axis) == (False, False, "S_churn")
+    assert len(distance.figures) == 1
+    assert "S_churn" in distance.figures[0].svg
+    assert distance.costs == []
+    churned = distance.along[0].rows[1]
+    assert churned.first_at == "0"
+    assert churned.plateau != "–"
+    assert re.search(r"(lower|higher|undecided)$", churned.gain_note) or churned.gain == "–"
+    assert [curve.name for curve in asymmetry.panels[0].curves] == ["Churned, NFE 5", "Churned, NFE 9"]
+    assert asymmetry.data.metric["n"] == 4
+
+
+def test_laboratory_measures_have_powers_profiles_and_paths(store):
+    error, truncation, curvature = made(store, "measures")
+    ddim, heun, optimized, rk45 = error.along[0].rows
+    assert -2.5 < float(ddim.power.replace("−", "-")) < -0.5
+    assert float(heun.power.replace("−", "-")) < float(ddim.power.replace("−", "-"))
+    assert optimized.least != "–"
+    assert rk45.series == "RK45"
+    spread = error.data.trials[error.data.trials["series"] == "RK45"]
+    assert (spread["nfe_min"] < spread["nfe_max"]).any()
+    assert len(truncation.profiles) == 1
+    assert [sign.words for sign in truncation.profile_signs] == ["NFE 5", "NFE 9", "NFE 17"]
+    assert [path.title for path in curvature.paths] == ["Heun"] * 3
+    matrix = error.matrices[0]
+    assert matrix.columns == ["5", "9", "17"]
+    assert [row.series for row in matrix.rows] == ["DDIM", "Heun", "Optimized"]
+    assert sum(entry.is_least for row in matrix.rows for entry in row.entries) == 3
+
+
+def test_pictures_stand_beside_their_levels(store):
+    (section,) = made(store, "pictures")
+    assert section.is_flat
+    assert [strip.title for strip in section.strips] == ["x = y + σ n", "ideal: D(x; σ)"]
+    assert section.strips[0].levels == ["5", "1", "0.2"]
+    keys = next(iter(section.data.metric["pictures"].values()))
+    png = Image.open(io.BytesIO(store.images([keys["denoised"]], 0)[keys["denoised"]]))
+    assert png.size == (3 * 9 - 1, 6 * 9 - 1)
+    assert np.asarray(png).std() > 10
+
+
+@pytest.mark.parametrize("grid", ["churn", "measures", "pictures"])
+def test_pages_are_whole(store, grid):
+    text = render(store, grid)
+    page = Page(text)
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    wanted = {attrs["href"][1:] for _, attrs in page.tags if attrs.get("href", "").startswith("#")}
+    labels = {name for _, attrs in page.tags for name in attrs.get("aria-labelledby", "").split()}
+    assert wanted | labels <= set(ids)
+    assert "undefined" not in text
+    assert render(store, grid) == text
+
+
+def test_the_words_of_pages(store):
+    text = words(render(store, "measures"))
+    assert "The lowest end-point error: on One number" in text
+    assert "End-point error by 12 images" in text
+    assert "power of NFE" in text
+    assert "Truncation error by noise level" in text
+    assert "not FID" not in text
+    churn = words(render(store, "churn"))
+    assert "FD-digits is not FID" in churn
+    assert "Speed-up" not in churn
+
+
+def test_the_design_table_is_the_codes(store):
+    design = load(store, "churn")[0].plan["design"]
+    assert [column["series"] for column in design["columns"]] == ["Churned", "Plain"]
+    sampling = {row["name"]: row["cells"] for row in design["groups"][0]["rows"]}
+    assert sampling["ODE or SDE solver"][0] == {"name": "heun", "formula": "", "words": "order 2"}
+    assert sampling["Stochasticity"][0]["name"] == "churn"
+    assert "closed form" in words(render(store, "churn"))
+
+
+def test_the_index_links_every_report(store, tmp_path):
+    written = write_reports(store, tmp_path / "reports")
+    assert [path.name for path in written] == ["churn.html", "measures.html", "pictures.html", "index.html"]
+    index = Page(written[-1].read_text())
+    links = {attrs["href"] for attrs in index.all("a")}
+    assert links == {"churn.html", "measures.html", "pictures.html"}
+    ids = [attrs["id"] for _, attrs in index.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert "Measures of one number" in index.text
+
+
+def test_results_of_other_metrics_are_not_called_left_out(store):
+    assert [data.left_out for data in load(store, "measures")] == [[], [], []]
+
+
+def test_nothing_is_judged_by_a_rule_that_does_not_apply(store):
+    for grid in ("churn", "measures"):
+        for data in load(store, grid):
+            assert all(curve.lowest is None for panel in panels(data) for curve in panel.curves)
+            assert along(data, panels(data))
+            assert frame_of(plots(data, panels(data), styles(data.plan["series"])), "x") or not data.metric["by_level"]
+    assert matrices(load(store, "churn")[0], panels(load(store, "churn")[0])) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("1/sqrt(sigma**2 + sigma_data**2)", "1/√(<i>σ</i><sup>2</sup> + <i>σ</i><sub>data</sub><sup>2</sup>)"),
+        ("-sigma", "−<i>σ</i>"),
+        ("(M - 1)*t(sigma)", "(<i>M</i> − 1) <i>t</i>(<i>σ</i>)"),
+        ("log(sigma)/4", "log(<i>σ</i>)/4"),
+        ("a/(b*c)", "<i>a</i>/(<i>b</i> <i>c</i>)"),
+        ("a - (b - c)", "<i>a</i> − (<i>b</i> − <i>c</i>)"),
+        ("2**(1/rho)", "2<sup>1/<i>ρ</i></sup>"),
+        ("import os; <b>", "import os; &lt;b&gt;"),
+        ("__import__('os')", "__import__(&#39;os&#39;)"),
+    ],
+)
+def test_formulas_are_written_and_never_run(expression, expected):
+    assert html(expression) == expected
+
+
+def test_names_get_greek_letters():
+    assert symbols("sigma_min = 0.002, rho = 7, S_churn") == "σ_min = 0.002, ρ = 7, S_churn"
