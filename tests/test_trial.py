@@ -82,7 +82,7 @@ def test_what_changes_the_numbers_changes_the_fingerprint(changes):
 
 
 def test_a_new_version_of_a_component_changes_the_fingerprint(monkeypatch):
-    from harness.sampling.solvers import RK2
+    from harness.sampling.solvers.runge_kutta import RK2
 
     before = trial().fingerprint
     monkeypatch.setattr(RK2, "version", 2)

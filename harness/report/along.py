@@ -1,14 +1,15 @@
 """The table of curves that the 3 % rule does not judge: where each is least, how sure that is, how fast it falls."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics.uncertainty import Comparison, compare, within_best
+from harness.metrics.uncertainty import compare, within_best
 from harness.report.curves import Curve, Panel, points
 from harness.report.data import GridData, records
-from harness.report.numbers import NONE, evaluations, plural, significant, span
+from harness.report.numbers import NONE, evaluations, plural, ratio, significant, span
 from harness.report.within import Point
 
 LEAST_FOR_SLOPE = 3
@@ -23,8 +24,8 @@ class AlongRow(NamedTuple):
         spread: quantiles over samples of that trial, 5 to 95 %; "–" for a distance.
         at: where on the horizontal axis.
         plateau: from where to where no value is decidedly worse.
-        first: the value at the left end, and `first_at` where that is.
-        gain: the least over the first, with its interval and verdict in `gain_note`.
+        left: the value at the left end of the axis, and in `left_note` where that is and what it is to the least.
+        right: the same at the right end.
         power: p of a least-squares fit value ~ NFE^p over the curve.
         progress: what is not done yet.
     """
@@ -35,10 +36,10 @@ class AlongRow(NamedTuple):
     spread: str
     at: str
     plateau: str
-    first: str
-    first_at: str
-    gain: str
-    gain_note: str
+    left: str
+    left_note: str
+    right: str
+    right_note: str
     power: str
     progress: str
 
@@ -61,13 +62,13 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
     done, total = len(lines), len(curve.trials)
     progress = f"{done} of {plural(total, 'trial')} done" if done < total else ""
     if not lines:
-        return AlongRow(*[NONE] * len(AlongRow._fields))._replace(series=curve.name, gain_note="", progress=progress)
+        empty = AlongRow(*[NONE] * len(AlongRow._fields))
+        return empty._replace(series=curve.name, left_note="", right_note="", progress=progress)
     by_name = {point.fingerprint: point for point in points(curve.trials, end)}
     best = min(lines, key=lambda line: line["value"])
-    first = lines[0]
     place = evaluations if data.against_nfe else significant
-    gain, note = _gain(by_name.get(best["fingerprint"]), by_name.get(first["fingerprint"]))
     alone = curve.is_level or len(lines) == 1
+    left, right = (_end(line, best, by_name, place, alone) for line in (lines[0], lines[-1]))
     return AlongRow(
         series=curve.name,
         least=significant(best["value"]),
@@ -75,13 +76,31 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
         spread=_spread(best),
         at=NONE if curve.is_level else place(best["x"]),
         plateau=NONE if alone else _plateau(lines, by_name, best["fingerprint"], place is evaluations),
-        first=NONE if alone else significant(first["value"]),
-        first_at=NONE if alone else place(first["x"]),
-        gain=NONE if alone or best is first else gain,
-        gain_note="" if alone or best is first else note,
+        left=left[0],
+        left_note=left[1],
+        right=right[0],
+        right_note=right[1],
         power=_power(lines) if data.against_nfe and not data.is_distance else NONE,
         progress=progress,
     )
+
+
+def _end(
+    line: dict[str, Any], best: dict[str, Any], by_name: dict[str, Point], place: Callable[..., str], alone: bool
+) -> tuple[str, str]:
+    """The value at one end of a curve, and what it is to the least: a factor with its interval, and a verdict."""
+    if alone:
+        return NONE, ""
+    where = f"at {place(line['x'])}"
+    point, least = by_name.get(line["fingerprint"]), by_name.get(best["fingerprint"])
+    if point is None or least is None or line is best or not point.pairs_with(least):
+        return significant(line["value"]), where
+    found = compare(point.distances(), least.distances())
+    if found.ratio is None:
+        return significant(line["value"]), where
+    verdict = {"a better": "better", "b better": "worse", "undecided": "undecided"}[found.verdict]
+    factor = f"{ratio(found.ratio.estimate)}× ({span(found.ratio.low, found.ratio.high, ratio)})"
+    return significant(line["value"]), f"{where}: {factor}, {verdict}"
 
 
 def _spread(line: dict[str, object]) -> str:
@@ -108,17 +127,6 @@ def _not_worse(point: Point, best: Point) -> bool:
     if point.fingerprint == best.fingerprint:
         return True
     return within_best([best.distances(), point.distances()], 1.0)[1].verdict != "beyond"
-
-
-def _gain(best: Point | None, first: Point | None) -> tuple[str, str]:
-    """The best over the first as a factor, and how sure that is."""
-    if best is None or first is None or not best.pairs_with(first):
-        return NONE, "seeds not paired"
-    found: Comparison = compare(best.distances(), first.distances())
-    if found.ratio is None:
-        return NONE, ""
-    verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
-    return f"{significant(found.ratio.estimate)}×", f"{span(found.ratio.low, found.ratio.high)}, {verdict}"
 
 
 def _power(lines: list[dict[str, object]]) -> str:

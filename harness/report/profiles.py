@@ -21,6 +21,9 @@ LEVELS = "Noise level σ"
 DECADES = 1e4
 """A log axis goes down by at most this factor; what vanishes at some levels is left off."""
 
+ZERO = 1e-9
+"""Values that are all below this are rounding, and shown as nothing on an axis up to 1."""
+
 MARKERS = 12
 """About how many of a line's points have a marker."""
 
@@ -84,6 +87,8 @@ def frame_of(shown: list[Plot], title: str) -> Frame | None:
     positive = [value for value in values if value > 0]
     if not y_log and positive and max(positive) / min(positive) > 100:
         y_log = True
+    if max(values, default=1.0) < ZERO:
+        return Frame(padded(levels, 0.03) or (0.1, 1.0), (-0.02, 1.0), title, LEVELS, True, False, counts=False)
     if y_log:
         values = [value for value in values if value > max(values) / DECADES]
     width = padded(levels, 0.03) if x_log else spanned(levels, 0.03)

@@ -1,7 +1,7 @@
 """Inversion: the probability flow ODE upwards, from images to the latents that lead to them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,8 +83,8 @@ def check_deterministic(sampler: Sampler, purpose: str) -> None:
     Raises:
         InputError: with what draws the noise.
     """
-    noisy = [("solver", sampler.solver), ("stochasticity", sampler.stochasticity)]
-    for axis, choice in noisy:
+    axes: dict[str, Any] = {"solver": sampler.solver, "stochasticity": sampler.stochasticity}
+    for axis, choice in axes.items():
         if choice.draws:
             raise InputError(
                 f"{purpose} follows the ODE, and {axis} '{choice.kind}' draws noise; use an ODE solver such as 'heun' "

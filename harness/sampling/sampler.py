@@ -12,7 +12,8 @@ from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Discretization
 from harness.sampling.discretizations.explicit import Explicit
 from harness.sampling.schedules import Curve, Linear, NoScaling, Scaling, Schedule
-from harness.sampling.solvers import RK2, Solver
+from harness.sampling.solvers import Solver
+from harness.sampling.solvers.runge_kutta import RK2
 from harness.sampling.stochasticity import Deterministic, Langevin, Stochasticity
 
 MAX_STEPS = 100_000

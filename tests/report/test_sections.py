@@ -102,9 +102,11 @@ def test_another_axis_has_curves_by_budget_and_levels_across(store):
     assert "S_churn" in distance.figures[0].svg
     assert distance.costs == []
     churned = distance.along[0].rows[1]
-    assert churned.first_at == "0"
     assert churned.plateau != "–"
-    assert re.search(r"(lower|higher|undecided)$", churned.gain_note) or churned.gain == "–"
+    notes = (churned.left_note, churned.right_note)
+    assert [note.split(":")[0] for note in notes] == ["at 0", "at 2.00"]
+    assert any(re.search(r"× \(.*\), (worse|undecided)$", note) for note in notes)
+    assert distance.along[0].rows[2].left == "–"
     assert [curve.name for curve in asymmetry.panels[0].curves] == ["Churned, NFE 5", "Churned, NFE 9"]
     assert asymmetry.data.metric["n"] == 4
 

@@ -1,32 +1,24 @@
 """Solvers, one file a family, joined in the union `Solver`.
 
-A new solver is one file and one word here. Each explicit method starts from the denoiser at the current point, given
-as `here`, and returns the state at `t_next`; what it needs of earlier steps it keeps in `carry`. Aliases are other
-names of one choice of fields.
+A new solver is one file and one word here, the file's name; what it declares decides what YAML, validation, listing and
+tests make of it. Each explicit method starts from the denoiser at the current point, given as `here`, and returns the
+state at `t_next`; what it needs of earlier steps it keeps in `carry`. Aliases are other names of one choice of fields.
 """
 
-from typing import Annotated, Any, get_args
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from harness.choice import expand
-from harness.sampling.solvers.adams import IPNDM, LMS
-from harness.sampling.solvers.adaptive_sde import AdaptiveSDE
-from harness.sampling.solvers.black_box import SolveIVP
-from harness.sampling.solvers.ddpm import DDPM
-from harness.sampling.solvers.deis import DEIS
-from harness.sampling.solvers.dpm_multistep import DPMpp2M, DPMpp3M
-from harness.sampling.solvers.dpm_sde import DPMpp2MSDE, DPMpp3MSDE, DPMppSDE
-from harness.sampling.solvers.dpm_single import DPM2, DPMpp2S
-from harness.sampling.solvers.euler import DDIM, Euler
-from harness.sampling.solvers.euler_maruyama import EulerMaruyama
-from harness.sampling.solvers.reverse_diffusion import ReverseDiffusion
-from harness.sampling.solvers.rk45 import RK45
-from harness.sampling.solvers.runge_kutta import RK2, RK4
-from harness.sampling.solvers.unipc import UniPC
+from harness.sampling.solvers.method import Method
 
-ODE = Euler | DDIM | RK2 | RK4 | DPM2 | DPMpp2S | DPMpp2M | DPMpp3M | LMS | DEIS | IPNDM | UniPC | RK45 | SolveIVP
-SDE = EulerMaruyama | ReverseDiffusion | DDPM | DPMppSDE | DPMpp2MSDE | DPMpp3MSDE | AdaptiveSDE
+FILES = (
+    *("euler", "runge_kutta", "dpm_single", "dpm_multistep", "adams", "deis", "unipc", "rk45", "black_box"),  # ODE
+    *("euler_maruyama", "reverse_diffusion", "ddpm", "dpm_sde", "adaptive_sde"),  # SDE
+)
 
 ALIASES: dict[str, dict[str, Any]] = {
     "heun": {"kind": "rk2", "alpha": 1.0},
@@ -36,6 +28,17 @@ ALIASES: dict[str, dict[str, Any]] = {
     "deis_tab3": {"kind": "deis", "order": 4, "variable": "t"},
 }
 
-MEMBERS = get_args(ODE) + get_args(SDE)
 
-Solver = Annotated[ODE | SDE, Field(discriminator="kind"), expand(MEMBERS, ALIASES)]
+def _solvers(file: str) -> list[type[Method]]:
+    """The solvers that a file defines, in its order."""
+    module = import_module(f"{__name__}.{file}")
+    classes = [found for found in vars(module).values() if isinstance(found, type) and issubclass(found, Method)]
+    return [found for found in classes if found.__module__ == module.__name__]
+
+
+MEMBERS = tuple(solver for file in FILES for solver in _solvers(file))
+
+if TYPE_CHECKING:
+    Solver = Method
+else:
+    Solver = Annotated[reduce(or_, MEMBERS), Field(discriminator="kind"), expand(MEMBERS, ALIASES)]

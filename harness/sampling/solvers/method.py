@@ -25,6 +25,8 @@ class Method(Choice):
     adaptive: ClassVar[bool] = False
     opens: ClassVar[bool] = True
 
+    kind: str
+
     @property
     def declared(self) -> float | None:
         """Order of convergence: the power of the step in the error, on graded levels with exact starting values.
