@@ -57,6 +57,7 @@ class Dynamics:
             depend on how samples are grouped. None: all rows in one call.
         levels: highest and lowest noise level of the run, between which SDE solvers have a Brownian path; None where
             no solver asks for it.
+        clip: clip D to [-1, 1].
 
     Attributes:
         nfe: int64 [N] on the CPU, evaluations of each sample so far, each counted as often as the denoiser costs.
@@ -73,9 +74,10 @@ class Dynamics:
         labels: Tensor | None = None,
         batch: int | None = None,
         levels: tuple[float, float] | None = None,
+        clip: bool = False,
     ) -> None:
         self.denoiser, self.curve, self.scaling = denoiser, curve, scaling
-        self._noise, self._labels, self._batch = noise, labels, batch
+        self._noise, self._labels, self._batch, self._clip = noise, labels, batch, clip
         self._path: Brownian | None = None if levels is None else noise.path(*levels)
         self.nfe = torch.zeros(len(noise), dtype=torch.int64)
         self.calls = self.rows = 0
@@ -163,8 +165,8 @@ class Dynamics:
         given = xbar.to(self.denoiser.dtype)
         size = self._batch or len(given)
         parts = [self._call(given, levels, labels, slice(at, at + size), size) for at in range(0, len(given), size)]
-        denoised = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return denoised.to(xbar.dtype)
+        denoised = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(xbar.dtype)
+        return denoised.clip(-1, 1) if self._clip else denoised
 
     def _call(self, x: Tensor, sigma: Tensor, labels: Tensor | None, rows: slice, size: int) -> Tensor:
         """One network call on `rows`, padded to `size` rows with copies of the last."""

@@ -42,6 +42,7 @@ class Sampler(Choice):
         steps: N, the number of noise levels, >= 1; 2 by default for an adaptive solver, which steps as it likes between
             them, and the number of levels for a list of them.
         afs: the analytical first step: eps = xbar / sqrt(1 + sigma^2) stands in for the first evaluation.
+        clip_denoised: clip D to [-1, 1] before it is used, as the samplers of the ADM networks do.
         noise_device: where random numbers are made. `cpu`: the same images on every machine; `cuda`: the official
             stream of a GPU.
 
@@ -55,6 +56,7 @@ class Sampler(Choice):
     stochasticity: Stochasticity = Deterministic()
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 18
     afs: bool = False
+    clip_denoised: bool = False
     noise_device: Literal["cpu", "cuda"] = "cpu"
 
     @model_validator(mode="wrap")

@@ -56,7 +56,7 @@ def start(
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
     given = resolve_labels(labels, noise, denoiser.label_dim)
     ends = (route.sigmas[0].item(), route.sigmas[-1].item())
-    dynamics = Dynamics(denoiser, route.curve, sampler.scaling, noise, given, batch, ends)
+    dynamics = Dynamics(denoiser, route.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
     unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
     return Start(dynamics, route, unit * (route.sigmas[0] * dynamics.s(route.times[0])), unit)
 

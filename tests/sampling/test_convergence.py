@@ -201,11 +201,12 @@ def test_stochastic_samplers_reach_the_law_of_gaussian_data(fields):
     assert images.std().item() == pytest.approx(0.5, abs=0.5 * (4 / math.sqrt(2 * n) + bias))
 
 
-def test_the_adaptive_sde_reaches_the_law_as_its_tolerance_falls():
+@pytest.mark.parametrize("time", ["t", "log_sigma"])
+def test_the_adaptive_sde_reaches_the_law_as_its_tolerance_falls(time):
     denoiser = Gaussian(mean=0.3, std=0.5, shape=(1, 4, 4))
     off = []
     for tolerance in (0.5, 0.02):
-        solver = {"kind": "adaptive_sde", "rtol": tolerance, "atol": 0.05 * tolerance}
+        solver = {"kind": "adaptive_sde", "rtol": tolerance, "atol": 0.05 * tolerance, "time": time}
         images = draw(denoiser, range(400), solver=solver)
         off.append(abs(images.std().item() / 0.5 - 1))
     assert off[1] < 4 / math.sqrt(2 * images.numel()) + 0.01
@@ -244,3 +245,16 @@ def test_langevin_with_norms_of_the_sample_spreads_too_far():
     corrector = {"kind": "langevin", "snr": 0.1, "step": "norms"}
     images = draw(denoiser, range(1000), steps=100, stochasticity=corrector)
     assert 1.12 < images.var().item() / 0.25 < 1.35
+
+
+def test_clipping_keeps_the_denoised_image_in_its_range(mixture):
+    """Every level's D is cut, so the last image is; where D is inside, nothing changes."""
+    clipped, free = (draw(mixture, clip_denoised=clip, solver="ddim") for clip in (True, False))
+    assert free.abs().max() > 1
+    assert clipped.abs().max() <= 1
+    quiet = Gaussian(mean=0.1, std=0.01, shape=(1, 2, 2))
+    one, other = (
+        draw(quiet, clip_denoised=clip, steps=5, discretization={"kind": "edm", "sigma_max": 1.0})
+        for clip in (True, False)
+    )
+    assert torch.equal(one, other)

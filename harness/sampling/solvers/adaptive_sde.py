@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.choice import Positive
 from harness.errors import SamplingError
+from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
 from harness.sampling.solvers.euler import DDIM
@@ -18,26 +19,34 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Walk(NamedTuple):
-    """Where every sample is between two levels: state, the low-order state before it, time, and the next step."""
+    """Where every sample is between two levels: state, the low-order state before it, time tau, and the next step."""
 
     x: Tensor
     before: Tensor
-    t: Tensor
+    tau: Tensor
     size: Tensor
+
+
+class _Terms(NamedTuple):
+    """Drift and diffusion of the SDE in tau, at an evaluated point."""
+
+    drift: Tensor
+    diffusion: Tensor
 
 
 class AdaptiveSDE(Method):
     """Adaptive stochastic improved Euler, 2 NFE per step tried; declares no order.
 
-    With f and g drift and diffusion of the SDE (paper eq. 6, Song et al.'s beta) and one noise z for both stages,
+    With f and g drift and diffusion of the SDE (paper eq. 6, Song et al.'s beta) in a time tau, and one noise z for
+    both stages,
 
-        x' = x + h f(x, t) + g(t) sqrt(|h|) z        x~ = x + h f(x', t + h) + g(t + h) sqrt(|h|) z        x'' = (x' +
-        x~) / 2
+        x' = x + h f(x, tau) + g(tau) sqrt(|h|) z
+        x~ = x + h f(x', tau + h) + g(tau + h) sqrt(|h|) z        x'' = (x' + x~) / 2
 
     a step is taken, to x'', where the root mean square of (x' - x'') / max(atol, rtol max(|x'|, |x'_before|)) is at
     most 1; the next size is the old one times safety error^-exponent. Every sample has its own size. It goes from the
-    first level to the last in one sweep (`steps` above 2 adds levels to stop at) in the time of the schedule: use the
-    schedule and scaling of the network. The last step lands on the denoised image. NFE differs by sample.
+    first level to the last in one sweep; `steps` above 2 adds levels to stop at. The last step lands on the denoised
+    image. NFE differs by sample.
 
     Here z is an increment of the sample's Brownian path, so that a step tried again at a smaller size goes on from the
     same noise; the authors draw anew, which favours noise that is easily accepted.
@@ -46,9 +55,11 @@ class AdaptiveSDE(Method):
         rtol, atol: relative and absolute tolerance; the authors use 0.01 to 0.5 and the width of a byte, 2/256.
         safety, exponent: of the step size controller, in (0, 1].
         first: first step, as a part of the interval.
+        time: tau is `t`, that of the schedule, which with schedule `vp` is the authors' for the VP process; or
+            `log_sigma`, in which their VE process is uniform.
 
     Shapes: x [B, C, H, W] float64, any image shape; t ().
-    Raises: SamplingError after 10,000 tries between two levels, or where the state is not finite.
+    Raises: SamplingError after 2,000 tries between two levels, or where the state is not finite.
     Source: Jolicoeur-Martineau et al. 2021 (arXiv 2105.14080), Algorithm 1.
     """
 
@@ -62,6 +73,7 @@ class AdaptiveSDE(Method):
     safety: Share = 0.9
     exponent: Share = 0.9
     first: Share = 0.01
+    time: Literal["t", "log_sigma"] = "t"
 
     @property
     def declared(self) -> None:
@@ -72,11 +84,12 @@ class AdaptiveSDE(Method):
         return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        end, t = t_next.to(here.x.device), here.t.to(here.x.device).expand(len(here.x), 1, 1, 1)
-        walk = _Walk(here.x, here.x, t, self.first * (end - t).abs())
+        end, start = (self._tau(dynamics, t).to(here.x.device) for t in (t_next, here.t))
+        tau = start.expand(len(here.x), 1, 1, 1)
+        walk = _Walk(here.x, here.x, tau, self.first * (end - tau).abs())
         point: Point | None = here
         for _ in range(MAX_TRIES):
-            rows = (walk.t != end).flatten().nonzero().flatten()
+            rows = (walk.tau != end).flatten().nonzero().flatten()
             if not len(rows):
                 return walk.x, carry
             walk = self._try(dynamics, walk, rows, end, point)
@@ -85,14 +98,16 @@ class AdaptiveSDE(Method):
 
     def _try(self, dynamics: Dynamics, walk: _Walk, rows: Tensor, end: Tensor, point: Point | None) -> _Walk:
         """One step of the samples in `rows`: taken where its error is small enough, else made smaller."""
-        x, before, t, size = (column[rows] for column in walk)
-        rate, chosen, h = sde_form.SongRate(), rows.tolist(), (end - t).sign() * size.minimum((end - t).abs())
-        t_next = torch.where((t + h - end).abs() <= 1e-12 * end.abs(), end, t + h)
-        z = dynamics.increment(t, t_next, dynamics.curve.t, chosen) * h.abs().sqrt()
-        here = point if point is not None else dynamics.at(x, t.flatten(), chosen)
-        one = h * sde_form.drift(dynamics, here, rate) + sde_form.diffusion(dynamics, t, rate) * z
-        there = dynamics.at(x + one, t_next.flatten(), chosen)
-        two = h * sde_form.drift(dynamics, there, rate) + sde_form.diffusion(dynamics, t_next, rate) * z
+        x, before, tau, size = (column[rows] for column in walk)
+        chosen, left = rows.tolist(), end - tau
+        h = torch.where(size < left.abs(), left.sign() * size, left)
+        tau_next = torch.where(h == left, end, tau + h)
+        t, t_next = (self._t(dynamics, at).flatten() for at in (tau, tau_next))
+        z = dynamics.increment(t, t_next, self._clock(dynamics), chosen) * h.abs().sqrt()
+        here = self._terms(dynamics, point if point is not None else dynamics.at(x, t, chosen))
+        one = h * here.drift + here.diffusion * z
+        there = self._terms(dynamics, dynamics.at(x + one, t_next, chosen))
+        two = h * there.drift + there.diffusion * z
         low, high = x + one, x + (one + two) / 2
         allowed = (self.rtol * low.abs().maximum(before.abs())).clip(min=self.atol)
         error = ((low - high) / allowed).square().mean(dim=tuple(range(1, x.ndim)), keepdim=True).sqrt()
@@ -102,7 +117,25 @@ class AdaptiveSDE(Method):
         new = _Walk(
             torch.where(taken, high, x),
             torch.where(taken, low, before),
-            torch.where(taken, t_next, t),
+            torch.where(taken, tau_next, tau),
             self.safety * h.abs() * error.clip(min=1e-12) ** -self.exponent,
         )
         return _Walk(*(column.index_copy(0, rows, part) for column, part in zip(walk, new, strict=True)))
+
+    def _tau(self, dynamics: Dynamics, t: Tensor) -> Tensor:
+        return t if self.time == "t" else dynamics.sigma(t).log()
+
+    def _t(self, dynamics: Dynamics, tau: Tensor) -> Tensor:
+        return tau if self.time == "t" else dynamics.curve.t(tau.exp())
+
+    def _clock(self, dynamics: Dynamics) -> Clock:
+        return dynamics.curve.t if self.time == "t" else torch.log
+
+    def _terms(self, dynamics: Dynamics, point: Point) -> _Terms:
+        """Drift and diffusion in tau: those in t times dt/dtau and its root."""
+        rate = sde_form.SongRate()
+        drift, diffusion = sde_form.drift(dynamics, point, rate), sde_form.diffusion(dynamics, point.t, rate)
+        if self.time == "t":
+            return _Terms(drift, diffusion)
+        stretch = point.sigma / dynamics.curve.sigma_dot(point.t)
+        return _Terms(stretch * drift, stretch.sqrt() * diffusion)

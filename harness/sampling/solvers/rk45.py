@@ -25,7 +25,7 @@ ERROR = (-71 / 57600, 0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 
 """Fifth minus fourth order, the derivative at the end of the step last."""
 
 SAFETY, LEAST, MOST, EXPONENT = 0.9, 0.2, 10.0, -1 / 5
-MAX_TRIES = 10_000
+MAX_TRIES = 2_000
 
 Tolerance = Annotated[float, Field(gt=0, lt=1)]
 
@@ -52,7 +52,7 @@ class RK45(Method):
         rtol, atol: relative and absolute tolerance of one step's error, in (0, 1); atol in units of x, rtol by default.
 
     Shapes: x [B, C, H, W] float64, any image shape; t ().
-    Raises: SamplingError where a step would have to be smaller than the spacing of float64, or after 10,000 tries.
+    Raises: SamplingError where a step would have to be smaller than the spacing of float64, or after 2,000 tries.
     Source: Dormand & Prince 1980; Hairer, Norsett & Wanner 1993, section II.4; as a sampler Song et al. 2021
     (arXiv 2011.13456), who take one norm for the whole batch, with rtol = atol = 1e-5.
     """
