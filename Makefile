@@ -13,8 +13,7 @@ demo: $(STAMP)
 	@$(BIN)/harness report fig2_deterministic
 
 figures: $(STAMP)
-	$(BIN)/harness run grids/*.yaml
-	@$(BIN)/harness report --all
+	$(BIN)/harness run grids/*.yaml; code=$$?; $(BIN)/harness report --all && exit $$code
 
 test: $(STAMP)
 	$(BIN)/pytest -m "not slow"

@@ -59,6 +59,14 @@ def shorthand(value: Any) -> Any:
 Shorthand = BeforeValidator(shorthand)
 
 
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else freeze(value)),
+    Field(min_length=1),
+]
+"""One word or a list of words, at least one."""
+
+
 def freeze(value: Any) -> Any:
     """Lists to tuples, however deep, so that a frozen choice can hold what YAML wrote as lists."""
     return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value

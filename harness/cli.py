@@ -146,7 +146,7 @@ def plan(
     planned = make_plan(find_grid(grid), samples)
     out.print(trial_table(planned))
     opened = open_if_there(store, files)
-    out.print(cost_table(costs(settled(planned, opened, device), opened, device, batch)))
+    out.print(cost_table(costs(settled(planned, opened, device, search=False), opened, device, batch)))
 
 
 @command

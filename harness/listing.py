@@ -61,9 +61,6 @@ def _grids() -> list[tuple[str, str]]:
 
 
 def _metrics() -> list[tuple[str, str]]:
-    from harness.metrics.extractors import METRICS
+    from harness.planning.metric import MEMBERS
 
-    return [
-        (name, f"{metric.title}: Frechet distance to {metric.dataset} in the features of {metric.card}")
-        for name, metric in METRICS.items()
-    ]
+    return [(member.model_fields["kind"].default, _first_line(member)) for member in MEMBERS]

@@ -237,7 +237,7 @@ class Store:
         for part in _portions(fingerprints):
             mine = results.c.fingerprint.in_(part or []) & (results.c.extractor == extractor)
             self._write(sa.delete(results).where(mine))
-        for part in _portions([*fingerprints, *pictures]):
+        for part in _portions(list(pictures)):
             self._write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
 
     def drop_lost(self, extractor: str, fingerprints: list[str]) -> None:
@@ -284,8 +284,12 @@ class Store:
         return [row["name"] for row in rows]
 
     def put_fact(self, key: str, value: Any) -> None:
-        """Keep something the report needs of the code or the data: floors, reference statistics' facts."""
-        self._replace(tables.facts, {"key": key}, {"value": value})
+        """Keep something that is computed once a store: floors, facts of references, levels found.
+
+        Where another process writes the same key at the same time, one of the two stays.
+        """
+        with contextlib.suppress(IntegrityError):
+            self._replace(tables.facts, {"key": key}, {"value": value})
 
     def fact(self, key: str) -> Any:
         """A stored fact, or None."""
@@ -369,8 +373,12 @@ def _add_details(engine: sa.Engine) -> None:
     """Schema 1 lacks one column, which is empty for all that it holds; another process may be adding it too."""
     column = tables.results.c.details
     kind = column.type.compile(engine.dialect)
-    with contextlib.suppress(OperationalError, ProgrammingError), engine.begin() as connection:
-        connection.execute(sa.text(f"ALTER TABLE {tables.results.name} ADD COLUMN {column.name} {kind}"))
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"ALTER TABLE {tables.results.name} ADD COLUMN {column.name} {kind}"))
+    except (OperationalError, ProgrammingError):
+        if column.name not in {found["name"] for found in sa.inspect(engine).get_columns(tables.results.name)}:
+            raise
     with engine.begin() as connection:
         same = tables.meta.c.key == "schema"
         connection.execute(sa.update(tables.meta).where(same).values(value=str(tables.SCHEMA_VERSION)))

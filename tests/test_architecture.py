@@ -16,7 +16,7 @@ LAYERS = [
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
     {"laboratory"},
-    {"trial", "arrays", "tables"},
+    {"trial", "arrays", "tables", "paper"},
     {"store"},
     {"planning", "training", "report"},
     {"running", "listing"},

@@ -166,7 +166,7 @@ def test_forgetting_a_trial(store):
     store.claim(CHUNK)
     store.finish(CHUNK, {"mean": np.zeros(2)}, {})
     store.put_image(CHUNK.fingerprint, 0, 1, b"")
-    store.forget("pixels", [CHUNK.fingerprint])
+    store.forget("pixels", [CHUNK.fingerprint], [CHUNK.fingerprint])
     assert store.chunks("pixels") == []
     assert store.images([CHUNK.fingerprint], 0) == {}
     assert store.claim(CHUNK)
@@ -177,10 +177,11 @@ def test_forgetting_leaves_other_metrics_alone(store):
     row |= {"trial": {}, "provenance": {}}
     for extractor in ("pixels", "other"):
         store.put_result(row | {"extractor": extractor})
-    store.put_image("picture", 0, 1, b"")
+    for name in ("picture", "f"):
+        store.put_image(name, 0, 1, b"")
     store.forget("pixels", ["f"], ["picture"])
     assert [found["extractor"] for found in store.results()] == ["other"]
-    assert store.images(["picture"], 0) == {}
+    assert list(store.images(["picture", "f"], 0)) == ["f"]
 
 
 def test_a_store_of_the_first_schema_is_brought_up(tmp_path):

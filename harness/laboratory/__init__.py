@@ -5,6 +5,8 @@ seen = EndPointError().observe(Task(denoiser, sampler, list(range(64))))
 seen.values                      # root mean square error of each sample against a converged trajectory
 """
 
+from typing import get_args
+
 from harness.laboratory.asymmetry import JacobianAsymmetry
 from harness.laboratory.curvature import Curvature
 from harness.laboratory.denoising import DenoisingError
@@ -18,29 +20,14 @@ LaboratoryMeasure = (
     EndPointError | ConvergenceOrder | TruncationError | Curvature | JacobianAsymmetry | RoundTripError | DenoisingError
 )
 
-MEASURES = (
-    EndPointError,
-    ConvergenceOrder,
-    TruncationError,
-    Curvature,
-    JacobianAsymmetry,
-    RoundTripError,
-    DenoisingError,
-)
+MEASURES: tuple[type[Measure], ...] = get_args(LaboratoryMeasure)
 
 __all__ = [
-    "ConvergenceOrder",
-    "Curvature",
-    "DenoisingError",
-    "EndPointError",
-    "JacobianAsymmetry",
+    *(measure.__name__ for measure in MEASURES),
     "LaboratoryMeasure",
-    "MEASURES",
     "Measure",
     "Observation",
     "Paths",
     "Profile",
-    "RoundTripError",
     "Task",
-    "TruncationError",
 ]

@@ -1,8 +1,8 @@
 """How far a denoiser's field is from conservative: the asymmetry of its Jacobian.
 
 The exact D(x; sigma) = x + sigma^2 grad log p(x; sigma) has a symmetric Jacobian J. A network's need not be: its field
-then has circulation, which Langevin-like churn cannot undo, and to which the paper traces the loss of detail under too
-much stochasticity (Karras et al. 2022, Section 4).
+then has circulation. The paper suspects that this is why too much stochasticity loses detail (Karras et al. 2022,
+Section 4).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -42,7 +42,7 @@ class JacobianAsymmetry(Measure):
     kind: Literal["jacobian-asymmetry"] = "jacobian-asymmetry"
     probes: Annotated[int, Field(ge=1, le=1000)] = 8
 
-    def check(self, sampler: Sampler) -> None:
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         if sampler.solver.adaptive:
             raise InputError(f"{self.kind} looks at the sampler's levels; use a solver with fixed steps such as 'heun'")
 

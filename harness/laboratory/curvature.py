@@ -13,8 +13,6 @@ from harness.sampling.discretizations.levels import Range
 from harness.sampling.sampler import Sampler
 from harness.sampling.start import start
 
-MOST_PATHS = 32
-
 
 class Curvature(Measure):
     """Curvature of the ODE's trajectory in (x, t), under the sampler's schedule and scaling: from 0, a straight line,
@@ -37,12 +35,13 @@ class Curvature(Measure):
 
     title: ClassVar[str] = "Curvature of trajectories"
     by_level: ClassVar[str | None] = "Deviation of the velocity by noise level"
+    runs: ClassVar[bool] = False
 
     kind: Literal["curvature"] = "curvature"
     points: Annotated[int, Field(ge=8, le=100_000)] = 128
     substeps: Annotated[int, Field(ge=1, le=1000)] = 1
 
-    def check(self, sampler: Sampler) -> None:
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         check_ode(sampler, self.kind)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
@@ -68,6 +67,6 @@ class Curvature(Measure):
         spread = torch.trapezoid(deviation, t, dim=1) / (t[-1] - t[0])
         profile = Profile(sigmas, (deviation / size[:, None]).sqrt())
         single = x.shape[-1] == 1
-        paths = Paths(t, x[:MOST_PATHS, :, 0]) if single else None
+        paths = Paths(t, x[:, :, 0]) if single else None
         rows = dynamics.rows + follower.dynamics.rows
         return Observation((spread / size).sqrt(), torch.zeros_like(dynamics.nfe), rows, profile, paths=paths)

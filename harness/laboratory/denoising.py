@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.laboratory.images import Source, images_for
+from harness.laboratory.images import Source, check_images, images_for
 from harness.laboratory.measure import APART, Measure, Observation, Profile, Task, rmse
 from harness.sampling.noise import Noise
 from harness.sampling.optimize import settled
@@ -19,8 +19,8 @@ PICTURES = 8
 class DenoisingError(Measure):
     """Root mean square of D(y + sigma n; sigma) - y, by noise level: the levels are the sampler's, nothing is sampled.
 
-    The ideal denoiser has the least mean square of all. Every image has one n for all levels. The value of a sample is
-    the mean over levels; pictures of the noisy and the denoised images are kept.
+    Of all functions of x and sigma the ideal denoiser has the least mean square. Every image has one n for all levels.
+    The value of a sample is the mean over levels; pictures of the noisy and the denoised images are kept.
 
     Args:
         images: `digits`, that data set's, or `samples`, which the denoiser itself makes of the seeds' latents.
@@ -31,9 +31,13 @@ class DenoisingError(Measure):
     title: ClassVar[str] = "Denoising error"
     by_level: ClassVar[str | None] = "Denoising error by noise level"
     pictures: ClassVar[tuple[str, ...]] = ("noisy", "denoised")
+    runs: ClassVar[bool] = False
 
     kind: Literal["denoising-error"] = "denoising-error"
     images: Source = "digits"
+
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+        check_images(self.images, shape)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return sampler.steps + (127 if self.images == "samples" else 0)

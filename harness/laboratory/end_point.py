@@ -26,7 +26,7 @@ class EndPointError(Measure):
     kind: Literal["end-point-error"] = "end-point-error"
     reference: Annotated[int, Field(ge=16, le=100_000)] = 256
 
-    def check(self, sampler: Sampler) -> None:
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         check_path(sampler, self.kind)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from harness.denoisers.analytic_specs import DATASET_SHAPES
 from harness.errors import InputError
 from harness.laboratory.measure import Task
 from harness.sampling.denoiser import Denoiser
@@ -39,17 +40,27 @@ def images_for(source: Source, task: Task, steps: int = 64) -> Images:
         sampler = Sampler(steps=steps, noise_device=task.sampler.noise_device)
         out = sample(task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
         return Images(out.images, task.labels, out.rows)
-    from harness.datasets.digits import SHAPE, load_digits
+    from harness.datasets.digits import load_digits
 
-    if task.denoiser.shape != SHAPE:
-        raise InputError(
-            f"images 'digits' are {list(SHAPE)} and the denoiser has {list(task.denoiser.shape)}; use images 'samples'"
-        )
+    check_images(source, task.denoiser.shape)
     digits = load_digits()
     rows = torch.tensor(task.seeds) % len(digits.labels)
     device = torch.device(task.device or task.denoiser.device)
     chosen = digits.images[rows].to(device, state_dtype(device))
     return Images(chosen, _labels(task.denoiser, task.labels, digits.labels[rows]), 0)
+
+
+def check_images(source: Source, shape: tuple[int, ...] | None) -> None:
+    """A data set's images have to fit the denoiser.
+
+    Raises:
+        InputError: with both shapes.
+    """
+    if source == "digits" and shape is not None and tuple(shape) != DATASET_SHAPES["digits"]:
+        raise InputError(
+            f"images 'digits' are {list(DATASET_SHAPES['digits'])} and the denoiser has {list(shape)}; use images "
+            "'samples'"
+        )
 
 
 def _labels(denoiser: Denoiser, policy: Labels, own: Tensor) -> Labels:

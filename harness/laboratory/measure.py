@@ -6,13 +6,13 @@ every sample's values depend on its own seed alone, so observations of disjoint 
 
 import hashlib
 import json
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Choice
+from harness.choice import Choice, Names
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.sampler import Sampler
 from harness.sampling.start import Labels
@@ -88,15 +88,19 @@ class Measure(Choice):
         title: for headings and axes.
         by_level: title of the values by noise level; None where there are none.
         pictures: names of the pictures that it keeps.
+        better: which way is better.
+        runs: whether the sampler itself is run, so that its NFE means something.
     """
 
     title: ClassVar[str]
     by_level: ClassVar[str | None] = None
     pictures: ClassVar[tuple[str, ...]] = ()
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    runs: ClassVar[bool] = True
 
     samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    series: tuple[str, ...] | None = None
-    denoisers: tuple[str, ...] | None = None
+    series: Names | None = None
+    denoisers: Names | None = None
 
     @property
     def identity(self) -> str:
@@ -110,8 +114,8 @@ class Measure(Choice):
         """The kind, as a word."""
         return str(getattr(self, "kind"))  # noqa: B009
 
-    def check(self, sampler: Sampler) -> None:
-        """Refuse a sampler that this measure says nothing about.
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+        """Refuse a sampler, or a shape of images, that this measure says nothing about.
 
         Raises:
             InputError: with the reason and a remedy.

@@ -27,12 +27,13 @@ class ConvergenceOrder(Measure):
     """
 
     title: ClassVar[str] = "Fitted order of convergence"
+    better: ClassVar[Literal["lower", "higher"]] = "higher"
 
     kind: Literal["convergence-order"] = "convergence-order"
     doublings: Annotated[int, Field(ge=1, le=10)] = 2
     reference: Annotated[int, Field(ge=16, le=100_000)] = 1024
 
-    def check(self, sampler: Sampler) -> None:
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         check_path(sampler, self.kind)
         if sampler.solver.adaptive or isinstance(sampler.discretization, Explicit | Optimized):
             raise InputError(

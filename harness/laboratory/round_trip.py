@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from harness.laboratory.converged import check_ode
-from harness.laboratory.images import Source, images_for
+from harness.laboratory.images import Source, check_images, images_for
 from harness.laboratory.measure import Measure, Observation, Task, rmse
 from harness.sampling.encode import encode
 from harness.sampling.sample import sample
@@ -25,8 +25,9 @@ class RoundTripError(Measure):
     kind: Literal["round-trip-error"] = "round-trip-error"
     images: Source = "samples"
 
-    def check(self, sampler: Sampler) -> None:
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         check_ode(sampler, self.kind)
+        check_images(self.images, shape)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return 2 * nfe + (127 if self.images == "samples" else 0)

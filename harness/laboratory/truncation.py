@@ -35,7 +35,7 @@ class TruncationError(Measure):
     substeps: Annotated[int, Field(ge=1, le=100_000)] = 20
     by: Literal["heun", "euler"] = "heun"
 
-    def check(self, sampler: Sampler) -> None:
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         check_ode(sampler, self.kind)
         if sampler.steps < 2:
             raise InputError(f"{self.kind} needs a step beside the last one; we got steps {sampler.steps}; raise it")

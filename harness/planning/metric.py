@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from harness.choice import Shorthand, freeze
+from harness.choice import Shorthand
 from harness.laboratory import MEASURES, LaboratoryMeasure, Measure
 from harness.laboratory.measure import SAMPLES
 from harness.metrics.choices import FrechetDigits
@@ -13,9 +13,6 @@ from harness.sampling.sampler import Sampler
 Metric = Annotated[
     Annotated[FrechetDigits | LaboratoryMeasure, Field(discriminator="kind")],
     Shorthand,
-    BeforeValidator(
-        lambda value: {key: freeze(part) for key, part in value.items()} if isinstance(value, dict) else value
-    ),
 ]
 
 MEMBERS: tuple[type[FrechetDigits] | type[Measure], ...] = (FrechetDigits, *MEASURES)
@@ -40,11 +37,13 @@ def evaluations(metric: FrechetDigits | Measure, sampler: Sampler, nfe: int) -> 
     return metric.evaluations(sampler, nfe) if isinstance(metric, Measure) else nfe
 
 
-def check(metric: FrechetDigits | Measure, sampler: Sampler) -> None:
-    """Refuse a sampler that a metric says nothing about.
+def check(metric: FrechetDigits | Measure, sampler: Sampler, shape: tuple[int, ...]) -> None:
+    """Refuse a sampler or a shape of images that a metric says nothing about.
 
     Raises:
         InputError: with the reason and a remedy.
     """
     if isinstance(metric, Measure):
-        metric.check(sampler)
+        metric.check(sampler, shape)
+    else:
+        metric.check_shape(shape)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import yamlfile
-from harness.denoisers.load import Description, Window, describe, verify
+from harness.denoisers.load import Description, Window
 from harness.errors import InputError
 from harness.laboratory import Measure
 from harness.metrics.choices import FrechetDigits
-from harness.planning.grid import Grid, Panel, Series, load_grid
+from harness.planning.checks import check_levels, check_metrics, check_mosaics, check_names, describe_panel
+from harness.planning.grid import Grid, Series, load_grid
 from harness.planning.metric import check
 from harness.planning.nfe import count_nfe, steps_for
 from harness.sampling.sampler import Sampler
@@ -88,11 +89,12 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
         if samples < 2:
             raise InputError(f"--samples must be at least 2; we got {samples}")
         grid = grid.model_copy(update={"samples": samples})
-    described = {name: _describe(name, panel, document) for name, panel in grid.denoisers.items()}
+    check_metrics(grid, document)
+    described = {name: describe_panel(name, panel, document) for name, panel in grid.denoisers.items()}
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}
     for index, series in enumerate(grid.series):
-        _check_names(series, index, grid, document)
+        check_names(series, index, grid, document)
         for panel in series.only or grid.denoisers:
             for curve in _curves(series, index, panel, grid, document):
                 for item in _trials(curve, panel, grid, described[panel], document):
@@ -101,37 +103,16 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
                     items.append(item)
                 if len(items) > MAX_TRIALS:
                     raise document.error(("series", index), f"more than {MAX_TRIALS:,} trials; use shorter lists")
+    for index, metric in enumerate(grid.metrics):
+        if not any(concerns(metric, item.base, item.panel) for item in items):
+            raise document.error(
+                ("metrics", index), f"no trial is asked of metric '{metric.name}'; mend series, denoisers"
+            )
+    check_mosaics(grid, document)
     if grid.x != "nfe" and all(item.x is None for item in items):
         raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
     source = Path(path).read_text(encoding="utf-8")
     return Plan(Path(path).stem, grid, items, source, list(curves.values()), described)
-
-
-def _describe(name: str, panel: Panel, document: Document) -> Description:
-    where: Where = ("denoisers", name)
-    try:
-        source = panel.source if panel.source is not None else name
-        found = describe(source)
-        verify(source)
-    except InputError as error:
-        raise document.error(where, str(error)) from None
-    if panel.dtype == "float32" and not found.identity.startswith("sha256:"):
-        raise document.error((*where, "dtype"), "an analytic denoiser computes in float64; leave dtype out")
-    labels = panel.labels
-    if found.guided_by_class and labels == "unconditional":
-        raise document.error((*where, "labels"), "classifier-free guidance leads towards a class; leave labels out")
-    if isinstance(labels, int) and labels >= found.label_dim:
-        have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
-        raise document.error((*where, "labels"), f"class {labels} was asked for and the denoiser has {have}")
-    return found
-
-
-def _check_names(series: Series, index: int, grid: Grid, document: Document) -> None:
-    for key, names in (("per_denoiser", series.per_denoiser), ("only", series.only or ())):
-        for name in names:
-            if name not in grid.denoisers:
-                known = ", ".join(grid.denoisers)
-                raise document.error(("series", index, key, name), f"unknown denoiser '{name}'; this grid has: {known}")
 
 
 def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:
@@ -149,17 +130,24 @@ def _curves(series: Series, index: int, panel: str, grid: Grid, document: Docume
     points = next((options for where, options in axes if where == along), None)
     if series.along and points is None:
         here = ".".join(along)
-        raise document.error(
-            ("series", index, "along"), f"the sampler has no list at '{here}'; give it one, or remove along"
-        )
+        rule = "a list there is one choice, not an axis" if along[-1] in NOT_AXES else "the sampler has no list there"
+        raise document.error(("series", index, "along"), f"'{here}': {rule}; give a number a list, or remove along")
     others = [(where, options) for where, options in axes if where != along]
     for values in itertools.product(*(options for _, options in others)):
         sampler, named = raw, []
         for (where, _), value in zip(others, values, strict=True):
             sampler = _with(sampler, where, value)
-            named.append(f"{where[-1]} {value if not isinstance(value, dict) else value.get('kind', value)}")
+            named.append(f"{where[-1]} {_in_words(value)}")
         samplers = [sampler] if points is None else [_with(sampler, along, point) for point in points]
         yield _Curve(", ".join([series.name, *named]), series, samplers, base, moved)
+
+
+def _in_words(value: Any) -> str:
+    """A choice among several, as part of a curve's name: a kind with its fields, or the value."""
+    if not isinstance(value, dict):
+        return str(value)
+    fields = [f"{key} {_in_words(inner)}" for key, inner in value.items() if key != "kind"]
+    return " ".join([str(value.get("kind", "")), *fields]).strip()
 
 
 def _lists(value: Any, where: Where = ()) -> Iterator[tuple[Where, list[Any]]]:
@@ -189,10 +177,11 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
                     chosen = steps_for(budget, sampler, *_cost(found))
                 else:
                     chosen = sampler.model_copy(update={"steps": budget})
+                check_levels(chosen)
                 nfe = count_nfe(chosen, *_cost(found))
                 for metric in grid.metrics:
                     if concerns(metric, curve.series.name, panel):
-                        check(metric, chosen)
+                        check(metric, chosen, found.shape)
             except InputError as error:
                 where = curve.base if curve.base in document.lines else curve.base[:2]
                 raise document.error(where, f"with denoiser '{panel}': {error}") from None
@@ -243,6 +232,12 @@ def _budgets(
     A curve along tolerances or the like has no budgets but its series' own.
     """
     series = curve.series
+    if series.along and grid.x == "nfe" and not sampler.solver.adaptive:
+        raise document.error(
+            (*curve.base[:2], "along"),
+            f"solver '{sampler.solver.kind}' has a fixed NFE, so its curve against NFE runs along budgets; remove "
+            f"along, or give the grid x: {series.along}",
+        )
     holder: Series | Grid = series if series.nfe or series.steps or series.along else grid
     where: Where = curve.base[:2] if holder is series else ()
     if holder.nfe and holder.steps:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics.uncertainty import compare, within_best
+from harness.metrics.uncertainty import compare
 from harness.report.curves import Curve, Panel, points
 from harness.report.data import GridData, records
 from harness.report.numbers import NONE, evaluations, plural, ratio, significant, span
@@ -24,6 +24,7 @@ class AlongRow(NamedTuple):
         spread: quantiles over samples of that trial, 5 to 95 %; "–" for a distance.
         at: where on the horizontal axis.
         plateau: from where to where no value is decidedly worse.
+        flattest: where the values by noise level are most even, with the largest of them over their mean.
         left: the value at the left end of the axis, and in `left_note` where that is and what it is to the least.
         right: the same at the right end.
         power: p of a least-squares fit value ~ NFE^p over the curve.
@@ -36,6 +37,7 @@ class AlongRow(NamedTuple):
     spread: str
     at: str
     plateau: str
+    flattest: str
     left: str
     left_note: str
     right: str
@@ -53,7 +55,7 @@ class AlongGroup(NamedTuple):
 
 def along(data: GridData, panels: list[Panel]) -> list[AlongGroup]:
     """The table, panel by panel."""
-    return [AlongGroup(panel.title, [_row(curve, data) for curve in panel.curves]) for panel in panels]
+    return [AlongGroup(panel.title, [_row(curve, data) for curve in panel.curves]) for panel in panels if panel.curves]
 
 
 def _row(curve: Curve, data: GridData) -> AlongRow:
@@ -65,17 +67,18 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
         empty = AlongRow(*[NONE] * len(AlongRow._fields))
         return empty._replace(series=curve.name, left_note="", right_note="", progress=progress)
     by_name = {point.fingerprint: point for point in points(curve.trials, end)}
-    best = min(lines, key=lambda line: line["value"])
+    best = data.best(lines)
     place = evaluations if data.against_nfe else significant
     alone = curve.is_level or len(lines) == 1
-    left, right = (_end(line, best, by_name, place, alone) for line in (lines[0], lines[-1]))
+    left, right = (("–", "") if alone else _end(line, best, by_name, data) for line in (lines[0], lines[-1]))
     return AlongRow(
         series=curve.name,
         least=significant(best["value"]),
         least_range=span(best["low"], best["high"]),
         spread=_spread(best),
         at=NONE if curve.is_level else place(best["x"]),
-        plateau=NONE if alone else _plateau(lines, by_name, best["fingerprint"], place is evaluations),
+        plateau=NONE if alone else _plateau(lines, by_name, best, data),
+        flattest=NONE if alone else _flattest(lines, place),
         left=left[0],
         left_note=left[1],
         right=right[0],
@@ -85,53 +88,64 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
     )
 
 
-def _end(
-    line: dict[str, Any], best: dict[str, Any], by_name: dict[str, Point], place: Callable[..., str], alone: bool
-) -> tuple[str, str]:
-    """The value at one end of a curve, and what it is to the least: a factor with its interval, and a verdict."""
-    if alone:
-        return NONE, ""
-    where = f"at {place(line['x'])}"
-    point, least = by_name.get(line["fingerprint"]), by_name.get(best["fingerprint"])
-    if point is None or least is None or line is best or not point.pairs_with(least):
-        return significant(line["value"]), where
-    found = compare(point.distances(), least.distances())
+def _end(line: dict[str, Any], best: dict[str, Any], by_name: dict[str, Point], data: GridData) -> tuple[str, str]:
+    """The value at one end of a curve, and what it is to the best: a factor with its interval, and a verdict."""
+    place = evaluations if data.against_nfe else significant
+    value, where = significant(line["value"]), f"at {place(line['x'])}"
+    point, top = by_name.get(line["fingerprint"]), by_name.get(best["fingerprint"])
+    if point is None or top is None or line is best or not point.pairs_with(top):
+        return value, where
+    found = compare(point.distances(), top.distances())
     if found.ratio is None:
-        return significant(line["value"]), where
-    verdict = {"a better": "better", "b better": "worse", "undecided": "undecided"}[found.verdict]
+        verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
+        return value, f"{where}: {verdict}"
+    verdict = "higher" if found.ratio.low > 1 else "lower" if found.ratio.high < 1 else "undecided"
     factor = f"{ratio(found.ratio.estimate)}× ({span(found.ratio.low, found.ratio.high, ratio)})"
-    return significant(line["value"]), f"{where}: {factor}, {verdict}"
+    return value, f"{where}: {factor}, {verdict}"
 
 
-def _spread(line: dict[str, object]) -> str:
-    details = line["details"]
-    quantiles = details.get("quantiles") if isinstance(details, dict) else None
+def _spread(line: dict[str, Any]) -> str:
+    quantiles = line["details"].get("quantiles")
     return span(quantiles["0.05"], quantiles["0.95"]) if quantiles else NONE
 
 
-def _plateau(lines: list[dict[str, object]], by_name: dict[str, Point], best: str, is_nfe: bool) -> str:
-    """The places of all trials that are not decidedly above the best on the same seeds."""
-    chosen = by_name.get(best)
-    if chosen is None:
+def _plateau(lines: list[dict[str, Any]], by_name: dict[str, Point], best: dict[str, Any], data: GridData) -> str:
+    """The run of places around the best where no value, on the same seeds, is decidedly worse."""
+    top = by_name.get(best["fingerprint"])
+    if top is None:
         return NONE
-    places = []
+    middle = next(index for index, line in enumerate(lines) if line is best)
+    low = high = middle
+    while low > 0 and _not_worse(by_name.get(lines[low - 1]["fingerprint"]), top, data):
+        low -= 1
+    while high + 1 < len(lines) and _not_worse(by_name.get(lines[high + 1]["fingerprint"]), top, data):
+        high += 1
+    return span(lines[low]["x"], lines[high]["x"], evaluations if data.against_nfe else significant)
+
+
+def _not_worse(point: Point | None, best: Point, data: GridData) -> bool:
+    if point is None or not point.pairs_with(best):
+        return False
+    verdict = compare(point.distances(), best.distances()).verdict
+    return verdict != ("b better" if data.lower_is_better else "a better")
+
+
+def _flattest(lines: list[dict[str, Any]], place: Callable[..., str]) -> str:
+    """Where the values by noise level are most even: the least ratio of the largest to their mean, and that ratio."""
+    found = []
     for line in lines:
-        point = by_name.get(str(line["fingerprint"]))
-        if point is not None and point.pairs_with(chosen) and _not_worse(point, chosen):
-            places.append(float(str(line["x"])))
-    form = evaluations if is_nfe else significant
-    return span(min(places), max(places), form) if places else NONE
+        means = line["details"].get("profile", {}).get("mean") or []
+        if means and sum(means) > 0:
+            found.append((max(means) * len(means) / sum(means), line["x"]))
+    if not found:
+        return NONE
+    evenness, at = min(found)
+    return f"{place(at)} ({ratio(evenness)})"
 
 
-def _not_worse(point: Point, best: Point) -> bool:
-    if point.fingerprint == best.fingerprint:
-        return True
-    return within_best([best.distances(), point.distances()], 1.0)[1].verdict != "beyond"
-
-
-def _power(lines: list[dict[str, object]]) -> str:
+def _power(lines: list[dict[str, Any]]) -> str:
     """p of value ~ NFE^p; "–" with too few points."""
-    pairs = [(float(str(line["nfe"])), float(str(line["value"]))) for line in lines]
+    pairs = [(line["nfe"], line["value"]) for line in lines]
     pairs = [(nfe, value) for nfe, value in pairs if nfe > 0 and value > 0 and math.isfinite(nfe)]
     if len({nfe for nfe, _ in pairs}) < LEAST_FOR_SLOPE:
         return NONE

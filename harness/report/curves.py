@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from harness.paper import PaperPanel, Published, load_paper
 from harness.report.data import GridData, records
-from harness.report.paper import PaperPanel, Published, load_paper
 from harness.report.within import Lowest, Point, SpeedUp, lowest_nfe, speed_up
 
 

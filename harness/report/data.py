@@ -78,6 +78,11 @@ class GridData(NamedTuple):
         """How many trials of the plan are `done`, `failed` or `missing`."""
         return int((self.trials["status"] == status).sum())
 
+    def distinct(self, status: str | None = None) -> int:
+        """How many trials there are, or have a status, those that series share counted once."""
+        unique = self.trials.drop_duplicates("fingerprint")
+        return len(unique) if status is None else int((unique["status"] == status).sum())
+
     @property
     def title(self) -> str:
         """The metric's name for people."""
@@ -87,6 +92,16 @@ class GridData(NamedTuple):
     def is_distance(self) -> bool:
         """Whether it compares with reference images, and so has a floor and the 3 % rule."""
         return bool(self.metric["is_distance"])
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Which way is better."""
+        return self.metric["better"] == "lower"
+
+    def best(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
+        """The best of some finished trials; of equals the first."""
+        sign = 1 if self.lower_is_better else -1
+        return min(lines, key=lambda line: sign * line["value"])
 
     @property
     def against_nfe(self) -> bool:
@@ -122,10 +137,12 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any]) -> GridDa
     fingerprints = list(dict.fromkeys(item["fingerprint"] for item in items))
     used: dict[str, dict[str, Any]] = {}
     apart: Counter[str] = Counter()
-    others = {(entry["metric"], entry["extractor"], entry["reference"], entry["n"]) for entry in plan["metrics"]}
+    others = {_key(entry | {"first_seed": plan["first_seed"]}) for entry in plan["metrics"]}
     for row in store.results(fingerprints):
         if why := _difference(row, metric):
-            is_other = row["metric"] != metric["metric"] or _key(row) in others
+            is_other = (
+                row["metric"] != metric["metric"] or _key(row) in others
+            )  # shown under its own metric, or elsewhere
             apart[why] += not is_other
         else:
             used[row["fingerprint"]] = row
@@ -145,7 +162,7 @@ def _is_asked(item: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["metric"], row["extractor"], row["reference"], row["n"]
+    return tuple(row[key] for key in SAME)
 
 
 def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
@@ -222,7 +239,7 @@ def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
     nfe = _number(row["nfe"])
     reason = row["reason"] or ("" if done else "the value is not finite" if row["status"] == "done" else "no reason")
     return {
-        "nfe": nfe if nfe > 0 else planned,
+        "nfe": nfe if nfe > 0 else math.nan if nfe == 0 else planned,
         "nfe_min": _number(row["nfe_min"]),
         "nfe_max": _number(row["nfe_max"]),
         "details": row.get("details") or {},

@@ -66,7 +66,8 @@ def panel_svg(panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor
         return inline(figure, prefix, _words(panel, frame))
 
 
-def _draw_main(axes: Axes, panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None) -> None:
+def prepare(axes: Axes, frame: Frame) -> None:
+    """Scales, limits, ticks, grid and titles."""
     axes.set(xscale="log" if frame.x_log else "linear", yscale="log" if frame.y_log else "linear")
     axes.set(xlim=frame.x, ylim=frame.y)
     draw_ticks(axes, frame)
@@ -75,6 +76,10 @@ def _draw_main(axes: Axes, panel: Panel, frame: Frame, styles: dict[str, Style],
     axes.set_axisbelow(True)
     axes.set_xlabel(frame.x_title, fontsize=LABEL, color=MUTED.light, labelpad=3)
     axes.text(0, 1 + 0.09 / MAIN, frame.y_title, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
+
+
+def _draw_main(axes: Axes, panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None) -> None:
+    prepare(axes, frame)
     if floor:
         _draw_floor(axes, frame, floor)
     for order, curve in enumerate(panel.curves):

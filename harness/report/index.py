@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -43,13 +44,12 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
     names = sorted(store.grid_names())
     if not names:
         raise InputError(f"{store.name}: no grid has been run into this store; `harness run GRID` first")
-    written = [write_report(store, name, folder / f"{name}.html") for name in names]
+    older = [name for name in names if "metrics" not in (store.grid(name) or {})]
+    names = [name for name in names if name not in older]
+    written = [write_report(store, name, folder / file_name(name)) for name in names]
     index = folder / "index.html"
-    html = (
-        environment()
-        .get_template("index.html")
-        .render(entries=[_entry(store, name, number) for number, name in enumerate(names)], style=Markup(style()))
-    )
+    entries = [_entry(store, name, number) for number, name in enumerate(names)]
+    html = environment().get_template("index.html").render(entries=entries, older=older, style=Markup(style()))
     try:
         write_bytes(index, html.encode())
     except OSError as error:
@@ -57,17 +57,22 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
     return [*written, index]
 
 
+def file_name(grid: str) -> str:
+    """The report's file; a grid called index does not take the index's place."""
+    return "index-grid.html" if grid == "index" else f"{grid}.html"
+
+
 def _entry(store: Store, name: str, number: int) -> Entry:
     every = load(store, name)
     plan = every[0].plan
     summary = summarize(every)
     finding = "; ".join(f"{part.lead}{part.number}{part.rest}" for part in summary.findings[:1])
-    counts = {word: sum(data.count(word) for data in every) for word in ("done", "failed", "missing")}
-    total = sum(len(data.trials) for data in every)
+    counts = {word: sum(data.distinct(word) for data in every) for word in ("done", "failed", "missing")}
+    total = sum(data.distinct() for data in every)
     parts = [f"{count} {word}" for word, count in counts.items() if count and word != "done"]
     state = f"{counts['done']} of {plural(total, 'trial')} done" + (f", {listing(parts)}" if parts else "")
     return Entry(
-        file=f"{name}.html",
+        file=quote(file_name(name)),
         title=plan["title"],
         description=plan["description"],
         finding=f"{summary.opening}{finding}." if finding else "",

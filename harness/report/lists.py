@@ -64,6 +64,7 @@ class Failure(NamedTuple):
     panel: str
     series: str
     nfe: str
+    x: str
     step: str
     reason: str
     fingerprint: str
@@ -71,7 +72,7 @@ class Failure(NamedTuple):
 
 def costs(panels: list[Panel]) -> list[Group]:
     """The table of costs and speed-ups."""
-    return [Group(panel.title, [_cost(panel, curve) for curve in panel.curves]) for panel in panels]
+    return [Group(panel.title, [_cost(panel, curve) for curve in panel.curves]) for panel in panels if panel.curves]
 
 
 def _cost(panel: Panel, curve: Curve) -> CostRow:
@@ -163,6 +164,7 @@ def failures(data: GridData, panels: list[Panel]) -> list[Failure]:
             panel=titles.get(line["panel"], line["panel"]),
             series=line["series"],
             nfe=evaluations(line["nfe"]),
+            x="" if data.against_nfe else significant(line["x"]),
             step=evaluations(line["step"]),
             reason=line["reason"],
             fingerprint=line["fingerprint"],

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from harness.report.curves import Curve, Panel
 from harness.report.data import GridData, records
+from harness.report.formula import symbols
 from harness.report.numbers import evaluations, significant
 from harness.store import Store
 
@@ -17,7 +18,7 @@ class Mosaic(NamedTuple):
 
     Args:
         series: which series drew it.
-        nfe, value: of its trial, as text.
+        place, value: of its trial, as text: its NFE, and its place on another horizontal axis.
         note: "" where this is the chosen trial; else in what way it is not.
         uri: the PNG as a data URI.
         width, height: in pixels of the PNG.
@@ -25,7 +26,7 @@ class Mosaic(NamedTuple):
     """
 
     series: str
-    nfe: str
+    place: str
     value: str
     note: str
     uri: str
@@ -54,7 +55,7 @@ def _gallery(panel: Panel, found: dict[str, bytes], data: GridData) -> Gallery:
     others: list[Mosaic] = []
     for curve in panel.curves:
         done = records(curve.done[curve.done["fingerprint"].isin(found)])
-        best = _chosen(curve, done)
+        best = _chosen(curve, done, data)
         for line in done:
             is_chosen = line["fingerprint"] == best
             sheet = _sheet(panel, curve, line, found[line["fingerprint"]], data, is_chosen)
@@ -63,16 +64,16 @@ def _gallery(panel: Panel, found: dict[str, bytes], data: GridData) -> Gallery:
     return Gallery(panel.title, chosen, others)
 
 
-def _chosen(curve: Curve, kept: list[dict[str, Any]]) -> str | None:
+def _chosen(curve: Curve, kept: list[dict[str, Any]], data: GridData) -> str | None:
     """The trial whose sheet is shown first.
 
     Under the 3 % rule the one whose NFE is nearest, as a ratio, to the chosen trial's, of equals the higher; else the
-    one with the least value.
+    best one.
     """
     if not kept:
         return None
     if curve.lowest is None:
-        return str(min(kept, key=lambda line: line["value"])["fingerprint"])
+        return str(data.best(kept)["fingerprint"])
     goal = curve.lowest.point.nfe
     nearest = min(kept, key=lambda line: (max(line["nfe"] / goal, goal / line["nfe"]), -line["nfe"]))
     return str(nearest["fingerprint"])
@@ -88,9 +89,17 @@ def _sheet(
     if is_chosen and curve.lowest and line["nfe"] != curve.lowest.point.nfe:
         note = f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept"
     first = data.metric["first_seed"]
-    alt = f"Images by {curve.name} on {panel.title} at NFE {evaluations(line['nfe'])}, seeds from {first} on"
-    uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    return Mosaic(curve.name, evaluations(line["nfe"]), significant(line["value"]), note, uri, *size, alt)
+    place = f"NFE {evaluations(line['nfe'])}"
+    if not data.against_nfe and not curve.is_level:
+        place = f"{symbols(data.plan['x']['title'])} {line['x']:g}, {place}"
+    alt = f"Images by {curve.name} on {panel.title} at {place}, seeds from {first} on"
+    uri = data_uri(png)
+    return Mosaic(curve.name, place, significant(line["value"]), note, uri, *size, alt)
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG that the page carries in itself."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def png_size(png: bytes) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from harness.atomic import write_bytes
 from harness.errors import InputError
+from harness.paper import load_paper
 from harness.report import lists, provenance
 from harness.report.choices import AXES
 from harness.report.curves import Panel
@@ -17,7 +18,6 @@ from harness.report.data import GridData, load
 from harness.report.design import table
 from harness.report.numbers import listing
 from harness.report.palette import styles, variables
-from harness.report.paper import load_paper
 from harness.report.sections import Section, sections
 from harness.report.signs import SIZE, series_signs
 from harness.report.summary import summarize

@@ -42,16 +42,18 @@ OTHERS = (
     Colour("--series-6", "#7a4b2a", "#c99b78"),
 )
 RAMP = (
-    Colour("--ramp-1", "#8cb9dc", "#2b5a83"),
-    Colour("--ramp-2", "#6aa3cf", "#366f9e"),
-    Colour("--ramp-3", "#4b8dc1", "#4485b8"),
-    Colour("--ramp-4", "#3276b0", "#569bd0"),
-    Colour("--ramp-5", "#1e5f9b", "#70b0e2"),
-    Colour("--ramp-6", "#134a80", "#8ec4ef"),
-    Colour("--ramp-7", "#0c3663", "#afd7f8"),
-    Colour("--ramp-8", "#082344", "#d3e9fc"),
+    Colour("--ramp-1", "#e3b23c", "#8a6410"),
+    Colour("--ramp-2", "#d1922b", "#a5791d"),
+    Colour("--ramp-3", "#b97432", "#bd8f38"),
+    Colour("--ramp-4", "#9a5b48", "#c9996a"),
+    Colour("--ramp-5", "#7a4a63", "#c98f9c"),
+    Colour("--ramp-6", "#5a427d", "#b98fc4"),
+    Colour("--ramp-7", "#403f8f", "#a296dd"),
+    Colour("--ramp-8", "#2b3d8a", "#98a6ec"),
+    Colour("--ramp-9", "#1b3575", "#a3bdf5"),
+    Colour("--ramp-10", "#10254f", "#c2d8fb"),
 )
-"""For trials of one curve, in the order of their place on the horizontal axis."""
+"""For trials of one curve, in the order of their place on the horizontal axis, from light to dark."""
 
 COLOURS = (*NEUTRAL, BASELINE, OURS, *OTHERS, *RAMP)
 
@@ -72,6 +74,13 @@ def styles(series: Sequence[dict[str, Any]]) -> dict[str, Style]:
         line = LINES[index // len(OTHERS) % len(LINES)]
         found[name] = Style(OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)], line)
     return {entry["name"]: found[entry["name"]] for entry in series}
+
+
+def ramp(count: int) -> list[Style]:
+    """Looks of so many trials of one curve, from the first to the last; up to ten, no colour repeats."""
+    last = max(count - 1, 1)
+    places = [round(index * (len(RAMP) - 1) / last) for index in range(count)]
+    return [Style(RAMP[place], MARKERS[index % len(MARKERS)], "-") for index, place in enumerate(places)]
 
 
 def variables(dark: bool) -> str:

@@ -2,19 +2,17 @@
 
 from typing import Any, NamedTuple
 
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report import marks
-from harness.report.axes import Frame, draw_ticks, is_log, padded, spanned
+from harness.report.axes import Frame, is_log, padded, spanned
 from harness.report.curves import Curve, Panel
 from harness.report.data import GridData, records
-from harness.report.figures import LEFT, MAIN, RIGHT, TICKS, TOP, WIDTH
+from harness.report.figures import LEFT, MAIN, RIGHT, TICKS, TOP, WIDTH, prepare
 from harness.report.formula import symbols
-from harness.report.marks import LABEL
-from harness.report.numbers import evaluations, significant
-from harness.report.palette import MUTED, RAMP, RULE, Style
+from harness.report.numbers import evaluations
+from harness.report.palette import Style, ramp
 from harness.report.svg import inline
 
 LEVELS = "Noise level σ"
@@ -46,15 +44,23 @@ class Plot(NamedTuple):
 
 def plots(data: GridData, panels: list[Panel], styles: dict[str, Style]) -> list[Plot]:
     """The panels to draw; none where nothing is done or the metric has no values by level."""
+    every = [(panel, [(curve, lines) for curve in panel.curves if (lines := _seen(curve))]) for panel in panels]
+    places = sorted(
+        {line["x"] for _, curves in every for _, lines in curves for line in lines if line["x"] == line["x"]}
+    )
+    looks = dict(zip(places, ramp(len(places)), strict=True))
     found = []
-    for panel in panels:
-        curves = [(curve, _seen(curve)) for curve in panel.curves]
-        curves = [(curve, lines) for curve, lines in curves if lines]
+    for panel, curves in every:
         if all(len(lines) == 1 for _, lines in curves):
-            lines = [Line(curve.name, styles[curve.name], own[0]["details"]["profile"]) for curve, own in curves]
-            found += [Plot(panel.title, panel.name, lines)] if lines else []
+            alone = [Line(curve.name, styles[curve.name], own[0]["details"]["profile"]) for curve, own in curves]
+            found += [Plot(panel.title, panel.name, alone)] if alone else []
         else:
-            found += [Plot(panel.title, curve.name, _ramp(own, data)) for curve, own in curves]
+            for curve, own in curves:
+                each = [
+                    Line(_label(line, data), looks.get(line["x"], styles[curve.name]), line["details"]["profile"])
+                    for line in own
+                ]
+                found.append(Plot(panel.title, curve.name, each))
     return found
 
 
@@ -62,20 +68,11 @@ def _seen(curve: Curve) -> list[dict[str, Any]]:
     return [line for line in records(curve.done) if "profile" in line["details"]]
 
 
-def _ramp(lines: list[dict[str, Any]], data: GridData) -> list[Line]:
-    """The trials of one curve in colours that run with their place on the horizontal axis."""
-    shown = lines if len(lines) <= len(RAMP) else [lines[round(k)] for k in _evenly(len(lines), len(RAMP))]
-    found = []
-    for index, line in enumerate(shown):
-        place = round(index * (len(RAMP) - 1) / max(len(shown) - 1, 1))
-        name = "NFE" if data.against_nfe else symbols(data.plan["x"]["title"])
-        at = evaluations(line["x"]) if data.against_nfe else significant(line["x"])
-        found.append(Line(f"{name} {at}", Style(RAMP[place], "", "-"), line["details"]["profile"]))
-    return found
-
-
-def _evenly(count: int, most: int) -> list[float]:
-    return [index * (count - 1) / (most - 1) for index in range(most)]
+def _label(line: dict[str, Any], data: GridData) -> str:
+    """A trial's place on the horizontal axis."""
+    if data.against_nfe:
+        return f"NFE {evaluations(line['x'])}"
+    return f"{symbols(data.plan['x']['title'])} {line['x']:g}"
 
 
 def frame_of(shown: list[Plot], title: str) -> Frame | None:
@@ -104,14 +101,7 @@ def plot_svg(plot: Plot, frame: Frame, prefix: str) -> str:
     with marks.plain_style():
         figure = Figure(figsize=(WIDTH, height))
         axes = figure.add_axes((LEFT / WIDTH, TICKS / height, 1 - (LEFT + RIGHT) / WIDTH, MAIN / height))
-        axes.set(xscale="log" if frame.x_log else "linear", yscale="log" if frame.y_log else "linear")
-        axes.set(xlim=frame.x, ylim=frame.y)
-        draw_ticks(axes, frame)
-        sns.despine(ax=axes)
-        axes.grid(True, color=RULE.light, lw=0.5)
-        axes.set_axisbelow(True)
-        axes.set_xlabel(frame.x_title, fontsize=LABEL, color=MUTED.light, labelpad=3)
-        axes.text(0, 1 + 0.09 / MAIN, frame.y_title, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
+        prepare(axes, frame)
         for order, line in enumerate(plot.lines):
             _draw(axes, line, frame, 3 + order)
         words = ", ".join(line.label for line in plot.lines)

@@ -43,6 +43,7 @@ class Section(NamedTuple):
         axis: title of the horizontal axis.
         is_ruled: whether the 3 % rule applies.
         is_flat: whether nothing runs along the horizontal axis, so that every curve is one trial.
+        has_nfe: whether the sampler is run, so that its NFE means something.
         costs: the table of the 3 % rule; empty where that does not apply.
         matrices: values by series and NFE, where there are few.
         along: the table of all other curves.
@@ -63,6 +64,7 @@ class Section(NamedTuple):
     axis: str
     is_ruled: bool
     is_flat: bool
+    has_nfe: bool
     costs: list[Group]
     matrices: list[Matrix]
     along: list[AlongGroup]
@@ -113,6 +115,7 @@ def _section(store: Store, data: GridData, looks: dict[str, Style], prefix: str,
         axis="NFE" if data.against_nfe else symbols(data.plan["x"]["title"]),
         is_ruled=ruled,
         is_flat=not has_curves,
+        has_nfe=bool(data.trials["nfe"].notna().any()),
         costs=lists.costs(shown) if ruled else [],
         matrices=matrices(data, shown),
         along=[] if ruled else along(data, shown),

@@ -1,11 +1,10 @@
 """Pictures that a measure kept of a denoiser, by noise level: rows are images, columns are levels."""
 
-import base64
 from typing import NamedTuple
 
 from harness.report.curves import Panel
 from harness.report.data import GridData, records
-from harness.report.mosaics import png_size
+from harness.report.mosaics import data_uri, png_size
 from harness.store import Store
 
 NAMES = {"noisy": "x = y + σ n", "denoised": "D(x; σ)"}
@@ -55,4 +54,4 @@ def _strip(title: str, png: bytes, levels: list[str]) -> list[Strip]:
     if size is None:
         return []
     alt = f"{title} at noise levels {', '.join(levels)}"
-    return [Strip(title, "data:image/png;base64," + base64.b64encode(png).decode(), *size, levels, alt)]
+    return [Strip(title, data_uri(png), *size, levels, alt)]

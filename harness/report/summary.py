@@ -1,12 +1,13 @@
 """The report's first paragraph: what was found, in words and numbers that come from the rows."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from harness.report.curves import Curve, Panel, panels
+from harness.metrics.uncertainty import compare
+from harness.paper import load_paper
+from harness.report.curves import Curve, Panel, panels, points
 from harness.report.data import GridData, records
 from harness.report.formula import symbols
 from harness.report.numbers import duration, evaluations, large, listing, plural, ratio, significant, span
-from harness.report.paper import load_paper
 from harness.report.within import SpeedUp
 
 _SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
@@ -51,7 +52,7 @@ def summarize(every: list[GridData]) -> Summary:
     )
     if not findings:
         findings = [finding for panel in shown_panels for finding in _best(panel, data)]
-        opening = f"The lowest {_lower(data.title)}: "
+        opening = f"The {'lowest' if data.lower_is_better else 'highest'} {_lower(data.title)}: "
     return Summary(
         opening=opening if findings else "",
         findings=findings,
@@ -72,15 +73,41 @@ def _best(panel: Panel, data: GridData) -> list[Finding]:
     lines = [(line, curve) for curve in panel.curves for line in records(curve.done)]
     if not lines:
         return []
-    best, curve = min(lines, key=lambda pair: pair[0]["value"])
-    where = f"NFE {evaluations(best['nfe'])}"
-    if not data.against_nfe and not curve.is_level:
-        where = f"{symbols(data.plan['x']['title'])} {significant(best['x'])}"
-    alone = len(lines) == 1 or all(len(one.done) == 1 for one in panel.curves)
-    rest = f" ({span(best['low'], best['high'])}), by “{curve.name}”" + ("" if alone else f" at {where}")
-    if len(panel.curves) == 1 and alone:
-        rest = f" ({span(best['low'], best['high'])})"
+    best = data.best([line for line, _ in lines])
+    curve = next(curve for line, curve in lines if line is best)
+    interval = f" ({span(best['low'], best['high'])})"
+    if len(lines) == 1:
+        return [Finding(f"on {panel.title} ", significant(best["value"]), interval)]
+    alone = all(len(one.done) == 1 for one in panel.curves)
+    where = "" if alone else f" at {_place(best, curve, data)}"
+    others = [(line, other) for line, other in lines if line is not best]
+    rest = f"{interval}, by “{curve.name}”{where}{_runner_up(best, others, curve, data)}"
     return [Finding(f"on {panel.title} ", significant(best["value"]), rest)]
+
+
+def _place(line: dict[str, Any], curve: Curve, data: GridData) -> str:
+    """Where a trial stands: its place on the horizontal axis, or its NFE."""
+    if data.against_nfe or curve.is_level:
+        return f"NFE {evaluations(line['nfe'])}"
+    return f"{symbols(data.plan['x']['title'])} {line['x']:g}"
+
+
+def _runner_up(best: dict[str, Any], others: list[tuple[dict[str, Any], Curve]], curve: Curve, data: GridData) -> str:
+    """Whether the same seeds tell the best from the second best."""
+    second = data.best([line for line, _ in others])
+    by = next(other for line, other in others if line is second)
+    end = data.metric["first_seed"] + data.metric["n"]
+    pair = [
+        point
+        for one, line in ((curve, best), (by, second))
+        for point in points(one.trials[one.trials["fingerprint"] == line["fingerprint"]], end)
+    ]
+    if len(pair) != 2 or not pair[0].pairs_with(pair[1]):
+        return ""
+    if compare(pair[0].distances(), pair[1].distances()).verdict != "undecided":
+        return ""
+    same = f"{_place(second, by, data)}" if by is curve else f"“{by.name}”"
+    return f" (the seeds do not tell it from {same})"
 
 
 def _finding(panel: Panel, ours: Curve, found: SpeedUp, is_first: bool) -> Finding:
@@ -133,9 +160,9 @@ def _paper(shown: list[tuple[Panel, SpeedUp]]) -> str:
 
 
 def _extent(every: list[GridData]) -> str:
-    done, total = sum(data.count("done") for data in every), sum(len(data.trials) for data in every)
+    done, total = sum(data.distinct("done") for data in every), sum(data.distinct() for data in every)
     parts = [f"{done} of {plural(total, 'trial')} {'is' if done == 1 else 'are'} done"]
-    counts = {status: sum(data.count(status) for data in every) for status in ("failed", "missing")}
+    counts = {status: sum(data.distinct(status) for data in every) for status in ("failed", "missing")}
     parts += [f"{count} {status}" for status, count in counts.items() if count]
     rows = [row for data in every for row in data.rows]
     spent, seconds = sum(row["evaluations"] or 0 for row in rows), sum(row["seconds"] or 0 for row in rows)

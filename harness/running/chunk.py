@@ -135,8 +135,8 @@ def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int
         arrays = {"values": seen.values[part].numpy()}
         if seen.profile is not None:
             arrays |= {"levels": seen.profile.levels.numpy(), "profile": seen.profile.values[part].numpy()}
-        if seen.paths is not None and part.start == 0:
-            arrays |= {"path_times": seen.paths.times.numpy(), "path_x": seen.paths.x.numpy()}
+        if seen.paths is not None:
+            arrays |= {"path_times": seen.paths.times.numpy(), "path_x": seen.paths.x[part].numpy()}
         return arrays
 
     pictures = seen.pictures if task.keep_images and seen.pictures else {}

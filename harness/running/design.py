@@ -9,8 +9,8 @@ import inspect
 from typing import Any, NamedTuple, get_args
 
 from harness.denoisers.cards import denoiser_cards
+from harness.denoisers.guidance_specs import GuidanceSpec
 from harness.denoisers.preconditioning import PRECONDITIONINGS
-from harness.denoisers.specs import Spec
 from harness.planning.plan import Plan, Planned
 from harness.sampling.discretizations import IDDPM
 from harness.sampling.discretizations.iddpm import iddpm_levels
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 def design(plan: Plan) -> dict[str, Any]:
     """The table as JSON: columns, and groups of rows with a cell a column."""
-    columns = list({(item.base, item.panel): item for item in plan.items}.values())
+    columns = list({(item.base, item.panel): item for item in reversed(plan.items)}.values())[::-1]
     titles = {name: panel.title or name for name, panel in plan.grid.denoisers.items()}
     sampling = {
         "ODE or SDE solver": [_solver(item.trial.sampler) for item in columns],
@@ -101,7 +101,7 @@ def _kind(item: Planned) -> str | None:
 def _network(item: Planned, name: str) -> Cell:
     kind = _kind(item)
     if kind is None:
-        exact = isinstance(item.trial.denoiser, Spec)
+        exact = item.trial.weights.startswith("{") and not isinstance(item.trial.denoiser, GuidanceSpec)
         return Cell(words="closed form" if exact and name == "c_skip" else "")
     return Cell(formula=getattr(PRECONDITIONINGS[kind].formulas, name))
 

@@ -66,6 +66,7 @@ def _metric(aim: Aim) -> dict[str, Any]:
         ),
         "is_distance": measure is None,
         "by_level": aim.metric.by_level,
+        "better": aim.metric.better,
         "pictures": {key: aim.pictures(key) for key in aim.trials if aim.pictures(key)} if measure else {},
         "extractor": aim.extractor,
         "reference": aim.reference,

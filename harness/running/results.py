@@ -11,6 +11,9 @@ from harness.metrics.moments import Moments
 from harness.metrics.uncertainty import interval, replicates
 from harness.running.cover import Span
 
+PATHS = 32
+"""Trajectories kept of a trial."""
+
 BLOCKS = 10
 """Blocks of seeds that the jackknife leaves out one at a time."""
 
@@ -66,7 +69,8 @@ def measured(pieces: Sequence[Piece]) -> dict[str, Any]:
         rows = np.concatenate([piece.arrays["profile"] for piece in pieces])
         details["profile"] = per_sample.profile(first["levels"], rows)
     if "path_times" in first:
-        details["paths"] = {"t": first["path_times"].tolist(), "x": first["path_x"].tolist()}
+        x = np.concatenate([piece.arrays["path_x"] for piece in pieces])[:PATHS]
+        details["paths"] = {"t": first["path_times"].tolist(), "x": x.tolist()}
     return {
         "value": found.value,
         "low": found.low,

@@ -29,6 +29,7 @@ from harness.sampling.trajectory import trajectory
 FIRST_SEED = 2**31
 
 _found: WeakKeyDictionary[Denoiser, dict[tuple[Optimized, int], tuple[float, ...]]] = WeakKeyDictionary()
+_errors: WeakKeyDictionary[Denoiser, tuple[Optimized, "Errors"]] = WeakKeyDictionary()
 
 
 class Reference(NamedTuple):
@@ -37,6 +38,13 @@ class Reference(NamedTuple):
     sigmas: Tensor
     xbar: Tensor
     eps: Tensor
+
+
+class Errors(NamedTuple):
+    """What the search needs of a reference: levels float64 [M] and the error of every step [M, M]."""
+
+    sigmas: Tensor
+    steps: np.ndarray
 
 
 def settled(
@@ -68,16 +76,23 @@ def find_levels(
     Raises:
         InputError: more levels than the reference has.
     """
-    found = reference(denoiser, choice, device, batch)
+    found = _step_errors(denoiser, choice, device, batch)
     count = len(found.sigmas)
     if not 1 <= n <= count:
         raise InputError(f"discretization 'optimized' picks from {count} levels and cannot make {n}; raise `reference`")
     if n == 1:
         return (found.sigmas[0].item(),)
-    errors = step_errors(found, choice.error)
-    errors *= left_at_the_end(found) if choice.decay else 1.0
-    chosen = cheapest_path(errors, n - 1, choice.growth)
-    return tuple(found.sigmas[chosen].tolist())
+    return tuple(found.sigmas[cheapest_path(found.steps, n - 1, choice.growth)].tolist())
+
+
+def _step_errors(denoiser: Denoiser, choice: Optimized, device: torch.device | str | None, batch: int | None) -> Errors:
+    """The errors of a choice's reference; the last ones of a denoiser are kept, since the number of levels is free."""
+    known = _errors.get(denoiser)
+    if known is None or known[0] != choice:
+        found = reference(denoiser, choice, device, batch)
+        errors = step_errors(found, choice.error) * (left_at_the_end(found) if choice.decay else 1.0)
+        _errors[denoiser] = known = (choice, Errors(found.sigmas, errors))
+    return known[1]
 
 
 @torch.no_grad()

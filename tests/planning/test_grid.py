@@ -78,8 +78,8 @@ series:
     assert [note["name"] for note in found.series] == [
         "churn, solver euler, S_churn 0",
         "churn, solver euler, S_churn 2.5",
-        "churn, solver rk2, S_churn 0",
-        "churn, solver rk2, S_churn 2.5",
+        "churn, solver rk2 alpha 0.5, S_churn 0",
+        "churn, solver rk2 alpha 0.5, S_churn 2.5",
     ]
     assert [item.trial.sampler.stochasticity.S_churn for item in found.items] == [0, 2.5, 0, 2.5]
 
@@ -208,7 +208,7 @@ def test_tolerances_are_the_points_of_one_curve(planned):
     assert [item.trial.sampler.solver.rtol for item in chosen] == [0.1, 0.01, 0.001]
     assert [item.trial.sampler.steps for item in chosen] == [2, 2, 2]
     assert [item.nfe for item in chosen] == sorted(item.nfe for item in chosen)
-    with pytest.raises(InputError, match=r"along: the sampler has no list at 'solver.atol'"):
+    with pytest.raises(InputError, match=r"series.1.along: 'solver.atol': the sampler has no list there"):
         planned(ADAPTIVE.replace("solver.rtol", "solver.atol"))
 
 
@@ -224,8 +224,8 @@ def test_metrics_may_be_a_word_a_mapping_or_a_list(planned):
     for text, message in (
         ("[]", "at least 1"),
         ("fid", "unknown kind 'fid'"),
-        ("{kind: curvature, series: [x]}", "metric 'curvature' names series 'x'; this grid has: s"),
-        ("{kind: curvature, denoisers: [x]}", "names denoiser 'x'; this grid has: ideal"),
+        ("{kind: curvature, series: [x]}", "metrics.series: metric 'curvature' names 'x'; this grid has: s"),
+        ("{kind: curvature, denoisers: [x]}", "metrics.denoisers: metric 'curvature' names 'x'; this grid has: ideal"),
         ("{kind: curvature, pints: 16}", "unknown key"),
     ):
         with pytest.raises(InputError, match=message):

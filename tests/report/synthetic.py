@@ -22,6 +22,7 @@ METRIC = {
     "fields": {},
     "is_distance": True,
     "by_level": None,
+    "better": "lower",
     "pictures": {},
     "extractor": EXTRACTOR,
     "reference": REFERENCE,

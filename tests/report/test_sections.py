@@ -126,7 +126,7 @@ def test_laboratory_measures_have_powers_profiles_and_paths(store):
     matrix = error.matrices[0]
     assert matrix.columns == ["5", "9", "17"]
     assert [row.series for row in matrix.rows] == ["DDIM", "Heun", "Optimized"]
-    assert sum(entry.is_least for row in matrix.rows for entry in row.entries) == 3
+    assert sum(entry.is_best for row in matrix.rows for entry in row.entries) == 3
 
 
 def test_pictures_stand_beside_their_levels(store):

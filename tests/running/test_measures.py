@@ -12,6 +12,8 @@ from harness.running import run as run_module
 from harness.running import settle
 from harness.running.aims import aims, picture_key
 from harness.running.estimate import costs
+from harness.sampling import optimize
+from harness.sampling.optimize import reference
 from harness.sampling.sampler import Sampler
 from harness.store import Store
 from tests.running.inline import InlinePool
@@ -169,8 +171,14 @@ def test_levels_are_found_once_and_stay_with_the_trial(store, grid, monkeypatch)
     settled = settle.settled(planned, store)
     assert {item.trial.fingerprint for item in settled.items} == {row["fingerprint"] for row in store.results()}
     assert settle.settled(planned, None).items == settled.items
+    assert settle.settled(planned, None, search=False).items == planned.items
+    assert settle.settled(planned, store, search=False).items == settled.items
+    references = []
+    monkeypatch.setattr(optimize, "reference", lambda *args: references.append(1) or reference(*args))
+    settle.settled(planned, None)
+    assert len(references) == 1  # one trajectory for all numbers of levels
 
 
 def test_too_many_levels_to_find(store, grid):
-    with pytest.raises(harness.InputError, match=r"denoiser 'ideal', series 'one': .* cannot make 20"):
+    with pytest.raises(harness.InputError, match=r"series.0.sampler: with denoiser 'ideal': .* cannot make 20"):
         run_module.run(grid(OPTIMIZED.replace("[4, 6]", "[20]")), store, device="cpu")

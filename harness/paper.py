@@ -24,12 +24,14 @@ class PaperPanel(NamedTuple):
         points: lowest NFE within 3 % of the best FID, by the paper's name of the series.
         speedup: as the paper reports it, its original sampler against its own choices; None outside Figure 2.
         tables: FID by NFE, by name of the series.
+        source: whose those are, and what to keep in mind; "" for the paper's own.
     """
 
     title: str
     points: dict[str, Published]
     speedup: float | None
     tables: dict[str, dict[float, float]]
+    source: str = ""
 
 
 class Paper(NamedTuple):
@@ -68,9 +70,9 @@ def _peers(title: str, entry: dict[str, Any]) -> PaperPanel:
     tables = {
         name: {nfe: fid for nfe, fid in zip(columns, fids, strict=True) if fid is not None}
         for name, fids in entry.items()
-        if name != "nfe"
+        if isinstance(fids, list) and name != "nfe"
     }
-    return PaperPanel(title, {}, None, tables)
+    return PaperPanel(title, {}, None, tables, entry["source"])
 
 
 def _panel(title: str, entry: dict[str, Any]) -> PaperPanel:
