@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.denoisers.guidance_specs import check_classes, check_same_classes
 from harness.errors import InputError
-from harness.sampling.denoiser import Denoiser
+from harness.sampling.denoiser import Denoiser, cost_at
 
 
 class Guided:
@@ -62,7 +62,7 @@ class Guided:
 
     def cost_at(self, sigma: Tensor) -> Tensor:
         """Network evaluations of one row at these noise levels, int64 of their shape."""
-        return torch.where(self.is_on(sigma), self.cost, self.main.cost)
+        return cost_at(self.main, sigma) + torch.where(self.is_on(sigma), cost_at(self.guide, sigma), 0)
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         """The levels that the guided denoiser was trained at."""
@@ -74,8 +74,8 @@ class Guided:
         if not bool(on.any()):
             return denoised
         away = self.guide(x, sigma, self._guides_labels(labels)).to(denoised.dtype)
-        weight = torch.where(on, self.weight, 1.0).to(denoised.device, denoised.dtype)
-        return away + weight.reshape(-1, 1, 1, 1) * (denoised - away)
+        on = on.to(denoised.device).reshape(-1, 1, 1, 1)
+        return torch.where(on, away + self.weight * (denoised - away), denoised)
 
     def _guides_labels(self, labels: Tensor | None) -> Tensor | None:
         raise NotImplementedError

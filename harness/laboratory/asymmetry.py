@@ -18,19 +18,22 @@ from harness.sampling.noise import Noise
 from harness.sampling.optimize import settled
 from harness.sampling.sampler import Sampler
 from harness.sampling.start import start
+from harness.sampling.stochasticity import Restart
 from harness.sampling.trajectory import trajectory
 
 LEAST = 1e-6
-"""A Jacobian whose entries are smaller, in the root mean square, is taken as 0: rounding has no symmetry."""
+"""A Jacobian whose rows have a smaller norm, in the root mean square, is taken as 0: rounding has no symmetry."""
 
 
 class JacobianAsymmetry(Measure):
-    """|J - J^T| / |J + J^T| of the denoiser's Jacobian J in x, in the Frobenius norm, by noise level.
+    """|A| / |J|, A = (J - J^T) / 2 the antisymmetric part of the denoiser's Jacobian J in x, by noise level.
 
-    0 for a conservative field, 1 where nothing of J is symmetric. With independent normal directions u and v,
-    E (u'Jv - v'Ju)^2 = |J - J^T|^2, so two products J'u and J'v, each one backward pass, give an estimate. The value at
-    a level is the ratio of root mean squares over the probes; of a sample, the mean over levels. The points are those
-    of the sampler's own trajectory. A denoiser without gradients is differentiated by central differences.
+    In the Frobenius norm: 0 for a conservative field, sqrt(1/2) for independent entries, 1 where nothing of J is
+    symmetric. With independent normal directions u and v, E (u'Jv - v'Ju)^2 = |J - J^T|^2 and likewise for the sum, so
+    two products J'u and J'v, each one backward pass, give an estimate; |J|^2 = |J - J^T|^2 / 4 + |J + J^T|^2 / 4. The
+    value at a level is the ratio of root mean squares over the probes; of a sample, the mean over levels. The points
+    are those of the sampler's own trajectory, and D is as the sampler uses it, clipped if it clips. A denoiser without
+    gradients is differentiated by central differences.
 
     Args:
         probes: pairs of directions a point, >= 1.
@@ -45,6 +48,8 @@ class JacobianAsymmetry(Measure):
     def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
         if sampler.solver.adaptive:
             raise InputError(f"{self.kind} looks at the sampler's levels; use a solver with fixed steps such as 'heun'")
+        if isinstance(sampler.stochasticity, Restart):
+            raise InputError(f"{self.kind} looks at each level once, and stochasticity 'restart' comes back; remove it")
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return nfe + 5 * self.probes * sampler.steps  # a backward pass costs about two evaluations
@@ -63,7 +68,8 @@ class JacobianAsymmetry(Measure):
             for step in trajectory(dynamics, sampler, route.times, x):
                 ratios.append(self._ratio(apart, step.here, noise))
                 levels.append(step.here.sigma.cpu())
-        profile = Profile(torch.stack(levels), torch.stack(ratios, dim=1))
+        order = torch.stack(levels).argsort(descending=True, stable=True)  # churn may step above the last level
+        profile = Profile(torch.stack(levels)[order], torch.stack(ratios, dim=1)[:, order])
         return Observation(profile.values.mean(1), dynamics.nfe, dynamics.rows + apart.rows, profile)
 
     def _ratio(self, dynamics: Dynamics, here: Point, noise: Noise) -> Tensor:
@@ -74,8 +80,9 @@ class JacobianAsymmetry(Measure):
             uJv, vJu = products(dynamics, here, u, v)
             skew += (uJv - vJu).square()
             even += (uJv + vJu).square()
-        size = even / (self.probes * torch.Size(noise.shape).numel())
-        return torch.where(size > LEAST**2, skew / even, 0.0).sqrt()
+        whole = skew + even
+        size = whole / (4 * self.probes * torch.Size(noise.shape).numel())
+        return torch.where(size > LEAST**2, skew / whole, 0.0).sqrt()
 
 
 def products(dynamics: Dynamics, here: Point, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,8 +98,9 @@ def products(dynamics: Dynamics, here: Point, u: Tensor, v: Tensor) -> tuple[Ten
 
 
 def _difference(dynamics: Dynamics, here: Point, direction: Tensor) -> Tensor:
-    """J times a direction, by central differences over a thousandth of the noise level a number."""
-    h = 1e-3 * here.sigma
+    """J times a direction, by central differences, which err least where rounding and curvature of D err alike."""
+    rounding = torch.finfo(dynamics.denoiser.dtype).eps * (1 + here.sigma)
+    h = rounding ** (1 / 3) * here.sigma ** (2 / 3)
     up, down = (dynamics.at_level(here.xbar + side * h * direction, here.sigma).denoised for side in (1, -1))
     return (up - down) / (2 * h)
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from harness.errors import InputError, SamplingError
 from harness.laboratory.measure import Task
-from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM
 from harness.sampling.discretizations.levels import Range
 from harness.sampling.dynamics import Dynamics
@@ -20,9 +18,9 @@ from harness.sampling.start import start
 from harness.sampling.trajectory import trajectory
 
 KEPT = 32
-"""End points kept for a denoiser: the trials of a grid ask for the same ones again."""
-
-_kept: WeakKeyDictionary[Denoiser, dict[str, "EndPoints"]] = WeakKeyDictionary()
+"""End points kept: the trials of a grid ask for the same ones again."""
+COARSER = 4
+"""How many times as many steps a trajectory has that counts as converged."""
 
 
 class EndPoints(NamedTuple):
@@ -32,11 +30,18 @@ class EndPoints(NamedTuple):
     rows: int
 
 
-def check_path(sampler: Sampler, purpose: str) -> None:
-    """A converged trajectory belongs to the ODE, or to an SDE solver on its Brownian path.
+def check_path(sampler: Sampler, purpose: str, reference: int, finest: int) -> None:
+    """What a converged trajectory can be the truth of: the ODE, or an SDE solver on its Brownian path.
+
+    Args:
+        sampler: what is compared with it.
+        purpose: what compares, for the message.
+        reference: steps of the converged trajectory.
+        finest: the largest number of steps that is compared with it.
 
     Raises:
-        InputError: noise that is not tied to a path.
+        InputError: noise that is not tied to a path, no step beside the last, or steps that are not much larger than
+            the reference's.
     """
     if sampler.stochasticity.draws or (sampler.solver.draws and not sampler.solver.declared):
         axis = "stochasticity" if sampler.stochasticity.draws else "solver"
@@ -45,28 +50,34 @@ def check_path(sampler: Sampler, purpose: str) -> None:
             f"{purpose} compares with a converged trajectory, and the noise of {axis} '{kind}' has none; use an ODE "
             "solver, or an SDE solver with a strong order such as 'dpmpp_2m_sde'"
         )
+    check_steps(sampler, purpose)
+    if COARSER * finest > reference:
+        raise InputError(
+            f"{purpose} compares {finest} steps with a trajectory of {reference}, which should be {COARSER} times as "
+            f"many to count as converged; give it reference: {COARSER * finest} or more"
+        )
 
 
-def check_ode(sampler: Sampler, purpose: str) -> None:
-    """Some measures follow the ODE.
+def check_steps(sampler: Sampler, purpose: str) -> None:
+    """A measure of trajectories needs one.
 
     Raises:
-        InputError: a sampler that draws noise.
+        InputError: a sampler with nothing but its last step.
     """
-    if sampler.stochasticity.draws or sampler.solver.draws:
-        kind = sampler.stochasticity.kind if sampler.stochasticity.draws else sampler.solver.kind
-        raise InputError(f"{purpose} follows the ODE, and '{kind}' draws noise; use an ODE solver such as 'heun'")
+    if sampler.steps < 2:
+        raise InputError(f"{purpose} needs a step beside the last one; we got steps {sampler.steps}; raise it")
 
 
 def end_points(task: Task, steps: int) -> EndPoints:
     """Where the task's own latents end when followed with very many steps over the sampler's own range.
 
     The ODE is followed by Heun's method in sigma with the levels of eq. 5 and a last step to the denoised image; an SDE
-    solver by itself, on the same Brownian path. What is the same for several samplers is computed once.
+    solver by itself over those levels, on the same Brownian path. What is in `task.known` is not computed again.
     """
     reference = _reference(task, steps)
-    known = _kept.setdefault(task.denoiser, {})
-    key = f"{reference.model_dump_json()}|{task.seeds}|{task.labels}|{task.device}|{task.batch}"
+    known = {} if task.known is None else task.known
+    labels = task.labels.tolist() if isinstance(task.labels, Tensor) else task.labels
+    key = f"{reference.model_dump_json()}|{task.seeds}|{labels}|{task.device}|{task.batch}"
     if key in known:
         return known[key]._replace(rows=0)
     out = sample(task.denoiser, reference, task.seeds, task.labels, device=task.device, batch=task.batch)
@@ -77,12 +88,13 @@ def end_points(task: Task, steps: int) -> EndPoints:
 
 
 def _reference(task: Task, steps: int) -> Sampler:
-    sigmas = task.sampler.sigmas(task.denoiser)
-    if task.sampler.solver.draws:
-        return task.sampler.model_copy(update={"steps": steps})
-    low, high = sigmas[-1].item(), sigmas[0].item()
-    levels = EDM(sigma_min=low, sigma_max=high) if low < high else EDM(sigma_min=low, sigma_max=2 * low)
-    return Sampler(discretization=levels, steps=steps, noise_device=task.sampler.noise_device)
+    given = task.sampler
+    sigmas = given.sigmas(task.denoiser)
+    levels = EDM(sigma_min=sigmas[-1].item(), sigma_max=sigmas[0].item())
+    if given.solver.draws:
+        return given.model_copy(update={"discretization": levels, "steps": steps})
+    clip = given.clip_denoised
+    return Sampler(discretization=levels, steps=steps, clip_denoised=clip, noise_device=given.noise_device)
 
 
 class Follower:
@@ -95,7 +107,8 @@ class Follower:
     """
 
     def __init__(self, task: Task, substeps: int, solver: str = "heun") -> None:
-        self.sampler = Sampler.model_validate({"solver": solver, "noise_device": task.sampler.noise_device})
+        kept = {name: getattr(task.sampler, name) for name in ("clip_denoised", "noise_device")}
+        self.sampler = Sampler.model_validate({"solver": solver, **kept})
         self.substeps = substeps
         begun = start(task.denoiser, self.sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
         self.dynamics: Dynamics = begun.dynamics

@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from harness.laboratory.converged import Follower, check_ode
+from harness.laboratory.converged import Follower, check_steps
 from harness.laboratory.measure import Measure, Observation, Paths, Profile, Task
 from harness.sampling.discretizations import EDM
 from harness.sampling.discretizations.levels import Range
+from harness.sampling.optimize import settled
 from harness.sampling.sampler import Sampler
 from harness.sampling.start import start
 
@@ -42,13 +43,16 @@ class Curvature(Measure):
     substeps: Annotated[int, Field(ge=1, le=1000)] = 1
 
     def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
-        check_ode(sampler, self.kind)
+        sampler.check_ode(self.kind)
+        check_steps(sampler, self.kind)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return (2 * self.substeps + 1) * self.points
 
+    @torch.no_grad()
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
+        task = task._replace(sampler=settled(task.denoiser, task.sampler, task.device, task.batch))
         dynamics, route, *_ = start(
             task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
         )

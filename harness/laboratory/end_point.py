@@ -18,7 +18,7 @@ class EndPointError(Measure):
     what is measured is the error of its steps and not of its range.
 
     Args:
-        reference: steps of the converged trajectory (Heun, eq. 5); 16 to 100,000.
+        reference: steps of the converged trajectory (Heun, eq. 5), at least four times the sampler's; 16 to 100,000.
     """
 
     title: ClassVar[str] = "End-point error"
@@ -27,7 +27,7 @@ class EndPointError(Measure):
     reference: Annotated[int, Field(ge=16, le=100_000)] = 256
 
     def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
-        check_path(sampler, self.kind)
+        check_path(sampler, self.kind, self.reference, sampler.steps)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return nfe + self.reference // 2  # trials share the reference

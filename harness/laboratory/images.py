@@ -8,7 +8,6 @@ from torch import Tensor
 from harness.denoisers.analytic_specs import DATASET_SHAPES
 from harness.errors import InputError
 from harness.laboratory.measure import Task
-from harness.sampling.denoiser import Denoiser
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 from harness.sampling.start import Labels, state_dtype
@@ -45,9 +44,11 @@ def images_for(source: Source, task: Task, steps: int = 64) -> Images:
     check_images(source, task.denoiser.shape)
     digits = load_digits()
     rows = torch.tensor(task.seeds) % len(digits.labels)
+    has_classes = task.denoiser.label_dim > int(digits.labels.max())
     device = torch.device(task.device or task.denoiser.device)
     chosen = digits.images[rows].to(device, state_dtype(device))
-    return Images(chosen, _labels(task.denoiser, task.labels, digits.labels[rows]), 0)
+    own = digits.labels[rows].tolist() if task.labels is None and has_classes else task.labels
+    return Images(chosen, own, 0)
 
 
 def check_images(source: Source, shape: tuple[int, ...] | None) -> None:
@@ -61,8 +62,3 @@ def check_images(source: Source, shape: tuple[int, ...] | None) -> None:
             f"images 'digits' are {list(DATASET_SHAPES['digits'])} and the denoiser has {list(shape)}; use images "
             "'samples'"
         )
-
-
-def _labels(denoiser: Denoiser, policy: Labels, own: Tensor) -> Labels:
-    """The images' own classes where the denoiser has as many and none were asked for."""
-    return own.tolist() if policy is None and denoiser.label_dim > int(own.max()) else policy

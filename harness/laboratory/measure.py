@@ -6,7 +6,7 @@ every sample's values depend on its own seed alone, so observations of disjoint 
 
 import hashlib
 import json
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -67,6 +67,7 @@ class Task(NamedTuple):
         labels: label policy, as for `harness.sample`.
         device: where the state lives; None for the denoiser's own.
         batch: rows per network call; None for all.
+        known: converged trajectories of this very denoiser, which tasks may share; None for none.
     """
 
     denoiser: Denoiser
@@ -75,6 +76,7 @@ class Task(NamedTuple):
     labels: Labels = None
     device: torch.device | str | None = None
     batch: int | None = None
+    known: dict[str, Any] | None = None
 
 
 class Measure(Choice):

@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.errors import InputError
 from harness.laboratory.converged import check_path, end_points
 from harness.laboratory.measure import Measure, Observation, Task, rmse
-from harness.sampling.discretizations import Explicit, Optimized
+from harness.sampling.discretizations import IDDPM, Explicit, Optimized
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 
@@ -23,7 +23,8 @@ class ConvergenceOrder(Measure):
 
     Args:
         doublings: how often the number of steps is doubled, >= 1.
-        reference: steps of the converged trajectory; 16 to 100,000.
+        reference: steps of the converged trajectory, at least four times the most that are compared with it; 16 to
+            100,000.
     """
 
     title: ClassVar[str] = "Fitted order of convergence"
@@ -34,12 +35,13 @@ class ConvergenceOrder(Measure):
     reference: Annotated[int, Field(ge=16, le=100_000)] = 1024
 
     def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
-        check_path(sampler, self.kind)
-        if sampler.solver.adaptive or isinstance(sampler.discretization, Explicit | Optimized):
+        levels = sampler.discretization
+        if sampler.solver.adaptive or isinstance(levels, Explicit | Optimized | IDDPM):
             raise InputError(
                 f"{self.kind} doubles the number of steps, which solver '{sampler.solver.kind}' with discretization "
-                f"'{sampler.discretization.kind}' does not let it do; use a fixed-step solver and a formula for levels"
+                f"'{levels.kind}' does not let it do; use a fixed-step solver and a formula for levels"
             )
+        check_path(sampler, self.kind, self.reference, sampler.steps * 2**self.doublings)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return nfe * (2 ** (self.doublings + 1) - 1) + self.reference // 2

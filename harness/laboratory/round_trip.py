@@ -2,7 +2,6 @@
 
 from typing import ClassVar, Literal
 
-from harness.laboratory.converged import check_ode
 from harness.laboratory.images import Source, check_images, images_for
 from harness.laboratory.measure import Measure, Observation, Task, rmse
 from harness.sampling.encode import encode
@@ -26,7 +25,7 @@ class RoundTripError(Measure):
     images: Source = "samples"
 
     def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
-        check_ode(sampler, self.kind)
+        sampler.check_ode(self.kind)
         check_images(self.images, shape)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
@@ -35,7 +34,7 @@ class RoundTripError(Measure):
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
         given = images_for(self.images, task)
-        denoiser, sampler, seeds, _, device, batch = task
+        denoiser, sampler, seeds, _, device, batch, _ = task
         up = encode(denoiser, sampler, given.images, given.labels, seeds, device, batch)
         down = sample(denoiser, sampler, seeds, given.labels, up.latents, device, batch)
         return Observation(rmse(down.images, given.images), down.nfe, given.rows + up.rows + down.rows)

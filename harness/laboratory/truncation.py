@@ -5,8 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from harness.errors import InputError
-from harness.laboratory.converged import Follower, check_ode
+from harness.laboratory.converged import Follower, check_steps
 from harness.laboratory.measure import Measure, Observation, Profile, Task, rmse
 from harness.sampling.optimize import settled
 from harness.sampling.sampler import Sampler
@@ -36,13 +35,13 @@ class TruncationError(Measure):
     by: Literal["heun", "euler"] = "heun"
 
     def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
-        check_ode(sampler, self.kind)
-        if sampler.steps < 2:
-            raise InputError(f"{self.kind} needs a step beside the last one; we got steps {sampler.steps}; raise it")
+        sampler.check_ode(self.kind)
+        check_steps(sampler, self.kind)
 
     def evaluations(self, sampler: Sampler, nfe: int) -> int:
         return nfe + (sampler.steps - 1) * self.substeps * (2 if self.by == "heun" else 1)
 
+    @torch.no_grad()
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
         task = task._replace(sampler=settled(task.denoiser, task.sampler, task.device, task.batch))
@@ -62,7 +61,7 @@ class TruncationError(Measure):
             if t != t_next:
                 reached, carry = solver(dynamics, here, t_next, carry)
             errors.append(rmse(reached / dynamics.s(t_next), xbar_next))
-            carry = carry._replace(xbar=xbar) if hasattr(carry, "xbar") else carry
+            carry = solver.rebased(carry, xbar, xbar_next)
             xbar = xbar_next
         profile = Profile(route.sigmas[:-1], torch.stack(errors, dim=1))
         nfe = dynamics.nfe + dynamics.cost(route.sigmas[-1])  # the last step makes one

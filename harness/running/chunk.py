@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -125,7 +125,8 @@ def _features(metric: str, denoiser: Denoiser, trial: Trial, seeds: list[int], t
 
 def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task) -> _Seen:
     """A measure's values, one a sample."""
-    observed = Observed(denoiser, trial.sampler, seeds, _labels(trial), denoiser.device)
+    known = _known(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
+    observed = Observed(denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, known=known)
     seen, batch = _halving(lambda size: measure.observe(observed._replace(batch=size)), task.batch)
     bad = int((~torch.isfinite(seen.values)).sum())
     if bad:
@@ -184,6 +185,12 @@ def _denoiser(source: str, weights: str, dtype: str | None, device: str) -> Deno
     if identity(spec) != weights:
         raise InputError(f"'{source}' changed while the grid was running; run it again")
     return load_denoiser(spec, device=device, dtype=dtype)
+
+
+@lru_cache(maxsize=2)
+def _known(source: str, weights: str, dtype: str | None, device: str) -> dict[str, Any]:
+    """Converged trajectories of a denoiser, kept for as long as it is."""
+    return {}
 
 
 @lru_cache(maxsize=2)

@@ -65,3 +65,10 @@ class Metered(Protocol):
     def cost_at(self, sigma: Tensor) -> Tensor:
         """Network evaluations of one row, int64 of the shape of sigma."""
         ...
+
+
+def cost_at(denoiser: Denoiser, sigma: Tensor) -> Tensor:
+    """Network evaluations that one row costs a denoiser at these noise levels, int64 of their shape."""
+    if isinstance(denoiser, Metered):
+        return denoiser.cost_at(sigma)
+    return torch.full_like(sigma, denoiser.cost, dtype=torch.int64)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from harness.errors import SamplingError
 from harness.sampling.brownian import Brownian, Clock
-from harness.sampling.denoiser import Denoiser, Metered
+from harness.sampling.denoiser import Denoiser, cost_at
 from harness.sampling.noise import Noise
 from harness.sampling.schedules import Curve, NoScaling, VPScaling
 
@@ -111,7 +111,7 @@ class Dynamics:
         """The point that stands in for an evaluation at the highest level: eps = xbar / sqrt(1 + sigma^2), no NFE.
 
         There a sample is nearly all noise. Source: Dockhorn, Vahdat & Kreis 2022 (arXiv 2210.05475), "analytical first
-        step".
+        step"; this form, which differs from theirs by one part in 2 sigma^2, is diff-sampler's.
         """
         sigma = self.curve.sigma(t)
         xbar = x / self.scaling.s(sigma)
@@ -141,9 +141,7 @@ class Dynamics:
 
     def cost(self, sigma: Tensor) -> Tensor:
         """Network evaluations of one row at these noise levels, int64 of their shape."""
-        if isinstance(self.denoiser, Metered):
-            return self.denoiser.cost_at(sigma)
-        return torch.full_like(sigma, self.denoiser.cost, dtype=torch.int64)
+        return cost_at(self.denoiser, sigma)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level at time t."""

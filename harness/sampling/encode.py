@@ -1,7 +1,7 @@
 """Inversion: the probability flow ODE upwards, from images to the latents that lead to them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,9 +42,8 @@ def encode(
 ) -> Encoded:
     """Follow the sampler's trajectory upwards, level by level, with its own solver.
 
-    The last step down, to sigma = 0, lands on D(x; sigma_min). Upwards it is undone by one step of the fixed-point
-    iteration for D(x) = image, x = image + (image - D(image; sigma_min)), which makes one evaluation. An analytical
-    first
+    The last step down, to sigma = 0, is undone by one step of a fixed-point iteration, which makes one evaluation: with
+    f the solver's last step, most often f(x) = D(x; sigma_min), x = image + (image - f(image)). An analytical first
     step is left out: on the way up it would come last, and there is nothing to save.
 
     Args:
@@ -58,7 +57,7 @@ def encode(
         InputError: a sampler that draws noise, images or labels that do not fit.
         SamplingError: a state that is not finite, with the first step at which it was seen.
     """
-    check_deterministic(sampler, "encode")
+    sampler.check_ode("encode")
     if images.shape[1:] != denoiser.shape or not len(images):
         raise InputError(f"images must be [N, {', '.join(map(str, denoiser.shape))}]; we got {list(images.shape)}")
     sampler = settled(denoiser, sampler, device, batch).model_copy(update={"afs": False})
@@ -68,25 +67,11 @@ def encode(
     dynamics, route, *_ = start(denoiser, sampler, seeds, labels, device=device, batch=batch)
     device = torch.device(device or denoiser.device)
     x = images.to(device, state_dtype(device))
-    x = dynamics.s(route.times[-2]) * (2 * x - dynamics.at_level(x, route.sigmas[-1]).denoised)
+    last = dynamics.at_level(x, route.sigmas[-1])
+    x = dynamics.s(last.t) * (2 * x - sampler.solver.last(dynamics, last, route.times[-1], None)[0])
     for step in trajectory(dynamics, sampler, route.times[:-1].flip(0), x):
         x = step.x
         if not bool(torch.isfinite(x).all()):
             raise SamplingError("the state is not finite (NaN or infinity)", step.number)
     latents = x / (route.sigmas[0] * dynamics.s(route.times[0]))
     return Encoded(latents, dynamics.nfe, dynamics.calls, dynamics.rows)
-
-
-def check_deterministic(sampler: Sampler, purpose: str) -> None:
-    """Refuse a sampler whose trajectory is not that of the ODE.
-
-    Raises:
-        InputError: with what draws the noise.
-    """
-    axes: dict[str, Any] = {"solver": sampler.solver, "stochasticity": sampler.stochasticity}
-    for axis, choice in axes.items():
-        if choice.draws:
-            raise InputError(
-                f"{purpose} follows the ODE, and {axis} '{choice.kind}' draws noise; use an ODE solver such as 'heun' "
-                "and stochasticity 'deterministic'"
-            )

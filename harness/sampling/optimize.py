@@ -12,6 +12,8 @@ that start at 0 and end at M - 1 those with the least sum of errors are found in
 multiplies the sum so far by `growth` (Chen et al. 2024, arXiv 2405.11326, without decay).
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -28,8 +30,10 @@ from harness.sampling.trajectory import trajectory
 
 FIRST_SEED = 2**31
 
-_found: WeakKeyDictionary[Denoiser, dict[tuple[Optimized, int], tuple[float, ...]]] = WeakKeyDictionary()
-_errors: WeakKeyDictionary[Denoiser, tuple[Optimized, "Errors"]] = WeakKeyDictionary()
+BLOCK = 2**23
+"""About how many numbers of a fine trajectory are held at a time: seeds are followed in blocks."""
+
+_found: WeakKeyDictionary[Denoiser, dict[Optimized, "Errors"]] = WeakKeyDictionary()
 
 
 class Reference(NamedTuple):
@@ -52,16 +56,14 @@ def settled(
 ) -> Sampler:
     """The sampler with its levels found, where its discretization is `optimized` and has none; else as it is.
 
-    What was found for a denoiser object is remembered as long as the object lives.
+    What the search needs of a denoiser object is remembered as long as the object lives, whatever becomes of its
+    weights; levels that were found for other weights are levels all the same.
     """
     choice = sampler.discretization
     if not isinstance(choice, Optimized) or choice.levels is not None:
         return sampler
-    known = _found.setdefault(denoiser, {})
-    key = (choice, sampler.steps)
-    if key not in known:
-        known[key] = find_levels(denoiser, choice, sampler.steps, device, batch)
-    return sampler.model_copy(update={"discretization": choice.model_copy(update={"levels": known[key]})})
+    levels = find_levels(denoiser, choice, sampler.steps, device, batch)
+    return sampler.model_copy(update={"discretization": choice.model_copy(update={"levels": levels})})
 
 
 def find_levels(
@@ -86,23 +88,42 @@ def find_levels(
 
 
 def _step_errors(denoiser: Denoiser, choice: Optimized, device: torch.device | str | None, batch: int | None) -> Errors:
-    """The errors of a choice's reference; the last ones of a denoiser are kept, since the number of levels is free."""
-    known = _errors.get(denoiser)
-    if known is None or known[0] != choice:
-        found = reference(denoiser, choice, device, batch)
-        errors = step_errors(found, choice.error) * (left_at_the_end(found) if choice.decay else 1.0)
-        _errors[denoiser] = known = (choice, Errors(found.sigmas, errors))
-    return known[1]
+    """The errors of a choice's reference; kept, since the number of levels is free."""
+    try:
+        known = _found.setdefault(denoiser, {})
+    except TypeError:  # an object that cannot be a key: not hashable, or without weak references
+        known = {}
+    if choice not in known:
+        known.clear()
+        known[choice] = _searched(denoiser, choice, device, batch)
+    return known[choice]
+
+
+def _searched(denoiser: Denoiser, choice: Optimized, device: torch.device | str | None, batch: int | None) -> Errors:
+    """Follow the reference in blocks of seeds, and put their errors together."""
+    size = max(1, BLOCK // (choice.reference * math.prod(denoiser.shape)))
+    sigmas, squares, ends = torch.empty(0), np.zeros(()), []
+    for first in range(0, choice.seeds, size):
+        seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + size, choice.seeds))
+        found = reference(denoiser, choice, seeds, device, batch)
+        squares = squares + len(seeds) * step_errors(found, choice.error) ** 2
+        sigmas = found.sigmas
+        ends.append(found.xbar[-1].clone())  # a view would hold the whole trajectory
+    errors = np.sqrt(squares / choice.seeds)
+    return Errors(sigmas, errors * left_at_the_end(sigmas, torch.cat(ends)) if choice.decay else errors)
 
 
 @torch.no_grad()
 def reference(
-    denoiser: Denoiser, choice: Optimized, device: torch.device | str | None = None, batch: int | None = None
+    denoiser: Denoiser,
+    choice: Optimized,
+    seeds: Sequence[int],
+    device: torch.device | str | None = None,
+    batch: int | None = None,
 ) -> Reference:
-    """Follow the fine trajectory; classes, where there are any, as the seeds draw them."""
+    """Follow the fine trajectory of some seeds; classes, where there are any, as the seeds draw them."""
     levels = EDM(rho=choice.rho, sigma_min=choice.sigma_min, sigma_max=choice.sigma_max)
     fine = Sampler(discretization=levels, steps=choice.reference)
-    seeds = range(FIRST_SEED, FIRST_SEED + choice.seeds)
     begun = start(denoiser, fine, seeds, device=device, batch=batch)
     sigmas: list[float] = []
     xbar, eps = [], []
@@ -127,10 +148,15 @@ def step_errors(found: Reference, error: str) -> np.ndarray:
     return errors
 
 
-def left_at_the_end(found: Reference) -> np.ndarray:
-    """The part of an error at each level [M] that the flow of a Gaussian of the data's variance leaves at the last."""
-    variance = found.xbar[-1].var(0, correction=0).mean()
-    return ((variance + found.sigmas[-1] ** 2) / (variance + found.sigmas**2)).sqrt().numpy()
+def left_at_the_end(sigmas: Tensor, ends: Tensor) -> np.ndarray:
+    """The part of an error at each level [M] that the flow of a Gaussian leaves at the last.
+
+    Args:
+        sigmas: levels [M].
+        ends: states [S, d] at the last level, whose variance is the Gaussian's.
+    """
+    variance = ends.var(0, correction=0).mean()
+    return ((variance + sigmas[-1] ** 2) / (variance + sigmas**2)).sqrt().numpy()
 
 
 def cheapest_path(errors: np.ndarray, steps: int, growth: float) -> list[int]:

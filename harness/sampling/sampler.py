@@ -3,14 +3,13 @@
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from harness.choice import Choice
 from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Discretization
-from harness.sampling.discretizations.explicit import Explicit
 from harness.sampling.schedules import Curve, Linear, NoScaling, Scaling, Schedule
 from harness.sampling.solvers import Solver
 from harness.sampling.solvers.runge_kutta import RK2
@@ -59,20 +58,18 @@ class Sampler(Choice):
     clip_denoised: bool = False
     noise_device: Literal["cpu", "cuda"] = "cpu"
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _fitting(cls, data: Any, handler: ModelWrapValidatorHandler["Sampler"]) -> "Sampler":
+    @model_validator(mode="after")
+    def _fitting(self) -> "Sampler":
         """Settle the number of steps where a choice settles it, and refuse pairs that make no sense."""
-        made = handler(data)
-        own = made._own_steps()
-        if own is not None and "steps" not in made.model_fields_set:
-            made = made.model_copy(update={"steps": own})
-        made._check_pairs()
-        return made
+        own = self._own_steps()
+        if own is not None and "steps" not in self.model_fields_set:
+            self.__dict__["steps"] = own  # it is not frozen yet: nobody has it
+        self._check_pairs()
+        return self
 
     def _own_steps(self) -> int | None:
         """The number of levels that another axis implies; None where `steps` is free."""
-        if isinstance(self.discretization, Explicit):
+        if self.discretization.count is not None:
             return self.discretization.count
         return SWEEP if self.solver.adaptive else None
 
@@ -97,11 +94,30 @@ class Sampler(Choice):
             raise ValueError(
                 "stochasticity 'langevin' evaluates before the first step, so afs saves nothing; remove it"
             )
-        if isinstance(self.discretization, Explicit) and self.steps != self.discretization.count:
+        levels = self.discretization
+        if levels.count not in (None, self.steps):
             raise ValueError(
-                f"discretization 'explicit' lists {self.discretization.count} levels and steps is {self.steps}; remove "
-                "steps"
+                f"discretization '{levels.kind}' lists {levels.count} levels and steps is {self.steps}; remove steps"
             )
+
+    def check_ode(self, purpose: str) -> None:
+        """Refuse a sampler whose trajectory is not that of the probability flow ODE.
+
+        Args:
+            purpose: what needs it, for the message.
+
+        Raises:
+            InputError: with the axis and the kind that draw noise.
+        """
+        for axis, choice in self._noisy():
+            raise InputError(
+                f"{purpose} follows the ODE, and {axis} '{choice.kind}' draws noise; use an ODE solver such as 'heun' "
+                "and stochasticity 'deterministic'"
+            )
+
+    def _noisy(self) -> list[tuple[str, Solver | Stochasticity]]:
+        axes: dict[str, Any] = {"solver": self.solver, "stochasticity": self.stochasticity}
+        return [(axis, choice) for axis, choice in axes.items() if choice.draws]
 
     @property
     def least_steps(self) -> int:

@@ -32,19 +32,19 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
     """
     solver, stochasticity, steps = sampler.solver, sampler.stochasticity, len(times) - 1
     carry: Any = None
+    opens = sampler.afs
     for index, leg in enumerate(stochasticity.legs(dynamics, times)):
         try:
             if leg.is_raise:
                 x, carry = stochasticity.raised(dynamics, x, leg), None
                 continue
             x, t_hat = stochasticity.lift(dynamics, x, leg.t, steps)
-            here = dynamics.assumed(x, t_hat) if sampler.afs and index == 0 else dynamics.at(x, t_hat)
+            here, opens = dynamics.assumed(x, t_hat) if opens else dynamics.at(x, t_hat), False
             t_land, sigma_up = stochasticity.land(dynamics, t_hat, leg.t_next)
-            step = solver if dynamics.sigma(t_land) > 0 else solver.last
-            if not (
-                solver.past and t_land == t_hat
-            ):  # a denoiser that rounds may repeat a level: nothing to learn there
-                x, carry = step(dynamics, here, t_land, carry)
+            if not dynamics.sigma(t_land) > 0:
+                x, carry = solver.last(dynamics, here, t_land, None)[0], None
+            elif not (solver.past and t_land == t_hat):  # where a denoiser rounds, a level again has nothing to teach
+                x, carry = solver(dynamics, here, t_land, carry)
             if sigma_up is not None:
                 s_next = dynamics.s(leg.t_next)
                 x = x * (s_next / dynamics.s(t_land)) + s_next * sigma_up * dynamics.noise()

@@ -49,13 +49,13 @@ def test_it_is_a_denoiser():
     assert (guided.shape, guided.label_dim, guided.cost) == (SHAPE, 2, 2)
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1.1, 2.5])
 def test_classifier_free_guidance_is_its_formula(weight):
     guided = CFG(Classes(SHAPE), weight)(X, level(1.0), LABELS)
     assert torch.allclose(guided, X / 2 + 2 + weight * (NUMBERS - 2), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("weight", [0.0, 1.0, 1.1, 2.5])
 def test_autoguidance_is_its_formula(weight):
     guided = Autoguidance(Classes(SHAPE), Blurred(SHAPE), weight)(X, level(1.0), LABELS)
     assert torch.allclose(guided, X / 4 + weight * (X / 2 + NUMBERS - X / 4), rtol=0, atol=1e-12)
@@ -79,6 +79,21 @@ def test_the_guide_is_evaluated_and_counted_only_where_it_is_needed():
     assert 0 < inside < 12
     assert out.nfe.tolist() == [12 + inside] * 3
     assert sum(main.rows) == out.rows == 3 * (12 + inside)
+
+
+def test_rows_where_it_is_off_are_the_denoisers_own():
+    main = Classes(SHAPE)
+    guided = CFG(main, 1.1, 0.1, 5.0)(X / 3, level(9.0, 1.0, 0.05), LABELS)
+    plain = main(X / 3, level(9.0, 1.0, 0.05), LABELS)
+    assert torch.equal(guided[[0, 2]], plain[[0, 2]])
+    assert not torch.equal(guided[1], plain[1])
+
+
+def test_guidance_of_guidance_counts_as_what_it_makes():
+    inner = CFG(Classes(SHAPE), 2.0, 0.1, 5.0)
+    outer = Autoguidance(inner, Blurred(SHAPE), 1.5, 1.0, 20.0)
+    assert outer.cost == 3
+    assert outer.cost_at(level(0.05, 0.5, 3.0, 10.0, 50.0)).tolist() == [1, 2, 3, 2, 1]
 
 
 def test_weight_one_is_the_denoiser_itself():

@@ -19,6 +19,7 @@ from harness.laboratory import (
     Task,
     TruncationError,
 )
+from harness.laboratory.images import images_for
 from harness.sampling.sampler import Sampler
 from tests.problems import Analytic, Gaussian
 from tests.sampling.orders import latents, mixture, slope
@@ -63,20 +64,101 @@ def test_end_point_error_of_an_sde_is_on_its_own_path():
         for n in steps
     ]
     found = -slope(steps, [error.square().mean().sqrt().item() for error in errors])
-    assert 0.6 < found < 1.5
+    assert 0.6 < found < 1.7
 
 
 def test_the_converged_trajectory_is_computed_once():
     denoiser = mixture()
-    first = observe(EndPointError(reference=64), denoiser, solver="euler", steps=5)
-    again = observe(EndPointError(reference=64), denoiser, solver="heun", steps=5)
+    known = {}
+    tasks = [Task(denoiser, sampler(solver=solver, steps=5), SEEDS, known=known) for solver in ("euler", "heun")]
+    first, again = (EndPointError(reference=64).observe(task) for task in tasks)
     assert first.rows == 5 * (5 + 127)
     assert again.rows == 5 * 9
+    assert torch.equal(again.values, EndPointError(reference=64).observe(tasks[1]._replace(known=None)).values)
+
+
+class ByClass(Analytic):
+    """Gaussians of unit variance around their class's number."""
+
+    label_dim = 10
+
+    def __call__(self, x, sigma, labels=None):
+        mean = labels.double().argmax(1).reshape(-1, 1, 1, 1)
+        return mean + (x - mean) / (1 + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+
+def test_converged_trajectories_of_other_labels_are_others():
+    """Also of one-hot labels that are too many to be written out."""
+    denoiser, known, seeds = ByClass((1, 1, 1)), {}, list(range(200))
+    for shift in (0, 1):
+        labels = torch.eye(10)[(torch.arange(200) // 67 + shift * (torch.arange(200) == 100)) % 10]
+        task = Task(denoiser, sampler(steps=16), seeds, labels, known=known)
+        apart = EndPointError().observe(task._replace(known=None)).values
+        assert torch.equal(EndPointError().observe(task).values, apart)
+
+
+def test_the_truth_of_a_clipping_sampler_clips():
+    denoiser = Gaussian(mean=1.0, std=0.5, shape=(1, 4, 4))
+    for measure in (EndPointError(), TruncationError()):
+        coarse, fine = (observe(measure, denoiser, steps=n, clip_denoised=True).values.mean().item() for n in (10, 40))
+        assert fine < coarse / 4
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"kind": "explicit", "sigmas": [60.0, 20.0, 6.0, 2.0, 0.6, 0.2, 0.06, 0.02]},
+        {"kind": "iddpm"},
+        {"kind": "optimized", "reference": 16, "seeds": 4},
+    ],
+    ids=lambda levels: levels["kind"],
+)
+def test_an_sde_on_levels_that_cannot_be_refined(levels):
+    """Its truth is on the same path, between the same ends."""
+    steps = {} if levels["kind"] == "explicit" else {"steps": 14}
+    seen = observe(EndPointError(), mixture(), discretization=levels, solver="dpmpp_2m_sde", **steps)
+    assert 0 < seen.values.median() < 0.5  # one may end at the other mode
+
+
+def test_networks_of_others_keep_no_graph():
+    """Parameters that could be trained, as in a user's own module."""
+
+    class Net(torch.nn.Module):
+        shape, label_dim, sigma_min, sigma_max, cost = (1, 2, 2), 0, 0.002, 80.0, 1
+        dtype, device = torch.float64, torch.device("cpu")
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(0.25, dtype=torch.float64))
+
+        def forward(self, x, sigma, labels=None):
+            return x * self.scale / (self.scale + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+        def round_sigma(self, sigma):
+            return sigma
+
+    for measure in (
+        EndPointError(),
+        ConvergenceOrder(),
+        TruncationError(),
+        Curvature(points=16),
+        JacobianAsymmetry(),
+        RoundTripError(),
+    ):
+        assert not observe(measure, Net(), steps=8).values.requires_grad
+    assert not observe(TruncationError(), Net(), steps=4, solver="solve_ivp").values.requires_grad
+
+
+def test_levels_are_found_for_every_measure_of_trajectories():
+    levels = {"kind": "optimized", "reference": 16, "seeds": 4}
+    for measure in (EndPointError(), TruncationError(), Curvature(points=16), JacobianAsymmetry(), RoundTripError()):
+        assert torch.isfinite(observe(measure, mixture(), discretization=levels, steps=5).values).all()
 
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
 def test_fitted_orders(solver, order):
     seen = observe(ConvergenceOrder(), mixture(), solver=solver, steps=64)
+    assert torch.isfinite(seen.values).all()
     assert seen.values.median().item() == pytest.approx(order, abs=0.4)
     assert seen.nfe.tolist() == [{"heun": 127}.get(solver, 64)] * 5
 
@@ -159,11 +241,33 @@ class Linear(Analytic):
 def test_asymmetry_of_a_known_jacobian(differentiable):
     generator = torch.Generator().manual_seed(1)
     matrix = torch.randn(4, 4, dtype=torch.float64, generator=generator) * 0.3
-    expected = torch.linalg.norm(matrix - matrix.T) / torch.linalg.norm(matrix + matrix.T)
+    expected = torch.linalg.norm(matrix - matrix.T) / 2 / torch.linalg.norm(matrix)
     seen = observe(JacobianAsymmetry(probes=400), Linear(matrix, differentiable), steps=3)
     assert seen.profile.values.mean().item() == pytest.approx(expected.item(), rel=0.1)
     symmetric = observe(JacobianAsymmetry(), Linear(matrix + matrix.T, differentiable), steps=3)
     assert symmetric.values.max() < 1e-4
+    skew = observe(JacobianAsymmetry(), Linear(matrix - matrix.T, differentiable), steps=3)
+    assert skew.values.min() > 1 - 1e-4
+
+
+def test_differences_of_a_network_in_single_precision_see_little_rounding():
+    denoiser = harness.load_denoiser("digits-edm", dtype="float32")
+
+    class Black(type(denoiser)):
+        def __call__(self, *args):
+            with torch.no_grad():
+                return denoiser(*args)
+
+    black = Black.__new__(Black)
+    black.__dict__.update(denoiser.__dict__)
+    one, other = (observe(JacobianAsymmetry(probes=16), each, [0, 1], steps=6).profile for each in (denoiser, black))
+    assert torch.allclose(one.values, other.values, rtol=0.1, atol=0.01)
+
+
+def test_levels_of_a_profile_fall_also_where_churn_steps_above_the_last():
+    churn = {"stochasticity": {"kind": "churn", "S_churn": 40.0, "S_tmax": 2.0}}
+    levels = observe(JacobianAsymmetry(probes=1), mixture(), steps=20, **churn).profile.levels
+    assert (levels.diff() <= 0).all()
 
 
 def test_exact_denoisers_are_conservative():
@@ -240,7 +344,20 @@ CHURN = {"stochasticity": {"kind": "churn", "S_churn": 10.0}}
         (ConvergenceOrder(), {"solver": "rk45"}, "which solver 'rk45' with discretization 'edm' does not let it do"),
         (ConvergenceOrder(), {"discretization": "optimized"}, "discretization 'optimized'"),
         (TruncationError(), {"solver": "dpmpp_2m_sde"}, "'dpmpp_2m_sde' draws noise"),
-        (TruncationError(), {"steps": 1}, "needs a step beside the last one"),
+        *((measure, {"steps": 1}, "needs a step beside the last one") for measure in (TruncationError(), Curvature())),
+        (EndPointError(), {"steps": 1}, "needs a step beside the last one"),
+        (
+            EndPointError(),
+            {"steps": 65},
+            "compares 65 steps with a trajectory of 256, .* reference: 260 or more",
+        ),
+        (ConvergenceOrder(), {"steps": 128}, "compares 512 steps with a trajectory of 1024"),
+        (ConvergenceOrder(), {"discretization": "iddpm"}, "discretization 'iddpm'"),
+        (
+            JacobianAsymmetry(),
+            {"stochasticity": {"kind": "restart", "intervals": {"t_min": 1.0, "t_max": 2.0}}},
+            "restart",
+        ),
         (Curvature(), CHURN, "'churn' draws noise"),
         (RoundTripError(), CHURN, "'churn' draws noise"),
         (JacobianAsymmetry(), {"solver": "rk45"}, "use a solver with fixed steps"),
@@ -255,3 +372,14 @@ def test_samplers_that_a_measure_says_nothing_about(measure, fields, message):
 def test_images_of_another_shape():
     with pytest.raises(InputError, match=r"images 'digits' are \[1, 8, 8\]"):
         observe(DenoisingError(), gaussian())
+
+
+def test_own_classes_are_those_of_the_whole_data_set():
+    """And not of the digits that happen to be in a chunk."""
+    denoiser = ByClass((1, 8, 8))
+    denoiser.label_dim = 9
+    for seeds in ([0, 1, 2], [0, 1, 2, 9]):
+        given = images_for("digits", Task(denoiser, sampler(), seeds))
+        assert given.labels is None
+    denoiser.label_dim = 10
+    assert images_for("digits", Task(denoiser, sampler(), [0, 1, 2])).labels == [0, 1, 2]

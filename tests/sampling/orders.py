@@ -55,7 +55,7 @@ def end_point(denoiser, sampler, steps, unit, *, from_exact=True):
     for k in range(steps):
         x, carry = sampler.solver(dynamics, dynamics.at(x, route.times[k]), route.times[k + 1], carry)
         if k < past:
-            carry = carry._replace(xbar=given[k]) if hasattr(carry, "xbar") else carry
+            carry = sampler.solver.rebased(carry, given[k], given[k + 1])
             x = given[k + 1] * dynamics.s(route.times[k + 1])
     assert abs(route.sigmas[-1].item() - SIGMA_TO) < 1e-12
     return x / dynamics.s(route.times[steps]), dynamics.nfe

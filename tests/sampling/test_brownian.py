@@ -75,3 +75,28 @@ def test_nothing_moves_over_no_interval():
 def test_outside_its_range_there_is_no_path():
     with pytest.raises(SamplingError, match="asked outside"):
         path([1]).increment(level(90.0), level(1.0), Power(2))
+
+
+def test_neighbouring_steps_are_independent_down_to_a_leaf():
+    """Steps as short as those of a run of 100,000 levels."""
+    path = Brownian(range(4000), (1, 1, 4), 80.0, 0.002)
+    count = 4000 * 4
+    for step in (1e-3, 1e-4, 2e-5):
+        levels = [torch.tensor(10.0 * math.exp(-k * step), dtype=torch.float64) for k in range(3)]
+        one, two = (path.increment(*pair, Power(1.0)).flatten() for pair in itertools.pairwise(levels))
+        assert one.var().item() == pytest.approx(1, abs=4 * math.sqrt(2 / count))
+        assert two.var().item() == pytest.approx(1, abs=4 * math.sqrt(2 / count))
+        assert (one * two).mean().item() == pytest.approx(0, abs=4 / math.sqrt(count))
+
+
+def test_pixels_are_independent_and_normal():
+    """Two come of one counter."""
+    path = Brownian(range(20_000), (1, 1, 3), 80.0, 0.002)
+    top, end = (torch.tensor(level, dtype=torch.float64) for level in (80.0, 0.5))
+    values = path.increment(top, end, Power(1.0)).flatten(1)
+    assert values.shape == (20_000, 3)
+    for power, expected, spread in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert values.pow(power).mean().item() == pytest.approx(expected, abs=4 * math.sqrt(spread / 60_000))
+    for powers in (values, values.square()):
+        off = torch.corrcoef(powers.T) - torch.eye(3, dtype=torch.float64)
+        assert off.abs().max() < 4 / math.sqrt(20_000)

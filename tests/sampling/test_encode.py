@@ -47,6 +47,23 @@ def test_other_solvers_and_spaces_go_there_and_back(fields):
     assert round_trip(denoiser, Sampler.model_validate(fields), images) < 2e-3
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"schedule": "ve", "discretization": "ve"},
+        {"schedule": "vp", "scaling": "vp", "discretization": "vp"},
+    ],
+    ids=lambda space: space["schedule"],
+)
+def test_the_last_step_is_undone_by_the_solvers_own(space):
+    """With these schedules it is one step of Euler's method in (x, t), which does not land on D."""
+    denoiser = mixture()
+    images = images_of(denoiser)
+    errors = [round_trip(denoiser, Sampler.model_validate({**space, "steps": n}), images) for n in (100, 400)]
+    assert errors[1] < 1e-4
+    assert errors[1] < errors[0] / 8 or errors[1] < 1e-12
+
+
 def test_latents_of_images_are_those_that_led_to_them():
     denoiser, sampler = mixture(), Sampler(steps=300)
     unit = latents(denoiser, 5)

@@ -1,5 +1,6 @@
 """Discretization `optimized`: the dynamic programming, what it finds, and that what is found is kept."""
 
+import dataclasses
 import itertools
 import math
 
@@ -37,7 +38,7 @@ def test_the_path_is_the_best_of_all(growth):
 
 def test_errors_of_steps_vanish_on_straight_trajectories():
     """One point as data: every trajectory is a line in sigma, so no step errs."""
-    found = optimize.reference(Gaussian(0.3, 0.0, (1, 2, 2)), Optimized(reference=16, seeds=4))
+    found = optimize.reference(Gaussian(0.3, 0.0, (1, 2, 2)), Optimized(reference=16), range(4))
     for error in ("euler", "trapezoid"):
         errors = optimize.step_errors(found, error)
         assert np.isinf(errors[np.tril_indices(16)]).all()
@@ -81,10 +82,35 @@ def test_more_levels_than_the_reference_has():
 
 
 def test_levels_that_do_not_fit_the_steps():
-    given = Optimized(levels=(10.0, 1.0, 0.1))
-    with pytest.raises(InputError, match="was given 3 levels and cannot make 4 steps"):
-        sample(mixture(), Sampler(discretization=given, steps=4), [0])
+    given, narrow = Optimized(levels=(10.0, 1.0, 0.1)), mixture()
+    narrow.sigma_min, narrow.sigma_max = 0.01, 5.0
+    with pytest.raises(ValueError, match="lists 3 levels and steps is 4"):
+        Sampler(discretization=given, steps=4)
+    assert Sampler(discretization=given).steps == 3
+    with pytest.raises(InputError, match=r"lists 10, outside the denoiser's range 0\.01 to 5"):
+        Sampler(discretization=given).sigmas(narrow)
     with pytest.raises(InputError, match="has no levels yet"):
         Sampler(discretization=Optimized()).sigmas(mixture())
     with pytest.raises(ValueError, match="must fall"):
         Optimized(levels=(1.0, math.e))
+
+
+def test_blocks_of_seeds_add_up(monkeypatch):
+    choice = Optimized(reference=16, seeds=10)
+    whole = optimize.find_levels(mixture(), choice, 6)
+    monkeypatch.setattr(optimize, "BLOCK", 3 * 16 * 4)  # three seeds of four numbers
+    assert optimize.find_levels(mixture(), choice, 6) == pytest.approx(whole, rel=1e-12)
+
+
+def test_objects_that_cannot_be_remembered():
+    """A data class is not hashable; it is a denoiser all the same."""
+
+    @dataclasses.dataclass
+    class Record(type(mixture())):
+        name: str = "record"
+
+        def __init__(self):
+            self.__dict__.update(mixture().__dict__)
+
+    chosen = Sampler(discretization=Optimized(reference=16, seeds=2), steps=4)
+    assert torch.equal(sample(Record(), chosen, [1]).images, sample(mixture(), chosen, [1]).images)

@@ -120,7 +120,7 @@ def test_scalings_differentiate(cls, sigma):
 
 @pytest.mark.parametrize("cls", MEMBERS, ids=name)
 @given(steps=st.integers(2, 12), seeds=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 def test_solvers_keep_shape_type_and_count(cls, steps, seeds):
     denoiser = Gaussian(0.1, 0.4, (2, 3, 3))
     out = sample(denoiser, Sampler(solver=cls(), steps=steps), seeds)
@@ -207,6 +207,18 @@ def test_explicit_levels_bring_their_number():
 def test_explicit_levels_must_fall(sigmas, message):
     with pytest.raises(ValueError, match=message):
         Sampler.model_validate({"discretization": {"kind": "explicit", "sigmas": sigmas}})
+
+
+def test_levels_of_a_table_must_lie_in_the_denoisers_range():
+    denoiser = Gaussian(0.0, 0.5, (1, 2, 2))
+    denoiser.sigma_min, denoiser.sigma_max = 0.001, 80.0
+    choice = {"kind": "iddpm", "j_0": 8}
+    with pytest.raises(
+        InputError, match=r"with j_0 = 8 goes from 80\.2037 to 0\.00642\d+, outside the denoiser's range"
+    ):
+        Sampler.model_validate({"discretization": choice}).sigmas(denoiser)
+    denoiser.sigma_max = 100.0
+    assert Sampler.model_validate({"discretization": choice}).sigmas(denoiser)[0] == pytest.approx(80.2037, rel=1e-4)
 
 
 def test_explicit_levels_must_lie_in_the_denoisers_range():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.choice import Positive, freeze
 from harness.errors import InputError
-from harness.sampling.discretizations.levels import Levels, Range
+from harness.sampling.discretizations.levels import Levels, Range, check_supported
 
 MAX_LEVELS = 100_000
 
@@ -24,7 +24,7 @@ def check_descent(sigmas: tuple[float, ...]) -> None:
     """
     for index, (high, low) in enumerate(itertools.pairwise(sigmas)):
         if not high > low:
-            raise ValueError(f"levels must fall; number {index + 1} is {low:g} after {high:g}")
+            raise ValueError(f"levels must fall; number {index + 2} is {low:g} after {high:g}")
 
 
 class Explicit(Levels):
@@ -60,13 +60,7 @@ class Explicit(Levels):
         Raises:
             InputError: a level that the denoiser does not support.
         """
-        slack = 1 + 1e-9  # what arithmetic may add to the ends of the range
-        out = [sigma for sigma in self.sigmas if not sigma_min / slack <= sigma <= sigma_max * slack]
-        if out:
-            raise InputError(
-                f"discretization 'explicit' lists {out[0]:g}, outside the denoiser's range {sigma_min:g} to "
-                f"{sigma_max:g}; remove it"
-            )
+        check_supported(self.kind, self.sigmas, sigma_min, sigma_max)
         return self.default_range()
 
     def __call__(self, n: int, within: Range) -> Tensor:

@@ -1,5 +1,4 @@
-"""Levels in powers of equal steps of log sigma: uniform in log-SNR, and k-diffusion's polyexponential
-generalisation."""
+"""Levels in powers of equal steps of log sigma: uniform in log-SNR, and k-diffusion's generalisation."""
 
 import math
 from typing import ClassVar, Literal
@@ -16,7 +15,7 @@ class PolyExponential(Levels):
 
     log sigma_i = log sigma_min + (1 - i/(N-1))^rho (log sigma_max - log sigma_min), i < N.
 
-    Equal steps in the log-SNR lambda = -2 log sigma are what DPM-Solver recommends for small images. `ve` is the same
+    Equal steps in the log-SNR, -2 log sigma, are what DPM-Solver recommends for small images. `ve` is the same
     formula with the range of Song et al.
 
     Args:

@@ -27,8 +27,8 @@ class IDDPM(Levels):
         C_2: offset of the cosine, which bounds the lowest.
         M: number of levels of the training schedule.
         j_0: index of the first level, as in the paper's text (8); None for the released sampler's rule.
-        sigma_min, sigma_max: noise range; the lowest level under the defaults is 0.00642. With `j_0` only what the
-            denoiser supports counts.
+        sigma_min, sigma_max: noise range; the lowest level under the defaults is 0.00642. With `j_0` every
+            level has to lie in the denoiser's own range, and these are not used.
 
     Source: Karras et al. 2022, Table 1, column iDDPM + DDIM; Nichol & Dhariwal 2021. As in the paper's released
     sampler, abar is rounded to float32, which moves the lowest levels by up to 5e-4 (relative).
@@ -49,6 +49,23 @@ class IDDPM(Levels):
         if self.j_0 is not None and self.j_0 >= self.M:
             raise ValueError(f"j_0 is an index into M = {self.M} levels; we got {self.j_0}")
         return self
+
+    def clamp(self, sigma_min: float, sigma_max: float) -> Range:
+        """The part of the table that is used.
+
+        Raises:
+            InputError: nothing is left of the range, or `j_0` starts at a level that the denoiser does not support.
+        """
+        if self.j_0 is None:
+            return super().clamp(sigma_min, sigma_max)
+        kept = iddpm_levels(self.M, self.C_1, self.C_2)[self.j_0 : self.M]
+        ends = Range(kept[-1].item(), kept[0].item())
+        if not sigma_min <= ends.low <= ends.high <= sigma_max:
+            raise InputError(
+                f"discretization 'iddpm' with j_0 = {self.j_0} goes from {ends.high:g} to {ends.low:g}, outside the "
+                f"denoiser's range {sigma_min:g} to {sigma_max:g}; remove j_0, so that it keeps to the range"
+            )
+        return ends
 
     def __call__(self, n: int, within: Range) -> Tensor:
         table = iddpm_levels(self.M, self.C_1, self.C_2)

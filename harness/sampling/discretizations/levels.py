@@ -6,6 +6,7 @@ levels over what is left: float64 [n], descending, the first at the top of the r
 """
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -28,8 +29,14 @@ class Levels(Choice):
     formula: ClassVar[str] = ""
     """Level i of N as an expression; empty where there is none."""
 
+    kind: str
     sigma_min: Positive | None
     sigma_max: Positive | None
+
+    @property
+    def count(self) -> int | None:
+        """How many levels it has, where it lists them."""
+        return None
 
     @property
     def vp_epsilon(self) -> float:
@@ -55,6 +62,21 @@ class Levels(Choice):
                 f"supports {sigma_min:g} to {sigma_max:g}; set sigma_min below sigma_max, within the denoiser's range"
             )
         return Range(low, high)
+
+
+def check_supported(kind: str, sigmas: Sequence[float], sigma_min: float, sigma_max: float) -> None:
+    """Levels that are not laid out over a range have to lie in the denoiser's.
+
+    Raises:
+        InputError: with the first level that does not.
+    """
+    slack = 1 + 1e-9  # what arithmetic may add to the ends of the range
+    for sigma in sigmas:
+        if not sigma_min / slack <= sigma <= sigma_max * slack:
+            raise InputError(
+                f"discretization '{kind}' lists {sigma:g}, outside the denoiser's range {sigma_min:g} to "
+                f"{sigma_max:g}; remove it"
+            )
 
 
 def fractions(n: int) -> Tensor:

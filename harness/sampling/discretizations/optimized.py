@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.choice import Positive, freeze
 from harness.errors import InputError
 from harness.sampling.discretizations.explicit import check_descent
-from harness.sampling.discretizations.levels import Levels, Range
+from harness.sampling.discretizations.levels import Levels, Range, check_supported
 
 
 def _keep_none(value: Any) -> Any:
@@ -42,7 +42,7 @@ class Optimized(Levels):
     sigma_min: Positive = 0.002
     sigma_max: Positive = 80.0
     reference: Annotated[int, Field(ge=16, le=1024)] = 128
-    seeds: Annotated[int, Field(ge=1, le=4096)] = 64
+    seeds: Annotated[int, Field(ge=2, le=4096)] = 64
     error: Literal["trapezoid", "euler"] = "trapezoid"
     decay: bool = True
     growth: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
@@ -53,6 +53,21 @@ class Optimized(Levels):
     def _fall(self) -> "Optimized":
         check_descent(self.levels or ())
         return self
+
+    @property
+    def count(self) -> int | None:
+        return len(self.levels) if self.levels else None
+
+    def clamp(self, sigma_min: float, sigma_max: float) -> Range:
+        """The range to search, or that of the levels as given.
+
+        Raises:
+            InputError: nothing is left of the range, or a level that the denoiser does not support.
+        """
+        if self.levels is None:
+            return super().clamp(sigma_min, sigma_max)
+        check_supported(self.kind, self.levels, sigma_min, sigma_max)
+        return Range(self.levels[-1], self.levels[0])
 
     def __call__(self, n: int, within: Range) -> Tensor:
         if self.levels is None:

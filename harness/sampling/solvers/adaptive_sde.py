@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Positive
+from harness.choice import Positive, Real
 from harness.errors import SamplingError
 from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
@@ -16,6 +16,9 @@ from harness.sampling.solvers.method import Method
 from harness.sampling.solvers.rk45 import MAX_TRIES, Tolerance
 
 Share = Annotated[float, Field(gt=0, le=1)]
+
+BITS = 6
+"""Binary digits of a step's size after the first: sizes are 0.8% to 1.6% apart."""
 
 
 class _Walk(NamedTuple):
@@ -44,16 +47,21 @@ class AdaptiveSDE(Method):
         x~ = x + h f(x', tau + h) + g(tau + h) sqrt(|h|) z        x'' = (x' + x~) / 2
 
     a step is taken, to x'', where the root mean square of (x' - x'') / max(atol, rtol max(|x'|, |x'_before|)) is at
-    most 1; the next size is the old one times safety error^-exponent. Every sample has its own size. It goes from the
-    first level to the last in one sweep; `steps` above 2 adds levels to stop at. The last step lands on the denoised
-    image. NFE differs by sample.
+    most 1; the next size is the old one times safety error^-exponent, at most `growth`. Every sample has its own size.
+    It goes from the first level to the last in one sweep; `steps` above 2 adds levels to stop at. The last step lands
+    on the denoised image. NFE differs by sample.
 
     Here z is an increment of the sample's Brownian path, so that a step tried again at a smaller size goes on from the
-    same noise; the authors draw anew, which favours noise that is easily accepted.
+    same noise; the authors draw anew, which favours noise that is easily accepted. Sizes are cut to `BITS` bits: a path
+    is rough, so that a size that differs in the last digit, as it does when a batch is split another way, would soon
+    lead to other steps.
 
     Args:
         rtol, atol: relative and absolute tolerance; the authors use 0.01 to 0.5 and the width of a byte, 2/256.
         safety, exponent: of the step size controller, in (0, 1].
+        growth: the most that a step is longer than the last, above 1. The authors set no limit ("inf"); a step whose
+            error happens to vanish, as it does for images of few numbers, is then followed by one over all that is
+            left, and that by one as much too short, over and over.
         first: first step, as a part of the interval.
         time: tau is `t`, that of the schedule, which with schedule `vp` is the authors' for the VP process; or
             `log_sigma`, in which their VE process is uniform.
@@ -72,6 +80,7 @@ class AdaptiveSDE(Method):
     atol: Positive = 0.0078
     safety: Share = 0.9
     exponent: Share = 0.9
+    growth: Annotated[Real, Field(gt=1)] = 10.0
     first: Share = 0.01
     time: Literal["t", "log_sigma"] = "t"
 
@@ -118,7 +127,7 @@ class AdaptiveSDE(Method):
             torch.where(taken, high, x),
             torch.where(taken, low, before),
             torch.where(taken, tau_next, tau),
-            self.safety * h.abs() * error.clip(min=1e-12) ** -self.exponent,
+            _cut(h.abs() * (self.safety * error.clip(min=1e-12) ** -self.exponent).clip(max=self.growth)),
         )
         return _Walk(*(column.index_copy(0, rows, part) for column, part in zip(walk, new, strict=True)))
 
@@ -139,3 +148,8 @@ class AdaptiveSDE(Method):
             return _Terms(drift, diffusion)
         stretch = point.sigma / dynamics.curve.sigma_dot(point.t)
         return _Terms(stretch * drift, stretch.sqrt() * diffusion)
+
+
+def _cut(size: Tensor) -> Tensor:
+    """Positive float64 numbers, with the last digits of their 52 dropped."""
+    return (size.view(torch.int64) & (-1 << (52 - BITS))).view(torch.float64)

@@ -5,6 +5,7 @@ With d xbar / d sigma = eps and sigma a function of a time tau,
     xbar_next = xbar + sum_j eps_j integral_tau^tau_next L_j(tau') (d sigma / d tau)(tau') d tau'
 
 where L_j are the Lagrange polynomials of the current and past times. In the data's units this is the paper's eq. 15.
+The integral is taken over log sigma, where no time makes it steep.
 """
 
 import math
@@ -57,15 +58,12 @@ class DEIS(Method):
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)
-        nodes = [self._time(point.sigma) for point in points]
-        density = np.exp if self.variable == "log_sigma" else _vp_density
-        found = weights(nodes, nodes[0], self._time(dynamics.sigma(t_next)), density)
-        return step(dynamics, points, found, t_next), points
+        start, end = math.log(here.sigma.item()), math.log(dynamics.sigma(t_next).item())
+        nodes = self._time(np.log([point.sigma.item() for point in points])).tolist()
+        return step(dynamics, points, weights(nodes, start, end, np.exp, self._time), t_next), points
 
-    def _time(self, sigma: Tensor) -> float:
-        return math.log(sigma.item()) if self.variable == "log_sigma" else VP_DEFAULT.t(sigma.double()).item()
-
-
-def _vp_density(t: np.ndarray) -> np.ndarray:
-    """d sigma / d t of the variance preserving schedule."""
-    return VP_DEFAULT.sigma_dot(torch.from_numpy(t)).numpy()
+    def _time(self, log_sigma: np.ndarray) -> np.ndarray:
+        """The polynomial's variable, elementwise."""
+        if self.variable == "log_sigma":
+            return log_sigma
+        return VP_DEFAULT.t(torch.from_numpy(np.exp(log_sigma))).numpy()

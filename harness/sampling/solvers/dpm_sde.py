@@ -1,9 +1,9 @@
 """The SDE members of the DPM-Solver++ family: exponential integrators in lambda = -log sigma with their own noise.
 
-They solve the reverse SDE whose linear part shrinks by exp(-(1 + eta) h) over a step h in lambda, with noise of
-standard deviation sigma_next sqrt(1 - exp(-2 eta h)) added: eta = 0 is the ODE and eta = 1 the SDE of Song et al. Over
-any interval that noise is an increment of one Brownian path in the clock sigma^(-2 eta), so that steps of any size
-agree on it.
+The multistep ones solve the reverse SDE whose linear part shrinks by exp(-(1 + eta) h) over a step h in lambda, with
+noise of standard deviation sigma_next sqrt(1 - exp(-2 eta h)) added: eta = 0 is the ODE and eta = 1 the SDE of Song et
+al. Over any interval that noise is an increment of one Brownian path in the clock sigma^(-2 eta), so that steps of any
+size agree on it. `dpmpp_sde` adds ancestral noise, whose limit is this SDE with eta^2 in the place of eta.
 """
 
 from typing import Annotated, Any, ClassVar, Literal

@@ -6,18 +6,23 @@ from functools import lru_cache
 import numpy as np
 
 QUADRATURE = 40
-"""Gauss-Legendre points; exact for polynomials up to degree 79, and converged for the smooth densities used here."""
+"""Gauss-Legendre points; exact for polynomials up to degree 79."""
 
 
 def weights(
-    nodes: Sequence[float], start: float, end: float, density: Callable[[np.ndarray], np.ndarray] | None = None
+    nodes: Sequence[float],
+    start: float,
+    end: float,
+    density: Callable[[np.ndarray], np.ndarray] | None = None,
+    variable: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[float]:
     """The integral from `start` to `end` of each Lagrange polynomial of the nodes, times a density.
 
     Args:
-        nodes: distinct places of the values, k of them.
-        start, end: the step, in the same variable; end may be the smaller.
+        nodes: distinct places of the values, k of them, in the polynomials' variable.
+        start, end: the step, in the variable of integration; end may be the smaller.
         density: weight of the integrand, elementwise; None for 1.
+        variable: the polynomials' variable as a function of that of integration, elementwise; None for the same.
 
     Returns:
         k weights, one a node.
@@ -26,7 +31,8 @@ def weights(
     half = (end - start) / 2
     tau = start + half * (points + 1)
     mass = half * gauss * (1 if density is None else density(tau))
-    return [float(np.sum(mass * _lagrange(nodes, j, tau))) for j in range(len(nodes))]
+    place = tau if variable is None else variable(tau)
+    return [float(np.sum(mass * _lagrange(nodes, j, place))) for j in range(len(nodes))]
 
 
 def _lagrange(nodes: Sequence[float], j: int, tau: np.ndarray) -> np.ndarray:

@@ -12,8 +12,7 @@ class Method(Choice):
     """Base of all solvers. A solver adds its fields, `declared`, `last` and the step itself.
 
     The step takes the sample from `here`, where the denoiser was evaluated, to `t_next`, and may evaluate it elsewhere
-    through `dynamics`. What it needs of earlier steps it keeps in `carry`, None at the first step; a carried state of
-    the sample stands in a field named `xbar`.
+    through `dynamics`. What it needs of earlier steps it keeps in `carry`, None at the first step.
 
     Attributes:
         stochastic: it solves an SDE and draws the noise itself.
@@ -64,3 +63,11 @@ class Method(Choice):
             The state at t_next [B, C, H, W], and the carry for the next step.
         """
         raise NotImplementedError
+
+    def rebased(self, carry: Any, begun: Tensor, reached: Tensor) -> Any:
+        """The carry of a step as if it had begun and ended at other states [B, C, H, W], without their scaling.
+
+        Exact states take the place of computed ones where the error of single steps is looked at. Only a method that
+        carries the sample's state, and not just evaluated points, has anything to change.
+        """
+        return carry

@@ -42,7 +42,9 @@ class ConstantRate(Choice):
 
 
 class WindowRate(Choice):
-    """beta = scale sigma'(t) / sigma(t) at noise levels from S_tmin to S_tmax, else 0: the paper's churn as an SDE.
+    """beta = scale sigma'(t) / sigma(t) at noise levels from S_tmin to S_tmax, else 0: a window as for churn.
+
+    On levels of equal ratios churn at a constant gamma has this as its limit.
 
     Args:
         scale: unitless.

@@ -7,8 +7,9 @@ D_k = (D(past k) - D) / r_k, a step is
 
 with rho from the linear system that makes the step exact for polynomials, in which B(h) cancels; where there is one
 value only, rho is 1/2 and B(h) = h (bh1) or 1 - exp(-h) (bh2) matters. The corrector is the same with the newly
-evaluated D at the end of the step as one more point (r = 1). It uses the evaluation
-that the next predictor needs anyway: a step first corrects the state it starts from, then predicts.
+evaluated D as one more point (r = 1). It uses the evaluation that the next predictor needs anyway: a step first
+corrects the state it starts from, then predicts. What was added to the state in between, ancestral noise, is added to
+the corrected one; its point is then at the level where it was evaluated (r < 1), above the one that the step aimed at.
 """
 
 import math
@@ -25,10 +26,19 @@ from harness.sampling.solvers.method import Method
 
 
 class Memory(NamedTuple):
-    """What a step leaves: past points, the latest first, and the corrected state at the latest of them."""
+    """What a step leaves: past points, the latest first, and the two ends of the step, both without scaling.
+
+    Args:
+        points: evaluated, the first of them where the step began.
+        begun: the corrected state there.
+        sigma: the level that the step aimed at.
+        reached: the state that it predicted there.
+    """
 
     points: tuple[Point, ...]
-    xbar: Tensor
+    begun: Tensor
+    sigma: Tensor
+    reached: Tensor
 
 
 class UniPC(Method):
@@ -67,21 +77,23 @@ class UniPC(Method):
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         xbar = self._correct(here, carry) if self.corrector and carry else here.xbar
-        points = recent(here, carry and carry.points, self.order)
-        xbar_next = self._advance(points, xbar, dynamics.sigma(t_next), None)
-        return dynamics.s(t_next) * xbar_next, Memory(points, xbar)
+        points, sigma = recent(here, carry and carry.points, self.order), dynamics.sigma(t_next)
+        reached = self._advance(points, xbar, sigma, None)
+        return dynamics.s(t_next) * reached, Memory(points, xbar, sigma, reached)
+
+    def rebased(self, carry: Any, begun: Tensor, reached: Tensor) -> Any:
+        return carry and carry._replace(begun=begun, reached=reached)
 
     def _correct(self, here: Point, carry: Memory) -> Tensor:
-        """The state at `here`, stepped to again from the last point with what was evaluated since."""
-        return self._advance(carry.points, carry.xbar, here.sigma, here)
+        """The last step again with what was evaluated since, and what was added after it."""
+        return self._advance(carry.points, carry.begun, carry.sigma, here) + (here.xbar - carry.reached)
 
-    def _advance(self, points: tuple[Point, ...], xbar: Tensor, sigma_next: Tensor, end: Point | None) -> Tensor:
-        """One step from the first point; `end` is the evaluated point at its end, for the corrector."""
+    def _advance(self, points: tuple[Point, ...], xbar: Tensor, sigma_next: Tensor, new: Point | None) -> Tensor:
+        """One step from the first point; `new` is what the corrector knows beside the predictor's points."""
         here, h = points[0], math.log(points[0].sigma.item() / sigma_next.item())
-        places = [math.log(here.sigma.item() / past.sigma.item()) / h for past in points[1:]]
-        values = [(past.denoised - here.denoised) / r for past, r in zip(points[1:], places, strict=True)]
-        if end is not None:
-            places, values = [*places, 1.0], [*values, end.denoised - here.denoised]
+        others = [*points[1:], new] if new is not None else points[1:]
+        places = [math.log(here.sigma.item() / other.sigma.item()) / h for other in others]
+        values = [(other.denoised - here.denoised) / r for other, r in zip(others, places, strict=True)]
         base = math.exp(-h) * xbar - math.expm1(-h) * here.denoised
         if not values:
             return base

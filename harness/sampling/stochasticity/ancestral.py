@@ -38,6 +38,8 @@ class Ancestral(Deterministic):
         if self.eta == 0 or not sigma_next > 0:
             return t_next, None
         up = (self.eta * sigma_next * (1 - (sigma_next / sigma) ** 2).clip(min=0).sqrt()).minimum(sigma_next)
+        if up == 0:  # a level again, where a denoiser rounds
+            return t_next, up
         down = (sigma_next**2 - up**2).sqrt()
         t_down = dynamics.curve.t(down) if down > 0 else t_next * 0
         return t_down, self.S_noise * up

@@ -54,7 +54,7 @@ class Churn(Deterministic):
         gamma = self.gamma(sigma.item(), steps)
         if gamma == 0:
             return x, t
-        t_hat = dynamics.curve.t(dynamics.denoiser.round_sigma(sigma * (1 + gamma)))
+        t_hat = dynamics.curve.t(dynamics.denoiser.round_sigma(sigma * (1 + gamma)).cpu())
         sigma_hat, s_hat = dynamics.sigma(t_hat), dynamics.s(t_hat)
         added = (sigma_hat**2 - sigma**2).clip(min=0).sqrt() * s_hat * self.S_noise
         return s_hat / dynamics.s(t) * x + added * noise, t_hat

@@ -22,7 +22,7 @@ class Langevin(Deterministic):
     predictor, as in the authors' code; nothing is corrected after the last step. One float64 normal per sample and
     correction is drawn. For `norms` the authors take means over the batch, so that their samples depend on each other.
     Here the norms are each sample's own, which makes the step depend on where the sample is and what it draws: the
-    spread of Gaussian data in d dimensions then comes out too large by a factor of about (d + 4) / d. Their factor
+    variance of Gaussian data in d dimensions then comes out too large by a factor of about (d + 4) / d. Their factor
     alpha_i = 1 - beta_i on the VP process, at least 0.98 at their 1000 steps, is left out.
 
     Args:
