@@ -67,6 +67,9 @@ def steps_for(
 ) -> Sampler:
     """The sampler with the largest number of steps whose NFE is at most `nfe`.
 
+    Where more steps may take fewer evaluations, as under guidance with an interval of levels, it is the last number
+    before the first that takes too many.
+
     Args:
         nfe: evaluations per sample, in the denoiser's own cost.
         sampler: everything but the number of steps.

@@ -98,8 +98,8 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
         for panel in series.only or grid.denoisers:
             for curve in _curves(series, index, panel, grid, document):
                 for item in _trials(curve, panel, grid, described[panel], document):
-                    note = {"name": item.series, "note": series.note, "role": series.role, "paper": series.paper}
-                    curves.setdefault(item.series, note)
+                    kept = {key: getattr(series, key) for key in ("note", "role", "paper")}
+                    curves.setdefault(item.series, {"name": item.series, "base": item.base, **kept})
                     items.append(item)
                 if len(items) > MAX_TRIALS:
                     raise document.error(("series", index), f"more than {MAX_TRIALS:,} trials; use shorter lists")
@@ -190,11 +190,8 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
                 denoiser=source, weights=found.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
             )
             x = None if grid.x == "nfe" else number_at(chosen, grid.x)
-            name = (
-                curve.name
-                if x is None or budgets is None or len(budgets) < 2
-                else _at_budget(curve.name, by_nfe, budget)
-            )
+            is_one = grid.x == "nfe" or budgets is None or len(budgets) < 2
+            name = curve.name if is_one else _at_budget(curve.name, by_nfe, budget)
             mosaic = budget in (grid.mosaics or ())
             yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic)
 

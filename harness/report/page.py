@@ -107,12 +107,12 @@ def environment() -> jinja2.Environment:
 
 
 def _notes(plan: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the series are, each note once: curves of one series share it."""
-    found: dict[str, str] = {}
-    for series in plan["series"]:
-        if series.get("note") and series["note"] not in found.values():
-            found[series["name"]] = series["note"]
-    return list(found.items())
+    """What the series are: one note for all curves of a series, under its own name where they are several."""
+    found: dict[str, tuple[list[str], str]] = {}
+    for curve in plan["series"]:
+        if curve.get("note"):
+            found.setdefault(curve.get("base") or curve["name"], ([], curve["note"]))[0].append(curve["name"])
+    return [(names[0] if len(names) == 1 else base, note) for base, (names, note) in found.items()]
 
 
 def _origin(every: list[GridData], shown: list[Panel]) -> dict[str, Any]:

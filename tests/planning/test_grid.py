@@ -172,10 +172,11 @@ def test_a_list_on_the_horizontal_axis_is_the_points_of_a_curve(planned):
         "churned, S_noise 1.0, NFE 9",
         "churned, S_noise 1.01, NFE 5",
         "churned, S_noise 1.01, NFE 9",
-        "plain",
+        "plain, NFE 5",
+        "plain, NFE 9",
     ]
     assert [item.x for item in found.items if item.series == names[1]] == [0.0, 5.0]
-    assert {item.x for item in found.items if item.series == "plain"} == {None}
+    assert {item.x for item in found.items if item.base == "plain"} == {None}
     assert {item.base for item in found.items} == {"churned", "plain"}
 
 

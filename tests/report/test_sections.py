@@ -38,15 +38,16 @@ denoisers:
   exact: {source: {kind: gaussian, mean: 0.1, std: 0.4}}
 series:
   - name: Churned
+    note: With new noise.
     nfe: [5, 9]
     sampler: {stochasticity: {kind: churn, S_churn: [0, 1, 2]}}
-  - {name: Plain, nfe: 9}
+  - {name: Plain, note: Without., nfe: [5, 9]}
 design: true
 """
 MEASURES = """
 title: Measures of one number
 metrics:
-  - {kind: end-point-error, samples: 12, reference: 64}
+  - {kind: end-point-error, samples: 12, reference: 128}
   - {kind: truncation-error, samples: 12, substeps: 4, series: [Heun]}
   - {kind: curvature, samples: 12, points: 16, series: [Heun]}
 samples: 12
@@ -94,7 +95,12 @@ def made(store, grid):
 def test_another_axis_has_curves_by_budget_and_levels_across(store):
     distance, asymmetry = made(store, "churn")
     panel = distance.panels[0]
-    assert [curve.name for curve in panel.curves] == ["Churned, NFE 5", "Churned, NFE 9", "Plain"]
+    assert [curve.name for curve in panel.curves] == [
+        "Churned, NFE 5",
+        "Churned, NFE 9",
+        "Plain, NFE 5",
+        "Plain, NFE 9",
+    ]
     assert list(panel.curves[1].done["x"]) == [0, 1, 2]
     assert panel.curves[2].is_level
     assert (distance.is_ruled, distance.is_flat, distance.axis) == (False, False, "S_churn")
@@ -163,6 +169,7 @@ def test_the_words_of_pages(store):
     churn = words(render(store, "churn"))
     assert "FD-digits is not FID" in churn
     assert "Speed-up" not in churn
+    assert "Churned With new noise. Plain Without." in re.sub(r"\s+", " ", churn)
 
 
 def test_the_design_table_is_the_codes(store):
