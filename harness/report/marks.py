@@ -48,7 +48,7 @@ def ring(axes: Axes, x: float, y: float, colour: str) -> None:
 
 def diamond(axes: Axes, x: float, y: float) -> None:
     """At a published NFE."""
-    axes.plot([x], [y], marker="D", ms=4.4, mfc="none", mec=MUTED.light, mew=1, ls="none", zorder=3)
+    axes.plot([x], [y], marker="D", ms=4.4, mfc="none", mec=MUTED.light, mew=1, ls="none", zorder=3, clip_on=False)
 
 
 def cross(axes: Axes, x: list[float], y: float, colour: str, **options: Any) -> None:

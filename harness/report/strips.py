@@ -41,7 +41,7 @@ def strips(store: Store, data: GridData, panels: list[Panel]) -> list[Strip]:
         for curve in panel.curves:
             for line in records(curve.done):
                 names = keys.get(line["fingerprint"], {})
-                levels = [f"{level:g}" for level in line["details"].get("profile", {}).get("level", [])]
+                levels = [f"{float(f'{level:.3g}'):g}" for level in line["details"].get("profile", {}).get("level", [])]
                 for name, key in names.items():
                     if key in found and not (name == "noisy" and any(strip.title == NAMES[name] for strip in made)):
                         title = NAMES[name] if name == "noisy" else f"{panel.title}: {NAMES.get(name, name)}"
