@@ -1,4 +1,4 @@
-"""Shared fixtures: the golden numbers, and one thread so that two test processes do not fight for cores."""
+"""Shared fixtures: the golden numbers; one thread so that two test processes do not fight for cores; no deadlines."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -117,7 +117,7 @@ def test_golden_dirac_is_a_mixture_of_two_points(sigma):
 
 class TestGaussian:
     @given(seeds, sigmas, sigmas, st.floats(0.0, 3.0))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_flow_keeps_the_invariant_of_the_ode(self, seed, start, end, std):
         """(x - mu) / sqrt(sigma^2 + v) is constant, and going back returns."""
         gaussian = Gaussian(0.3, std, (1, 2, 2))
@@ -151,13 +151,13 @@ class TestGaussian:
 
 class TestMixture:
     @given(seeds, sigmas, st.floats(0.0, 3.0))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_of_one_is_the_gaussian(self, seed, sigma, std):
         mean, x, level = images(seed, 1), images(seed + 1, 3) * sigma, torch.tensor(sigma, dtype=F64)
         assert relative_error(Mixture(mean, [2.0], std)(x, level), Gaussian(mean[0], std)(x, level)) < 1e-12
 
     @given(seeds, st.integers(1, 6), st.floats(0.05, 100), st.floats(0.0, 2.0))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_is_the_definition(self, seed, count, sigma, std):
         means = images(seed, count)
         weights = np.random.default_rng(seed).uniform(0.1, 1, count)
@@ -166,7 +166,7 @@ class TestMixture:
         assert torch.allclose(D, brute_force(x, sigma, means, weights, std), rtol=0, atol=1e-10 * sigma)
 
     @given(seeds, st.floats(1e-6, 1e-2), st.floats(0.2, 2.0))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_tends_to_x_without_noise(self, seed, sigma, std):
         """|D - x| = sigma^2/(sigma^2 + v) |mean - x|, so within sigma^2 / v of the distance to the means."""
         means, x = images(seed, 3), images(seed + 1, 2)
@@ -188,7 +188,7 @@ class TestMixture:
 
 class TestIdeal:
     @given(seeds, st.integers(1, 40), st.integers(1, 50), st.floats(0.02, 100))
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def test_is_the_definition_however_the_data_are_cut(self, seed, count, block, sigma):
         points = images(seed, count)
         x = points[torch.arange(4) % count] + sigma * images(seed + 1, 4)

@@ -46,7 +46,7 @@ def test_golden_from_features(name):
 
 
 @given(seeds, widths)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_symmetric_and_not_negative(seed, width):
     one, two = gaussian(seed, width), gaussian(seed + 1, width)
     there, back = frechet_distance(*one, *two), frechet_distance(*two, *one)
@@ -55,14 +55,14 @@ def test_symmetric_and_not_negative(seed, width):
 
 
 @given(seeds, widths, st.integers(1, 8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_zero_on_identical_even_without_full_rank(seed, width, rank):
     one = gaussian(seed, width, rank)
     assert abs(frechet_distance(*one, *one)) < 1e-6 * np.trace(one[1])
 
 
 @given(seeds, widths)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_rotation_shift_and_scale(seed, width):
     (mu1, sigma1), (mu2, sigma2) = gaussian(seed, width), gaussian(seed + 1, width)
     rng = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ def close(a, b, tolerance=1e-12):
 
 
 @given(seeds, st.integers(2, 60), st.integers(1, 6), st.sampled_from([0.0, 1.0, 100.0]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_order_and_chunks_do_not_matter(seed, count, width, offset):
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(count, width)) * rng.uniform(0.1, 10, width) + offset
@@ -46,7 +46,7 @@ def test_order_and_chunks_do_not_matter(seed, count, width, offset):
 
 
 @given(seeds)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_merging_is_commutative_and_empty_is_neutral(seed):
     rng = np.random.default_rng(seed)
     a, b = Moments.of(rng.normal(size=(5, 3))), Moments.of(rng.normal(size=(9, 3)) + 2)

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -38,7 +38,6 @@ def distances(rng, **options):
 
 class TestJackknife:
     @given(st.lists(st.floats(-100, 100), min_size=3, max_size=30))
-    @settings(deadline=None)
     def test_of_a_mean_is_the_standard_error(self, values):
         values = np.array(values)
         left_out = (values.sum() - values) / (len(values) - 1)

@@ -120,7 +120,7 @@ def test_scalings_differentiate(cls, sigma):
 
 @pytest.mark.parametrize("cls", MEMBERS, ids=name)
 @given(steps=st.integers(2, 12), seeds=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_solvers_keep_shape_type_and_count(cls, steps, seeds):
     denoiser = Gaussian(0.1, 0.4, (2, 3, 3))
     out = sample(denoiser, Sampler(solver=cls(), steps=steps), seeds)
