@@ -9,6 +9,7 @@ outside the interval and at w = 1 a guided evaluation costs as much as one of D_
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser, cost_at
 
 
-class Guided:
+class Guided(ABC):
     """What all guidance shares: the interval, the cost at each noise level, and the extrapolation.
 
     Args:
@@ -77,8 +78,9 @@ class Guided:
         on = on.to(denoised.device).reshape(-1, 1, 1, 1)
         return torch.where(on, away + self.weight * (denoised - away), denoised)
 
+    @abstractmethod
     def _guides_labels(self, labels: Tensor | None) -> Tensor | None:
-        raise NotImplementedError
+        """The labels that the guide gets."""
 
 
 class CFG(Guided):

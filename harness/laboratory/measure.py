@@ -6,6 +6,7 @@ every sample's values depend on its own seed alone, so observations of disjoint 
 
 import hashlib
 import json
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -127,6 +128,7 @@ class Measure(Choice):
         """About how many evaluations a sample costs, for estimates of time."""
         return nfe
 
+    @abstractmethod
     def observe(self, task: Task) -> Observation:
         """Observe a sampler on some seeds.
 
@@ -134,7 +136,6 @@ class Measure(Choice):
             InputError: the sampler does not fit the denoiser, or the measure does not fit the sampler.
             SamplingError: a state that is not finite.
         """
-        raise NotImplementedError
 
 
 def rmse(a: Tensor, b: Tensor) -> Tensor:

@@ -58,13 +58,13 @@ def test_end_point_error_of_gaussian_data(solver):
 
 
 def test_end_point_error_of_an_sde_is_on_its_own_path():
-    denoiser, steps = mixture(), (16, 32, 64, 128)
+    denoiser, steps = Gaussian(mean=0.3, std=0.5, shape=(1, 4, 4)), (16, 32, 64, 128)  # one mode: no sample flips
     errors = [
         observe(EndPointError(reference=1024), denoiser, list(range(40)), solver="dpmpp_2m_sde", steps=n).values
         for n in steps
     ]
     found = -slope(steps, [error.square().mean().sqrt().item() for error in errors])
-    assert 0.6 < found < 1.7
+    assert abs(found - 1) < 0.3
 
 
 def test_the_converged_trajectory_is_computed_once():
@@ -114,10 +114,12 @@ def test_the_truth_of_a_clipping_sampler_clips():
     ids=lambda levels: levels["kind"],
 )
 def test_an_sde_on_levels_that_cannot_be_refined(levels):
-    """Its truth is on the same path, between the same ends."""
+    """Its truth is on the same path, between the same ends: on another, a sample is 0.7 off."""
+    denoiser = Gaussian(mean=0.3, std=0.5, shape=(1, 4, 4))  # of one mode, so that no sample ends at another
     steps = {} if levels["kind"] == "explicit" else {"steps": 14}
-    seen = observe(EndPointError(), mixture(), discretization=levels, solver="dpmpp_2m_sde", **steps)
-    assert 0 < seen.values.median() < 0.5  # one may end at the other mode
+    seen = observe(EndPointError(), denoiser, discretization=levels, solver="dpmpp_2m_sde", **steps)
+    assert 0 < seen.values.mean() < 0.4
+    assert seen.values.max() < 0.6
 
 
 def test_networks_of_others_keep_no_graph():

@@ -1,10 +1,13 @@
 """Every solver of the union converges as it declares; a new one is covered unasked."""
 
+from typing import Literal
+
 import pytest
 import torch
 
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import MEMBERS
+from harness.sampling.solvers.method import Method
 from tests.sampling.orders import SIGMA_FROM, SIGMA_TO, end_point, exact, latents, make, mixture, rms, slope
 
 STEPS = (128, 256, 512)
@@ -110,3 +113,11 @@ def test_the_adaptive_solvers_agree(problem):
         theirs, scipys = end_point(denoiser, make({"kind": "solve_ivp", "rtol": tolerance, "atol": tolerance}), 1, unit)
         assert (mine - theirs).abs().max() < 1e-10
         assert torch.equal(count + 1, scipys)
+
+
+def test_a_solver_that_lacks_a_part_cannot_be_made():
+    class Halfway(Method):
+        kind: Literal["halfway"] = "halfway"
+
+    with pytest.raises(TypeError, match=r"abstract methods? .*__call__.*declared.*last"):
+        Halfway()

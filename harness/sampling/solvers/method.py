@@ -1,5 +1,6 @@
 """What every solver declares about itself beside its step: its order, its history, and what it goes together with."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -27,13 +28,13 @@ class Method(Choice):
     kind: str
 
     @property
+    @abstractmethod
     def declared(self) -> float | None:
         """Order of convergence: the power of the step in the error, on graded levels with exact starting values.
 
         The strong order, on a shared Brownian path, where the solver draws noise; the power of the tolerance where it
         is adaptive; None where none is claimed.
         """
-        raise NotImplementedError
 
     @property
     def past(self) -> int:
@@ -46,10 +47,11 @@ class Method(Choice):
         return self.stochastic
 
     @property
+    @abstractmethod
     def last(self) -> "Method":
         """What takes the final step, to sigma = 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """One step.
 
@@ -62,7 +64,6 @@ class Method(Choice):
         Returns:
             The state at t_next [B, C, H, W], and the carry for the next step.
         """
-        raise NotImplementedError
 
     def rebased(self, carry: Any, begun: Tensor, reached: Tensor) -> Any:
         """The carry of a step as if it had begun and ended at other states [B, C, H, W], without their scaling.

@@ -42,8 +42,8 @@ class Deterministic(Choice):
             yield Leg(t, t_next)
 
     def raised(self, dynamics: Dynamics, x: Tensor, leg: Leg) -> Tensor:
-        """The state after a leg that is a raise."""
-        raise NotImplementedError
+        """The state after a leg that is a raise, for choices whose `legs` have any."""
+        raise TypeError(f"stochasticity '{self.kind}' never goes back up, so none of its legs is a raise")
 
     def lift(self, dynamics: Dynamics, x: Tensor, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """The state and time from which the solver's step starts."""
