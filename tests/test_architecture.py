@@ -12,7 +12,7 @@ import harness
 ROOT = Path(harness.__file__).parent
 LAYERS = [
     {"errors", "choice", "atomic"},
-    {"yamlfile", "data_files"},
+    {"yamlfile", "data_files", "unpickling"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
     {"laboratory"},

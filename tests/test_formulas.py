@@ -11,7 +11,7 @@ from harness.training import losses
 
 NUMPY = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "tan", "arctan")}
 SIGMA = torch.tensor([0.02, 0.5, 3.0, 40.0], dtype=torch.float64)
-SIZE = {"img_resolution": 8, "img_channels": 1, "model_channels": 16, "channel_mult": [1], "num_blocks": 1}
+SIZE = {"img_resolution": 8, "img_channels": 1, "model_channels": 32, "channel_mult": [1], "num_blocks": 1}
 
 
 def value(expression, **names):
@@ -59,10 +59,10 @@ def test_preconditionings(kind):
     sigma = made.round_sigma(SIGMA)
     functions = {
         "t": lambda s: schedules.VP_DEFAULT.t(torch.as_tensor(s)).numpy(),
-        "nearest": lambda s: [int((made.u - one).abs().argmin()) for one in s],
+        "nearest": lambda s: [int(((made.u if kind == "iddpm" else made.levels) - one).abs().argmin()) for one in s],
     }
     functions["nearest"] = lambda s, near=functions["nearest"]: np.array(near(s))
-    names = {"sigma": sigma.numpy(), "M": 1000, "sigma_data": 0.5, **functions}
+    names = {"sigma": sigma.numpy(), "M": 1000, "sigma_data": 0.5, "time_scale": 1, **functions}
     for expression, coefficient in zip(cls.formulas, made.coefficients(sigma), strict=True):
         expected = np.broadcast_to(np.asarray(coefficient, dtype=float), (4,))
         assert np.allclose(value(expression, **names), expected, rtol=1e-9), expression

@@ -108,7 +108,12 @@ def _load_file(path: Path, device: "torch.device", dtype: "torch.dtype | None") 
 
     from harness.denoisers.checkpoints import safetensors_file
 
-    return safetensors_file.load(path, device, torch.float32 if dtype is None else dtype)
+    wanted = torch.float32 if dtype is None else dtype
+    if path.suffix == ".safetensors":
+        return safetensors_file.load(path, device, wanted)
+    from harness.denoisers.checkpoints.convert import load_foreign
+
+    return load_foreign(path, device, wanted)
 
 
 def _dtype(dtype: "torch.dtype | str | None") -> "torch.dtype | None":
@@ -141,6 +146,11 @@ def describe(source: Source) -> Description:
         case _Named(card=card):
             return Description(f"sha256:{card.sha256}", card.shape, card.label_dim, card.sigma_min, card.sigma_max)
         case Path():
+            if found.suffix != ".safetensors":
+                ours = found.with_suffix(".safetensors").name
+                raise InputError(
+                    f"{found}: a run takes our own checkpoints; write one, once: harness import {found} -o {ours}"
+                )
             config = read_header(found).config
             digest = f"sha256:{sha256_of(found)}"
             return Description(digest, config.shape, config.label_dim, config.sigma_min, config.sigma_max)
@@ -207,8 +217,8 @@ def _find(source: Source) -> _Named | Path | Spec:
         return path
     if name in KINDS:
         return parse(name)
-    if path.is_file():
-        raise InputError(f"{path}: not a kind of checkpoint known here; a checkpoint's name ends in .safetensors")
+    if path.exists():
+        return path
     raise InputError(
-        f"unknown denoiser '{name}'; known names: {', '.join([*cards, *KINDS])}; or give a path ending in .safetensors"
+        f"unknown denoiser '{name}'; known names: {', '.join([*cards, *KINDS])}; or give the path of a checkpoint"
     )

@@ -9,161 +9,18 @@
 | `IDDPMPrecond` | 1                                   | -sigma                                 | 1 / sqrt(sigma^2 + 1)     | M - 1 - argmin_j   |
 | `EDMPrecond`   | s_d^2 / (sigma^2 + s_d^2)           | sigma s_d / sqrt(sigma^2 + s_d^2)      | 1 / sqrt(sigma^2 + s_d^2) | ln(sigma) / 4      |
 
-sigma and x are cast to the network's dtype, float32, before any arithmetic; D comes back in it.
+Models of discrete time, given by their betas, are in `ddpm`.
 """  # noqa: E501
 
-import contextlib
 import math
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.denoisers.networks import NETWORKS
-
-
-class Coefficients(NamedTuple):
-    """c_skip, c_out, c_in and c_noise at noise levels () or [B, 1, 1, 1]; each of that shape, or a number."""
-
-    skip: Tensor | float
-    out: Tensor
-    inp: Tensor | float
-    noise: Tensor
-
-
-class Formulas(NamedTuple):
-    """The same as expressions in sigma and the preconditioning's own numbers.
-
-    t(sigma) inverts the schedule; nearest(sigma) is the index of the nearest level of the model's own.
-    """
-
-    c_skip: str
-    c_out: str
-    c_in: str
-    c_noise: str
-
-
-class Preconditioned(nn.Module, ABC):
-    """A denoiser made of a U-Net and four functions of sigma; see `harness.sampling.denoiser.Denoiser`.
-
-    Args:
-        img_resolution, img_channels: size of the images.
-        label_dim: classes; 0 means unconditional.
-        use_fp16: run the network in mixed half precision (autocast); honoured on CUDA only.
-        sigma_min, sigma_max: noise levels that the model supports.
-        out_channels: channels of the raw network, of which the first img_channels are used.
-        model_type: the raw network: "SongUNet" or "DhariwalUNet"; `network` holds its other arguments.
-    Raises: ValueError: unknown model_type, or an argument the network refuses.
-    """
-
-    kind: ClassVar[Literal["vp", "ve", "iddpm", "edm"]]
-    formulas: ClassVar[Formulas]
-    cost = 1
-
-    def __init__(
-        self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int,
-        use_fp16: bool,
-        sigma_min: float,
-        sigma_max: float,
-        out_channels: int,
-        model_type: str,
-        network: dict[str, Any],
-        own: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        if model_type not in NETWORKS:
-            raise ValueError(f"model_type must be one of {', '.join(NETWORKS)}; we got {model_type!r}")
-        self.shape = (img_channels, img_resolution, img_resolution)
-        self.label_dim = label_dim
-        self.use_fp16 = use_fp16
-        self.sigma_min = sigma_min
-        self.sigma_max = sigma_max
-        self.config: dict[str, Any] = {
-            "img_resolution": img_resolution,
-            "img_channels": img_channels,
-            "label_dim": label_dim,
-            "use_fp16": use_fp16,
-            **own,
-            "model_type": model_type,
-            **network,
-        }  # the constructor's arguments, enough to build the same denoiser again
-        self.model = NETWORKS[model_type](img_resolution, img_channels, out_channels, label_dim=label_dim, **network)
-
-    @abstractmethod
-    def coefficients(self, sigma: Tensor) -> Coefficients:
-        """Table 1's row for this class, at sigma of shape () or [B, 1, 1, 1]."""
-
-    @abstractmethod
-    def round_sigma(self, sigma: Tensor) -> Tensor:
-        """The nearest noise levels that the model knows; shape and dtype as given."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the parameters, and so of D: float32, unless the module was converted."""
-        return next(self.model.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.model.parameters()).device
-
-    def forward(
-        self,
-        x: Tensor,
-        sigma: Tensor | float,
-        labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        """D(x; sigma) for x [B, C, H, W] and sigma (), [B] or [B, 1, 1, 1].
-
-        Args:
-            labels: [B, label_dim], one-hot; None means no class, which is an all-zero label.
-            augment_labels: [B, augment_dim]; None leaves that branch out.
-
-        Raises:
-            ValueError: labels of another width than label_dim.
-        """
-        dtype, device = self.dtype, x.device
-        x = x.to(dtype)
-        sigma = torch.as_tensor(sigma).to(dtype)
-        if sigma.ndim:  # a 0-dim sigma stays where it is: it multiplies tensors on any device
-            sigma = sigma.to(device).reshape(-1, 1, 1, 1)
-        c = self.coefficients(sigma)
-        noise = c.noise.reshape(-1).to(device)
-        with self._precision(device):
-            raw = self.model(c.inp * x, noise, self._one_hot(labels, dtype), _cast(augment_labels, dtype))
-        return c.skip * x + c.out * raw[:, : self.shape[0]].to(dtype)
-
-    def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
-        if self.use_fp16 and device.type == "cuda":
-            return torch.autocast("cuda", torch.float16)
-        return contextlib.nullcontext()
-
-    def _one_hot(self, labels: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-        if labels is None:
-            return None
-        if labels.ndim != 2 or labels.shape[1] != self.label_dim:
-            raise ValueError(
-                f"labels must be one-hot rows of shape [B, {self.label_dim}]; we got {tuple(labels.shape)}; "
-                "pass None for no class"
-            )
-        return labels.to(dtype) if self.label_dim else None
-
-
-def _cast(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if tensor is None else tensor.to(dtype)
-
-
-class Continuous(Preconditioned):
-    """A model that takes every noise level in its range as it is."""
-
-    def round_sigma(self, sigma: Tensor) -> Tensor:
-        return sigma
+from harness.denoisers.ddpm import DDPMPrecond, SampleDDPMPrecond, VelocityDDPMPrecond
+from harness.denoisers.preconditioned import Coefficients, Continuous, Formulas, Preconditioned
 
 
 class VPPrecond(Continuous):
@@ -368,6 +225,15 @@ class EDMPrecond(Continuous):
 
 
 PRECONDITIONINGS: dict[str, type[Preconditioned]] = {
-    cls.kind: cls for cls in (VPPrecond, VEPrecond, IDDPMPrecond, EDMPrecond)
+    cls.kind: cls
+    for cls in (
+        VPPrecond,
+        VEPrecond,
+        IDDPMPrecond,
+        EDMPrecond,
+        DDPMPrecond,
+        VelocityDDPMPrecond,
+        SampleDDPMPrecond,
+    )
 }
 """Every preconditioning by its kind."""

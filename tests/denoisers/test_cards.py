@@ -70,7 +70,7 @@ def test_unknown_name_lists_the_known(folder):
 
 def test_unknown_kind_of_file(folder):
     (folder / "net.pt").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"net\.pt: not a kind of checkpoint known here"):
+    with pytest.raises(InputError, match=r"net\.pt: not a checkpoint: it begins with b'x'; known: EDM snapshots"):
         load_denoiser(folder / "net.pt")
 
 

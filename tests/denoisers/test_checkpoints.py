@@ -173,7 +173,7 @@ def test_missing_tensor_is_named(path):
 )
 def test_network_that_cannot_be_built(path, changes):
     with_arguments(path, **changes)
-    with pytest.raises(InputError, match="cannot build the network that the header describes"):
+    with pytest.raises(InputError, match="cannot build the network that the file describes"):
         load(path)
 
 

@@ -30,11 +30,21 @@ MAX_NUMBERS = 2_000_000_000
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
+Kind = Literal["vp", "ve", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]
+"""The preconditionings that there are."""
+
+
 class Layout(NamedTuple):
-    """Of one tensor: its type in safetensors' words (`F32`) and its shape."""
+    """Of one tensor: its type in safetensors' words (`F32`), its shape, and where it begins, after the header."""
 
     dtype: str
     shape: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
 
 class Contents(NamedTuple):
@@ -56,7 +66,7 @@ class Config(Choice):
         parameters: trained numbers.
     """
 
-    preconditioning: Literal["vp", "ve", "iddpm", "edm"]
+    preconditioning: Kind
     arguments: dict[str, Any]
     shape: Shape
     label_dim: Annotated[int, Field(ge=0)]
@@ -84,7 +94,7 @@ def read_header(path: Path) -> Header:
     if metadata.get("format") != FORMAT:
         raise InputError(
             f"{path}: format is {metadata.get('format', 'not given')!r}, not '{FORMAT}'; "
-            "use a checkpoint that `harness train` wrote"
+            "use a checkpoint that `harness train` or `harness import` wrote"
         )
     if metadata.get("version") != VERSION:
         raise InputError(
@@ -126,7 +136,7 @@ def read_contents(path: Path) -> Contents:
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise InputError(f"{path}: not a safetensors file: its header is not as it should be") from None
-    numbers = sum(math.prod(layout.shape) for layout in layouts.values())
+    numbers = sum(layout.numel for layout in layouts.values())
     if numbers > MAX_NUMBERS:
         raise InputError(f"{path}: {numbers:,} numbers are more than the {MAX_NUMBERS:,} allowed in a checkpoint")
     if end != size - 8 - length:
@@ -146,4 +156,4 @@ def _layout(entry: Any) -> Layout:
         raise ValueError("sides and places are non-negative integers")
     if end - start != math.prod(shape) * ITEM_SIZES[entry["dtype"]]:
         raise ValueError("the place does not fit the shape")
-    return Layout(entry["dtype"], tuple(shape))
+    return Layout(entry["dtype"], tuple(shape), start)

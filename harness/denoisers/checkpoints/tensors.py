@@ -1,19 +1,63 @@
-"""Tensors to a safetensors file: whole or not at all, and equal contents give equal bytes."""
+"""Tensors to a safetensors file: whole or not at all, equal contents give equal bytes, one tensor at a time."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from safetensors.torch import save as serialise
+import numpy as np
 from torch import Tensor
 
-from harness.atomic import write_bytes
+from harness.atomic import writing
+from harness.unpickling.stored import NUMPY_TYPES
+
+WORDS = {np.dtype(code): word for word, code in NUMPY_TYPES.items() if word != "BF16"}
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and texts; the library leaves the order of the header's keys to chance, so it is sorted here."""
-    raw = serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(metadata))
-    length = int.from_bytes(raw[:8], "little")
-    header = json.dumps(json.loads(raw[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors start at a multiple of 8
-    write_bytes(path, len(header).to_bytes(8, "little") + header + raw[8 + length :])
+class Row(NamedTuple):
+    """A tensor to be written: its layout, and how to get its numbers when their turn comes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+def row(tensor: Tensor) -> Row:
+    """A tensor of torch."""
+    array = tensor.detach().cpu().contiguous().numpy()
+    return Row(WORDS[array.dtype], array.shape, lambda: array)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | Row], metadata: Mapping[str, str]) -> str:
+    """Write tensors and texts; returns the file's SHA-256.
+
+    Raises:
+        ValueError: a row whose numbers have another type or shape than it says.
+        OSError: the place cannot be written, or the disk is full; nothing is left behind then.
+    """
+    rows = {name: tensor if isinstance(tensor, Row) else row(tensor) for name, tensor in tensors.items()}
+    sizes = {word: np.dtype(code).itemsize for word, code in NUMPY_TYPES.items()}
+    order = sorted(rows, key=lambda name: (-sizes[rows[name].dtype], rows[name].dtype, name))  # so that all are aligned
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    at = 0
+    for name in order:
+        length = math.prod(rows[name].shape) * sizes[rows[name].dtype]
+        header[name] = {"dtype": rows[name].dtype, "shape": list(rows[name].shape), "data_offsets": [at, at + length]}
+        at += length
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8
+    digest = hashlib.sha256()
+    with writing(path) as file:
+        for part in (len(text).to_bytes(8, "little"), text):
+            digest.update(part)
+            file.write(part)
+        for name in order:
+            numbers = np.asarray(rows[name].read(), order="C")
+            if WORDS.get(numbers.dtype) != rows[name].dtype or numbers.shape != rows[name].shape:
+                raise ValueError(f"tensor '{name}' is not what its layout says")
+            raw = numbers.reshape(-1).view(np.uint8).data
+            digest.update(raw)
+            file.write(raw)
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""Folders of the diffusers library: a UNet2DModel with its config.json, and the scheduler that says what it predicts.
+
+    FOLDER/unet/config.json, diffusion_pytorch_model.safetensors      a pipeline
+    FOLDER/scheduler/scheduler_config.json
+    FOLDER/config.json, diffusion_pytorch_model.safetensors           or the network alone: the defaults of DDPM are
+                                                                      assumed, and `--set` changes them
+
+Weights may also be `diffusion_pytorch_model.bin`, a file of torch.save, which goes through the restricted reader. The
+library itself is needed to build the network, not to read the folder.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.denoisers.checkpoints.formats.found import Found, Options
+from harness.denoisers.checkpoints.header import Layout, read_contents
+from harness.denoisers.networks.diffusers_names import FIXED, KNOWN
+from harness.errors import InputError
+from harness.unpickling.stored import NUMPY_TYPES, Stored
+from harness.unpickling.torch_file import mapped, read_torch_file
+
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+MAX_JSON = 1_000_000
+SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
+PREDICTIONS = {"epsilon": "ddpm", "v_prediction": "ddpm-v", "sample": "ddpm-x0"}
+CONTINUOUS = ("ScoreSdeVe", "ScoreSdeVp", "EDM", "KarrasVe", "FlowMatch", "VQ", "CM")
+"""Schedulers whose models are not of discrete steps with betas, by how their names begin."""
+
+
+def is_diffusers(path: Path) -> bool:
+    """Whether a path is such a folder."""
+    return path.is_dir() and any((path / part / "config.json").is_file() for part in ("unet", "."))
+
+
+def read_diffusers(path: Path, given: Mapping[str, Any]) -> Found:
+    """Read a folder.
+
+    Args:
+        path: the folder.
+        given: the user's options, what the scheduler's file leaves out: prediction_type, beta_schedule, beta_start,
+            beta_end, num_train_timesteps, image_size.
+
+    Raises:
+        InputError: a file that is missing or damaged, or a network or scheduler that is not known here.
+    """
+    folder = path / "unet" if (path / "unet" / "config.json").is_file() else path
+    config = _json(folder / "config.json")
+    if config.get("_class_name", "UNet2DModel") != "UNet2DModel":
+        raise InputError(f"{folder}: a {config['_class_name']}; only UNet2DModel denoises images alone")
+    scheduler = path / "scheduler" / "scheduler_config.json"
+    schedule = _json(scheduler) if scheduler.is_file() else {}
+    options = Options(given, str(path))
+    kind, arguments = _schedule(schedule, options, scheduler)
+    side = config.get("sample_size")
+    if isinstance(side, list) and len(set(side)) == 1:
+        side = side[0]
+    if type(side) is not int:
+        side = options.take("image_size", 32)
+    options.done()
+    images, outputs = (config.get(key, 3) for key in ("in_channels", "out_channels"))
+    if type(images) is not int or outputs not in (images, 2 * images):
+        raise InputError(f"{folder}: {images} channels in and {outputs} out: not a denoiser of images alone")
+    network = {key: value for key, value in config.items() if not key.startswith("_") and key not in FIXED}
+    return Found(
+        format="diffusers folder",
+        preconditioning=kind,
+        arguments={
+            "img_resolution": side,
+            "img_channels": images,
+            "label_dim": config.get("num_class_embeds") or 0,
+            "learn_sigma": outputs == 2 * images,
+            **arguments,
+            "model_type": "DiffusersUNet",
+            "config": {key: value for key, value in network.items() if key in KNOWN},
+        },
+        tensors={f"model.unet.{name}": tensor for name, tensor in _weights(folder).items()},
+        facts={"scheduler": schedule} if schedule else {},
+        assumed=options.assumed,
+        ignored=[f"config.json: {key}" for key in network if key not in KNOWN],
+    )
+
+
+def _schedule(schedule: dict[str, Any], options: Options, file: Path) -> tuple[str, dict[str, Any]]:
+    """The preconditioning, and its arguments."""
+    name = str(schedule.get("_class_name", "DDPMScheduler"))
+    if name.startswith(CONTINUOUS):
+        raise InputError(f"{file}: a {name}; models of discrete steps with betas are known here (DDPM and its kin)")
+
+    def take(key: str, default: Any) -> Any:
+        return schedule[key] if key in schedule else options.take(key, default)
+
+    prediction, words = take("prediction_type", "epsilon"), take("beta_schedule", "linear")
+    if prediction not in PREDICTIONS or words not in SCHEDULES:
+        raise InputError(
+            f"{file}: prediction_type {prediction!r} with beta_schedule {words!r} is not known here; known: "
+            f"{', '.join(PREDICTIONS)} with {', '.join(SCHEDULES)}"
+        )
+    listed = schedule.get("trained_betas") or []
+    steps = take("num_train_timesteps", 1000)
+    return PREDICTIONS[prediction], {
+        "beta_schedule": "given" if listed else SCHEDULES[words],
+        "num_steps": len(listed) or steps,
+        "beta_start": take("beta_start", 0.0001),
+        "beta_end": take("beta_end", 0.02),
+        "trained_betas": listed,
+        "zero_snr": bool(schedule.get("rescale_betas_zero_snr", False)),
+    }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise InputError(f"{path}: far larger than a configuration is; refused")
+        found = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: not JSON; damaged") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not a configuration: it holds no table of keys")
+    return found
+
+
+def _weights(folder: Path) -> dict[str, Stored]:
+    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise InputError(f"{folder}: no weights; there should be {' or '.join(WEIGHTS)} (shards are not read here)")
+    if file.suffix == ".safetensors":
+        return _safetensors(file)
+    root = read_torch_file(file).root
+    if not isinstance(root, dict) or not all(isinstance(tensor, Stored) for tensor in root.values()):
+        raise InputError(f"{file}: not a state dict; damaged")
+    return {str(name): tensor for name, tensor in root.items()}
+
+
+def _safetensors(file: Path) -> dict[str, Stored]:
+    """The tensors of a safetensors file, where they lie."""
+    contents, data = read_contents(file), mapped(file)
+    start = 8 + int.from_bytes(data[:8], "little")
+
+    def stored(layout: Layout) -> Stored:
+        def read() -> np.ndarray:
+            numbers = np.frombuffer(data, NUMPY_TYPES[layout.dtype], layout.numel, start + layout.offset)
+            wide = (numbers.astype(np.uint32) << 16).view(np.float32) if layout.dtype == "BF16" else numbers
+            return wide.reshape(layout.shape)
+
+        return Stored(layout.dtype, layout.shape, read)
+
+    return {name: stored(layout) for name, layout in contents.tensors.items()}

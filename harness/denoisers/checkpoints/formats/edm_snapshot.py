@@ -1,0 +1,217 @@
+"""Snapshots of EDM and its kin (`.pkl`): networks kept as "persistent objects".
+
+The pickle's root is a dict; `ema` is the network. Every part of it is a persistent object: the name of its class, the
+source text of its module, which the original loader executes and this one never looks at, and its attributes. Each
+tensor's storage is a bytes object that holds a little file of torch.save of its own; that is parsed by the same machine
+as the rest. Nothing else of the pickle has any meaning here, and no other global is let through.
+
+Source: Karras et al. 2022 (arXiv 2206.00364) and the layout of its published snapshots.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.denoisers.checkpoints.formats.found import Found
+from harness.errors import InputError
+from harness.unpickling.legacy import read_legacy
+from harness.unpickling.machine import Allowed, Budget, Instance, unpickle
+from harness.unpickling.stored import Storage, Stored
+from harness.unpickling.torch_file import mapped
+from harness.unpickling.torch_names import NUMPY_SCALARS, STORAGE_TYPES, TENSORS, ordered_dict
+
+PRECONDITIONERS = {"VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm", "EDMPrecond": "edm"}
+"""Classes of published networks, and our kinds."""
+
+NETWORKS = ("SongUNet", "DhariwalUNet")
+POSITIONAL = ("img_resolution", "img_channels", "label_dim", "use_fp16")
+VERSIONS = range(1, 7)
+MAX_DEPTH = 64
+MAX_TENSORS = 100_000
+
+SURROUNDINGS = ("loss_fn", "augment_pipe", "dataset_kwargs", "encoder", "training_options")
+"""What a snapshot keeps beside the network; facts for people."""
+
+
+def read_snapshot(path: Path) -> Found:
+    """Read a snapshot; loads no torch, executes nothing, and leaves the weights where they are.
+
+    Raises:
+        InputError: damaged, foreign, or with a global that snapshots do not have.
+    """
+    data, where = mapped(path), str(path)
+    budget = Budget()
+    root, end = unpickle(data, where, _allowed(data, where, budget), budget)
+    if not isinstance(root, dict):
+        raise InputError(f"{where}: not a snapshot: its pickle holds no dict; check the path")
+    name = next((key for key in ("ema", "net") if isinstance(root.get(key), Instance)), None)
+    if name is None:
+        raise InputError(f"{where}: not a snapshot: no network is kept as 'ema'; it has: {_keys(root)}")
+    net = root[name]
+    arguments = _arguments(net, where)
+    facts = {key: _plain(root[key]) for key in SURROUNDINGS if root.get(key) is not None}
+    ignored = [str(key) for key in root if key not in (name, *SURROUNDINGS)]
+    if end < len(data):
+        ignored.append(f"{len(data) - end:,} bytes after the pickle")
+    if _attributes(net, where).get("_modules", {}).get("unet") is not None:
+        return _edm2(net, arguments, facts, ignored, where)
+    if net.of not in PRECONDITIONERS:
+        raise InputError(
+            f"{where}: its network is a '{net.of[:100]}', which is not known here; known: {', '.join(PRECONDITIONERS)}"
+        )
+    inner = _part(_attributes(net, where).get("_modules", {}), "model", where)
+    if inner.of not in NETWORKS:
+        raise InputError(
+            f"{where}: inside its '{net.of}' is a '{inner.of[:100]}', which is not known here; "
+            f"known: {', '.join(NETWORKS)}"
+        )
+    arguments["model_type"] = inner.of
+    tensors = dict(_flatten(net, where))
+    low, high = (_attributes(net, where).get(edge) for edge in ("sigma_min", "sigma_max"))
+    return Found(
+        format="EDM snapshot",
+        preconditioning=PRECONDITIONERS[net.of],
+        arguments=arguments,
+        tensors=tensors,
+        sigma_min=float(low) if isinstance(low, int | float) else None,
+        sigma_max=float(high) if isinstance(high, int | float) else None,
+        facts=facts,
+        ignored=[*ignored, "source code embedded in the file"],
+    )
+
+
+def _edm2(net: Instance, arguments: dict[str, Any], facts: dict[str, Any], ignored: list[str], where: str) -> Found:
+    return Found(
+        format="EDM2 snapshot",
+        preconditioning="edm",
+        arguments=arguments,
+        tensors=dict(_flatten(net, where)),
+        facts=facts,
+        ignored=ignored,
+        not_yet="the magnitude-preserving network of EDM2 (Karras et al. 2024, arXiv 2312.02696) is not built here yet",
+    )
+
+
+def _allowed(data: memoryview, where: str, budget: Budget) -> Allowed:
+    """Exactly the globals of snapshots; those of EDM2 keep arrays and a dict with attributes beside the network."""
+
+    def load_storage(raw: Any) -> Storage:
+        if not isinstance(raw, memoryview):
+            raise ValueError("a storage that is not bytes; damaged")
+        found = read_legacy(raw, where, STORAGE_TYPES, budget, base=_offset(raw, data)).root
+        if not isinstance(found, Storage):
+            raise ValueError("bytes of a storage that hold something else; damaged")
+        return found
+
+    return {
+        **TENSORS,
+        **NUMPY_SCALARS,
+        "torch.storage._load_from_bytes": load_storage,
+        "torch.nn.modules.container.ModuleDict": lambda: Instance("ModuleDict"),
+        "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
+        "dnnlib.util.EasyDict": _easy_dict,
+        "numpy.core.multiarray._reconstruct": _array,
+        "numpy._core.multiarray._reconstruct": _array,
+        "numpy.ndarray": "numpy.ndarray",
+    }
+
+
+def _offset(part: memoryview, whole: memoryview) -> int:
+    """Where in the file a view of it begins."""
+    import numpy as np
+
+    addresses = [np.frombuffer(view, np.uint8).__array_interface__["data"][0] for view in (part, whole)]
+    return int(addresses[0] - addresses[1]) if len(part) else 0
+
+
+def _persistent(meta: Any = None) -> Instance:
+    """`_reconstruct_persistent_obj`: the class's name and the attributes; the source text is not looked at."""
+    if not isinstance(meta, dict) or meta.get("type") != "class":
+        raise ValueError("a persistent object that is no class; not known here")
+    if meta.get("version") not in VERSIONS:
+        raise ValueError(f"a persistent object of version {str(meta.get('version'))[:20]}; known: 1 to {VERSIONS[-1]}")
+    name, state = meta.get("class_name"), meta.get("state")
+    if not isinstance(name, str) or not isinstance(state, dict):
+        raise ValueError("a persistent object without a class's name or state; damaged")
+    return Instance(name, state)
+
+
+def _array(*_: Any) -> Instance:
+    """An array of NumPy, which nothing here looks at."""
+    return Instance("numpy.ndarray")
+
+
+def _easy_dict(items: Any = ()) -> dict[Any, Any]:
+    """A dict with attributes, as a dict."""
+    return ordered_dict(items)
+
+
+def _attributes(part: Instance, where: str) -> dict[str, Any]:
+    if not isinstance(part.state, dict):
+        raise InputError(f"{where}: a '{part.of[:100]}' without attributes; damaged")
+    return part.state
+
+
+def _part(modules: Any, name: str, where: str) -> Instance:
+    found = modules.get(name) if isinstance(modules, dict) else None
+    if not isinstance(found, Instance):
+        raise InputError(f"{where}: the network's part '{name}' is missing; damaged, or not known here")
+    return found
+
+
+def _arguments(net: Instance, where: str) -> dict[str, Any]:
+    """What the constructor was called with."""
+    state = _attributes(net, where)
+    positional, keyword = state.get("_init_args", ()), state.get("_init_kwargs", {})
+    if not isinstance(positional, tuple) or not isinstance(keyword, dict) or len(positional) > len(POSITIONAL):
+        raise InputError(f"{where}: the network does not say how it was built; damaged, or not known here")
+    return {**dict(zip(POSITIONAL, positional, strict=False)), **keyword}
+
+
+def _flatten(part: Instance, where: str) -> Iterator[tuple[str, Stored]]:
+    """Names and tensors in the order of a state dict: parameters, then buffers, then the parts."""
+    count = 0
+    waiting: list[tuple[str, Instance]] = [("", part)]
+    while waiting:
+        prefix, here = waiting.pop()
+        count += 1
+        if prefix.count(".") > MAX_DEPTH or count > MAX_TENSORS:
+            raise InputError(f"{where}: a network of more parts than any checkpoint has; refused")
+        state = _attributes(here, where)
+        for table in ("_parameters", "_buffers"):
+            for name, tensor in _table(state, table, where).items():
+                if isinstance(tensor, Stored):
+                    count += 1
+                    yield f"{prefix}{name}", tensor
+                elif tensor is not None:
+                    raise InputError(f"{where}: '{prefix}{name}' is no tensor; damaged")
+        parts = _table(state, "_modules", where)
+        below = [(f"{prefix}{name}.", inner) for name, inner in parts.items() if inner is not None]
+        if not all(isinstance(inner, Instance) for _, inner in below):
+            raise InputError(f"{where}: a part of '{prefix}' is no network; damaged")
+        waiting.extend(reversed(below))
+
+
+def _table(state: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    found = state.get(name, {})
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: '{name}' is not a table; damaged")
+    return found
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value for people: persistent objects as their class and arguments, nothing deep or long."""
+    if isinstance(value, Instance):
+        state = value.state if isinstance(value.state, dict) else {}
+        return {"class": value.of[:100], **_plain(state.get("_init_kwargs", {}), depth + 1)}
+    if isinstance(value, dict) and depth < 4:
+        return {str(key)[:100]: _plain(inner, depth + 1) for key, inner in list(value.items())[:100]}
+    if isinstance(value, list | tuple) and depth < 4:
+        return [_plain(inner, depth + 1) for inner in value[:100]]
+    if isinstance(value, str):
+        return value[:200]
+    return value if isinstance(value, bool | int | float | None) else f"({type(value).__name__})"
+
+
+def _keys(root: dict[Any, Any]) -> str:
+    return ", ".join(str(key)[:40] for key in list(root)[:10]) or "nothing"

@@ -1,0 +1,193 @@
+"""Checkpoints of improved-diffusion and guided-diffusion (`.pt`): a bare state dict, EMA or not, of an `OpenAIUNet`.
+
+Names are kept; the architecture is read off the shapes. What shapes do not say - attention heads and their order, the
+schedule, the size of images - comes from the published files that have this architecture, else from the defaults of
+those programs, and is listed as assumed; the user's options come first.
+
+Sources: Nichol & Dhariwal 2021 (arXiv 2102.09672); Dhariwal & Nichol 2021 (arXiv 2105.05233) and the flags in the
+public documentation of both.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from harness.denoisers.checkpoints.formats.found import Found, Options
+from harness.errors import InputError
+from harness.unpickling.stored import Stored
+
+STAGE = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.")
+
+
+class Architecture(NamedTuple):
+    """What the shapes say."""
+
+    model_channels: int
+    channel_mult: tuple[float, ...]
+    num_blocks: int
+    attn_levels: tuple[int, ...]
+    label_dim: int
+    resblock_updown: bool
+    scale_shift: bool
+
+
+class Flags(NamedTuple):
+    """What they do not say; the defaults are those of the programs."""
+
+    image_size: int = 64
+    num_heads: int = 4
+    num_head_channels: int = 0
+    use_new_attention_order: bool = False
+    noise_schedule: str = "linear"
+    diffusion_steps: int = 1000
+    rescale_timesteps: bool = False
+    predict_xstart: bool = False
+
+
+def _adm(channels: int, mult: tuple[float, ...], blocks: int, levels: tuple[int, ...], classes: int) -> Architecture:
+    return Architecture(channels, mult, blocks, levels, classes, resblock_updown=True, scale_shift=True)
+
+
+def _improved(channels: int, mult: tuple[float, ...], blocks: int, levels: tuple[int, ...], classes: int = 0) -> Any:
+    return Architecture(channels, mult, blocks, levels, classes, resblock_updown=False, scale_shift=True)
+
+
+_BIG = (1, 1, 2, 2, 4, 4)
+PUBLISHED: dict[Architecture, tuple[str, Flags]] = {
+    _adm(192, (1, 2, 3, 4), 3, (1, 2, 3), 1000): (
+        "64x64_diffusion.pt",
+        Flags(64, num_head_channels=64, use_new_attention_order=True, noise_schedule="cosine"),
+    ),
+    _adm(256, (1, 1, 2, 3, 4), 2, (2, 3, 4), 1000): ("128x128_diffusion.pt", Flags(128)),
+    _adm(256, _BIG, 2, (3, 4, 5), 1000): ("256x256_diffusion.pt", Flags(256, num_head_channels=64)),
+    _adm(256, _BIG, 2, (3, 4, 5), 0): (
+        "256x256_diffusion_uncond.pt and the LSUN files",
+        Flags(256, num_head_channels=64),
+    ),
+    _adm(256, (0.5, 1, 1, 2, 2, 4, 4), 2, (4, 5, 6), 1000): ("512x512_diffusion.pt", Flags(512, num_head_channels=64)),
+    _improved(128, (1, 2, 3, 4), 3, (2, 3)): (
+        "imagenet64_uncond_100M_1500K.pt",
+        Flags(64, noise_schedule="cosine", diffusion_steps=4000, rescale_timesteps=True),
+    ),
+    _improved(128, (1, 2, 2, 2), 3, (1, 2)): (
+        "cifar10_uncond_50M_500K.pt",
+        Flags(32, noise_schedule="cosine", diffusion_steps=4000, rescale_timesteps=True),
+    ),
+    _improved(192, (1, 2, 3, 4), 3, (2, 3), 1000): (
+        "imagenet64_cond_270M_250K.pt",
+        Flags(64, noise_schedule="cosine", diffusion_steps=4000),
+    ),
+    _improved(128, _BIG, 2, (4,))._replace(scale_shift=False): (
+        "lsun_uncond_100M_1200K_bs128.pt",
+        Flags(256, num_heads=1),
+    ),
+}
+"""Published files by their architecture, with the flags that they were published with."""
+
+
+def is_openai(root: Any) -> bool:
+    """Whether a file of torch.save is such a state dict."""
+    return isinstance(root, dict) and "time_embed.0.weight" in root and "input_blocks.0.0.weight" in root
+
+
+def read_openai(root: dict[Any, Any], where: str, given: Mapping[str, Any]) -> Found:
+    """Read such a state dict.
+
+    Args:
+        root: names and tensors.
+        where: what to call the file in errors.
+        given: the user's options, fields of `Flags`.
+
+    Raises:
+        InputError: an architecture that is not known here, or options that do not go with it.
+    """
+    tensors = {str(name): tensor for name, tensor in root.items() if isinstance(tensor, Stored)}
+    architecture, images, outputs = _architecture(tensors, where)
+    name, flags = PUBLISHED.get(architecture, (None, Flags()))
+    options = Options(given, where)
+    chosen = Flags(*(options.take(key, default) for key, default in flags._asdict().items()))
+    options.done()
+    if chosen.noise_schedule not in ("linear", "cosine"):
+        raise InputError(f"{where}: noise_schedule is linear or cosine; we got {chosen.noise_schedule!r}")
+    scale = 1000 / chosen.diffusion_steps
+    arguments = {
+        "img_resolution": chosen.image_size,
+        "img_channels": images,
+        "label_dim": architecture.label_dim,
+        "beta_schedule": chosen.noise_schedule,
+        "num_steps": chosen.diffusion_steps,
+        "beta_start": scale * 0.0001,
+        "beta_end": scale * 0.02,
+        "time_scale": scale if chosen.rescale_timesteps else 1.0,
+        "learn_sigma": outputs == 2 * images,
+        "model_type": "OpenAIUNet",
+        "model_channels": architecture.model_channels,
+        "channel_mult": list(architecture.channel_mult),
+        "num_blocks": architecture.num_blocks,
+        "attn_levels": list(architecture.attn_levels),
+        "num_heads": chosen.num_heads,
+        "num_head_channels": chosen.num_head_channels,
+        "split_first": chosen.use_new_attention_order,
+        "scale_shift": architecture.scale_shift,
+        "resblock_updown": architecture.resblock_updown,
+    }
+    family = "guided-diffusion" if architecture.resblock_updown else "improved-diffusion"
+    return Found(
+        format=f"{family} checkpoint",
+        preconditioning="ddpm-x0" if chosen.predict_xstart else "ddpm",
+        arguments=arguments,
+        tensors={f"model.{key}": tensor for key, tensor in tensors.items()},
+        facts={"architecture of": name} if name else {},
+        assumed=options.assumed,
+        ignored=[str(key)[:100] for key, value in root.items() if not isinstance(value, Stored)],
+    )
+
+
+def _architecture(tensors: Mapping[str, Stored], where: str) -> tuple[Architecture, int, int]:
+    """The architecture, the channels of images, and those of the network's output."""
+
+    def shape(name: str) -> tuple[int, ...]:
+        if name not in tensors:
+            raise InputError(f"{where}: tensor '{name}' is missing; not a network of guided- or improved-diffusion")
+        return tensors[name].shape
+
+    stages: dict[str, dict[int, set[int]]] = {"input": {}, "output": {}}
+    for key in tensors:
+        if match := STAGE.match(key):
+            stages[match[1]].setdefault(int(match[2]), set()).add(int(match[3]))
+    width = shape("time_embed.0.weight")[-1]
+    last = {index: f"output_blocks.{index}.{max(parts)}." for index, parts in sorted(stages["output"].items())}
+    ups = [
+        prefix
+        for prefix in last.values()
+        if f"{prefix}conv.weight" in tensors or (f"{prefix}in_layers.0.weight" in tensors and prefix[-3:] != ".0.")
+    ]
+    levels = len(ups) + 1
+    blocks, rest = divmod(len(last), levels)
+    if width < 1 or rest or blocks < 2 or len(stages["input"]) != len(last) or levels > 16:
+        raise InputError(
+            f"{where}: {len(stages['input'])} and {len(last)} stages at {levels} levels do not make a U-Net of guided- "
+            "or improved-diffusion"
+        )
+    firsts = [1 + level * blocks for level in range(levels)]  # the first residual block of every level
+    widths = [shape(f"input_blocks.{first}.0.out_layers.3.weight")[0] for first in firsts]
+    attention = [level for level, first in enumerate(firsts) if f"input_blocks.{first}.1.qkv.weight" in tensors]
+    embedded = shape("input_blocks.1.0.emb_layers.1.weight")[0]
+    mult = tuple(w // width if w % width == 0 else w / width for w in widths)
+    images, outputs = shape("input_blocks.0.0.weight")[1], shape("out.2.weight")[0]
+    if outputs not in (images, 2 * images):
+        raise InputError(
+            f"{where}: {images} channels in and {outputs} out: not a denoiser of images alone (an upsampler also takes "
+            "a small image, which is not known here)"
+        )
+    classes = shape("label_emb.weight")[0] if "label_emb.weight" in tensors else 0
+    found = Architecture(
+        width,
+        mult,
+        blocks - 1,
+        tuple(attention),
+        classes,
+        resblock_updown=any(f"{prefix}in_layers.0.weight" in tensors for prefix in ups),
+        scale_shift=embedded == 2 * widths[0],
+    )
+    return found, images, outputs
