@@ -36,12 +36,20 @@ DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda or cuda:N.  [default: all GPUs, else the CPU's cores]")
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")
+]
 SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=2, help="Samples per trial, in place of the grid's.")
 ]
 
 
-def command(function: Callable[P, R]) -> Callable[P, R]:
+def named(name: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A command under a name that is no Python name; see `command`."""
+    return lambda function: command(function, name)
+
+
+def command(function: Callable[P, R], name: str | None = None) -> Callable[P, R]:
     """A command whose errors are messages: exit code 2 for the user's, 1 for a run's, 130 for Ctrl-C."""
 
     @functools.wraps(function)
@@ -60,7 +68,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             sys.stderr.close()
             raise typer.Exit(1) from None
 
-    return app.command()(wrapped)
+    return app.command(name)(wrapped)
 
 
 def _exit(message: str, code: int) -> typer.Exit:
@@ -241,6 +249,49 @@ def sample(
         parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
     )
     typer.echo(f"{output}: {drawn.images} images, NFE {drawn.nfe:g}")
+
+
+@named("import")
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A snapshot, .pth or .pt of another program, or a folder of diffusers.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write.  [default: NAME.safetensors, here]")
+    ] = None,
+    settings: SetOption = None,
+) -> None:
+    """Write another program's checkpoint as one of ours, once. Nothing in it is executed."""
+    from harness.denoisers.checkpoints.convert import import_file
+    from harness.denoisers.checkpoints.formats.found import parse_settings
+
+    written = import_file(
+        checkpoint, output or Path(f"{checkpoint.name.split('.')[0]}.safetensors"), parse_settings(settings or [])
+    )
+    for key, value in written.found.assumed.items():
+        err.print(f"assumed: {key} = {value} (the file does not say)", markup=False, highlight=False)
+    typer.echo(f"{written.path}: {written.found.format}, SHA-256 {written.sha256}")
+
+
+@command
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours or of another program.")],
+    settings: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show what a checkpoint is: network, noise range, training, what was ignored. Loads no weights."""
+    from harness.denoisers.checkpoints.formats.found import parse_settings
+    from harness.denoisers.inspect import as_lines
+    from harness.denoisers.inspect import inspect as look
+
+    facts = look(checkpoint, parse_settings(settings or []))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(facts, indent=2, default=str))
+    else:
+        for line in as_lines(facts):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @command

@@ -1,9 +1,10 @@
 """What a checkpoint of another program turned out to be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness import yamlfile
 from harness.errors import InputError
 from harness.unpickling.stored import Stored
 
@@ -80,3 +81,18 @@ class Options:
                 f"{self.where}: option '{unknown[0]}' means nothing for such a file; "
                 f"it has: {', '.join(self._known) or 'none, it describes itself'}"
             )
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE, each value as YAML has it: `image_size=64`, `fir=true`.
+
+    Raises:
+        InputError: no equals sign, or a value that is not YAML.
+    """
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set takes KEY=VALUE, such as image_size=64; we got '{setting}'")
+        found[key.strip()] = yamlfile.loads(value, f"--set {key}").data
+    return found
