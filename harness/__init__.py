@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from harness.contract import check_denoiser as check_denoiser
     from harness.denoisers.load import load_denoiser as load_denoiser
     from harness.errors import InputError as InputError
     from harness.errors import SamplingError as SamplingError
@@ -24,12 +25,22 @@ _PUBLIC = {
     "InputError": "harness.errors",
     "Sampler": "harness.sampling.sampler",
     "SamplingError": "harness.errors",
+    "check_denoiser": "harness.contract",
     "encode": "harness.sampling.encode",
     "load_denoiser": "harness.denoisers.load",
     "sample": "harness.sampling.sample",
 }
 
-__all__ = ["InputError", "Sampler", "SamplingError", "__version__", "encode", "load_denoiser", "sample"]
+__all__ = [
+    "InputError",
+    "Sampler",
+    "SamplingError",
+    "__version__",
+    "check_denoiser",
+    "encode",
+    "load_denoiser",
+    "sample",
+]
 
 
 def __getattr__(name: str) -> Any:

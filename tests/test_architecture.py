@@ -15,7 +15,7 @@ LAYERS = [
     {"yamlfile", "data_files", "unpickling"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
-    {"laboratory"},
+    {"laboratory", "contract"},
     {"trial", "arrays", "tables", "paper"},
     {"store"},
     {"planning", "training", "report"},

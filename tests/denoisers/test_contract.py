@@ -1,84 +1,179 @@
-"""What every denoiser promises (harness.sampling.denoiser), over the golden networks."""
+"""What every denoiser promises (harness.contract), over every kind there is; and that the check sees what is wrong."""
 
 import functools
+import math
 
 import pytest
 import torch
 
-from harness.sampling.denoiser import Denoiser
+import harness
+from harness.denoisers import analytic
+from harness.denoisers.checkpoints.convert import load_foreign
+from harness.denoisers.preconditioning import PRECONDITIONINGS
 from tests.denoisers import nets
+from tests.denoisers.snapshots import small, write_snapshot
 
 build = functools.cache(nets.build)
-ROUNDING = 1e-5  # batch shapes and broadcasting change the order of float32 sums
+EXACT = [
+    {"kind": "gaussian", "mean": 0.2, "std": 0.4, "shape": [1, 4, 4]},
+    {"kind": "mixture", "means": [-0.5, 0.5], "std": 0.1, "shape": [1, 4, 4]},
+    {"kind": "diracs", "shape": [1, 4, 4]},
+    "ideal",
+]
+EMBEDDED = ["digits-vp", "digits-ve", "digits-adm", "digits-edm"]
+GUIDED = [
+    {"kind": "cfg", "denoiser": "digits-adm", "weight": 2.0},
+    {"kind": "autoguidance", "denoiser": "digits-vp", "guide": "digits-edm", "weight": 1.5},
+]
 
 
-@pytest.fixture(params=nets.NAMES, scope="module")
-def net(request):
-    return build(request.param)
+@pytest.mark.parametrize("name", nets.NAMES)
+def test_golden_networks(name):
+    harness.check_denoiser(build(name))
 
 
-@pytest.fixture
-def batch(net):
-    """x [4, C, H, W], sigma [4] inside the range, labels [4, label_dim] or None."""
-    generator = torch.Generator().manual_seed(0)
-    sigma = torch.tensor([0.05, 0.7, 3.0, 60.0], dtype=torch.float64)
-    x = torch.randn(4, *net.shape, generator=generator, dtype=torch.float64) * sigma.view(-1, 1, 1, 1)
-    labels = torch.eye(net.label_dim)[torch.arange(4) % net.label_dim] if net.label_dim else None
-    return x, sigma, labels
+@pytest.mark.parametrize("source", [*EXACT, *EMBEDDED, *GUIDED], ids=str)
+def test_what_can_be_loaded(source):
+    harness.check_denoiser(harness.load_denoiser(source))
 
 
-def call(net, x, sigma, labels):
-    with torch.no_grad():
-        return net(x, sigma, labels)
+@pytest.mark.parametrize("kind", PRECONDITIONINGS)
+@pytest.mark.parametrize("model_type", ["SongUNet", "DhariwalUNet", "OpenAIUNet"])
+def test_every_preconditioning_of_every_network(kind, model_type):
+    torch.manual_seed(0)
+    size = {"model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1}
+    net = PRECONDITIONINGS[kind](8, 1, 3, model_type=model_type, **size).eval().requires_grad_(False)
+    harness.check_denoiser(net, identity=kind != "ddpm-x0")
 
 
-def close(a, b):
-    return float((a - b).abs().max() / b.abs().max()) < ROUNDING
+def test_a_snapshot(tmp_path):
+    harness.check_denoiser(load_foreign(write_snapshot(tmp_path / "net.pkl", small())))
 
 
-def test_is_a_denoiser(net):
-    assert isinstance(net, Denoiser)
-    assert len(net.shape) == 3 and net.cost == 1
-    assert 0 <= net.sigma_min < net.sigma_max
-    assert type(net.sigma_min) is type(net.sigma_max) is float
-    assert (net.dtype, net.device) == (torch.float32, torch.device("cpu"))
+class Wrapped:
+    """The exact denoiser of a Gaussian, to be spoiled."""
+
+    shape, label_dim, sigma_min, sigma_max, cost = (1, 4, 4), 0, 0.0, math.inf, 1
+    dtype, device = torch.float64, torch.device("cpu")
+    exact = analytic.Gaussian(0.0, 0.5, (1, 4, 4))
+
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, sigma)
+
+    def round_sigma(self, sigma):
+        return sigma
 
 
-def test_shape_dtype_and_input_untouched(net, batch):
-    x, sigma, labels = batch
-    before = x.clone()
-    out = call(net, x, sigma, labels)
-    assert (out.shape, out.dtype) == (x.shape, net.dtype)
-    assert torch.equal(x, before)
-    assert torch.equal(out, call(net, x, sigma, labels))
+class ChangesItsInput(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x.mul_(2), sigma)
 
 
-def test_scalar_and_vector_sigma_agree(net, batch):
-    x, sigma, labels = batch
-    scalar = call(net, x, sigma[1], labels)
-    assert close(scalar, call(net, x, sigma[1].expand(4), labels))
-    assert torch.equal(scalar, call(net, x, sigma[1].float(), labels))
+class OtherShape(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, sigma)[:, :, :2]
 
 
-def test_no_labels_means_zeros(net, batch):
-    x, sigma, labels = batch
-    if labels is None:
-        assert torch.equal(call(net, x, sigma, None), call(net, x, sigma, torch.zeros(4, 0)))
-        return
-    assert close(call(net, x, sigma, None), call(net, x, sigma, torch.zeros_like(labels)))
-    assert not close(call(net, x, sigma, None), call(net, x, sigma, labels))
+class OtherType(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, sigma).float()
 
 
-def test_round_sigma_is_idempotent_and_keeps_shape(net):
-    sigma = torch.logspace(-2, 1.5, 12, dtype=torch.float64).reshape(3, 4)
-    rounded = net.round_sigma(sigma)
-    assert (rounded.shape, rounded.dtype) == (sigma.shape, sigma.dtype)
-    assert torch.equal(net.round_sigma(rounded), rounded)
-    assert net.round_sigma(sigma[0, 0]).shape == ()
+class MixesRows(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x - x.mean(), sigma)
 
 
-def test_a_row_does_not_depend_on_its_neighbours(net, batch):
-    x, sigma, labels = batch
-    whole = call(net, x, sigma, labels)
-    x[1:], sigma[1:] = x[1:].flip(0) * 3, sigma[1:].flip(0)
-    assert torch.equal(call(net, x, sigma, labels)[0], whole[0])
+class PredictsNoise(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return (x.double() - self.exact(x, sigma)) / torch.as_tensor(sigma).double().reshape(-1, 1, 1, 1)
+
+
+class OneSigmaForAll(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, torch.as_tensor(sigma).reshape(-1)[0] * (2 if sigma.ndim else 1))
+
+
+class Random(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, sigma) + torch.rand(())
+
+
+class NotFinite(Wrapped):
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, sigma) / 0
+
+
+class RoundsAndRounds(Wrapped):
+    def round_sigma(self, sigma):
+        return sigma * 1.01
+
+
+class RoundsToFloat32(Wrapped):
+    def round_sigma(self, sigma):
+        return sigma.float()
+
+
+class LeavesItsRange(Wrapped):
+    sigma_min, sigma_max = 0.1, 10.0
+
+    def round_sigma(self, sigma):
+        return torch.full_like(sigma, 0.05)
+
+
+class NoLabelsAreAClass(Wrapped):
+    label_dim = 2
+
+    def __call__(self, x, sigma, labels=None):
+        return self.exact(x, sigma) + (1 if labels is None else labels.sum(1).reshape(-1, 1, 1, 1))
+
+
+class NoRange(Wrapped):
+    sigma_min = sigma_max = 1.0
+
+
+class NoShape(Wrapped):
+    shape = (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (ChangesItsInput, "x must not be changed"),
+        (OtherShape, "D has the shape of x"),
+        (OtherType, "D comes in the denoiser's dtype, torch.float64; we got torch.float32"),
+        (MixesRows, "a row must not depend on the other rows"),
+        (OneSigmaForAll, "a row must not depend|a row alone is what it is|the same level, the same D"),
+        (Random, "the same question has the same answer"),
+        (NotFinite, "D is finite"),
+        (RoundsAndRounds, "round_sigma of a rounded level is that level"),
+        (RoundsToFloat32, "round_sigma keeps shape and dtype"),
+        (LeavesItsRange, "the ends of the range round to levels within it"),
+        (NoLabelsAreAClass, "no labels are labels of all zeros"),
+        (NoRange, "0 <= sigma_min < sigma_max; we got 1.0 and 1.0"),
+        (NoShape, r"shape is \(C, H, W\)"),
+    ],
+)
+def test_broken_promises_are_seen(spoiled, message):
+    harness.check_denoiser(Wrapped())
+    with pytest.raises(AssertionError, match=message):
+        harness.check_denoiser(spoiled())
+
+
+def test_what_is_no_denoiser():
+    with pytest.raises(AssertionError, match="a denoiser has shape, label_dim"):
+        harness.check_denoiser(torch.nn.Linear(1, 1))
+
+
+def test_the_identity_may_be_asked_on_given_images():
+    exact = analytic.Ideal(torch.linspace(-1, 1, 32).reshape(2, 1, 4, 4))
+    harness.check_denoiser(exact, images=torch.linspace(-1, 1, 32).reshape(2, 1, 4, 4))
+    with pytest.raises(AssertionError, match="goes to x as sigma goes to 0"):
+        harness.check_denoiser(exact, images=torch.zeros(2, 1, 4, 4))
+
+
+def test_a_prediction_of_the_noise_is_no_denoiser():
+    images = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0)) / 2
+    harness.check_denoiser(Wrapped(), images=images)
+    with pytest.raises(AssertionError, match="is D the image, and sigma in units of the images"):
+        harness.check_denoiser(PredictsNoise(), images=images)

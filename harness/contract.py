@@ -1,0 +1,168 @@
+"""What every denoiser promises, as a check that anybody can run over their own: see `harness.sampling.denoiser`.
+
+    from harness import check_denoiser
+    check_denoiser(mine)          # raises AssertionError with the promise that does not hold
+
+Samplers rely on these promises: a denoiser that breaks one gives images, and wrong ones.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from harness.sampling.denoiser import Denoiser, cost_at
+
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+"""Relative to the largest value: what another order of the same sums may change, by the type of D."""
+
+LEVELS = (0.05, 0.7, 3.0, 60.0)
+"""Noise levels that are asked about, brought into the denoiser's range."""
+
+
+def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: bool = True) -> None:
+    """Check every promise of the interface on a small batch.
+
+    Args:
+        denoiser: anything that is called as D(x, sigma, labels).
+        images: [B, C, H, W], some of the clean images that it knows, for the identity at small noise; None means that
+            they are drawn from the denoiser itself by 16 steps of Euler's method.
+        identity: whether to check that D(x; sigma) goes to x as sigma goes to 0, which holds for images of the data
+            once a denoiser is trained; leave it out for untrained ones that predict the image itself.
+
+    Raises:
+        AssertionError: a promise that does not hold, in words.
+    """
+    _attributes(denoiser)
+    with torch.no_grad():
+        batch = _Batch(denoiser)
+        for check in (_output, _rows, _sigmas, _labels, _rounding):
+            check(denoiser, batch)
+        if identity:
+            _identity(denoiser, batch, images)
+
+
+class _Batch:
+    """Four noisy images at four noise levels, with labels where there are classes."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        device = denoiser.device
+        generator = torch.Generator().manual_seed(0)
+        wanted = torch.tensor(LEVELS, dtype=torch.float64)
+        high = denoiser.sigma_max if denoiser.sigma_max < float("inf") else 1e4
+        self.sigma = wanted.clamp(max(denoiser.sigma_min, 1e-3), high).to(device)
+        noise = torch.randn(4, *denoiser.shape, generator=generator, dtype=torch.float64).to(device)
+        self.x = noise * self.sigma.reshape(-1, 1, 1, 1)
+        self.labels = (
+            torch.eye(denoiser.label_dim, device=device)[torch.arange(4, device=device) % denoiser.label_dim]
+            if (denoiser.label_dim)
+            else None
+        )
+        self.near = _near(ROUNDING.get(denoiser.dtype, 1e-1))
+
+
+def _near(tolerance: float) -> Callable[[Tensor, Tensor], bool]:
+    def near(a: Tensor, b: Tensor) -> bool:
+        scale = b.double().flatten(1).abs().amax(1).clamp(min=1e-12)
+        return bool(((a.double() - b.double()).flatten(1).abs().amax(1) <= tolerance * scale).all())
+
+    return near
+
+
+def _attributes(denoiser: Denoiser) -> None:
+    assert isinstance(denoiser, Denoiser), (
+        "a denoiser has shape, label_dim, sigma_min, sigma_max, cost, dtype, device and round_sigma, and is called"
+    )
+    assert len(denoiser.shape) == 3 and all(type(side) is int and side > 0 for side in denoiser.shape), (
+        f"shape is (C, H, W); we got {denoiser.shape}"
+    )
+    assert type(denoiser.label_dim) is int and denoiser.label_dim >= 0, "label_dim is a count; 0 means no classes"
+    assert type(denoiser.cost) is int and denoiser.cost >= 1, "cost is the network evaluations of a row, 1 or more"
+    assert 0 <= denoiser.sigma_min < denoiser.sigma_max, (
+        f"0 <= sigma_min < sigma_max; we got {denoiser.sigma_min} and {denoiser.sigma_max}"
+    )
+
+
+def _output(denoiser: Denoiser, batch: _Batch) -> None:
+    before = batch.x.clone()
+    out = denoiser(batch.x, batch.sigma, batch.labels)
+    assert out.shape == batch.x.shape, f"D has the shape of x, {tuple(batch.x.shape)}; we got {tuple(out.shape)}"
+    assert out.dtype == denoiser.dtype, f"D comes in the denoiser's dtype, {denoiser.dtype}; we got {out.dtype}"
+    assert out.device == batch.x.device, f"D is on the device of x, {batch.x.device}; we got {out.device}"
+    assert out.isfinite().all(), "D is finite for levels within the range"
+    assert torch.equal(batch.x, before), "x must not be changed"
+    assert torch.equal(out, denoiser(batch.x, batch.sigma, batch.labels)), "the same question has the same answer"
+    single = denoiser(batch.x.float(), batch.sigma.float(), batch.labels)
+    assert single.dtype == denoiser.dtype, "x and sigma may be float32 or float64; the dtype of D stays"
+    counted = cost_at(denoiser, batch.sigma)
+    assert counted.shape == batch.sigma.shape and bool((counted <= denoiser.cost).all()), (
+        "cost_at gives a count a level, none above cost"
+    )
+
+
+def _rows(denoiser: Denoiser, batch: _Batch) -> None:
+    whole = denoiser(batch.x, batch.sigma, batch.labels)
+    x, sigma = batch.x.clone(), batch.sigma.clone()
+    x[1:], sigma[1:] = x[1:].flip(0) * 3, sigma[1:].flip(0)
+    assert batch.near(denoiser(x, sigma, batch.labels)[:1], whole[:1]), "a row must not depend on the other rows"
+    alone = denoiser(batch.x[2:3], batch.sigma[2:3], None if batch.labels is None else batch.labels[2:3])
+    assert batch.near(alone, whole[2:3]), "a row alone is what it is in a batch, but for rounding"
+
+
+def _sigmas(denoiser: Denoiser, batch: _Batch) -> None:
+    scalar = denoiser(batch.x, batch.sigma[1], batch.labels)
+    vector = denoiser(batch.x, batch.sigma[1].expand(4), batch.labels)
+    assert batch.near(scalar, vector), "sigma may be one number for all rows, or one a row; the same level, the same D"
+    on_cpu = denoiser(batch.x, batch.sigma[1].cpu(), batch.labels)
+    assert batch.near(on_cpu, scalar), "a single sigma may be on the CPU, whatever the device of x"
+
+
+def _labels(denoiser: Denoiser, batch: _Batch) -> None:
+    none = denoiser(batch.x, batch.sigma, None)
+    zeros = denoiser(batch.x, batch.sigma, torch.zeros(4, denoiser.label_dim, device=batch.x.device))
+    assert batch.near(none, zeros), "no labels are labels of all zeros"
+
+
+def _rounding(denoiser: Denoiser, batch: _Batch) -> None:
+    high = min(denoiser.sigma_max, 1e4)
+    levels = torch.logspace(-2, 1.5, 12, dtype=torch.float64).clamp(denoiser.sigma_min, high).reshape(3, 4)
+    rounded = denoiser.round_sigma(levels)
+    assert (rounded.shape, rounded.dtype) == (levels.shape, levels.dtype), "round_sigma keeps shape and dtype"
+    assert torch.equal(denoiser.round_sigma(rounded), rounded), "round_sigma of a rounded level is that level"
+    assert denoiser.round_sigma(levels[0, 0]).shape == (), "round_sigma takes a single number"
+    order = rounded.flatten().diff()
+    assert bool((order >= 0).all()), "round_sigma keeps the order of levels"
+    low, top = (denoiser.round_sigma(torch.tensor(edge, dtype=torch.float64)) for edge in (denoiser.sigma_min, high))
+    slack = 1e-6
+    assert low >= denoiser.sigma_min * (1 - slack) and top <= denoiser.sigma_max * (1 + slack), (
+        "the ends of the range round to levels within it"
+    )
+
+
+def _identity(denoiser: Denoiser, batch: _Batch, images: Tensor | None) -> None:
+    clean = _drawn(denoiser, batch) if images is None else images.to(batch.x.device, torch.float64)
+    sigma = torch.tensor(max(denoiser.sigma_min, 1e-4), dtype=torch.float64)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(clean.device)
+    labels = None if batch.labels is None else batch.labels[:1].expand(len(clean), -1)
+    out = denoiser(clean + sigma * noise, sigma, labels).double()
+    error = float((out - clean).square().mean().sqrt())
+    size = float(clean.square().mean().sqrt())
+    allowed = 20 * float(sigma) + 1e-3 * size
+    assert error <= allowed, (
+        f"D(x; sigma) goes to x as sigma goes to 0: at {float(sigma):.3g} it is off by {error:.3g} where at most "
+        f"{allowed:.3g} is left to explain by the noise; is D the image, and sigma in units of the images?"
+    )
+
+
+def _drawn(denoiser: Denoiser, batch: _Batch) -> Tensor:
+    """Images near those that the denoiser knows, by Euler's method over falling levels."""
+    high, low = min(denoiser.sigma_max, 80.0), max(denoiser.sigma_min, 1e-3)
+    levels = torch.logspace(0, 1, 17, dtype=torch.float64).flip(0)
+    levels = low + (high - low) * (levels - 1) ** 3 / 729
+    labels = None if batch.labels is None else batch.labels[:1].expand(4, -1)
+    x = batch.x / batch.sigma.reshape(-1, 1, 1, 1) * levels[0]
+    for sigma, lower in pairwise(levels):
+        denoised = denoiser(x, sigma, labels).double()
+        x = denoised + (x - denoised) * (lower / sigma)
+    return denoiser(x, levels[-1], labels).double()
