@@ -18,6 +18,9 @@ from harness.unpickling.stored import Stored
 
 STAGE = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.")
 
+UPSAMPLER = 6
+"""Channels in and out of an upsampler: the image and a small one, the image and its variance."""
+
 
 class Architecture(NamedTuple):
     """What the shapes say."""
@@ -175,7 +178,7 @@ def _architecture(tensors: Mapping[str, Stored], where: str) -> tuple[Architectu
     embedded = shape("input_blocks.1.0.emb_layers.1.weight")[0]
     mult = tuple(w // width if w % width == 0 else w / width for w in widths)
     images, outputs = shape("input_blocks.0.0.weight")[1], shape("out.2.weight")[0]
-    if outputs not in (images, 2 * images):
+    if outputs not in (images, 2 * images) or images == outputs == UPSAMPLER:
         raise InputError(
             f"{where}: {images} channels in and {outputs} out: not a denoiser of images alone (an upsampler also takes "
             "a small image, which is not known here)"
