@@ -251,6 +251,36 @@ def sample(
     typer.echo(f"{output}: {drawn.images} images, NFE {drawn.nfe:g}")
 
 
+@command
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of cards.", metavar="NAME...")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Show what can be fetched, and what is here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
+) -> None:
+    """Download official networks and statistics by name, once; checked, resumed, imported."""
+    from harness.fetching import fetch as get
+    from harness.fetching import fetchable, is_here
+    from harness.running.download_progress import Downloads
+
+    if show or not names:
+        for name, card in fetchable().items():
+            size = f"{card.size:,} bytes" if card.size else "size not known"
+            state = "here" if is_here(name, card) else "not here"
+            typer.echo(f"{name:<36} {card.kind:<10} {state:<9} {size:<18} {card.dataset}; {card.licence}")
+        return
+    with Downloads(err) as progress:
+        for name in names:
+            (done,) = get([name], force, progress.listener)
+            how = (
+                "was here already"
+                if not done.new
+                else "pinned: its hash is known from now on"
+                if done.pinned
+                else "new"
+            )
+            typer.echo(f"{name}: {done.path}, SHA-256 {done.sha256} ({how})")
+
+
 @named("import")
 def import_(
     checkpoint: Annotated[

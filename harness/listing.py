@@ -46,11 +46,23 @@ def _denoisers() -> list[tuple[str, str]]:
     from harness.denoisers.cards import denoiser_cards
     from harness.denoisers.specs import MEMBERS
 
+    known = denoiser_cards()
     cards = [
-        (name, f"{card.dataset}, {card.parameters:,} parameters, sigma {card.sigma_min:g} to {card.sigma_max:g}")
-        for name, card in denoiser_cards().items()
+        (name, f"{card.dataset}, {_size(card)}sigma {card.sigma_min:g} to {card.sigma_max:g}{_missing(name, card)}")
+        for name, card in sorted(known.items(), key=lambda item: item[1].file is None)
     ]
     return cards + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in MEMBERS]
+
+
+def _size(card: Any) -> str:
+    return f"{card.parameters:,} parameters, " if card.parameters else ""
+
+
+def _missing(name: str, card: Any) -> str:
+    """What to do for a network that has to be fetched first."""
+    from harness.denoisers.cards import usable
+
+    return "" if card.file or usable(name, card)[0].is_file() else "; to be fetched"
 
 
 def _grids() -> list[tuple[str, str]]:

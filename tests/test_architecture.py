@@ -12,6 +12,7 @@ import harness
 ROOT = Path(harness.__file__).parent
 LAYERS = [
     {"errors", "choice", "atomic"},
+    {"cache", "download"},
     {"yamlfile", "data_files", "unpickling"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
@@ -19,7 +20,7 @@ LAYERS = [
     {"trial", "arrays", "tables", "paper"},
     {"store"},
     {"planning", "training", "report"},
-    {"running", "listing"},
+    {"running", "listing", "fetching"},
     {"cli"},
 ]
 ORDER = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -64,15 +64,19 @@ class _Named(NamedTuple):
 
 
 def load_denoiser(
-    source: Source, device: "torch.device | str | None" = None, dtype: "torch.dtype | str | None" = None
+    source: Source,
+    device: "torch.device | str | None" = None,
+    dtype: "torch.dtype | str | None" = None,
+    options: Mapping[str, Any] | None = None,
 ) -> "Denoiser":
     """Load a denoiser.
 
     Args:
-        source: a card's name, a path, or a spec.
+        source: a card's name, a path to a checkpoint of ours or of another program, or a spec.
         device: where it computes; None means the CPU.
         dtype: of its arithmetic, `float32` or `float64`; None means its own: float32 for a network, float64 for an
             analytic denoiser, which has no other.
+        options: of a checkpoint of another program, what its file does not say (`harness inspect` shows it).
 
     Raises:
         InputError: unknown name, unreadable or altered file, invalid spec, or a dtype that it has not.
@@ -85,7 +89,7 @@ def load_denoiser(
         case _Named():
             return _load_file(checked_path(found.name, found.card), device, wanted)
         case Path():
-            return _load_file(found, device, wanted)
+            return _load_file(found, device, wanted, options)
         case CFGSpec():
             from harness.denoisers.guidance import CFG
 
@@ -103,7 +107,9 @@ def load_denoiser(
     return build(found, device)
 
 
-def _load_file(path: Path, device: "torch.device", dtype: "torch.dtype | None") -> "Denoiser":
+def _load_file(
+    path: Path, device: "torch.device", dtype: "torch.dtype | None", options: Mapping[str, Any] | None = None
+) -> "Denoiser":
     import torch
 
     from harness.denoisers.checkpoints import safetensors_file
@@ -113,7 +119,7 @@ def _load_file(path: Path, device: "torch.device", dtype: "torch.dtype | None") 
         return safetensors_file.load(path, device, wanted)
     from harness.denoisers.checkpoints.convert import load_foreign
 
-    return load_foreign(path, device, wanted)
+    return load_foreign(path, device, wanted, options)
 
 
 def _dtype(dtype: "torch.dtype | str | None") -> "torch.dtype | None":
@@ -143,21 +149,27 @@ def describe(source: Source) -> Description:
         InputError: unknown name, unreadable file or invalid spec.
     """
     match found := _find(source):
-        case _Named(card=card):
+        case _Named(card=card) if card.file is not None:
             return Description(f"sha256:{card.sha256}", card.shape, card.label_dim, card.sigma_min, card.sigma_max)
+        case _Named():
+            return _describe_file(checked_path(found.name, found.card))
         case Path():
             if found.suffix != ".safetensors":
                 ours = found.with_suffix(".safetensors").name
                 raise InputError(
                     f"{found}: a run takes our own checkpoints; write one, once: harness import {found} -o {ours}"
                 )
-            config = read_header(found).config
-            digest = f"sha256:{sha256_of(found)}"
-            return Description(digest, config.shape, config.label_dim, config.sigma_min, config.sigma_max)
+            return _describe_file(found)
         case CFGSpec() | AutoguidanceSpec():
             return _describe_guided(found)
     fields = {**found.model_dump(mode="json"), "version": found.version}
     return Description(_canonical(fields), found.shape, found.label_dim, found.sigma_min, found.sigma_max, found.cost)
+
+
+def _describe_file(path: Path) -> Description:
+    config = read_header(path).config
+    digest = f"sha256:{sha256_of(path)}"
+    return Description(digest, config.shape, config.label_dim, config.sigma_min, config.sigma_max)
 
 
 def _describe_guided(spec: CFGSpec | AutoguidanceSpec) -> Description:
@@ -219,6 +231,8 @@ def _find(source: Source) -> _Named | Path | Spec:
         return parse(name)
     if path.exists():
         return path
+    here = [known for known, card in cards.items() if card.file is not None]
     raise InputError(
-        f"unknown denoiser '{name}'; known names: {', '.join([*cards, *KINDS])}; or give the path of a checkpoint"
+        f"unknown denoiser '{name}'; known names: {', '.join([*here, *KINDS])}; `harness fetch --list` shows more, or "
+        "give the path of a checkpoint"
     )

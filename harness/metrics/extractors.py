@@ -40,7 +40,7 @@ def extractor_id(name: str) -> str:
     """Identity of a metric's extractor, from its card: network, weights, layer."""
     chosen = metric(name)
     card = features_card(chosen.card)
-    return f"{chosen.card}:{card.sha256[:12]}:tanh{card.width}"
+    return f"{chosen.card}:{(card.sha256 or '')[:12]}:tanh{card.width}"
 
 
 def load_extractor(name: str, device: "str | torch.device" = "cpu") -> "Extractor":
