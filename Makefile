@@ -28,6 +28,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python -m benchmarks.checkpoints
 
 pretrained: $(STAMP)
 	$(BIN)/harness train pretrained/recipes/*.yaml --fresh -o pretrained

@@ -43,8 +43,8 @@ def test_every_alias_is_documented():
 
 
 def test_every_command_is_documented():
-    names = [command.callback.__name__ for command in app.registered_commands]
-    assert len(names) == 7
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert len(names) == 10
     readme = (ROOT / "README.md").read_text()
     for name in names:
         assert f"`harness {name}" in COMMANDS
@@ -63,3 +63,12 @@ def test_links_between_documents_are_whole():
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_option_of_foreign_checkpoints_is_documented():
+    from harness.denoisers.checkpoints.formats.openai import Flags
+
+    text = (ROOT / "docs" / "checkpoints.md").read_text()
+    song = ("image_size", "fir", "beta_min", "beta_max", "sigma_min", "sigma_max")
+    folder = ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+    assert all(f"`{key}`" in text for key in (*Flags._fields, *song, *folder))

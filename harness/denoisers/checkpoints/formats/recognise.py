@@ -30,6 +30,8 @@ def read_foreign(path: Path, options: Mapping[str, Any] | None = None) -> Found:
         if not is_diffusers(path):
             raise InputError(f"{path}: a folder without config.json or unet/config.json; known: {KNOWN}")
         return read_diffusers(path, given)
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path}: a safetensors file is not imported; `harness inspect` says whether it is one of ours")
     data = mapped(path)
     if layout_of(data) is not None:
         root = read_torch_file(path).root
