@@ -73,7 +73,8 @@ def command(function: Callable[P, R], name: str | None = None) -> Callable[P, R]
 
 def _exit(message: str, code: int) -> typer.Exit:
     err.print("[bold red]error:[/] ", end="")
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    shown = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in message)  # no escapes
+    err.print(shown, markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(code)
 
 
@@ -222,8 +223,9 @@ def ls(
 
     for title, entries in listing(axis).items():
         out.print(title, style="bold")
+        width = max(18, *(len(name) for name, _ in entries))
         for name, line in entries:
-            text = f"  {name:<18} {line}"
+            text = f"  {name:<{width}} {line}"
             if out.is_terminal:
                 out.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
             else:
@@ -253,32 +255,29 @@ def sample(
 
 @command
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of cards.", metavar="NAME...")] = None,
-    show: Annotated[bool, typer.Option("--list", help="Show what can be fetched, and what is here.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of files, as --list shows them.", metavar="NAME...")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show what can be fetched, and what is here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again what is here.")] = False,
 ) -> None:
-    """Download official networks and statistics by name, once; checked, resumed, imported."""
-    from harness.fetching import fetch as get
-    from harness.fetching import fetchable, is_here
-    from harness.running.download_progress import Downloads
+    """Download official networks and statistics by name: checked, resumed, imported."""
+    from harness.download_bar import DownloadBar
+    from harness.fetching import entries
+    from harness.fetching import fetch as fetch_files
 
-    if show or not names:
-        for name, card in fetchable().items():
-            size = f"{card.size:,} bytes" if card.size else "size not known"
-            state = "here" if is_here(name, card) else "not here"
-            typer.echo(f"{name:<36} {card.kind:<10} {state:<9} {size:<18} {card.dataset}; {card.licence}")
+    if listed:
+        for entry in entries():
+            size = "size not known" if entry.size is None else f"{entry.size:,} bytes"
+            here = "here" if entry.here else "not here"
+            typer.echo(f"{entry.name:<36} {entry.kind:<10} {size:>18}  {here:<9} {entry.about}")
         return
-    with Downloads(err) as progress:
-        for name in names:
-            (done,) = get([name], force, progress.listener)
-            how = (
-                "was here already"
-                if not done.new
-                else "pinned: its hash is known from now on"
-                if done.pinned
-                else "new"
-            )
-            typer.echo(f"{name}: {done.path}, SHA-256 {done.sha256} ({how})")
+    if not names:
+        raise InputError("harness fetch takes names, and none was given; `harness fetch --list` shows what there is")
+    with DownloadBar(err) as bar:
+        for file in fetch_files(names, force, bar):
+            state = "pinned" if file.pinned else "fetched" if file.new else "was here, intact"
+            typer.echo(f"{file.name}: {file.path}, SHA-256 {file.sha256}, {state}")
 
 
 @named("import")

@@ -1,51 +1,54 @@
-"""Downloads: the only place in the program that opens a network connection.
+"""Downloads: the only place in the program that opens a network connection, but for a database given as the store.
 
-A file arrives as NAME.part beside its place, and gets its name when it is whole: as long as it should be, and with the
-hash that it should have. A cut download goes on from where it was if the server still has the same file (Range with
-If-Range), else from the start. Only https, after every redirect too; plain http for this machine alone. Proxies are
-taken from the environment, as everywhere (https_proxy, no_proxy).
+A file arrives as NAME.part beside its place and gets its name when it is whole: as long and with the hash that it
+should have. A cut download goes on from where it was if the server still has the same version of the file (Range with
+If-Range, RFC 9110, sections 13.1.5 and 14), else it starts over. Only https, also after redirects; see
+`transfer.addresses`. Proxies are those of the environment (https_proxy, no_proxy), but for this machine itself, which
+is asked directly.
 """
 
-import hashlib
+import contextlib
+import http
 import http.client
-import ipaddress
-import json
-import os
-import re
+import selectors
 import shutil
+import ssl
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from harness.errors import InputError
+from harness import __version__
+from harness.errors import InputError, RunError
+from harness.transfer.addresses import check_address, is_loopback, printable, redirected, shown
+from harness.transfer.answers import Answer, wrong_size
+from harness.transfer.locks import locked
+from harness.transfer.partial import BLOCK, Partial
 
-BLOCK = 1 << 18
-LARGEST = 16 << 30
-"""Bytes at most of a file whose size nobody stated."""
+LARGEST = 8 << 30
+"""Bytes at most of a file whose size nobody states."""
 
 MAX_REDIRECTS = 5
-TRIES = 4
-SPARE = 64 << 20
-"""Bytes that stay free on the disk."""
+PROGRESS = 1 << 20
+"""Bytes after which a cut connection counts as the first one again."""
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MAY_PASS = {408, 425, 429}
 
 
 class Listener(Protocol):
-    """Who is told how far a download is."""
+    """Who is told how a download goes."""
 
-    def __call__(self, done: int, total: int | None) -> None:
-        """`done` of `total` bytes are there; None means that nobody stated the total."""
+    def started(self, name: str, done: int, total: int | None) -> None:
+        """Bytes will come after the first `done` of `total`; None if nobody states the total."""
 
+    def received(self, count: int) -> None:
+        """So many bytes more are there."""
 
-class Expected(NamedTuple):
-    """What a file should be; None where that is not known."""
-
-    sha256: str | None = None
-    size: int | None = None
+    def waiting(self, reason: str, seconds: float) -> None:
+        """Something went wrong that may pass; the next try is in so many seconds."""
 
 
 class Downloaded(NamedTuple):
@@ -55,289 +58,288 @@ class Downloaded(NamedTuple):
     size: int
 
 
-class _Again(Exception):
-    """Something that may pass: worth another try."""
+class _MayPass(Exception):
+    """What went wrong may be right at the next try."""
+
+
+class _Job(NamedTuple):
+    """What is to be downloaded. See `download`."""
+
+    url: str
+    part: Partial
+    sha256: str | None
+    size: int | None
+    listener: Listener | None
+    timeout: float
+    limit: int
 
 
 def download(
     url: str,
     destination: Path,
-    expected: Expected = Expected(),  # noqa: B008 - immutable
+    sha256: str | None = None,
+    size: int | None = None,
     listener: Listener | None = None,
     timeout: float = 30.0,
+    tries: int = 4,
     pause: float = 1.0,
+    limit: int = LARGEST,
+    accept: Callable[[Downloaded], object] | None = None,
 ) -> Downloaded:
-    """Fetch a file, or go on fetching it.
+    """Download a file, or go on downloading it.
 
     Args:
-        url: https, or http on this machine; without user or password.
-        destination: where it shall be; only a whole and right file ever has this name.
-        expected: hash and size that it must have.
-        listener: is told of progress.
-        timeout: seconds without a byte after which a try is given up.
-        pause: seconds before the second try; it doubles with every further one.
+        url: https, or http on this machine; without user and password.
+        destination: where it shall be. Only the whole, right file ever has this name.
+        sha256: that it must have, in hex; None if not known.
+        size: bytes that it must have; None if not known.
+        listener: is told how it goes.
+        timeout: seconds without a byte after which a connection is given up.
+        tries: connections in a row without much progress, after which the download is given up.
+        pause: seconds before the second try; they double with each further one.
+        limit: bytes at most, where neither `size` nor the server says how many there are.
+        accept: is shown the whole file's hash before it gets its name; what it raises refuses the file.
 
     Raises:
-        InputError: an address that is not allowed, a file that is not there or is another one, a connection that failed
-            again and again, or a full disk; what came is kept where that makes sense, and the same call goes on there.
+        InputError: an address that is not allowed, a file that is not there, or another file than it should be.
+        RunError: no connection, no space, or another process downloads the same file. What came is kept.
     """
     check_address(url)
-    part = destination.with_name(destination.name + ".part")
+    part = Partial(destination)
+    job = _Job(url, part, sha256, size, listener, timeout, limit)
+    lock = destination.with_name(destination.name + ".lock")
+    busy = f"{destination}: another process is downloading this file now; run the same command when it has ended"
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(part):
-            for attempt in range(TRIES):
-                try:
-                    _receive(url, part, expected, listener, timeout)
-                    break
-                except _Again as trouble:
-                    if attempt + 1 == TRIES:
-                        here = part.stat().st_size if part.exists() else 0
-                        raise InputError(
-                            f"{_short(url)}: {trouble} ({TRIES} tries); {here:,} bytes are kept, and the same command "
-                            "goes on from there"
-                        ) from None
-                    time.sleep(pause * 2**attempt)
-            return _finish(url, part, destination, expected)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with locked(lock, busy):
+            found = Downloaded(_receive(job, tries, pause), part.length)
+            try:
+                _compare(job, found)
+                if accept is not None:
+                    accept(found)
+            except InputError:
+                part.discard()
+                raise
+            part.finish()
+            return found
     except OSError as error:
-        raise InputError(
-            f"{destination}: cannot write there ({error.strerror or error}); free space or check rights"
+        raise RunError(
+            f"{destination}: cannot be written ({error.strerror or error}); {_kept(job)}. Make space or check the "
+            "folder's rights"
         ) from None
 
 
-def check_address(url: str, redirected: bool = False) -> None:
-    """Refuse what is not https, or http on this machine.
+def _compare(job: _Job, found: Downloaded) -> None:
+    """Refuse another file than the one that was asked for.
 
     Raises:
-        InputError: with what is wrong.
+        InputError: with both sizes or hashes.
     """
-    how = "is redirected to" if redirected else "is"
-    parts = urllib.parse.urlsplit(url)
-    plain = parts.scheme == "http" and _is_here(parts.hostname or "")
-    if parts.username or parts.password:
-        raise InputError("an address with a user or password is refused; downloads need none")
-    if not parts.hostname or not (parts.scheme == "https" or plain):
+    if job.size is not None and job.size != found.size:
+        raise InputError(wrong_size(job.url, found.size, job.size))
+    if job.sha256 not in (None, found.sha256):
         raise InputError(
-            f"the address {how} {_short(url)!r}; only https is fetched from (http from this machine alone)"
+            f"{shown(job.url)}: SHA-256 of what came is {found.sha256}, and it should be {job.sha256}; it was deleted. "
+            "Try again; if the hash stays, the file was replaced at its source and is not the one that is meant"
         )
 
 
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _receive(job: _Job, tries: int, pause: float) -> str:
+    """Try until all bytes are there.
 
+    Returns:
+        Their SHA-256.
 
-def _short(url: str) -> str:
-    """An address for people, without what could be a secret."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))[:300]
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, each to an address that is allowed; keeps the request's headers."""
-
-    max_redirections = MAX_REDIRECTS
-    max_repeats = 2
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
+    Raises:
+        InputError: no use to try again.
+        RunError: tried often enough.
+    """
+    failed, farthest = 0, job.part.length
+    while True:
         try:
-            if urllib.parse.urlsplit(req.full_url).scheme == "https" != urllib.parse.urlsplit(newurl).scheme:
-                raise InputError(f"the address is redirected from https to {_short(newurl)!r}; refused")
-            check_address(newurl, redirected=True)
-        except InputError:
-            fp.close()
-            raise
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if following is not None:
-            following.headers.update({key: req.headers[key] for key in ("Range", "If-range") if key in req.headers})
-        return following
+            return _try(job)
+        except _MayPass as trouble:
+            reason = str(trouble)
+        if job.part.length >= farthest + PROGRESS:
+            failed, farthest = 0, job.part.length
+        failed += 1
+        if failed >= tries:
+            raise RunError(f"{shown(job.url)}: {reason} (tried {tries} times); {_kept(job)}")
+        seconds = pause * 2 ** (failed - 1)
+        if job.listener is not None:
+            job.listener.waiting(reason, seconds)
+        time.sleep(seconds)
+
+
+def _kept(job: _Job) -> str:
+    """What a download that was given up leaves, in words."""
+    if job.part.origin(job.url) and job.part.length:
+        return f"{job.part.length:,} bytes are kept, and the same command goes on from there"
+    return "the same command starts it again"
+
+
+def _try(job: _Job) -> str:
+    """Ask for what is missing, once, and append what comes.
+
+    Raises:
+        _MayPass: the connection or the server failed.
+        InputError: no use to try again.
+    """
+    origin = job.part.origin(job.url)
+    start = job.part.length if origin else 0
+    if origin and start and start == origin.total:
+        return job.part.digest().hexdigest()
+    headers = {"User-Agent": f"diffusion-harness/{__version__}", "Accept-Encoding": "identity"}
+    if origin and start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": origin.validator}
+    with _ask(job.url, headers, job.timeout) as response:
+        answer = Answer(job.url, response.status, response.headers, response.chunked)
+        if origin and start and response.status in (206, 416):
+            total = answer.total_after(start, origin)
+            if total is None:
+                job.part.discard()
+                raise _MayPass(f"the server does not go on from byte {start:,}")
+        elif response.status == 200:
+            start, total = 0, answer.length
+        else:
+            raise _refusal(answer)
+        answer.check(job.size, job.sha256, total)
+        announced = job.size if total is None else total
+        _check_space(job.part.path.parent, (announced or 0) - start)
+        if not start:
+            job.part.begin(job.url, answer.validator, total)
+        return _append(job, response, announced)
+
+
+@contextlib.contextmanager
+def _network(url: str, timeout: float) -> Iterator[None]:
+    """Tell what may pass from what will not, in words without secrets.
+
+    Raises:
+        _MayPass: the network's fault.
+        InputError: the address, a proxy's address, or a certificate is wrong.
+    """
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise InputError(
+                f"{shown(url)}: the server's certificate is not valid ({cause.verify_message}); check the clock, and, "
+                "behind a proxy with a certificate of its own, set SSL_CERT_FILE"
+            ) from None
+        if isinstance(cause, TimeoutError):
+            raise _MayPass(f"nothing came for {timeout:g} s") from None
+        if isinstance(cause, ConnectionResetError | http.client.IncompleteRead):  # also RemoteDisconnected
+            raise _MayPass("the connection was cut") from None
+        if isinstance(cause, http.client.InvalidURL | ValueError):
+            raise InputError(
+                f"{shown(url)}: the address cannot be used; check it, and https_proxy and http_proxy in the environment"
+            ) from None
+        words = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        raise _MayPass(f"no connection ({printable(words)})") from None
+
+
+def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
+    """The answer after a few redirects, each to an address that is allowed."""
+    at = url
+    for _ in range(MAX_REDIRECTS + 1):
+        with _network(at, timeout):
+            response = _opener(at).open(urllib.request.Request(at, headers=headers), timeout=timeout)
+        if response is None:
+            raise InputError(f"{shown(at)}: the environment names a proxy of an unknown kind; use one over http")
+        if response.status not in _REDIRECTS:
+            return response
+        with response:
+            at = redirected(at, response.headers.get("Location"))
+    raise InputError(
+        f"{shown(url)}: redirected more than {MAX_REDIRECTS} times, at last to {shown(at)}; check the address"
+    )
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Opens http and https, through the environment's proxies, and nothing else: no files, no ftp."""
+    """Opens http and https and nothing else; hands over every answer as it is, errors and redirects too."""
     opener = urllib.request.OpenerDirector()
-    own = _is_here(urllib.parse.urlsplit(url).hostname or "")
-    for handler in (
-        urllib.request.ProxyHandler({} if own else None),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
+    opener.add_handler(urllib.request.ProxyHandler({} if is_loopback(url) else None))
+    opener.add_handler(urllib.request.HTTPHandler())
+    opener.add_handler(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
     return opener
 
 
-class _Answer(NamedTuple):
-    """What a server says it will send: from which byte of the file on, and how long the file is."""
-
-    start: int
-    total: int | None
-    mark: str | None
-
-
-def _receive(url: str, part: Path, expected: Expected, listener: Listener | None, timeout: float) -> None:
-    """Append what is missing to the part; _Again if the connection breaks."""
-    here, mark = _kept(url, part)
-    if expected.size is not None and here == expected.size:
-        return
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "diffusion-harness"})
-    if here and mark:
-        request.add_header("Range", f"bytes={here}-")
-        request.add_header("If-Range", mark)
-    try:
-        with _opener(url).open(request, timeout=timeout) as response:
-            answer = _read_answer(url, response, here, expected)
-            _check_space(part, answer, here)
-            _write_note(url, part, answer)
-            _copy(response, part, answer, expected, listener)
-    except urllib.error.HTTPError as error:
-        code, reason = error.code, error.reason
-        whole = error.headers.get("Content-Range") == f"bytes */{here}"
-        error.close()
-        if code == 416 and whole:  # nothing is missing: the last try ended just before the file got its name
-            return
-        if code == 416:
-            _forget(part)
-            raise _Again("the server has a shorter file than was begun") from None
-        if code >= 500 or code in (408, 429):
-            raise _Again(f"the server answers {code} ({reason})") from None
-        raise InputError(
-            f"{_short(url)}: the server answers {code} ({reason}); check the address, or fetch it later"
-        ) from None
-    except (TimeoutError, urllib.error.URLError, http.client.HTTPException, ConnectionError) as error:
-        cause = getattr(error, "reason", None) or error
-        raise _Again(f"the connection failed ({str(cause) or type(cause).__name__})") from None
+def _refusal(answer: Answer) -> Exception:
+    """The error that an answer without the file is."""
+    known = {code.value: code.phrase for code in http.HTTPStatus}
+    text = f"the server answered {answer.status} {known.get(answer.status, '')}".strip()
+    if answer.status >= 500 or answer.status in _MAY_PASS:
+        return _MayPass(text)
+    return InputError(f"{shown(answer.url)}: {text}; check the address, and that it needs no password")
 
 
-def _read_answer(url: str, response: Any, here: int, expected: Expected) -> _Answer:
-    """Check what the server promises."""
-    if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise InputError(f"{_short(url)}: the server sends the file in coding {coding[:20]!r}, which was not asked for")
-    length = response.headers.get("Content-Length")
-    sent = int(length) if length is not None and length.isdigit() else None
-    mark = response.headers.get("ETag") or response.headers.get("Last-Modified")
-    mark = None if mark is not None and mark.startswith("W/") else mark
-    if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != here:
-            raise InputError(f"{_short(url)}: the server sends another part of the file than was asked for; try later")
-        answer = _Answer(here, int(found[3]), mark)
-    else:
-        answer = _Answer(0, sent, mark)
-    if expected.size is not None and answer.total not in (None, expected.size):
-        raise InputError(
-            f"{_short(url)}: the file should have {expected.size:,} bytes, and the server has {answer.total:,}; "
-            "it is not the file that the card describes"
+def _check_space(folder: Path, missing: int) -> None:
+    """Refuse what has no room.
+
+    Raises:
+        RunError: with what is needed and what there is.
+    """
+    free = shutil.disk_usage(folder).free
+    if missing > free:
+        raise RunError(
+            f"{folder}: {missing:,} bytes are to come, and {free:,} are free there; make space, or choose a folder on "
+            "another disk"
         )
-    if (answer.total or 0) > LARGEST:
-        raise InputError(f"{_short(url)}: the server announces {answer.total:,} bytes; at most {LARGEST:,} are fetched")
-    return answer
 
 
-def _copy(response: Any, part: Path, answer: _Answer, expected: Expected, listener: Listener | None) -> None:
-    total = answer.total if answer.total is not None else expected.size
-    limit = total if total is not None else LARGEST
-    done = answer.start
-    with part.open("ab" if answer.start else "wb") as file:
-        if listener:
-            listener(done, total)
-        while block := response.read1(min(BLOCK, limit - done + 1)):
-            if done + len(block) > limit:
-                file.close()
-                _forget(part)
-                raise InputError(f"the server sends more than the {limit:,} bytes that the file should have; refused")
-            file.write(block)
+def _append(job: _Job, response: http.client.HTTPResponse, announced: int | None) -> str:
+    """Write what comes behind what is there; never more than was announced.
+
+    Returns:
+        SHA-256 of all bytes.
+
+    Raises:
+        _MayPass: less came.
+        InputError: more came.
+    """
+    most = job.limit if announced is None else announced
+    done, digest = job.part.length, job.part.digest()
+    if not response.chunked:
+        response.length = None  # http.client would hide bytes after the announced ones, and a cut before
+    if job.listener is not None:
+        job.listener.started(job.part.destination.name, done, announced)
+    with job.part.path.open("ab") as file:
+        while done < most and (block := _read(job, response, min(BLOCK, most - done + 1))):
             done += len(block)
-            if listener:
-                listener(done, total)
-    if total is not None and done < total:
-        raise _Again(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _finish(url: str, part: Path, destination: Path, expected: Expected) -> Downloaded:
-    """Give the part its name, if it is what it should be."""
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.tell()
-        os.fsync(file.fileno())
-    for what, found, wanted in (("SHA-256", digest, expected.sha256), ("bytes", size, expected.size)):
-        if wanted is not None and found != wanted:
-            _forget(part)
-            raise InputError(
-                f"{_short(url)}: {what} should be {wanted}, and what came has {found}; it was thrown away. It is not "
-                "the file that was expected: do not use it from elsewhere either"
-            )
-    part.replace(destination)
-    _note(part).unlink(missing_ok=True)
-    return Downloaded(digest, size)
-
-
-def _note(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _kept(url: str, part: Path) -> tuple[int, str | None]:
-    """How many bytes of which version of the file are there from an earlier try."""
-    try:
-        note = json.loads(_note(part).read_text("utf-8"))
-        if note["url"] == url and isinstance(note["mark"], str):
-            return part.stat().st_size, note["mark"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    _forget(part)
-    return 0, None
-
-
-def _write_note(url: str, part: Path, answer: _Answer) -> None:
-    if answer.start == 0:
-        part.unlink(missing_ok=True)
-    _note(part).write_text(json.dumps({"url": url, "mark": answer.mark}), "utf-8")
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _note(part).unlink(missing_ok=True)
-
-
-def _check_space(part: Path, answer: _Answer, here: int) -> None:
-    if answer.total is None:
-        return
-    needed, free = answer.total - answer.start, shutil.disk_usage(part.parent).free
-    if needed + SPARE > free:
+            if done > most:
+                break
+            file.write(block)
+            digest.update(block)
+            if job.listener is not None:
+                job.listener.received(len(block))
+    if done > most or (done == most and _more(response, job.timeout)):
+        job.part.discard()
+        rule = "are allowed where no size is known" if announced is None else "the file should have"
         raise InputError(
-            f"{part.parent}: {needed:,} bytes are to come, and {free:,} are free; free some, or choose another place "
-            "with HARNESS_CACHE"
+            f"{shown(job.url)}: more came than the {most:,} bytes that {rule}; it was deleted. The server is broken, "
+            "or the file was replaced at its source"
         )
+    if announced is not None and done < announced:
+        raise _MayPass(f"the connection was cut after {done:,} of {announced:,} bytes")
+    return digest.hexdigest()
 
 
-@contextmanager
-def _locked(part: Path) -> Iterator[None]:
-    """One process at a time fetches a file."""
-    with part.with_name(f".{part.name}.lock").open("a+b") as file:  # stays: whoever deletes it may delete another's
-        if not _take(file):
-            raise InputError(f"{part}: another process is fetching this file; wait for it")
-        yield
+def _read(job: _Job, response: http.client.HTTPResponse, count: int) -> bytes:
+    """What is there now, `count` bytes at most; nothing at the end."""
+    with _network(job.url, job.timeout):
+        return response.read1(count)
 
 
-def _take(file: IO[bytes]) -> bool:
-    """Lock an open file, or say that somebody else has it. The system lets go when a process ends."""
+def _more(response: http.client.HTTPResponse, timeout: float) -> bool:
+    """Whether another byte follows. A server that leaves the connection open, silent, is done too."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        if not response.chunked:
+            with selectors.DefaultSelector() as ready:
+                ready.register(response.fileno(), selectors.EVENT_READ)
+                if not ready.select(min(timeout, 1.0)):
+                    return False
+        return bool(response.read1(1))
+    except (OSError, ValueError, http.client.HTTPException):
         return False
-    return True

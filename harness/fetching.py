@@ -1,14 +1,14 @@
-"""From a card's name to its file in the cache: downloaded, checked, and, if it is a snapshot, imported."""
+"""From the names of cards to files in the cache: downloaded if need be, imported if they are snapshots, and checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.cache import Pin, files_dir, pins_file, read_pins, write_pin
+from harness.cache import Pin, check_pin, forget_pin, read_pins
 from harness.data_files import sha256_of
-from harness.denoisers.cards import AnyCard, DenoiserCard, load_cards, usable
-from harness.download import Expected, Listener, download
-from harness.errors import InputError
+from harness.denoisers.cards import AnyCard, DenoiserCard, in_use, known_sha256, load_cards, pin_name, place
+from harness.download import Downloaded, Listener, download
+from harness.errors import InputError, RunError
 
 
 class Fetched(NamedTuple):
@@ -16,10 +16,10 @@ class Fetched(NamedTuple):
 
     Attributes:
         name: of the card.
-        path: the file that is used.
-        sha256: of what was downloaded.
-        new: whether it came now.
-        pinned: whether its hash was not known before.
+        path: of the file that is used; of a snapshot, what it was imported to.
+        sha256: what that hashes to.
+        new: whether it was downloaded now.
+        pinned: whether the hash of what was downloaded was learnt now.
     """
 
     name: str
@@ -29,92 +29,98 @@ class Fetched(NamedTuple):
     pinned: bool
 
 
-def fetchable(path: Path | None = None) -> dict[str, AnyCard]:
-    """The cards whose files have to be fetched, by name."""
-    return {name: card for name, card in load_cards(path).items() if card.url is not None}
+class Entry(NamedTuple):
+    """A line of the list of what can be fetched; `size` is None where it is not known."""
+
+    name: str
+    kind: str
+    size: int | None
+    here: bool
+    about: str
 
 
-def is_here(name: str, card: AnyCard) -> bool:
-    """Whether a card's file was fetched."""
-    return usable(name, card)[0].is_file()
+def entries() -> list[Entry]:
+    """What can be fetched, and whether it is here; the files are not read."""
+    pins, found = read_pins(), []
+    for name, card in load_cards().items():
+        if card.url is not None:
+            pin = pins.get(card.url)
+            size, about = card.size or (pin.size if pin else None), f"{card.dataset}; {card.licence}"
+            found.append(Entry(name, card.kind, size, in_use(card).is_file(), about))
+    return found
 
 
 def fetch(
     names: Sequence[str],
     force: bool = False,
-    listener: Callable[[str], Listener | None] = lambda name: None,
-    pause: float = 1.0,
+    listener: Listener | None = None,
     timeout: float = 30.0,
-) -> list[Fetched]:
-    """Fetch files by their cards' names, one after the other.
+    tries: int = 4,
+    pause: float = 1.0,
+) -> Iterator[Fetched]:
+    """Fetch the files of cards, one after the other, each when it is asked for.
 
     Args:
-        names: of cards.
-        force: fetch again what is here.
-        listener: gives, for a name, who is told of its progress.
-        pause, timeout: see `download`.
+        names: of cards; all are looked up before the first download.
+        force: download again what is here and intact.
+        listener, timeout, tries, pause: see `download`.
 
     Raises:
-        InputError: an unknown name, one that comes with the package, or what `download` and the import refuse.
+        InputError: an unknown name or one that comes with the package, damaged pins, a snapshot that is none or is of
+            another network than its card says, and whatever keeps a download from ending well.
     """
-    cards = load_cards()
-    known = fetchable()
-    for name in names:
-        if name not in known:
-            reason = "comes with the package" if name in cards else "is no card's name"
-            raise InputError(f"'{name}' {reason}; `harness fetch --list` shows what can be fetched")
-    return [_fetch_one(name, known[name], force, listener(name), pause, timeout) for name in names]
+    cards, wanted = load_cards(), list(dict.fromkeys(names))
+    for name in wanted:
+        if name not in cards or cards[name].url is None:
+            why = "comes with the package" if name in cards else "is not the name of a card"
+            raise InputError(f"'{name}' {why}; `harness fetch --list` shows what can be fetched")
+    return (_fetch(name, cards[name], force, listener, timeout, tries, pause) for name in wanted)
 
 
-def _fetch_one(
-    name: str, card: AnyCard, force: bool, listener: Listener | None, pause: float, timeout: float
+def _fetch(
+    name: str, card: AnyCard, force: bool, listener: Listener | None, timeout: float, tries: int, pause: float
 ) -> Fetched:
-    assert card.url is not None
-    path, address = usable(name, card)
-    pins = read_pins()
-    pin = pins.get(card.url)
-    if not force and path.is_file() and (intact := _intact(path, address, card, pins)):
-        return Fetched(name, path, pin.sha256 if pin else intact, new=False, pinned=False)
-    raw = files_dir() / card.url.rpartition("/")[2]
-    expected = Expected(card.sha256 or (pin.sha256 if pin else None), card.size or (pin.size if pin else None))
+    """As `fetch`, of one card."""
+    url, path, known = card.url or "", place(card), known_sha256(card)
+    if not force and known is not None and in_use(card).is_file() and sha256_of(in_use(card)) == known:
+        return Fetched(name, in_use(card), known, new=False, pinned=False)
+    learnt = False
+
+    def accept(found: Downloaded) -> None:
+        nonlocal learnt
+        learnt = card.sha256 is None and check_pin(url, Pin(found.sha256, found.size))
+
     try:
-        came = download(card.url, raw, expected, listener, timeout, pause)
-    except InputError as error:
-        if pin and card.sha256 is None:
-            raise InputError(
-                f"{error}\n(its hash was pinned at the first download; if its owner replaced it on purpose, delete its "
-                f"entry in {pins_file()})"
-            ) from None
-        raise
+        digest = download(url, path, card.sha256, card.size, listener, timeout, tries, pause, accept=accept).sha256
+    except RunError as error:
+        raise InputError(str(error)) from None  # here it is the one thing that the user asked for
     if isinstance(card, DenoiserCard) and card.format == "edm-snapshot":
         try:
-            _import(name, card, raw, path, address)
+            digest = _import(name, card)
+        except InputError:
+            if learnt:  # a file that cannot be used must not stand in the way of one that can
+                forget_pin(url)
+            raise
         finally:
-            raw.unlink()
-    new_pin = card.sha256 is None and pin is None
-    if new_pin:  # only now: a file that cannot be used must not stand in the way of one that can
-        write_pin(card.url, Pin(came.sha256, came.size))
-    return Fetched(name, path, came.sha256, new=True, pinned=new_pin)
+            path.unlink(missing_ok=True)
+    return Fetched(name, in_use(card), digest, new=True, pinned=learnt)
 
 
-def _intact(path: Path, address: str, card: AnyCard, pins: dict[str, Pin]) -> str | None:
-    """The hash of a file that is here, if it is what it was."""
-    pin = pins.get(address)
-    wanted = card.sha256 if address == card.url and card.sha256 else pin.sha256 if pin else None
-    found = sha256_of(path)
-    return found if found == wanted else None
+def _import(name: str, card: DenoiserCard) -> str:
+    """Write our checkpoint of a snapshot; returns its hash.
 
-
-def _import(name: str, card: DenoiserCard, raw: Path, path: Path, address: str) -> None:
-    """Write our checkpoint of a snapshot, and compare it with the card."""
+    Raises:
+        InputError: it is no snapshot, or of another network than the card says.
+    """
     from harness.denoisers.checkpoints.convert import import_file
     from harness.denoisers.checkpoints.header import read_header
 
-    written = import_file(raw, path)
+    path = in_use(card)
+    written = import_file(place(card), path)
     config = read_header(path).config
     for what, found, said in (
         ("preconditioning", config.preconditioning, card.preconditioning),
-        ("shape", tuple(config.shape), tuple(card.shape)),
+        ("shape", config.shape, card.shape),
         ("classes", config.label_dim, card.label_dim),
     ):
         if found != said:
@@ -123,4 +129,5 @@ def _import(name: str, card: DenoiserCard, raw: Path, path: Path, address: str) 
                 f"'{name}': {what} of the fetched network is {found}, and the card says {said}; its card is wrong, or "
                 "the file is another one"
             )
-    write_pin(address, Pin(written.sha256, path.stat().st_size))
+    check_pin(pin_name(card), Pin(written.sha256, path.stat().st_size), anew=True)
+    return written.sha256

@@ -1,8 +1,11 @@
 """What there is to choose from, a line each, taken from the docstrings and the cards."""
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.denoisers.cards import DenoiserCard
 
 
 def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -46,23 +49,17 @@ def _denoisers() -> list[tuple[str, str]]:
     from harness.denoisers.cards import denoiser_cards
     from harness.denoisers.specs import MEMBERS
 
-    known = denoiser_cards()
-    cards = [
-        (name, f"{card.dataset}, {_size(card)}sigma {card.sigma_min:g} to {card.sigma_max:g}{_missing(name, card)}")
-        for name, card in sorted(known.items(), key=lambda item: item[1].file is None)
-    ]
-    return cards + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in MEMBERS]
+    cards = sorted(denoiser_cards().items(), key=lambda item: item[1].file is None)
+    rows = [(name, _denoiser(name, card)) for name, card in cards]
+    return rows + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in MEMBERS]
 
 
-def _size(card: Any) -> str:
-    return f"{card.parameters:,} parameters, " if card.parameters else ""
+def _denoiser(name: str, card: "DenoiserCard") -> str:
+    from harness.denoisers.cards import how_to_get, in_use
 
-
-def _missing(name: str, card: Any) -> str:
-    """What to do for a network that has to be fetched first."""
-    from harness.denoisers.cards import usable
-
-    return "" if card.file or usable(name, card)[0].is_file() else "; to be fetched"
+    size = f", {card.parameters:,} parameters" if card.parameters else ""
+    missing = "" if card.file or in_use(card).is_file() else f"; not here, {how_to_get(name, card)}"
+    return f"{card.dataset}{size}, sigma {card.sigma_min:g} to {card.sigma_max:g}{missing}"
 
 
 def _grids() -> list[tuple[str, str]]:

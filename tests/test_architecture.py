@@ -12,15 +12,15 @@ import harness
 ROOT = Path(harness.__file__).parent
 LAYERS = [
     {"errors", "choice", "atomic"},
+    {"yamlfile", "data_files", "unpickling", "transfer"},
     {"cache", "download"},
-    {"yamlfile", "data_files", "unpickling"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
     {"laboratory", "contract"},
     {"trial", "arrays", "tables", "paper"},
     {"store"},
     {"planning", "training", "report"},
-    {"running", "listing", "fetching"},
+    {"running", "listing", "fetching", "download_bar"},
     {"cli"},
 ]
 ORDER = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -85,6 +85,29 @@ def test_cards_and_specs_load_no_torch():
 def test_nothing_needs_torchvision():
     for path in MODULES:
         assert "torchvision" not in path.read_text()
+
+
+def test_one_module_opens_connections():
+    """Nothing leaves or reaches the machine but through `download`; `socket` elsewhere only tells the host's name."""
+    reaching = {"urllib.request", "http.client", "http.server", "socket", "ssl", "requests", "urllib3", "httpx"}
+    reaching |= {"aiohttp", "ftplib", "smtplib", "xmlrpc", "telnetlib", "socketserver", "huggingface_hub"}
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        found = {name for name in names if name in reaching or name.split(".")[0] in reaching}
+        if path == ROOT / "download.py":
+            assert {"urllib.request", "http.client"} <= found
+            continue
+        if "socket" in found:
+            uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "socket"]
+            asked = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.value in uses]
+            assert {node.attr for node in asked} == {"gethostname"}, path
+            assert len(asked) == len(uses), path
+            found -= {"socket"}
+        assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 
 def test_no_file_is_a_drawer():

@@ -1,7 +1,8 @@
-"""Cards: what the harness knows of each pretrained network by name, without loading it.
+"""Cards: what the harness knows of each file by name, without loading it.
 
-`pretrained/cards.yaml` maps names to cards. Plans take a network's identity (its file's SHA-256), image shape, classes
-and noise range from there; reading it needs no torch. `python -m harness.denoisers.cards FILE...` writes the entries of
+`pretrained/cards.yaml` maps names to cards; see `card_kinds` for what they say. Plans take a network's identity (its
+file's SHA-256), image shape, classes and noise range from there; reading it needs no torch. Files of the cards with a
+`url` are in the cache once `harness fetch` got them. `python -m harness.denoisers.cards FILE...` writes the entries of
 newly trained files.
 """
 
@@ -10,7 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -18,125 +19,29 @@ from pydantic import Field, ValidationError, model_validator
 from harness import yamlfile
 from harness.atomic import write_bytes
 from harness.cache import files_dir, read_pins
-from harness.choice import Choice, Real
+from harness.choice import Choice
 from harness.data_files import data_dir, sha256_of
-from harness.denoisers.analytic_specs import Shape
-from harness.denoisers.checkpoints.header import Contents, Kind, read_contents, read_header
+from harness.denoisers.card_kinds import AnyCard, Card, DenoiserCard, FeaturesCard, Text
+from harness.denoisers.checkpoints.header import Contents, read_contents, read_header
 from harness.errors import InputError
+from harness.transfer.addresses import file_name
 
 FEATURES_FORMAT = "harness-digit-features-1"
-
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-Address = Annotated[str, Field(pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])")]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class _Card(Choice):
-    """What all cards say.
-
-    Args:
-        file: the file's name in the folder `pretrained`, or
-        url: where it can be had; `harness fetch` gets it.
-        sha256: of the file, in hex. One that comes with the package always has it; one that nobody published a hash of
-            is pinned when it is first fetched.
-        size: of the file, in bytes, where it is known.
-        dataset: the images it is about.
-        licence: of the file.
-        recipe: how it was made.
-    """
-
-    file: Text | None = None
-    url: Address | None = None
-    sha256: Digest | None = None
-    size: Count | None = None
-    dataset: Text
-    licence: Text
-    recipe: Text
-
-    @model_validator(mode="after")
-    def _one_place(self) -> "_Card":
-        if (self.file is None) == (self.url is None):
-            raise ValueError("a card needs either `file` or `url`")
-        if self.file is not None and self.sha256 is None:
-            raise ValueError("a file that comes with the package needs its `sha256`")
-        return self
-
-
-class DenoiserCard(_Card):
-    """A pretrained denoiser.
-
-    Args:
-        format: how to read the file: ours, or a snapshot that is imported when it is fetched.
-        preconditioning: kind of the preconditioning.
-        shape: [C, H, W] of its images.
-        label_dim: classes; 0 means unconditional.
-        labels: what a sample's label is unless told otherwise: none, or uniform, one class per seed.
-        sigma_min, sigma_max: noise range that it supports, in units of the images.
-        parameters: trained numbers, where they are known.
-    """
-
-    kind: Literal["denoiser"] = "denoiser"
-    format: Literal["harness-denoiser", "edm-snapshot"] = "harness-denoiser"
-    preconditioning: Kind
-    shape: Shape
-    label_dim: Annotated[int, Field(ge=0)]
-    labels: Literal["none", "uniform"]
-    sigma_min: Annotated[Real, Field(ge=0)]
-    sigma_max: Annotated[Real, Field(gt=0)]
-    parameters: Count | None = None
-
-
-class FeaturesCard(_Card):
-    """A network whose hidden layer gives the features for a Frechet distance.
-
-    Args:
-        width: numbers per image.
-        test_accuracy: share of held-out images that it classifies right.
-        parameters: trained numbers.
-    """
-
-    kind: Literal["features"] = "features"
-    format: Literal["harness-digit-features-1"] = "harness-digit-features-1"
-    width: Count
-    test_accuracy: Annotated[float, Field(ge=0, le=1)]
-    parameters: Count
-
-
-class ExtractorCard(_Card):
-    """A network of somebody else's for features, as TorchScript: code, so that only the file of this hash is ever used.
-
-    Args:
-        width: numbers per image.
-    """
-
-    kind: Literal["extractor"] = "extractor"
-    format: Literal["torchscript"] = "torchscript"
-    width: Count
-
-
-class ReferenceCard(_Card):
-    """Statistics of a data set's features, `mu` [width] and `sigma` [width, width] in an .npz.
-
-    Args:
-        width: numbers per image.
-        extractor: name of the card of the network that the features are from.
-    """
-
-    kind: Literal["reference"] = "reference"
-    format: Literal["npz"] = "npz"
-    width: Count
-    extractor: Text
-
-
-AnyCard = DenoiserCard | FeaturesCard | ExtractorCard | ReferenceCard
-Card = Annotated[AnyCard, Field(discriminator="kind")]
 
 
 class Cards(Choice):
     """The file: cards by name."""
 
     cards: dict[Text, Card] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _own_places(self) -> "Cards":
+        names: dict[str, str] = {}
+        for name, card in self.cards.items():
+            file = file_name(card.url) if card.url else None
+            if file is not None and names.setdefault(file, name) != name:
+                raise ValueError(f"'{names[file]}' and '{name}' would both be {file} in the cache; rename one's file")
+        return self
 
 
 def cards_file() -> Path:
@@ -173,15 +78,49 @@ def features_card(name: str, path: Path | None = None) -> FeaturesCard:
     return known[name]
 
 
+def place(card: AnyCard) -> Path:
+    """Where a card's file is, or is put when it is fetched."""
+    return data_dir("pretrained") / card.file if card.file else files_dir() / file_name(card.url or "")
+
+
+def in_use(card: AnyCard) -> Path:
+    """The file that is used of a card: of a snapshot what was written when it was imported, else the file itself."""
+    path = place(card)
+    return path.with_suffix(".safetensors") if card.format == "edm-snapshot" else path
+
+
+def pin_name(card: AnyCard) -> str:
+    """Under which address the hash of the file in use is pinned."""
+    return f"{card.url}#imported" if card.format == "edm-snapshot" else card.url or ""
+
+
+def how_to_get(name: str, card: AnyCard) -> str:
+    """What to do for a file that is not here."""
+    size = f" ({card.size:,} bytes)" if card.size else ""
+    return f"`harness fetch {name}` gets it{size}"
+
+
+def known_sha256(card: AnyCard) -> str | None:
+    """What the file in use must hash to: as the card says, else as pinned; None before the first download.
+
+    Raises:
+        InputError: the pins cannot be read.
+    """
+    if card.sha256 and card.format != "edm-snapshot":
+        return card.sha256
+    pin = read_pins().get(pin_name(card))
+    return pin.sha256 if pin else None
+
+
 def checked_path(name: str, card: AnyCard) -> Path:
-    """The card's file, after comparing its hash with the card's, or with what was first fetched.
+    """The card's file in use, after comparing its hash with the card's, or with the one pinned when it was fetched.
 
     Raises:
         InputError: the file is missing, or not the one that the card describes.
     """
-    if card.file is None:
-        return fetched_path(name, card)
-    path = data_dir("pretrained") / card.file
+    path = in_use(card)
+    if card.url is not None:
+        return _checked_fetched(name, card, path)
     found = sha256_of(path)
     if found != card.sha256:
         raise InputError(
@@ -191,35 +130,16 @@ def checked_path(name: str, card: AnyCard) -> Path:
     return path
 
 
-def usable(name: str, card: AnyCard) -> tuple[Path, str]:
-    """Where the file that is used of a fetched card is, and under which address its hash is pinned.
-
-    A snapshot is imported when it is fetched; what is used of it is the checkpoint that was written then.
-    """
-    assert card.url is not None
-    if card.format == "edm-snapshot":
-        return files_dir() / f"{name}.safetensors", f"{card.url}#imported"
-    return files_dir() / card.url.rpartition("/")[2], card.url
-
-
-def fetched_path(name: str, card: AnyCard) -> Path:
-    """A fetched file, after comparing its hash.
-
-    Raises:
-        InputError: it was not fetched, or was changed since.
-    """
-    path, address = usable(name, card)
+def _checked_fetched(name: str, card: AnyCard, path: Path) -> Path:
     if not path.is_file():
-        size = f" ({card.size:,} bytes)" if card.size else ""
-        raise InputError(f"'{name}' is not here yet; `harness fetch {name}` gets it{size}")
-    pin = read_pins().get(address)
-    wanted = card.sha256 if address == card.url and card.sha256 else pin.sha256 if pin else None
+        raise InputError(f"'{name}' is not here; {how_to_get(name, card)}")
+    known = known_sha256(card)
+    if known is None:
+        raise InputError(f"{path}: nobody knows its hash, since it was not fetched; {how_to_get(name, card)} anew")
     found = sha256_of(path)
-    if found != wanted:
-        raise InputError(
-            f"{path}: SHA-256 is {found}, and it was {wanted or 'not noted'} when it was fetched; "
-            f"`harness fetch {name} --force` gets it anew"
-        )
+    if found != known:
+        said = "the card says" if card.sha256 == known else "when it was fetched it was"
+        raise InputError(f"{path}: SHA-256 is {found}, and {said} {known}; {how_to_get(name, card)} anew")
     return path
 
 
@@ -285,7 +205,7 @@ def write_card(name: str, card: AnyCard, path: Path | None = None) -> None:
     path = cards_file() if path is None else path
     cards = {**load_cards(path), name: card}
     entries = {key: _plain(cards[key]) for key in sorted(cards)}
-    text = "# What is in this folder, and what can be fetched. `python -m harness.denoisers.cards FILE...` writes it.\n"
+    text = "# What is here, and what `harness fetch` gets. `python -m harness.denoisers.cards FILE...` adds to it.\n"
     text += yaml.safe_dump({"cards": entries}, sort_keys=False, allow_unicode=True, width=110)
     write_bytes(path, text.encode("utf-8"))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.data_files import sha256_of
 from harness.denoisers.checkpoints.blueprint import compare, empty, from_json, to_json
-from harness.denoisers.checkpoints.formats.found import Found
+from harness.denoisers.checkpoints.formats.found import Found, plain
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.checkpoints.header import read_header
 from harness.denoisers.preconditioned import Preconditioned
@@ -30,14 +30,14 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
     facts: dict[str, Any] = {"file": str(path), **_size(path), "format": found.format}
     facts |= {"weights": _weights(found)}
     if found.not_yet:
-        return facts | {"arguments": to_json(found.arguments), **_rest(found), "usable": f"no: {found.not_yet}"}
+        return facts | {"arguments": plain(found.arguments), **_rest(found), "usable": f"no: {found.not_yet}"}
     try:
         net = empty(found.preconditioning, found.arguments, len(found.tensors), str(path))
         expected = net.state_dict()
         fixed = {name: tensor for name, tensor in expected.items() if name.endswith("resample_filter")}
         compare({**fixed, **found.tensors}, expected, str(path))
     except InputError as error:
-        return facts | {"arguments": to_json(found.arguments), **_rest(found), "usable": f"no: {error}"}
+        return facts | {"arguments": plain(found.arguments), **_rest(found), "usable": f"no: {error}"}
     low = net.sigma_min if found.sigma_min is None else found.sigma_min
     high = net.sigma_max if found.sigma_max is None else found.sigma_max
     return facts | _network(net, low, high) | _rest(found) | {"usable": "yes"}
@@ -96,10 +96,10 @@ def as_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     width = max((len(str(key)) for key in facts), default=0) + 2
     for key, value in facts.items():
         if isinstance(value, Mapping):
-            yield f"{indent}{key}"
+            yield f"{indent}{printable(str(key))}"
             yield from as_lines(value, indent + "    ")
         else:
-            yield f"{indent}{key:<{width}}{_text(value)}"
+            yield f"{indent}{printable(str(key)):<{width}}{printable(_text(value))}"
 
 
 def _text(value: Any) -> str:
@@ -108,3 +108,8 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def printable(text: str) -> str:
+    """Text from a file for a terminal, which must not take it for commands."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

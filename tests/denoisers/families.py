@@ -54,7 +54,7 @@ def song_state(name: str) -> dict[str, Any]:
             model[key] = own[key]
     average = by_rule(learned, meta["ema_seed"], meta["plus_one"])
     return {
-        "optimizer": {"state": {0: {"step": 7, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 2e-4}]},
+        "optimizer": {"state": {0: {"step": 7, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": np.float64(2e-4)}]},
         "model": model,
         "ema": {"decay": 0.999, "num_updates": 7, "shadow_params": list(average.values())},
         "step": 7,

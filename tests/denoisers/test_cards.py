@@ -5,7 +5,9 @@ import sys
 
 import pytest
 import torch
+import yaml
 
+from harness.cache import Pin, check_pin
 from harness.data_files import data_dir, sha256_of
 from harness.denoisers import cards
 from harness.denoisers.cards import DenoiserCard, card_for, denoiser_cards, features_card, load_cards, write_card
@@ -82,19 +84,115 @@ def test_bad_card_is_located(folder):
         load_cards()
 
 
-def test_card_without_place(monkeypatch, tmp_path):
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+def test_card_without_place():
     fields = {"sha256": "0" * 64, "dataset": "d", "licence": "l", "recipe": "r", "parameters": 1, "label_dim": 0}
     fields |= {"shape": [1, 8, 8], "labels": "none", "sigma_min": 0.1, "sigma_max": 2.0, "preconditioning": "vp"}
     with pytest.raises(ValueError, match="either `file` or `url`"):
         DenoiserCard(**fields)
-    card = DenoiserCard(**fields, url="https://example.org/net")
-    with pytest.raises(InputError, match=r"'far' is not here yet; `harness fetch far` gets it"):
+
+
+FETCHED = {"kind": "denoiser", "url": "https://example.org/net.pkl", "dataset": "d", "licence": "l", "recipe": "r"}
+FETCHED |= {"format": "edm-snapshot", "preconditioning": "edm", "shape": [1, 8, 8], "label_dim": 0, "labels": "none"}
+FETCHED |= {"sigma_min": 0.0, "sigma_max": "inf"}
+PACKED = {"url": None, "file": "net.safetensors", "sha256": "0" * 64, "parameters": 1, "format": "harness-denoiser"}
+EXTRACTOR = {"kind": "extractor", "url": "https://example.org/net.pt", "dataset": "d", "licence": "l", "recipe": "r"}
+EXTRACTOR |= {"sha256": "0" * 64, "width": 2048}
+
+
+def in_file(folder, **entries):
+    """Cards by name, through the YAML file."""
+    path = folder / "cards.yaml"
+    path.write_text(yaml.safe_dump({"cards": entries}))
+    return load_cards(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (FETCHED | {"url": "http://example.org/net.pkl"}, "only https is fetched"),
+        (FETCHED | {"url": "https://me:hunter2@example.org/net.pkl"}, "an address with a user or password is refused"),
+        (FETCHED | {"url": "https://example.org/"}, "the address should end in a file's name"),
+        (FETCHED | {"url": "https://example.org/.."}, "the address should end in a file's name"),
+        (FETCHED | {"size": 0}, "greater than or equal to 1"),
+        (FETCHED | {"sha256": "abc"}, "sha256"),
+        (FETCHED | {"format": "pickle"}, "'harness-denoiser' or 'edm-snapshot'"),
+        (FETCHED | PACKED | {"sha256": None}, "a card with `file` needs its `sha256`; only what is fetched"),
+        (FETCHED | PACKED | {"parameters": None}, "a card with `file` needs its `parameters`"),
+        (FETCHED | PACKED | {"format": "edm-snapshot"}, "has format harness-denoiser, and this is edm-snapshot"),
+        ({key: value for key, value in EXTRACTOR.items() if key != "sha256"}, "sha256: this key is required"),
+        (EXTRACTOR | {"sha256": None}, "valid string; we got None"),
+        (EXTRACTOR | {"kind": "reference"}, "extractor: this key is required"),
+    ],
+)
+def test_cards_that_cannot_be(tmp_path, fields, message):
+    with pytest.raises(InputError, match=message) as caught:
+        in_file(tmp_path, far=fields)
+    assert "cards.yaml:" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_two_cards_with_one_place(tmp_path):
+    other = FETCHED | {"url": "https://example.org/other/net.pkl"}
+    with pytest.raises(InputError, match=r"'far' and 'near' would both be net\.pkl in the cache; rename one's file"):
+        in_file(tmp_path, far=FETCHED, near=other)
+
+
+def test_a_card_of_a_file_that_is_fetched(tmp_path, monkeypatch):
+    """Missing, unknown, pinned, altered: every message says what to do."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    card = in_file(tmp_path, far=FETCHED)["far"]
+    assert (card.sha256, card.size, card.parameters) == (None, None, None)
+    with pytest.raises(InputError, match=r"'far' is not here; `harness fetch far` gets it$"):
         cards.checked_path("far", card)
-    with pytest.raises(ValueError, match="needs its `sha256`"):
-        DenoiserCard(**{**fields, "sha256": None}, file="net.safetensors")
-    with pytest.raises(ValueError, match="url"):
-        DenoiserCard(**fields, url="http://example.org/net")
+    with pytest.raises(InputError, match=r"`harness fetch far` gets it \(5,000,000 bytes\)$"):
+        cards.checked_path("far", card.model_copy(update={"size": 5_000_000}))
+    path = tmp_path / "files" / "net.safetensors"  # what is used of a snapshot
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    with pytest.raises(InputError, match="nobody knows its hash, since it was not fetched; `harness fetch far` gets"):
+        cards.checked_path("far", card)
+    found = sha256_of(path)
+    check_pin(cards.pin_name(card), Pin(found, 7))
+    assert cards.checked_path("far", card) == path
+    path.write_bytes(b"other weights")
+    with pytest.raises(InputError, match=f"and when it was fetched it was {found}; `harness fetch far` gets it anew"):
+        cards.checked_path("far", card)
+    eyes = in_file(tmp_path, eyes=EXTRACTOR)["eyes"]
+    (tmp_path / "files" / "net.pt").write_bytes(b"weights")
+    with pytest.raises(
+        InputError, match=f"SHA-256 is {found}, and the card says {'0' * 64}; `harness fetch eyes` gets"
+    ):
+        cards.checked_path("eyes", eyes)
+    assert cards.checked_path("eyes", eyes.model_copy(update={"sha256": found})) == tmp_path / "files" / "net.pt"
+
+
+def test_the_official_cards():
+    """What the authors of EDM published: 18 networks, 5 statistics, and the network that these are from."""
+    official = {name: card for name, card in load_cards().items() if card.url is not None}
+    kinds = [card.kind for card in official.values()]
+    assert (kinds.count("denoiser"), kinds.count("reference"), kinds.count("extractor"), len(kinds)) == (18, 5, 1, 24)
+    base = "https://nvlabs-fi-cdn.nvidia.com/"
+    ranges = {"edm": (0.0, float("inf")), "vp": (0.0009765625, 152.16697692871094), "ve": (0.02, 100.0)}
+    ranges["iddpm"] = (0.006422337144613266, 20291.169921875)
+    for name, card in official.items():
+        if card.kind == "denoiser":
+            family, data, size, classes, network = name.split("-")
+            side = int(size.split("x")[0])
+            folder = "edm/pretrained/baseline" if family == "baseline" else "edm/pretrained"
+            assert card.url == f"{base}{folder}/{name}.pkl"
+            assert card.preconditioning == ("edm" if family == "edm" else {"adm": "iddpm"}.get(network, network))
+            assert (card.sigma_min, card.sigma_max) == ranges[card.preconditioning]
+            assert card.shape == (3, side, side)
+            assert card.label_dim == ({"cifar10": 10, "imagenet": 1000}[data] if classes == "cond" else 0)
+            assert card.labels == ("uniform" if card.label_dim else "none")
+            assert (card.format, card.licence, card.sha256) == ("edm-snapshot", "CC BY-NC-SA 4.0", None)
+        elif card.kind == "reference":
+            assert card.url == f"{base}edm/fid-refs/{name.removeprefix('fid-')}.npz"
+            assert (card.width, card.format) == (2048, "npz")
+            assert official[card.extractor].width == card.width
+    inception = official["inception-2015-12-05"]
+    assert inception.sha256 == "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+    assert inception.size == 95_607_719
 
 
 def test_no_cards_yet(tmp_path):
@@ -133,12 +231,12 @@ def test_data_dir():
 
 
 def test_every_card_that_comes_along_fits_its_file():
-    embedded = {name: card for name, card in load_cards().items() if card.file is not None}
-    assert len(embedded) == 5
-    for name, card in embedded.items():
+    packed = {name: card for name, card in load_cards().items() if card.file is not None}
+    assert len(packed) == 5
+    for name, card in packed.items():
         assert cards.checked_path(name, card).is_file()
     for name, card in denoiser_cards().items():
-        if name not in embedded:
+        if name not in packed:
             continue
         net = load_denoiser(name)
         assert (net.shape, net.label_dim) == (card.shape, card.label_dim)

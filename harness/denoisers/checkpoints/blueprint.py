@@ -8,14 +8,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.denoisers.betas import MAX_STEPS
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.errors import InputError
 
 LARGEST_ARGUMENT = 100_000
 """No count that a network is built from comes near it; bounds what a file can ask for before shapes are compared."""
 
-LONGEST_LIST = 10_000
-"""Betas are listed one by one."""
+LONGEST_LIST = 64
+LONGEST_TEXT = 100
+MANY = ("trained_betas",)
+"""Arguments that are lists of many numbers, one a step of a schedule."""
 
 
 class Shaped(Protocol):
@@ -40,14 +43,16 @@ def empty(kind: str, arguments: Mapping[str, Any], count: int, where: str) -> Pr
     levels = [arguments.get("channel_mult", ()), (arguments.get("config") or {}).get("block_out_channels", ())]
     blocks = [arguments.get("num_blocks", 0), (arguments.get("config") or {}).get("layers_per_block", 0)]
     try:
-        if not all(_modest(value, nested=name == "config") for name, value in arguments.items()):
+        if not all(_modest(value, name) for name, value in arguments.items()):
             raise ValueError("an argument is far too large, or of a type that no network takes")
         if any(number * len(rows) > count for number, rows in zip(blocks, levels, strict=True)):
             raise ValueError("an argument is far too large for the tensors in the file")
         with torch.device("meta"):
             return PRECONDITIONINGS[kind](**arguments)
-    except (TypeError, ValueError, ZeroDivisionError, RuntimeError, OverflowError, AttributeError, KeyError) as error:
-        raise InputError(f"{where}: cannot build the network that the file describes: {error}") from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever constructors, also those of other libraries, make of arguments from a file
+        raise InputError(f"{where}: cannot build the network that the file describes: {str(error)[:1000]}") from None
 
 
 def compare(found: Mapping[str, Shaped], expected: Mapping[str, Tensor], where: str) -> None:
@@ -66,17 +71,22 @@ def compare(found: Mapping[str, Shaped], expected: Mapping[str, Tensor], where: 
             )
 
 
-def _modest(value: Any, nested: bool = False) -> bool:
-    """Whether a constructor's argument is of an expected type and size; one may be a table of others."""
+def _modest(value: Any, name: str = "") -> bool:
+    """Whether a constructor's argument is of an expected type and size; `config` may be a table of others."""
     if isinstance(value, dict):
-        return nested and len(value) <= 100 and all(_modest(item) for item in value.values())
+        return name == "config" and len(value) <= LONGEST_TEXT and all(_modest(item) for item in value.values())
     if isinstance(value, list | tuple):
-        return len(value) <= LONGEST_LIST and all(
-            isinstance(item, int | float | str) and _modest(item) for item in value
-        )
+        longest = MAX_STEPS if name in MANY else LONGEST_LIST
+        return len(value) <= longest and all(_single(item) and item != math.inf for item in value)
+    return _single(value)
+
+
+def _single(value: Any) -> bool:
     if isinstance(value, int):
         return 0 <= value <= LARGEST_ARGUMENT
-    return value is None or isinstance(value, str | float)
+    if isinstance(value, float):
+        return math.isfinite(value) or value == math.inf
+    return value is None or (isinstance(value, str) and len(value) <= LONGEST_TEXT)
 
 
 def to_json(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The network is built without storage first, so that a file whose weights are not
 tensor that differs, before any weight is read; then one tensor after the other is read, checked and written.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import torch
 
 from harness.data_files import sha256_of
 from harness.denoisers.checkpoints.blueprint import compare, empty
-from harness.denoisers.checkpoints.formats.found import Found
+from harness.denoisers.checkpoints.formats.found import Found, plain
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.checkpoints.safetensors_file import metadata_of
 from harness.denoisers.checkpoints.tensors import Row, row, write_tensors
@@ -54,7 +53,7 @@ def load_foreign(
     net, rows = _prepared(found, path)
     weights = {name: torch.from_numpy(entry.read().copy()) for name, entry in rows.items()}
     net.load_state_dict(weights, assign=True)
-    _take_range(net, found)
+    _take_range(net, found, path)
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
@@ -73,14 +72,14 @@ def import_file(path: Path, output: Path, options: Mapping[str, Any] | None = No
         raise InputError(f"{output}: a checkpoint's name ends in .safetensors; give another --output")
     found = read_foreign(path, options)
     net, rows = _prepared(found, path)
-    _take_range(net, found, {name: entry for name, entry in rows.items() if name == "u"})
+    _take_range(net, found, path, {name: entry for name, entry in rows.items() if name == "u"})
     origin = {
         "source": path.name,
         "format": found.format,
         **({"source_sha256": sha256_of(path)} if path.is_file() else {}),
-        "facts": _storable(found.facts),
-        "assumed": _storable(found.assumed),
-        "options": _storable(dict(options or {})),
+        "facts": plain(found.facts),
+        "assumed": plain(found.assumed),
+        "options": plain(dict(options or {})),
     }
     try:
         digest = write_tensors(output, rows, metadata_of(net, origin))
@@ -116,7 +115,7 @@ def _checked(name: str, shape: tuple[int, ...], read: Any, path: Path) -> Row:
     return Row("F32", shape, checked)
 
 
-def _take_range(net: Preconditioned, found: Found, table: Mapping[str, Row] | None = None) -> None:
+def _take_range(net: Preconditioned, found: Found, where: Path, table: Mapping[str, Row] | None = None) -> None:
     """The noise range that the file states, or that of the levels that it carries."""
     for entry in (table or {}).values():
         levels = entry.read()
@@ -124,19 +123,4 @@ def _take_range(net: Preconditioned, found: Found, table: Mapping[str, Row] | No
     if found.sigma_min is not None and found.sigma_max is not None:
         net.sigma_min, net.sigma_max = found.sigma_min, found.sigma_max
     if not 0 <= net.sigma_min < net.sigma_max:
-        raise InputError(f"noise levels from {net.sigma_min} to {net.sigma_max} are no range; the file is damaged")
-
-
-def _storable(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts as JSON can hold them."""
-    return {str(key): _plain(value) for key, value in facts.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return _storable(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+        raise InputError(f"{where}: noise levels from {net.sigma_min} to {net.sigma_max} are no range; damaged")

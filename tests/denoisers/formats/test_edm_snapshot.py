@@ -14,9 +14,10 @@ import harness
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
 from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
+from harness.denoisers.inspect import as_lines, inspect
 from harness.errors import InputError
 from tests.denoisers import nets
-from tests.denoisers.snapshots import Persistent, original_modules, small, write_snapshot
+from tests.denoisers.snapshots import Persistent, original_modules, persistent, small, write_snapshot
 from tests.denoisers.test_networks import TOLERANCE, worst
 
 PICKLES = Path(__file__).parents[2] / "golden" / "pickles"
@@ -263,13 +264,67 @@ def test_weights_of_another_architecture(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"num_blocks": 10**9}, {"model_channels": 10**12}, {"img_resolution": -8}, {"surprise": 1}, {"dropout": [{}]}],
+    [
+        {"num_blocks": 10**9},
+        {"model_channels": 10**12},
+        {"img_resolution": -8},
+        {"surprise": 1},
+        {"dropout": [{}]},
+        {"resample_filter": [1.0] * 10_000},
+        {"channel_mult": [1] * 10_000},
+        {"sigma_data": float("nan")},
+        {"embedding_type": "x" * 10_000},
+        {"dropout": 10**400},
+        {3: 4},
+    ],
+    ids=lambda changes: str(changes)[:30],
 )
 def test_arguments_that_cannot_be(tmp_path, changes):
     net = small()
     net.config.update(changes)
     with pytest.raises(InputError, match="cannot build the network that the file describes"):
         load_foreign(write_snapshot(tmp_path / "net.pkl", net))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_modules": [1]},
+        {"_init_kwargs": {"a": Persistent("Loss", {"_init_kwargs": "text"})}},
+        {"sigma_min": 10**400, "sigma_max": 10**401},
+        {"sigma_min": float("nan"), "sigma_max": 3.0},
+        {"_parameters": {"a": 3}},
+        {"_buffers": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_states_that_contradict_themselves(tmp_path, change):
+    with original_modules():
+        net = persistent(small(), small().config)
+    net.meta["state"].update(change)
+    path = root_of(tmp_path / "net.pkl", {"ema": net, "loss_fn": Persistent("Loss", {"_init_kwargs": "text"})})
+    with pytest.raises(InputError, match=r"net\.pkl"):
+        load_foreign(path)
+    with pytest.raises(InputError, match=r"net\.pkl"):
+        import_file(path, tmp_path / "net.safetensors")
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pkl"]
+
+
+def test_inspect_never_fails_on_what_a_snapshot_says_of_itself(tmp_path):
+    """Deep, long, infinite or escape-ridden values are shown as text that a terminal takes for text."""
+    deep = []
+    for _ in range(300):
+        deep = [deep]
+    said = {"deep": deep, "long": "x" * 10_000, "escape": "\x1b[2J\x07", "big": 10**300, "nan": float("nan"), 7: None}
+    net = small()
+    net.config["surprise"] = deep
+    path = write_snapshot(tmp_path / "net.pkl", net, dataset_kwargs=said)
+    facts = inspect(path)
+    assert facts["usable"].startswith("no: ")
+    text = "\n".join(as_lines(facts))
+    assert len(text) < 5_000
+    assert "\x1b" not in text and "\\x1b[2J" in text
+    assert json.dumps(facts, allow_nan=False)
 
 
 def test_weights_that_are_not_finite_leave_no_file(tmp_path):

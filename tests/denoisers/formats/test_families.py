@@ -178,6 +178,10 @@ def test_options_are_checked(tmp_path):
         (lambda s: s["model"].update({"module.all_modules.0.weight": 3}), "holds something else than tensors"),
         (lambda s: drop(s, "all_modules.4.Conv_0.weight"), "part all_modules.4: 'Conv_0.weight' is missing"),
         (lambda s: drop(s, "all_modules.2.bias"), "part all_modules.2: 'bias' is missing"),
+        (lambda s: alter(s, "all_modules.2.weight", torch.zeros(())), "the first convolution is none"),
+        (lambda s: alter(s, "all_modules.2.weight", torch.zeros(0, 3, 3, 3)), "the first convolution is none"),
+        (lambda s: alter(s, "all_modules.3.Conv_0.weight", torch.zeros(())), "a convolution that is none"),
+        (lambda s: alter(s, "all_modules.6.NIN_3.b", torch.zeros(())), "projections are not square"),
     ],
 )
 def test_song_files_that_contradict_themselves(tmp_path, spoil, message):
@@ -185,6 +189,13 @@ def test_song_files_that_contradict_themselves(tmp_path, spoil, message):
     spoil(saved)
     with pytest.raises(InputError, match=message):
         load_foreign(families.write(tmp_path / "net.pth", saved), options={"image_size": 16})
+
+
+def alter(saved, name, tensor):
+    """Put another tensor into a model and its average."""
+    learned = [key for key in saved["model"] if not key.endswith("sigmas")]
+    saved["ema"]["shadow_params"][learned.index(f"module.{name}")] = tensor
+    saved["model"][f"module.{name}"] = tensor
 
 
 def drop(saved, name):
@@ -197,13 +208,15 @@ def drop(saved, name):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda s: s.pop("out.2.weight"), r"'out\.2\.weight' is missing"),
+        (lambda s: s.pop("out.2.weight"), r"'out\.2\.weight' is missing or no matrix"),
         (lambda s: s.pop("middle_block.1.qkv.weight"), r"'model\.middle_block\.1\.qkv\.weight': the network has"),
         (lambda s: s.update({"out.2.weight": torch.zeros(5, 32, 3, 3)}), "3 channels in and 5 out"),
         (
             lambda s: s.update({"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}),
             "6 channels in and 6 out",
         ),
+        (lambda s: s.update({"time_embed.0.weight": torch.zeros(())}), "'time_embed.0.weight' is missing or no matrix"),
+        (lambda s: s.update({f"input_blocks.{'9' * 5000}.0.weight": torch.zeros(1)}), "no such tensor"),
         (lambda s: s.update({"input_blocks.9.0.weight": torch.zeros(1)}), "do not make a U-Net"),
         (lambda s: s.update({"out.2.bias": torch.zeros(7)}), r"'model\.out\.2\.bias': the network has \[6\], .*\[7\]"),
     ],

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.denoisers.checkpoints.formats.found import Found
+from harness.denoisers.checkpoints.formats.found import Found, plain
 from harness.errors import InputError
 from harness.unpickling.legacy import read_legacy
 from harness.unpickling.machine import Allowed, Budget, Instance, unpickle
@@ -49,17 +49,18 @@ def read_snapshot(path: Path) -> Found:
         raise InputError(f"{where}: not a snapshot: no network is kept as 'ema'; it has: {_keys(root)}")
     net = root[name]
     arguments = _arguments(net, where)
-    facts = {key: _plain(root[key]) for key in SURROUNDINGS if root.get(key) is not None}
+    facts = {key: plain(root[key]) for key in SURROUNDINGS if root.get(key) is not None}
     ignored = [str(key) for key in root if key not in (name, *SURROUNDINGS)]
     if end < len(data):
         ignored.append(f"{len(data) - end:,} bytes after the pickle")
-    if _attributes(net, where).get("_modules", {}).get("unet") is not None:
+    modules = _table(_attributes(net, where), "_modules", where)
+    if modules.get("unet") is not None:
         return _edm2(net, arguments, facts, ignored, where)
     if net.of not in PRECONDITIONERS:
         raise InputError(
             f"{where}: its network is a '{net.of[:100]}', which is not known here; known: {', '.join(PRECONDITIONERS)}"
         )
-    inner = _part(_attributes(net, where).get("_modules", {}), "model", where)
+    inner = _part(modules, "model", where)
     if inner.of not in NETWORKS:
         raise InputError(
             f"{where}: inside its '{net.of}' is a '{inner.of[:100]}', which is not known here; "
@@ -152,8 +153,8 @@ def _attributes(part: Instance, where: str) -> dict[str, Any]:
     return part.state
 
 
-def _part(modules: Any, name: str, where: str) -> Instance:
-    found = modules.get(name) if isinstance(modules, dict) else None
+def _part(modules: Mapping[str, Any], name: str, where: str) -> Instance:
+    found = modules.get(name)
     if not isinstance(found, Instance):
         raise InputError(f"{where}: the network's part '{name}' is missing; damaged, or not known here")
     return found
@@ -197,20 +198,6 @@ def _table(state: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{where}: '{name}' is not a table; damaged")
     return found
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """A value for people: persistent objects as their class and arguments, nothing deep or long."""
-    if isinstance(value, Instance):
-        state = value.state if isinstance(value.state, dict) else {}
-        return {"class": value.of[:100], **_plain(state.get("_init_kwargs", {}), depth + 1)}
-    if isinstance(value, dict) and depth < 4:
-        return {str(key)[:100]: _plain(inner, depth + 1) for key, inner in list(value.items())[:100]}
-    if isinstance(value, list | tuple) and depth < 4:
-        return [_plain(inner, depth + 1) for inner in value[:100]]
-    if isinstance(value, str):
-        return value[:200]
-    return value if isinstance(value, bool | int | float | None) else f"({type(value).__name__})"
 
 
 def _keys(root: dict[Any, Any]) -> str:

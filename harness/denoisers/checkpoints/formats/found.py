@@ -1,12 +1,16 @@
 """What a checkpoint of another program turned out to be."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness import yamlfile
 from harness.errors import InputError
+from harness.unpickling.machine import Instance
 from harness.unpickling.stored import Stored
+
+MAX_DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,26 @@ class Found:
     assumed: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     not_yet: str | None = None
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value from a file for people and for JSON: nothing deep or long; persistent objects as class and arguments."""
+    if isinstance(value, Instance):
+        state = value.state if isinstance(value.state, dict) else {}
+        arguments = state.get("_init_kwargs")
+        return {"class": value.of[:100], **(plain(arguments, depth + 1) if isinstance(arguments, dict) else {})}
+    if isinstance(value, dict):
+        shown = list(value.items())[:100] if depth < MAX_DEPTH else []
+        return {str(key)[:100]: plain(inner, depth + 1) for key, inner in shown}
+    if isinstance(value, list | tuple):
+        return [plain(inner, depth + 1) for inner in value[:100]] if depth < MAX_DEPTH else []
+    if isinstance(value, str):
+        return value[:200]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 64 else "(a huge number)"
+    return value if isinstance(value, float | None) else f"({type(value).__name__})"
 
 
 class Options:

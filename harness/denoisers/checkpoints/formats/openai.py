@@ -16,7 +16,7 @@ from harness.denoisers.checkpoints.formats.found import Found, Options
 from harness.errors import InputError
 from harness.unpickling.stored import Stored
 
-STAGE = re.compile(r"(input|output)_blocks\.(\d+)\.(\d+)\.")
+STAGE = re.compile(r"(input|output)_blocks\.([0-9]{1,4})\.([0-9]{1,4})\.")
 
 UPSAMPLER = 6
 """Channels in and out of an upsampler: the image and a small one, the image and its variance."""
@@ -129,7 +129,7 @@ def read_openai(root: dict[Any, Any], where: str, given: Mapping[str, Any]) -> F
         "num_blocks": architecture.num_blocks,
         "attn_levels": list(architecture.attn_levels),
         "num_heads": chosen.num_heads,
-        "num_head_channels": chosen.num_head_channels,
+        "num_head_channels": max(chosen.num_head_channels, 0),  # -1 is how those programs say none
         "split_first": chosen.use_new_attention_order,
         "scale_shift": architecture.scale_shift,
         "resblock_updown": architecture.resblock_updown,
@@ -150,9 +150,12 @@ def _architecture(tensors: Mapping[str, Stored], where: str) -> tuple[Architectu
     """The architecture, the channels of images, and those of the network's output."""
 
     def shape(name: str) -> tuple[int, ...]:
-        if name not in tensors:
-            raise InputError(f"{where}: tensor '{name}' is missing; not a network of guided- or improved-diffusion")
-        return tensors[name].shape
+        found = tensors[name].shape if name in tensors else ()
+        if len(found) < 2:
+            raise InputError(
+                f"{where}: tensor '{name}' is missing or no matrix; not a network of guided- or improved-diffusion"
+            )
+        return found
 
     stages: dict[str, dict[int, set[int]]] = {"input": {}, "output": {}}
     for key in tensors:

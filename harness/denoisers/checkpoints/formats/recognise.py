@@ -25,13 +25,22 @@ def read_foreign(path: Path, options: Mapping[str, Any] | None = None) -> Found:
     Raises:
         InputError: not a checkpoint known here, damaged, or with something in it that no checkpoint needs.
     """
-    given = options or {}
+    try:
+        return _read(path, options or {})
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        # the files are not to be trusted: whatever they contradict that nobody thought of is the file's mistake
+        raise InputError(f"{path}: contradicts itself ({type(error).__name__}: {str(error)[:200]}); damaged") from None
+
+
+def _read(path: Path, given: Mapping[str, Any]) -> Found:
     if path.is_dir():
         if not is_diffusers(path):
             raise InputError(f"{path}: a folder without config.json or unet/config.json; known: {KNOWN}")
         return read_diffusers(path, given)
     if path.suffix == ".safetensors":
-        raise InputError(f"{path}: a safetensors file is not imported; `harness inspect` says whether it is one of ours")
+        raise InputError(
+            f"{path}: a safetensors file is not imported; `harness inspect` says whether it is one of ours"
+        )
     data = mapped(path)
     if layout_of(data) is not None:
         root = read_torch_file(path).root

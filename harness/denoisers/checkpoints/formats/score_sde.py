@@ -24,7 +24,7 @@ from harness.denoisers.checkpoints.formats.found import Found, Options
 from harness.errors import InputError
 from harness.unpickling.stored import Stored
 
-PART = re.compile(r"all_modules\.(\d+)\.(.+)")
+PART = re.compile(r"all_modules\.([0-9]{1,4})\.(.+)")
 Part = dict[str, Stored]
 BLOCK = {"GroupNorm_0": "norm0", "Conv_0": "conv0", "Dense_0": "affine", "GroupNorm_1": "norm1", "Conv_1": "conv1"}
 PUBLISHED_ATTENTION = 16  # pixels; every published configuration has it there
@@ -130,7 +130,7 @@ def _parts(weights: Mapping[str, Stored], where: str) -> list[Part]:
     for name, tensor in weights.items():
         if match := PART.fullmatch(name):
             found.setdefault(int(match[1]), {})[match[2]] = tensor
-    if not found or max(found) > 10_000:
+    if not found:
         raise InputError(f"{where}: no list of parts 'all_modules.N'; not a network known here")
     return [found.get(index, {}) for index in range(max(found) + 1)]
 
@@ -150,7 +150,7 @@ class _Walk:
         for name in ("map_layer0", "map_layer1", "enc.@0_conv"):
             self.plain(name)
         first = self.tensors["enc.@0_conv.weight"]
-        if len(first.shape) != 4:
+        if len(first.shape) != 4 or not all(first.shape):
             raise self.refuse("the first convolution is none")
         self.channels, self.image_channels = first.shape[:2]
         self.blocks = self.count_blocks()
@@ -186,7 +186,7 @@ class _Walk:
     def resamples(self) -> bool:
         """Whether the next part is a block that halves or doubles: it has a projection, and its width stays."""
         skip = self.peek().get("Conv_2.weight")
-        return skip is not None and skip.shape[0] == skip.shape[1]
+        return skip is not None and len(skip.shape) == 4 and skip.shape[0] == skip.shape[1]
 
     def count_blocks(self) -> int:
         """Blocks a level, from how many stand before the first that halves the resolution."""
@@ -205,6 +205,8 @@ class _Walk:
         for there, here in {**BLOCK, **({"Conv_2": "skip"} if "Conv_2.weight" in part else {})}.items():
             for end in ("weight", "bias"):
                 self.tensors[f"{name}.{here}.{end}"] = part[f"{there}.{end}"]
+        if len(part["Conv_0.weight"].shape) != 4:
+            raise self.refuse("a convolution that is none")
         return part["Conv_0.weight"].shape[0]
 
     def attend(self, name: str) -> None:
@@ -212,8 +214,11 @@ class _Walk:
         part = self.take(*(f"NIN_{index}.{end}" for index in range(4) for end in ("W", "b")), "GroupNorm_0.weight")
         for end in ("weight", "bias"):
             self.tensors[f"{name}.norm2.{end}"] = part[f"GroupNorm_0.{end}"]
-        width = part["NIN_3.b"].shape[0]
-        if any(part[f"NIN_{index}.W"].shape != (width, width) for index in range(4)):
+        width = part["NIN_3.b"].numel
+        if any(
+            part[f"NIN_{index}.W"].shape != (width, width) or part[f"NIN_{index}.b"].shape != (width,)
+            for index in range(4)
+        ):
             raise self.refuse("attention whose projections are not square")
         matrices, offsets = ([part[f"NIN_{index}.{end}"] for index in range(3)] for end in ("W", "b"))
         self.tensors[f"{name}.qkv.weight"] = Stored(
