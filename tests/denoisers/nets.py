@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,18 @@ def digest(net: Preconditioned) -> str:
     for _, value in sorted(net.named_parameters()):
         total.update(value.detach().numpy().astype("<f4").tobytes())
     return total.hexdigest()
+
+
+def answers(net: Preconditioned, io: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a network says to the golden questions, by the name of the golden answer, where there is one."""
+    x, sigma, labels, augment = (io.get(key) for key in ("x", "sigma", "class_labels", "augment_labels"))
+    wide = None if labels is None else labels.double()
+    with torch.no_grad():
+        ours = {
+            "D": net(x, sigma, labels, augment),
+            "D_no_augment": net(x, sigma, labels),
+            "D_no_labels": net(x, sigma),
+            "D_scalar_sigma": net(x, sigma[1], labels),
+            "D_float64_inputs": net(x.double(), sigma[1].double(), wide),
+        }
+    return {field: value for field, value in ours.items() if field in io}

@@ -40,21 +40,10 @@ def test_state_dict_and_range(name):
 
 @every_net
 def test_denoised(name):
-    io, net = nets.arrays(name), build(name)
-    x, sigma = io["x"], io["sigma"]
-    labels, augment = io.get("class_labels"), io.get("augment_labels")
-    wide = None if labels is None else labels.double()
-    with torch.no_grad():
-        ours = {
-            "D": net(x, sigma, labels, augment),
-            "D_no_augment": net(x, sigma, labels),
-            "D_no_labels": net(x, sigma),
-            "D_scalar_sigma": net(x, sigma[1], labels),
-            "D_float64_inputs": net(x.double(), sigma[1].double(), wide),
-        }
-    for field in [field for field in ours if field in io]:
-        assert ours[field].dtype == torch.float32
-        assert worst(ours[field], io[field]) < TOLERANCE, field
+    io = nets.arrays(name)
+    for field, ours in nets.answers(build(name), io).items():
+        assert ours.dtype == torch.float32
+        assert worst(ours, io[field]) < TOLERANCE, field
 
 
 @every_net

@@ -40,20 +40,11 @@ def test_golden(name, tmp_path):
     io = expected(name)
     written = import_file(PICKLES / f"{name}.pkl", tmp_path / "net.safetensors")
     for net in (load_foreign(PICKLES / f"{name}.pkl"), harness.load_denoiser(written.path)):
-        x, sigma, labels, augment = (io.get(key) for key in ("x", "sigma", "class_labels", "augment_labels"))
-        wide = None if labels is None else labels.double()
-        with torch.no_grad():
-            ours = {
-                "D": net(x, sigma, labels, augment),
-                "D_no_augment": net(x, sigma, labels),
-                "D_no_labels": net(x, sigma),
-                "D_scalar_sigma": net(x, sigma[1], labels),
-                "D_float64_inputs": net(x.double(), sigma[1].double(), wide),
-            }
-            raw = net.model(io["F.x"], io["F.noise_labels"], labels, augment) if "F" in io else None
-        for field in [field for field in ours if field in io]:
-            assert worst(ours[field], io[field]) < TOLERANCE, field
-        assert raw is None or worst(raw, io["F"]) < TOLERANCE
+        for field, ours in nets.answers(net, io).items():
+            assert worst(ours, io[field]) < TOLERANCE, field
+        if "F" in io:
+            raw = net.model(io["F.x"], io["F.noise_labels"], io.get("class_labels"), io.get("augment_labels"))
+            assert worst(raw, io["F"]) < TOLERANCE
 
 
 @every_pickle
