@@ -118,8 +118,9 @@ def _checked(name: str, shape: tuple[int, ...], read: Any, path: Path) -> Row:
 def _take_range(net: Preconditioned, found: Found, where: Path, table: Mapping[str, Row] | None = None) -> None:
     """The noise range that the file states, or that of the levels that it carries."""
     for entry in (table or {}).values():
-        levels = entry.read()
-        net.sigma_min, net.sigma_max = float(levels[-2]), float(levels[0])
+        levels = entry.read()  # u_M = 0 is the last
+        if len(levels) > 1:
+            net.sigma_min, net.sigma_max = float(levels[-2]), float(levels[0])
     if found.sigma_min is not None and found.sigma_max is not None:
         net.sigma_min, net.sigma_max = found.sigma_min, found.sigma_max
     if not 0 <= net.sigma_min < net.sigma_max:

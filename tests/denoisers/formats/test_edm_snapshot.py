@@ -301,6 +301,17 @@ def test_states_that_contradict_themselves(tmp_path, change):
     assert [file.name for file in tmp_path.iterdir()] == ["net.pkl"]
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_discrete_models_without_a_range(tmp_path, steps):
+    from harness.denoisers.preconditioning import IDDPMPrecond
+
+    net = IDDPMPrecond(8, 1, M=steps, model_type="SongUNet", model_channels=8, channel_mult=[1], num_blocks=1)
+    path = write_snapshot(tmp_path / "net.pkl", net)
+    for use in (load_foreign, lambda path: import_file(path, tmp_path / "net.safetensors")):
+        with pytest.raises(InputError, match="are no range; damaged"):
+            use(path)
+
+
 def test_inspect_never_fails_on_what_a_snapshot_says_of_itself(tmp_path):
     """Deep, long, infinite or escape-ridden values are shown as text that a terminal takes for text."""
     deep = []

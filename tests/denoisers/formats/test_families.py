@@ -160,7 +160,7 @@ def test_options_are_checked(tmp_path):
     path = families.write(tmp_path / "net.pt", families.openai_state("guided_adm"))
     for given, message in [
         ({"image_sise": 16}, "option 'image_sise' means nothing for such a file; it has: image_size, num_heads"),
-        ({"image_size": "big"}, "option image_size is a int, such as 64; we got 'big'"),
+        ({"image_size": "big"}, "option image_size is a whole number, such as 64; we got 'big'"),
         ({"noise_schedule": "cubic"}, "noise_schedule is linear or cosine; we got 'cubic'"),
         ({"image_size": 15}, "cannot be halved"),
         ({"num_heads": 7}, "cannot be cut into attention heads of 7"),

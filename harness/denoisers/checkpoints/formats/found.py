@@ -11,6 +11,7 @@ from harness.unpickling.machine import Instance
 from harness.unpickling.stored import Stored
 
 MAX_DEPTH = 6
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Options:
             value = float(value)
         if type(value) is not type(default):
             raise InputError(
-                f"{self.where}: option {key} is a {type(default).__name__}, such as {default!r}; we got {value!r}"
+                f"{self.where}: option {key} is {WORDS[type(default)]}, such as {default!r}; we got {value!r}"
             )
         return value
 
