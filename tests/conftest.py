@@ -9,8 +9,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.transfer.fixtures import connections, place, serve  # noqa: F401
-
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
