@@ -13,6 +13,9 @@ from harness.denoisers.checkpoints.header import read_header
 from harness.denoisers.preconditioned import Preconditioned
 from harness.errors import InputError
 
+WIDEST = 40
+"""Letters of a key that the values of others are moved to the right for."""
+
 
 def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Facts about a checkpoint, ready for JSON; keys in the order in which people want them.
@@ -32,7 +35,7 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
     if found.not_yet:
         return facts | {"arguments": plain(found.arguments), **_rest(found), "usable": f"no: {found.not_yet}"}
     try:
-        net = empty(found.preconditioning, found.arguments, len(found.tensors), str(path))
+        net = empty(found.preconditioning, found.arguments, str(path))
         expected = net.state_dict()
         fixed = {name: tensor for name, tensor in expected.items() if name.endswith("resample_filter")}
         compare({**fixed, **found.tensors}, expected, str(path))
@@ -45,12 +48,12 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
 
 def _ours(path: Path) -> dict[str, Any]:
     config, provenance, tensors = read_header(path)
-    net = empty(config.preconditioning, from_json(config.arguments), len(tensors), str(path))
+    net = empty(config.preconditioning, from_json(config.arguments), str(path))
     compare(tensors, net.state_dict(), str(path))
     kinds = Counter(layout.dtype for layout in tensors.values())
     facts: dict[str, Any] = {"file": str(path), **_size(path), "format": "harness checkpoint"}
     facts |= {"weights": f"{len(tensors)} tensors, {_list(kinds)}"}
-    return facts | _network(net, config.sigma_min, config.sigma_max) | {"training": provenance, "usable": "yes"}
+    return facts | _network(net, config.sigma_min, config.sigma_max) | {"training": plain(provenance), "usable": "yes"}
 
 
 def _size(path: Path) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _rest(found: Found) -> dict[str, Any]:
 
 def as_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """The facts as lines for a terminal: a key and its value, what is nested below it and further in."""
-    width = max((len(str(key)) for key in facts), default=0) + 2
+    width = min(max((len(str(key)) for key in facts), default=0), WIDEST) + 2
     for key, value in facts.items():
         if isinstance(value, Mapping):
             yield f"{indent}{printable(str(key))}"

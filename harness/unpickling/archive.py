@@ -53,6 +53,10 @@ class Archive:
                 entries = archive.infolist()
         except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, EOFError, OSError) as error:
             raise InputError(f"{path}: not a whole zip file ({error}); copy or download it again") from None
+        if len(entries) > MAX_MEMBERS:
+            raise InputError(
+                f"{path}: {len(entries):,} members, where a checkpoint has at most {MAX_MEMBERS:,}; refused"
+            )
         self.intact: set[str] = set()
         self.members = {entry.filename: self._member(entry) for entry in entries}
         if len(self.members) != len(entries):
@@ -93,7 +97,7 @@ class Archive:
                 f"{said} is compressed ({entry.file_size:,} bytes from {entry.compress_size:,}); torch.save does not "
                 "compress, so this is not its file; unpack it yourself if you trust it"
             )
-        head = self.data[entry.header_offset : entry.header_offset + 30]
+        head = self.data[entry.header_offset : entry.header_offset + 30] if entry.header_offset >= 0 else b""
         if len(head) < 30 or bytes(head[:4]) != HEAD:
             raise InputError(f"{said} is not where the archive says; damaged")
         start = entry.header_offset + 30 + sum(struct.unpack("<HH", head[26:30]))
@@ -104,7 +108,7 @@ class Archive:
 
 def _check_directory(path: Path, data: memoryview) -> None:
     """Refuse an archive whose directory claims more members than any checkpoint has, before it is read."""
-    tail = bytes(data[-65_557:])
+    tail = bytes(data[-(65_557 + 76) :])
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
         raise InputError(f"{path}: a zip file without its end; truncated, copy or download it again")

@@ -55,9 +55,10 @@ def read_legacy(data: memoryview, where: str, allowed: Allowed, budget: Budget, 
         raise InputError(f"{where}: written on a big-endian machine, which is not read here; write it anew elsewhere")
     root, at = unpickle(data, where, allowed, budget, at, base, refer)
     keys, at = unpickle(data, where, {}, budget, at, base)
-    if not isinstance(keys, list) or set(map(str, keys)) != storages.keys() or len(keys) != len(storages):
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or set(keys) != storages.keys() or len(keys) != len(storages):
         raise InputError(f"{where}: byte {base + at:,}: the list of storages is not that of the tensors; damaged")
-    for key in map(str, keys):
+    for key in keys:
         at = _place(data, at, storages[key], where, base)
     return Legacy(root, at)
 

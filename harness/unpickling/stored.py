@@ -26,6 +26,7 @@ NUMPY_TYPES: dict[str, str] = {
 """Types of numbers, in safetensors' words, as NumPy reads them."""
 
 MAX_DIMENSIONS = 16
+MAX_SIDE = 1 << 40
 
 
 class StorageType(NamedTuple):
@@ -39,7 +40,7 @@ class StorageType(NamedTuple):
         return np.dtype(NUMPY_TYPES[self.dtype]).itemsize
 
 
-@dataclass
+@dataclass(slots=True)
 class Storage:
     """A row of numbers in the file.
 
@@ -60,7 +61,7 @@ class Storage:
         return np.frombuffer(self.data(), NUMPY_TYPES[self.type.dtype], self.numel)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A tensor in a file.
 
@@ -98,7 +99,7 @@ def view(storage: Any, offset: Any, size: Any, stride: Any) -> Stored:
         raise ValueError("a tensor without a storage; damaged")
     if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= MAX_DIMENSIONS):
         raise ValueError("a tensor whose shape and strides do not go together; damaged")
-    if any(type(number) is not int or number < 0 for number in (offset, *size, *stride)):
+    if any(type(number) is not int or not 0 <= number < MAX_SIDE for number in (offset, *size, *stride)):
         raise ValueError("a tensor with a shape, stride or offset that is no count; damaged")
     last = offset + sum((side - 1) * step for side, step in zip(size, stride, strict=True))
     if math.prod(size) > storage.numel or (math.prod(size) and last >= storage.numel):
@@ -113,7 +114,7 @@ def _read_view(storage: Storage, offset: int, size: tuple[int, ...], stride: tup
         numbers = np.empty(size, NUMPY_TYPES[storage.type.dtype])
     else:
         row = storage.read()[offset:]
-        steps = tuple(step * row.itemsize for step in stride)
+        steps = tuple(step * row.itemsize if side > 1 else 0 for side, step in zip(size, stride, strict=True))
         numbers = np.lib.stride_tricks.as_strided(row, size, steps, writeable=False)
     return _widened(numbers) if storage.type.dtype == "BF16" else numbers
 

@@ -26,6 +26,8 @@ def mapped(path: Path) -> memoryview:
         InputError: the file cannot be read, or is empty.
     """
     try:
+        if not path.is_file():  # also not a pipe, which would be waited for
+            raise InputError(f"{path}: cannot read the file (there is none, or it is no plain file); check the path")
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:

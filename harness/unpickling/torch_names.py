@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.unpickling.machine import Allowed, Instance
+from harness.unpickling.machine import Allowed, Instance, checked_key
 from harness.unpickling.stored import StorageType, Stored, view
 
 STORAGE_TYPES: Allowed = {
@@ -29,9 +29,9 @@ def ordered_dict(items: Any = ()) -> dict[Any, Any]:
     """`collections.OrderedDict`: a dict keeps its order; very old writers give the items as a list of pairs."""
     found = {}
     for pair in items:
-        if not (isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str | int)):
+        if not (isinstance(pair, list | tuple) and len(pair) == 2):
             raise ValueError("a dict of something that is not a list of pairs; damaged")
-        found[pair[0]] = pair[1]
+        found[checked_key(pair[0])] = pair[1]
     return found
 
 
@@ -49,21 +49,28 @@ def rebuild_parameter(tensor: Any, requires_grad: Any = False, hooks: Any = None
     return tensor
 
 
-def numpy_dtype(code: Any, align: Any = False, copy: Any = True) -> Instance:
-    """`numpy.dtype`: of scalars; its byte order comes as its state."""
-    if code not in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "b1"):
-        raise ValueError(f"NumPy scalars of type {str(code)[:20]!r} are not known here")
-    return Instance(f"numpy {code}")
+CODES = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "b1")
+
+
+class NumpyType(Instance):
+    """A type of NumPy's scalars, one of CODES; its byte order comes as its state."""
+
+
+def numpy_dtype(code: Any, align: Any = False, copy: Any = True) -> NumpyType:
+    """`numpy.dtype`."""
+    if not isinstance(code, str) or code not in CODES:
+        raise ValueError("a NumPy scalar of a type that is not known here")
+    return NumpyType(code)
 
 
 def numpy_scalar(kind: Any, raw: Any) -> float | int:
     """`numpy.core.multiarray.scalar`: as a number of Python's."""
-    if not (isinstance(kind, Instance) and kind.of.startswith("numpy ") and isinstance(raw, memoryview | bytes)):
+    if not (type(kind) is NumpyType and isinstance(raw, memoryview | bytes)):
         raise ValueError("a NumPy scalar without type or bytes; damaged")
     order = kind.state[1] if isinstance(kind.state, tuple) and len(kind.state) > 1 else "<"
-    if order not in ("<", "|", "="):
+    if not isinstance(order, str) or order not in ("<", "|", "="):
         raise ValueError("big-endian numbers, which are not read here")
-    dtype = np.dtype(kind.of.removeprefix("numpy "))
+    dtype = np.dtype(kind.of)
     if len(raw) != dtype.itemsize:
         raise ValueError("a NumPy scalar whose bytes do not fit its type; damaged")
     value: float | int = np.frombuffer(raw, dtype)[0].item()

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from harness.denoisers.checkpoints.header import read_contents, read_header
 from harness.denoisers.checkpoints.safetensors_file import load, save
+from harness.denoisers.inspect import as_lines, inspect
 from harness.denoisers.preconditioning import PRECONDITIONINGS
 from harness.errors import InputError
 from tests.denoisers import nets
@@ -113,6 +114,9 @@ def test_not_safetensors(path, raw):
         {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]},
         {"dtype": "Q7", "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+        {"dtype": "F32", "shape": [1 << 4000], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1] * 1000, "data_offsets": [0, 4]},
         {"dtype": "F32"},
         7,
     ],
@@ -122,6 +126,34 @@ def test_header_that_lies(path, entry):
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
     with pytest.raises(InputError, match="its header is not as it should be"):
         load(path)
+
+
+def test_tensors_that_overlap(path):
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header = json.dumps({"a": entry, "b": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(InputError, match="its header is not as it should be"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_blocks": 3000}, {"config": "x"}, {"img_resolution": True}, {"label_dim": None}]
+)
+def test_arguments_alone(path, changes):
+    """Each is bounded by itself, whatever the others are or are left to."""
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    few = {"img_resolution": 8, "img_channels": 1, **changes}
+    rewrite(path, config=json.dumps(config | {"arguments": few}))
+    with pytest.raises(InputError, match=r"cannot build the network that the file describes: (argument|the table)"):
+        load(path)
+
+
+def test_what_training_wrote_is_shown_in_few_words(tmp_path):
+    wide = {"k" * 100_000: 1, "list": [[[0] * 100] * 100] * 100, "a": 2}
+    save(tmp_path / "net.safetensors", small(), wide)
+    lines = list(as_lines(inspect(tmp_path / "net.safetensors")))
+    assert sum(map(len, lines)) < 40_000
 
 
 def test_foreign_format(path):

@@ -7,11 +7,13 @@ import pickletools
 import struct
 import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
+from harness.unpickling import torch_names
 from harness.unpickling.machine import Budget, Instance, unpickle
 
 PLAIN = st.recursive(
@@ -19,7 +21,7 @@ PLAIN = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.lists(inner, max_size=5).map(tuple)
-        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=5)
+        | st.dictionaries(st.text(max_size=5) | st.integers(1 - 2**31, 2**31 - 1), inner, max_size=5)
     ),
     max_leaves=30,
 )
@@ -109,7 +111,7 @@ LARGE = 1 << 40
         (b"\x80\x04c" + b"a" * 5000, "a name without an end"),
         (b"\x80\x04(K\x01K\x02u.", "wants a dict|does not follow the rules"),
         (b"\x80\x04}(K\x01u.", "a key without a value"),
-        (b"\x80\x04}]K\x01s.", "a key that is neither text nor number"),
+        (b"\x80\x04}]K\x01s.", "a key that is neither text nor a plain number"),
         (b"\x80\x04K\x01)R.", "a call of something that is no global"),
         (b"\x80\x04K\x01}b.", "a state for something that has none"),
         (b"\x80\x04h\x07.", "does not follow the rules of a pickle"),
@@ -127,7 +129,7 @@ def test_damage_is_named(raw, message):
 
 @pytest.mark.parametrize("step", [b"\x85", b"]a", b"}K\x01s"], ids=["tuples", "lists", "dicts"])
 def test_nesting_without_bound_needs_no_recursion(step):
-    deep = {b"\x85": b")" + b"\x85" * 400_000, b"]a": b"]" * 200_000 + b"a" * 199_999}
+    deep = {b"\x85": b")" + b"\x85" * 300_000, b"]a": b"]" * 150_000 + b"a" * 149_999}
     raw = deep.get(step, b"}" + b"K\x01}" * 100_000 + b"s" * 100_000)
     assert read(b"\x80\x04" + raw + b".") is not None
 
@@ -139,9 +141,54 @@ def test_steps_texts_and_memory_are_bounded():
     with pytest.raises(InputError, match="more than a checkpoint needs"):
         read(many)
     tracemalloc.start()
-    with pytest.raises(InputError):
-        read(b"\x80\x04" + b"(r\xff\xff\xff\xff" * 900_000)
-    with pytest.raises(InputError):
-        read(b"\x80\x04]" + b"\x94" * 1_500_000)
-    assert tracemalloc.get_traced_memory()[1] < 300 << 20
+    for step in (b"Nr\xff\xff\xff\xff", b"}\x94", b"C\x00\x94", b"\x8f", b"}K\x01K\x02s", b"G12345678\x94"):
+        with pytest.raises(InputError, match="far more steps"):
+            read(b"\x80\x04" + step * 1_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 128 << 20
     tracemalloc.stop()
+
+
+TABLE = {"m.size": torch_names.size, "m.dict": torch_names.ordered_dict, "m.bytes": torch_names.encoded}
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [
+        (b"(" + b"N" * 50_000 + b"t", "size"),
+        (b"](" + b"K\x01K\x02\x86" * 20_000 + b"e", "dict"),
+        (b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20), "bytes"),
+    ],
+    ids=["size", "dict", "bytes"],
+)
+def test_calls_that_copy_their_arguments_are_counted(argument, name):
+    """One argument, remembered, and given to the same function again and again: three bytes a call."""
+    call = b"\x8c\x01m\x8c" + bytes([len(name)]) + name.encode() + b"\x93q\x05" + argument + b"q\x06" + b"\x85q\x07R"
+    tracemalloc.start()
+    with pytest.raises(InputError, match="far more steps"):
+        read(b"\x80\x04" + call + b"h\x05h\x07R" * 100_000 + b".", TABLE)
+    assert tracemalloc.get_traced_memory()[1] < 128 << 20
+    tracemalloc.stop()
+
+
+def test_values_that_are_shared_sixty_times_over_are_never_spelt_out():
+    """x = (x, x), sixty times: two to the sixtieth leaves in two hundred bytes; nobody may turn that into text."""
+    doubled = b")" + b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(60))
+    head = b"\x80\x04\x8c\x05numpy\x8c\x05dtype\x93"
+    with pytest.raises(InputError, match="a NumPy scalar of a type that is not known"):
+        read(head + doubled + b"\x85R.", torch_names.NUMPY_SCALARS)
+    assert isinstance(read(b"\x80\x04" + doubled + b"."), tuple)
+
+
+def test_keys_that_could_be_made_to_collide_are_refused():
+    with pytest.raises(InputError, match="a key that is neither text nor a plain number"):
+        read(pickle.dumps({k * ((1 << 61) - 1): 0 for k in range(1, 5)}, protocol=4))
+
+
+def test_a_numpy_type_is_one_of_a_few_and_nothing_else_passes_for_one():
+    raw = pickle.dumps(np.float64(0.5), protocol=4)
+    assert read(raw, torch_names.NUMPY_SCALARS) == 0.5
+    fake = {**torch_names.NUMPY_SCALARS, "numpy.dtype": lambda *_: Instance("f8")}
+    with pytest.raises(InputError, match="a NumPy scalar without type or bytes"):
+        read(raw, fake)
+    with pytest.raises(InputError, match="of a type that is not known here"):
+        read(pickle.dumps(np.datetime64("2020-01-01"), protocol=4), torch_names.NUMPY_SCALARS)

@@ -15,10 +15,19 @@ from harness.errors import InputError
 LARGEST_ARGUMENT = 100_000
 """No count that a network is built from comes near it; bounds what a file can ask for before shapes are compared."""
 
-LONGEST_LIST = 64
+LARGEST = {"num_blocks": 32, "layers_per_block": 32}
+"""Those that a network's parts are multiplied by."""
+
+LONGEST_LIST = 16
 LONGEST_TEXT = 100
 MANY = ("trained_betas",)
 """Arguments that are lists of many numbers, one a step of a schedule."""
+
+WHOLE = ("img_resolution", "img_channels", "label_dim", "num_blocks", "model_channels", "num_steps")
+"""Arguments that are counts and nothing else."""
+
+WORDS = ("model_type", "embedding_type", "encoder_type", "decoder_type", "beta_schedule")
+"""Arguments that are words; a table for another library, `config`, has words of its own."""
 
 
 class Shaped(Protocol):
@@ -28,25 +37,20 @@ class Shaped(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-def empty(kind: str, arguments: Mapping[str, Any], count: int, where: str) -> Preconditioned:
+def empty(kind: str, arguments: Mapping[str, Any], where: str) -> Preconditioned:
     """The network that the arguments describe, on the meta device: its weights have shapes and take no memory.
 
     Args:
         kind: of the preconditioning.
         arguments: its constructor's.
-        count: tensors in the file; a network that would have far more is not begun.
         where: what to call the file in errors.
 
     Raises:
         InputError: arguments that cannot be.
     """
-    levels = [arguments.get("channel_mult", ()), (arguments.get("config") or {}).get("block_out_channels", ())]
-    blocks = [arguments.get("num_blocks", 0), (arguments.get("config") or {}).get("layers_per_block", 0)]
     try:
-        if not all(_modest(value, name) for name, value in arguments.items()):
-            raise ValueError("an argument is far too large, or of a type that no network takes")
-        if any(number * len(rows) > count for number, rows in zip(blocks, levels, strict=True)):
-            raise ValueError("an argument is far too large for the tensors in the file")
+        for name, value in arguments.items():
+            _check(str(name), value)
         with torch.device("meta"):
             return PRECONDITIONINGS[kind](**arguments)
     except InputError:
@@ -71,22 +75,36 @@ def compare(found: Mapping[str, Shaped], expected: Mapping[str, Tensor], where: 
             )
 
 
-def _modest(value: Any, name: str = "") -> bool:
-    """Whether a constructor's argument is of an expected type and size; `config` may be a table of others."""
-    if isinstance(value, dict):
-        return name == "config" and len(value) <= LONGEST_TEXT and all(_modest(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        longest = MAX_STEPS if name in MANY else LONGEST_LIST
-        return len(value) <= longest and all(_single(item) and item != math.inf for item in value)
-    return _single(value)
+def _check(name: str, value: Any) -> None:
+    """Refuse an argument that no network of any checkpoint has.
+
+    Raises:
+        ValueError: of an unexpected type, or far too large.
+    """
+    if name == "config":
+        if not isinstance(value, dict) or len(value) > LONGEST_TEXT:
+            raise ValueError("the table of arguments is none")
+        for key, inner in value.items():
+            _check(f"config.{key}", inner)
+        return
+    longest = MAX_STEPS if name in MANY else LONGEST_LIST
+    items = value if isinstance(value, list | tuple) else [value]
+    most = LARGEST.get(name.removeprefix("config."), LARGEST_ARGUMENT)
+    words = name in WORDS or name.startswith("config.")
+    if len(items) > longest or not all(_single(item, most, words) for item in items):
+        raise ValueError(f"argument {name[:100]} is far too large, or of a type that no network takes")
+    if items is value and any(item == math.inf for item in items):
+        raise ValueError(f"argument {name[:100]} has an infinite number in its list")
+    if name in WHOLE and type(value) is not int:
+        raise ValueError(f"argument {name} is a count, and this is a {type(value).__name__}")
 
 
-def _single(value: Any) -> bool:
+def _single(value: Any, most: int, words: bool) -> bool:
     if isinstance(value, int):
-        return 0 <= value <= LARGEST_ARGUMENT
+        return 0 <= value <= most
     if isinstance(value, float):
         return math.isfinite(value) or value == math.inf
-    return value is None or (isinstance(value, str) and len(value) <= LONGEST_TEXT)
+    return value is None or (words and isinstance(value, str) and len(value) <= LONGEST_TEXT)
 
 
 def to_json(arguments: Mapping[str, Any]) -> dict[str, Any]:

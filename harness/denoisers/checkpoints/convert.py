@@ -13,7 +13,7 @@ import torch
 
 from harness.data_files import sha256_of
 from harness.denoisers.checkpoints.blueprint import compare, empty
-from harness.denoisers.checkpoints.formats.found import Found, plain
+from harness.denoisers.checkpoints.formats.found import Found, blaming, plain
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.checkpoints.safetensors_file import metadata_of
 from harness.denoisers.checkpoints.tensors import Row, row, write_tensors
@@ -49,11 +49,12 @@ def load_foreign(
     Raises:
         InputError: not a checkpoint known here, or its weights are not those of the network that it describes.
     """
-    found = read_foreign(path, options)
-    net, rows = _prepared(found, path)
-    weights = {name: torch.from_numpy(entry.read().copy()) for name, entry in rows.items()}
-    net.load_state_dict(weights, assign=True)
-    _take_range(net, found, path)
+    with blaming(path):
+        found = read_foreign(path, options)
+        net, rows = _prepared(found, path)
+        weights = {name: torch.from_numpy(entry.read().copy()) for name, entry in rows.items()}
+        net.load_state_dict(weights, assign=True)
+        _take_range(net, found, path)
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
@@ -70,21 +71,32 @@ def import_file(path: Path, output: Path, options: Mapping[str, Any] | None = No
     """
     if output.suffix != ".safetensors":
         raise InputError(f"{output}: a checkpoint's name ends in .safetensors; give another --output")
-    found = read_foreign(path, options)
-    net, rows = _prepared(found, path)
-    _take_range(net, found, path, {name: entry for name, entry in rows.items() if name == "u"})
-    origin = {
-        "source": path.name,
-        "format": found.format,
-        **({"source_sha256": sha256_of(path)} if path.is_file() else {}),
-        "facts": plain(found.facts),
-        "assumed": plain(found.assumed),
-        "options": plain(dict(options or {})),
-    }
     try:
-        digest = write_tensors(output, rows, metadata_of(net, origin))
+        return write_import(path, output, options)
     except OSError as error:
         raise InputError(f"{output}: cannot write there ({error.strerror}); give another --output") from None
+
+
+def write_import(path: Path, output: Path, options: Mapping[str, Any] | None = None) -> Imported:
+    """As `import_file`, for whoever chooses the place.
+
+    Raises:
+        InputError: the file is not a checkpoint known here.
+        OSError: the place cannot be written.
+    """
+    with blaming(path):
+        found = read_foreign(path, options)
+        net, rows = _prepared(found, path)
+        _take_range(net, found, path, {name: entry for name, entry in rows.items() if name == "u"})
+        origin = {
+            "source": path.name,
+            "format": found.format,
+            **({"source_sha256": sha256_of(path)} if path.is_file() else {}),
+            "facts": plain(found.facts),
+            "assumed": plain(found.assumed),
+            "options": plain(dict(options or {})),
+        }
+        digest = write_tensors(output, rows, metadata_of(net, origin))
     return Imported(output, digest, found)
 
 
@@ -92,14 +104,15 @@ def _prepared(found: Found, path: Path) -> tuple[Preconditioned, dict[str, Row]]
     """The network without storage, and its weights as they will be read: float32, checked."""
     if found.not_yet:
         raise InputError(f"{path}: {found.format}: {found.not_yet}; `harness inspect` shows what the file says")
-    net = empty(found.preconditioning, found.arguments, len(found.tensors), str(path))
+    net = empty(found.preconditioning, found.arguments, str(path))
     expected = net.state_dict()
     filters = {name: tensor for name, tensor in expected.items() if name.endswith("resample_filter")}
     missing = {name: tensor for name, tensor in filters.items() if name not in found.tensors}  # fixed, not learned
     compare({**found.tensors, **missing}, expected, str(path))
     total = 4 * sum(tensor.numel for tensor in found.tensors.values())
-    if path.is_file() and total > MAX_TOTAL * path.stat().st_size:
-        raise InputError(f"{path}: weights of {total:,} bytes in a file of {path.stat().st_size:,}; refused")
+    size = path.stat().st_size if found.size is None else found.size
+    if total > MAX_TOTAL * size:
+        raise InputError(f"{path}: weights of {total:,} bytes in a file of {size:,}; refused")
     rows = {name: _checked(name, tensor.shape, tensor.read, path) for name, tensor in found.tensors.items()}
     return net, {**rows, **{name: row(tensor) for name, tensor in missing.items()}}
 

@@ -27,6 +27,8 @@ FORMAT = "harness-denoiser"
 VERSION = "1"
 MAX_HEADER = 10_000_000  # bytes; ten thousand tensors take one million
 MAX_NUMBERS = 2_000_000_000
+MAX_SIDES = 16
+MAX_PLACE = 1 << 44
 ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -121,6 +123,8 @@ def read_contents(path: Path) -> Contents:
         InputError: missing, truncated or not a safetensors file.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: not a file; check the path")
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -133,7 +137,7 @@ def read_contents(path: Path) -> Contents:
         header = json.loads(raw.decode("utf-8"))
         metadata = header.pop("__metadata__", {})
         layouts = {name: _layout(entry) for name, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        end = _end(header)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise InputError(f"{path}: not a safetensors file: its header is not as it should be") from None
     numbers = sum(layout.numel for layout in layouts.values())
@@ -149,11 +153,21 @@ def read_contents(path: Path) -> Contents:
     return Contents(metadata, layouts)
 
 
+def _end(header: dict[str, Any]) -> int:
+    """Where the last tensor ends; ValueError unless they lie one behind the other."""
+    at = 0
+    for start, end in sorted(entry["data_offsets"] for entry in header.values()):
+        if start != at:
+            raise ValueError("tensors overlap or leave a gap")
+        at = end
+    return at
+
+
 def _layout(entry: Any) -> Layout:
     """One tensor's layout; ValueError unless type, shape and place fit together."""
     shape, (start, end) = entry["shape"], entry["data_offsets"]
-    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
-        raise ValueError("sides and places are non-negative integers")
+    if len(shape) > MAX_SIDES or not all(type(n) is int and 0 <= n < MAX_PLACE for n in (*shape, start, end)):
+        raise ValueError("sides and places are non-negative integers, and few")
     if end - start != math.prod(shape) * ITEM_SIZES[entry["dtype"]]:
         raise ValueError("the place does not fit the shape")
     return Layout(entry["dtype"], tuple(shape), start)

@@ -68,7 +68,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtyp
     path = Path(path)
     header = read_header(path)
     config = header.config
-    net = empty(config.preconditioning, from_json(config.arguments), len(header.tensors), str(path))
+    net = empty(config.preconditioning, from_json(config.arguments), str(path))
     if (net.shape, net.label_dim) != (config.shape, config.label_dim):
         raise InputError(f"{path}: the header contradicts itself about shape or classes; the file is damaged")
     compare(header.tensors, net.state_dict(), str(path))

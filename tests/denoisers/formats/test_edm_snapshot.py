@@ -16,6 +16,7 @@ from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.inspect import as_lines, inspect
 from harness.errors import InputError
+from harness.unpickling.stored import Storage, StorageType, view
 from tests.denoisers import nets
 from tests.denoisers.snapshots import Persistent, original_modules, persistent, small, write_snapshot
 from tests.denoisers.test_networks import TOLERANCE, worst
@@ -241,6 +242,26 @@ def test_networks_within_networks_without_end(tmp_path):
         load_foreign(path)
 
 
+def test_a_name_of_a_megabyte(tmp_path):
+    """A long prefix before thousands of names would take gigabytes."""
+    one = torch.nn.Parameter(torch.ones(1))
+    inner = Persistent("UNetBlock", {"_parameters": {str(n): one for n in range(4000)}})
+    net = small()
+    with original_modules():
+        root = persistent(net, net.config)
+    root.meta["state"]["_modules"]["x" * 800_000] = inner
+    with pytest.raises(InputError, match="more parts than any checkpoint has"):
+        load_foreign(root_of(tmp_path / "net.pkl", {"ema": root}))
+
+
+def test_a_stride_that_no_machine_can_count():
+    """Of a side of one a stride means nothing, however large."""
+    storage = Storage(StorageType("F32"), 1, lambda: memoryview(bytes(4)))
+    with pytest.raises(ValueError, match="no count"):
+        view(storage, 0, (1,), (1 << 70,))
+    assert view(storage, 0, (1,), (1 << 39,)).read().shape == (1,)
+
+
 def test_weights_of_another_architecture(tmp_path):
     net = small()
     net.config["channel_mult"] = [1, 1]
@@ -257,6 +278,12 @@ def test_weights_of_another_architecture(tmp_path):
     "changes",
     [
         {"num_blocks": 10**9},
+        {"num_blocks": 3000},
+        {"label_dim": None},
+        {"label_dim": False},
+        {"img_resolution": True},
+        {"config": "x"},
+        {"dropout": "x"},
         {"model_channels": 10**12},
         {"img_resolution": -8},
         {"surprise": 1},

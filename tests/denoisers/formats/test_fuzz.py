@@ -22,7 +22,7 @@ from harness.errors import InputError
 from tests.denoisers import families
 from tests.denoisers.snapshots import small, write_snapshot
 
-BASE = 48 << 20
+BASE = 128 << 20
 TIMES = 8
 FORBIDDEN = ("exec", "compile", "os.system", "subprocess.", "os.exec", "os.posix_spawn", "pickle.find_class", "ctypes.")
 WRITING = ("w", "a", "x", "+")

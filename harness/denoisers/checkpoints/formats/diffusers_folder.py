@@ -61,6 +61,7 @@ def read_diffusers(path: Path, given: Mapping[str, Any]) -> Found:
     if type(side) is not int:
         side = options.take("image_size", 32)
     options.done()
+    file = _weights_file(folder)
     images, outputs = (config.get(key, 3) for key in ("in_channels", "out_channels"))
     if type(images) is not int or outputs not in (images, 2 * images):
         raise InputError(f"{folder}: {images} channels in and {outputs} out: not a denoiser of images alone")
@@ -77,7 +78,8 @@ def read_diffusers(path: Path, given: Mapping[str, Any]) -> Found:
             "model_type": "DiffusersUNet",
             "config": {key: value for key, value in network.items() if key in KNOWN},
         },
-        tensors={f"model.unet.{name}": tensor for name, tensor in _weights(folder).items()},
+        tensors={f"model.unet.{name}": tensor for name, tensor in _weights(file).items()},
+        size=file.stat().st_size,
         facts={"scheduler": schedule} if schedule else {},
         assumed=options.assumed,
         ignored=[f"config.json: {key}" for key in network if key not in KNOWN],
@@ -94,6 +96,8 @@ def _schedule(schedule: dict[str, Any], options: Options, file: Path) -> tuple[s
         return schedule[key] if key in schedule else options.take(key, default)
 
     prediction, words = take("prediction_type", "epsilon"), take("beta_schedule", "linear")
+    if not isinstance(prediction, str) or not isinstance(words, str):
+        raise InputError(f"{file}: prediction_type and beta_schedule are words; damaged")
     if prediction not in PREDICTIONS or words not in SCHEDULES:
         raise InputError(
             f"{file}: prediction_type {prediction!r} with beta_schedule {words!r} is not known here; known: "
@@ -125,10 +129,14 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _weights(folder: Path) -> dict[str, Stored]:
+def _weights_file(folder: Path) -> Path:
     file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise InputError(f"{folder}: no weights; there should be {' or '.join(WEIGHTS)} (shards are not read here)")
+    return file
+
+
+def _weights(file: Path) -> dict[str, Stored]:
     if file.suffix == ".safetensors":
         return _safetensors(file)
     root = read_torch_file(file).root

@@ -26,8 +26,8 @@ PRECONDITIONERS = {"VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm"
 NETWORKS = ("SongUNet", "DhariwalUNet")
 POSITIONAL = ("img_resolution", "img_channels", "label_dim", "use_fp16")
 VERSIONS = range(1, 7)
-MAX_DEPTH = 64
-MAX_TENSORS = 100_000
+LONGEST_NAME = 400
+MAX_TENSORS = 20_000
 
 SURROUNDINGS = ("loss_fn", "augment_pipe", "dataset_kwargs", "encoder", "training_options")
 """What a snapshot keeps beside the network; facts for people."""
@@ -129,8 +129,10 @@ def _persistent(meta: Any = None) -> Instance:
     """`_reconstruct_persistent_obj`: the class's name and the attributes; the source text is not looked at."""
     if not isinstance(meta, dict) or meta.get("type") != "class":
         raise ValueError("a persistent object that is no class; not known here")
-    if meta.get("version") not in VERSIONS:
-        raise ValueError(f"a persistent object of version {str(meta.get('version'))[:20]}; known: 1 to {VERSIONS[-1]}")
+    version = meta.get("version")
+    if type(version) is not int or version not in VERSIONS:
+        said = version if type(version) is int else f"({type(version).__name__})"
+        raise ValueError(f"a persistent object of version {said}; known: 1 to {VERSIONS[-1]}")
     name, state = meta.get("class_name"), meta.get("state")
     if not isinstance(name, str) or not isinstance(state, dict):
         raise ValueError("a persistent object without a class's name or state; damaged")
@@ -176,11 +178,13 @@ def _flatten(part: Instance, where: str) -> Iterator[tuple[str, Stored]]:
     while waiting:
         prefix, here = waiting.pop()
         count += 1
-        if prefix.count(".") > MAX_DEPTH or count > MAX_TENSORS:
+        if len(prefix) > LONGEST_NAME or count > MAX_TENSORS:
             raise InputError(f"{where}: a network of more parts than any checkpoint has; refused")
         state = _attributes(here, where)
         for table in ("_parameters", "_buffers"):
             for name, tensor in _table(state, table, where).items():
+                if len(str(name)) > LONGEST_NAME:
+                    raise InputError(f"{where}: a tensor's name of {len(str(name)):,} letters; refused")
                 if isinstance(tensor, Stored):
                     count += 1
                     yield f"{prefix}{name}", tensor

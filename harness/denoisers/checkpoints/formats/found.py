@@ -1,8 +1,10 @@
 """What a checkpoint of another program turned out to be."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness import yamlfile
@@ -11,6 +13,7 @@ from harness.unpickling.machine import Instance
 from harness.unpickling.stored import Stored
 
 MAX_DEPTH = 6
+MAX_VALUES = 2000
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
@@ -27,6 +30,7 @@ class Found:
         facts: what else the file says of the training, for people.
         assumed: what the file does not say and had to be taken for granted, with the value; `--set` changes it.
         ignored: what is in the file and was not used.
+        size: bytes of what holds the weights; None means those of the file itself.
         not_yet: why the network cannot be built here; None means that it can.
     """
 
@@ -39,27 +43,58 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    size: int | None = None
     not_yet: str | None = None
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """A value from a file for people and for JSON: nothing deep or long; persistent objects as class and arguments."""
-    if isinstance(value, Instance):
-        state = value.state if isinstance(value.state, dict) else {}
-        arguments = state.get("_init_kwargs")
-        return {"class": value.of[:100], **(plain(arguments, depth + 1) if isinstance(arguments, dict) else {})}
-    if isinstance(value, dict):
-        shown = list(value.items())[:100] if depth < MAX_DEPTH else []
-        return {str(key)[:100]: plain(inner, depth + 1) for key, inner in shown}
-    if isinstance(value, list | tuple):
-        return [plain(inner, depth + 1) for inner in value[:100]] if depth < MAX_DEPTH else []
-    if isinstance(value, str):
-        return value[:200]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 64 else "(a huge number)"
-    return value if isinstance(value, float | None) else f"({type(value).__name__})"
+    return _Plain().of(value, 0)
+
+
+class _Plain:
+    """Shortens values; stops after MAX_VALUES of them, since values that are shared count wherever they are."""
+
+    def __init__(self) -> None:
+        self.left = MAX_VALUES
+
+    def of(self, value: Any, depth: int) -> Any:
+        self.left -= 1
+        if self.left < 0 or (depth > MAX_DEPTH and isinstance(value, list | tuple | dict | Instance)):
+            return "(more)"
+        if isinstance(value, Instance):
+            arguments = value.state.get("_init_kwargs") if isinstance(value.state, dict) else None
+            return {"class": value.of[:100], **self.table(arguments if isinstance(arguments, dict) else {}, depth)}
+        if isinstance(value, dict):
+            return self.table(value, depth)
+        if isinstance(value, list | tuple):
+            return [self.of(inner, depth + 1) for inner in value[:100] if self.left > 0]
+        if isinstance(value, str):
+            return value[:200]
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        if isinstance(value, int):
+            return value if abs(value) < 1 << 64 else "(a huge number)"
+        return value if isinstance(value, float | None) else f"({type(value).__name__})"
+
+    def table(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        first = list(value.items())[:100]
+        return {str(key)[:100]: self.of(inner, depth + 1) for key, inner in first if self.left > 0}
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Errors that nobody foresaw as the file's mistake: it is not to be trusted, so whatever it contradicts is its own.
+
+    Raises:
+        InputError: with the file, in place of the error.
+    """
+    try:
+        yield
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        words = str(error).splitlines()[:1]
+        reason = f"{type(error).__name__}: {words[0][:200]}" if words else type(error).__name__
+        raise InputError(f"{path}: contradicts itself ({reason}); damaged") from None
 
 
 class Options:

@@ -112,6 +112,8 @@ def read_openai(root: dict[Any, Any], where: str, given: Mapping[str, Any]) -> F
     options.done()
     if chosen.noise_schedule not in ("linear", "cosine"):
         raise InputError(f"{where}: noise_schedule is linear or cosine; we got {chosen.noise_schedule!r}")
+    if chosen.diffusion_steps < 2 or chosen.image_size < 1 or chosen.num_heads < 1:
+        raise InputError(f"{where}: image_size and num_heads are 1 or more, diffusion_steps 2 or more; check --set")
     scale = 1000 / chosen.diffusion_steps
     arguments = {
         "img_resolution": chosen.image_size,

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.denoisers.checkpoints.formats.diffusers_folder import is_diffusers, read_diffusers
 from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
-from harness.denoisers.checkpoints.formats.found import Found
+from harness.denoisers.checkpoints.formats.found import Found, blaming
 from harness.denoisers.checkpoints.formats.openai import is_openai, read_openai
 from harness.denoisers.checkpoints.formats.score_sde import is_score_sde, read_score_sde
 from harness.errors import InputError
@@ -25,11 +25,8 @@ def read_foreign(path: Path, options: Mapping[str, Any] | None = None) -> Found:
     Raises:
         InputError: not a checkpoint known here, damaged, or with something in it that no checkpoint needs.
     """
-    try:
+    with blaming(path):
         return _read(path, options or {})
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        # the files are not to be trusted: whatever they contradict that nobody thought of is the file's mistake
-        raise InputError(f"{path}: contradicts itself ({type(error).__name__}: {str(error)[:200]}); damaged") from None
 
 
 def _read(path: Path, given: Mapping[str, Any]) -> Found:
