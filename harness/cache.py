@@ -8,6 +8,7 @@ download on.
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_pins() -> dict[str, Pin]:
         return {}
     except OSError as error:
         raise InputError(f"{path}: cannot read the file ({error.strerror}); check its rights") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{path}: damaged; it should be JSON with `sha256` and `size` of each fetched address. Restore it, or "
             "delete it and fetch again, which pins what comes then"
@@ -75,7 +76,7 @@ def read_pins() -> dict[str, Pin]:
 def _read(entry: dict[str, Any]) -> Pin:
     """Raises ValueError, KeyError or TypeError where an entry is none."""
     pin = Pin(entry["sha256"], entry["size"])
-    if len(bytes.fromhex(pin.sha256)) != 32 or not isinstance(pin.size, int):
+    if not re.fullmatch("[0-9a-f]{64}", pin.sha256) or type(pin.size) is not int:
         raise ValueError("not a pin")
     return pin
 

@@ -30,6 +30,9 @@ from harness.transfer.partial import BLOCK, Partial
 LARGEST = 8 << 30
 """Bytes at most of a file whose size nobody states."""
 
+SPARE = 64 << 20
+"""Bytes that stay free on the disk."""
+
 MAX_REDIRECTS = 5
 PROGRESS = 1 << 20
 """Bytes after which a cut connection counts as the first one again."""
@@ -204,6 +207,11 @@ def _try(job: _Job) -> str:
         else:
             raise _refusal(answer)
         answer.check(job.size, job.sha256, total)
+        if job.size is None and (total or 0) > job.limit:
+            raise InputError(
+                f"{shown(job.url)}: the server announces {total:,} bytes, and of a file of unknown size {job.limit:,} "
+                "are allowed; it is not the file that is meant"
+            )
         announced = job.size if total is None else total
         _check_space(job.part.path.parent, (announced or 0) - start)
         if not start:
@@ -282,7 +290,7 @@ def _check_space(folder: Path, missing: int) -> None:
         RunError: with what is needed and what there is.
     """
     free = shutil.disk_usage(folder).free
-    if missing > free:
+    if missing + SPARE > free:
         raise RunError(
             f"{folder}: {missing:,} bytes are to come, and {free:,} are free there; make space, or choose a folder on "
             "another disk"

@@ -9,6 +9,7 @@ from harness.data_files import sha256_of
 from harness.denoisers.cards import AnyCard, DenoiserCard, in_use, known_sha256, load_cards, pin_name, place
 from harness.download import Downloaded, Listener, download
 from harness.errors import InputError, RunError
+from harness.transfer.locks import locked
 
 
 class Fetched(NamedTuple):
@@ -81,42 +82,79 @@ def _fetch(
     name: str, card: AnyCard, force: bool, listener: Listener | None, timeout: float, tries: int, pause: float
 ) -> Fetched:
     """As `fetch`, of one card."""
-    url, path, known = card.url or "", place(card), known_sha256(card)
+    known = known_sha256(card)
     if not force and known is not None and in_use(card).is_file() and sha256_of(in_use(card)) == known:
         return Fetched(name, in_use(card), known, new=False, pinned=False)
+    lock = place(card).with_name(f"{place(card).name}.fetch.lock")
+    busy = f"'{name}': another process is fetching it now; run the same command when it has ended"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with locked(lock, busy):
+            digest, learnt = _download(card, listener, timeout, tries, pause)
+            if isinstance(card, DenoiserCard) and card.format == "edm-snapshot":
+                digest = _import(name, card, learnt)
+    except RunError as error:
+        raise InputError(str(error)) from None  # here it is the one thing that the user asked for
+    except OSError as error:
+        raise InputError(
+            f"{in_use(card)}: cannot be written ({error.strerror or error}); make space or check the folder's rights. "
+            "What was downloaded is kept"
+        ) from None
+    return Fetched(name, in_use(card), digest, new=True, pinned=learnt)
+
+
+def _download(card: AnyCard, listener: Listener | None, timeout: float, tries: int, pause: float) -> tuple[str, bool]:
+    """The file of a card, downloaded unless a snapshot was left whole by a try that ended before it was imported.
+
+    Returns:
+        Its hash, and whether that was learnt now.
+    """
+    url, path = card.url or "", place(card)
+    pin = read_pins().get(url)
+    wanted = card.sha256 or (pin.sha256 if pin else None)
+    if card.format == "edm-snapshot" and wanted and path.is_file() and sha256_of(path) == wanted:
+        return wanted, False
     learnt = False
 
     def accept(found: Downloaded) -> None:
         nonlocal learnt
         learnt = card.sha256 is None and check_pin(url, Pin(found.sha256, found.size))
 
-    try:
-        digest = download(url, path, card.sha256, card.size, listener, timeout, tries, pause, accept=accept).sha256
-    except RunError as error:
-        raise InputError(str(error)) from None  # here it is the one thing that the user asked for
-    if isinstance(card, DenoiserCard) and card.format == "edm-snapshot":
-        try:
-            digest = _import(name, card)
-        except InputError:
-            if learnt:  # a file that cannot be used must not stand in the way of one that can
-                forget_pin(url)
-            raise
-        finally:
-            path.unlink(missing_ok=True)
-    return Fetched(name, in_use(card), digest, new=True, pinned=learnt)
+    found = download(url, path, card.sha256, card.size, listener, timeout, tries, pause, accept=accept)
+    return found.sha256, learnt
 
 
-def _import(name: str, card: DenoiserCard) -> str:
-    """Write our checkpoint of a snapshot; returns its hash.
+def _import(name: str, card: DenoiserCard, learnt: bool) -> str:
+    """Write our checkpoint of a snapshot, and let the snapshot go; returns its hash.
 
     Raises:
-        InputError: it is no snapshot, or of another network than the card says.
+        InputError: it is no snapshot, or of another network than the card says; it is deleted then, and its hash is not
+            remembered if it was learnt now: a file that cannot be used must not stand in the way of one that can.
+        OSError: no space, say. The snapshot is kept.
     """
-    from harness.denoisers.checkpoints.convert import import_file
+    from harness.denoisers.checkpoints.convert import write_import
+
+    raw, path = place(card), in_use(card)
+    new = path.with_name(f".{path.stem}.importing.safetensors")
+    try:
+        digest = write_import(raw, new).sha256
+        _compare(name, card, new)
+    except InputError:
+        raw.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
+        if learnt:
+            forget_pin(card.url or "")
+        raise
+    check_pin(pin_name(card), Pin(digest, new.stat().st_size), anew=True)
+    new.replace(path)
+    raw.unlink()
+    return digest
+
+
+def _compare(name: str, card: DenoiserCard, path: Path) -> None:
+    """Refuse another network than the card describes."""
     from harness.denoisers.checkpoints.header import read_header
 
-    path = in_use(card)
-    written = import_file(place(card), path)
     config = read_header(path).config
     for what, found, said in (
         ("preconditioning", config.preconditioning, card.preconditioning),
@@ -124,10 +162,7 @@ def _import(name: str, card: DenoiserCard) -> str:
         ("classes", config.label_dim, card.label_dim),
     ):
         if found != said:
-            path.unlink()
             raise InputError(
                 f"'{name}': {what} of the fetched network is {found}, and the card says {said}; its card is wrong, or "
                 "the file is another one"
             )
-    check_pin(pin_name(card), Pin(written.sha256, path.stat().st_size), anew=True)
-    return written.sha256

@@ -38,10 +38,18 @@ class Cards(Choice):
     def _own_places(self) -> "Cards":
         names: dict[str, str] = {}
         for name, card in self.cards.items():
-            file = file_name(card.url) if card.url else None
-            if file is not None and names.setdefault(file, name) != name:
-                raise ValueError(f"'{names[file]}' and '{name}' would both be {file} in the cache; rename one's file")
+            if card.url is None:
+                continue
+            for file in (file_name(card.url), _name_in_use(card)):  # some systems take no notice of case
+                if names.setdefault(file.lower(), name) != name:
+                    other = names[file.lower()]
+                    raise ValueError(f"'{other}' and '{name}' would both be {file} in the cache; rename one's file")
         return self
+
+
+def _name_in_use(card: AnyCard) -> str:
+    name = file_name(card.url or "")
+    return f"{name.rpartition('.')[0] or name}.safetensors" if card.format == "edm-snapshot" else name
 
 
 def cards_file() -> Path:
@@ -85,8 +93,7 @@ def place(card: AnyCard) -> Path:
 
 def in_use(card: AnyCard) -> Path:
     """The file that is used of a card: of a snapshot what was written when it was imported, else the file itself."""
-    path = place(card)
-    return path.with_suffix(".safetensors") if card.format == "edm-snapshot" else path
+    return place(card).with_name(_name_in_use(card)) if card.url else place(card)
 
 
 def pin_name(card: AnyCard) -> str:
@@ -156,7 +163,10 @@ def card_for(path: Path | str, **changes: Any) -> DenoiserCard | FeaturesCard:
     path = Path(path)
     contents = read_contents(path)
     features = contents.metadata.get("format") == FEATURES_FORMAT
-    fields = _features_fields(contents) if features else _denoiser_fields(path)
+    try:
+        fields = _features_fields(contents) if features else _denoiser_fields(path)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError(f"{path}: what its header says of the training is not what training writes") from None
     fields = {"file": path.name, "sha256": sha256_of(path), "licence": "Apache-2.0", **fields, **changes}
     try:
         return FeaturesCard(**fields) if features else DenoiserCard(**fields)

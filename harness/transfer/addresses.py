@@ -51,8 +51,8 @@ def redirected(url: str, location: str | None) -> str:
     """
     if not location:
         raise InputError(f"{shown(url)}: redirected without saying where to; check the address")
-    quoted = urllib.parse.quote(location, safe=string.punctuation, encoding="iso-8859-1")
     try:
+        quoted = urllib.parse.quote(location, safe=string.punctuation, encoding="iso-8859-1")
         target = urllib.parse.urljoin(url, quoted)
         check_address(target)
     except (InputError, ValueError) as error:

@@ -53,13 +53,16 @@ def locked(path: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
     deadline = time.monotonic() + wait
     while True:
         with path.open("ab") as file:
-            if _take(file) and _is_still(path, file):
+            taken = _take(file)
+            if taken and _is_still(path, file):
                 try:
                     yield
                 finally:
                     with contextlib.suppress(OSError):  # Windows removes no open file; it stays, unlocked
                         path.unlink()
                 return
+        if taken:
+            continue  # nobody has it: the file was removed just now, and is made anew
         if time.monotonic() >= deadline:
             raise RunError(busy)
         time.sleep(POLL)

@@ -49,7 +49,7 @@ class Partial:
         """What can be gone on with from this address; None if nothing can."""
         try:
             origin = _read(json.loads(self.facts.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         within = origin.total is None or self.length <= origin.total
         return origin if origin.url == url and self.path.exists() and within else None

@@ -408,3 +408,10 @@ def test_any_cuts_give_the_same_file(serve, place):
     site = serve(*(ranged(DATA, cut=next(steps)) for _ in range(9)), ranged(DATA))
     assert get(site.url(), place, tries=20, sha256=SHA256) == WHOLE
     assert place.read_bytes() == DATA
+
+
+def test_an_announced_size_beyond_the_limit(serve, place):
+    site = serve(plain(200, DATA, Content_Length=len(DATA)))
+    with refused(place, r"the server announces 300,000 bytes, and of a file of unknown size 1,000 are allowed"):
+        get(site.url(), place, limit=1000)
+    assert get(site.url(), place, size=len(DATA), limit=1000) == WHOLE

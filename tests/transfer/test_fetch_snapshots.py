@@ -18,6 +18,7 @@ from harness.denoisers.load import describe, identity, verify
 from harness.errors import InputError
 from harness.fetching import fetch
 from harness.listing import listing
+from harness.transfer.locks import locked
 from tests.denoisers.snapshots import small, write_snapshot
 from tests.transfer.server import ranged
 
@@ -155,3 +156,55 @@ def test_a_grid_says_what_to_fetch(world, tmp_path):
         done = CliRunner().invoke(app, [str(part) for part in [*command, *store]])
         assert done.exit_code == 2
         assert "`harness fetch toy` gets it" in done.output
+
+
+def test_an_import_that_was_killed_goes_on_without_a_download(world, monkeypatch):
+    """What came is whole and pinned; only the import is missing."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.denoisers.checkpoints.convert.write_tensors", killed)
+        with pytest.raises(KeyboardInterrupt):
+            get()
+    assert left() == ["toy.pkl"]
+    assert get().new
+    assert len(world.site.requests) == 1
+    assert left() == ["toy.safetensors"]
+
+
+def test_a_full_disk_keeps_what_was_downloaded(world, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.denoisers.checkpoints.convert.write_tensors", full)
+        with pytest.raises(
+            InputError, match=r"cannot be written \(No space left on device\).*What was downloaded is kept"
+        ):
+            get()
+    assert left() == ["toy.pkl"]
+    get()
+    assert len(world.site.requests) == 1
+
+
+def test_a_good_import_outlives_a_bad_one(world):
+    get()
+    first = identity("toy")
+    world(label_dim=0, labels="none")
+    with pytest.raises(InputError, match="classes of the fetched network is 3"):
+        get(force=True)
+    assert left() == ["toy.safetensors"]
+    world()
+    assert identity("toy") == first
+
+
+def test_one_process_at_a_time_fetches_and_imports(world):
+    files_dir().mkdir(parents=True)
+    with (
+        locked(files_dir() / "toy.pkl.fetch.lock", "busy"),
+        pytest.raises(InputError, match="another process is fetching"),
+    ):
+        get()
+    assert get().new
