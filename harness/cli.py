@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness import __version__
 from harness.errors import InputError, RunError, SamplingError
+from harness.printable import printable
 
 app = typer.Typer(
     name="harness",
@@ -73,8 +74,7 @@ def command(function: Callable[P, R], name: str | None = None) -> Callable[P, R]
 
 def _exit(message: str, code: int) -> typer.Exit:
     err.print("[bold red]error:[/] ", end="")
-    shown = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in message)  # no escapes
-    err.print(shown, markup=False, highlight=False, soft_wrap=True)
+    err.print(printable(message, keep="\n"), markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(code)
 
 

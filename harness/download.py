@@ -22,7 +22,8 @@ from typing import NamedTuple, Protocol
 
 from harness import __version__
 from harness.errors import InputError, RunError
-from harness.transfer.addresses import check_address, is_loopback, printable, redirected, shown
+from harness.printable import brief
+from harness.transfer.addresses import check_address, is_loopback, redirected, shown
 from harness.transfer.answers import Answer, wrong_size
 from harness.transfer.locks import locked
 from harness.transfer.partial import BLOCK, Partial
@@ -245,7 +246,7 @@ def _network(url: str, timeout: float) -> Iterator[None]:
                 f"{shown(url)}: the address cannot be used; check it, and https_proxy and http_proxy in the environment"
             ) from None
         words = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-        raise _MayPass(f"no connection ({printable(words)})") from None
+        raise _MayPass(f"no connection ({brief(words)})") from None
 
 
 def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:

@@ -11,7 +11,7 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 LAYERS = [
-    {"errors", "choice", "atomic"},
+    {"errors", "choice", "atomic", "printable"},
     {"yamlfile", "data_files", "unpickling", "transfer"},
     {"cache", "download"},
     {"sampling"},

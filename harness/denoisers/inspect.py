@@ -12,6 +12,7 @@ from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.checkpoints.header import read_header
 from harness.denoisers.preconditioned import Preconditioned
 from harness.errors import InputError
+from harness.printable import printable
 
 WIDEST = 40
 """Letters of a key that the values of others are moved to the right for."""
@@ -111,8 +112,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def printable(text: str) -> str:
-    """Text from a file for a terminal, which must not take it for commands."""
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

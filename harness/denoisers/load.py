@@ -85,7 +85,10 @@ def load_denoiser(
 
     device = torch.device("cpu" if device is None else device)
     wanted = _dtype(dtype)
-    match found := _find(source):
+    found = _find(source)
+    if options and not (isinstance(found, Path) and found.suffix != ".safetensors"):
+        raise InputError(f"'{source}' describes itself; leave out the option '{next(iter(options))}'")
+    match found:
         case _Named():
             return _load_file(checked_path(found.name, found.card), device, wanted)
         case Path():

@@ -10,6 +10,7 @@ import string
 import urllib.parse
 
 from harness.errors import InputError
+from harness.printable import brief
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -99,9 +100,4 @@ def shown(url: str) -> str:
     scheme, found, rest = url.partition("://")
     head, secret, tail = (rest if found else url).rpartition("@")
     text = (f"{scheme}://" if found else "") + ("…@" if secret or head else "") + re.split("[?#]", tail)[0]
-    return printable(text)
-
-
-def printable(text: str) -> str:
-    """Somebody else's words for messages: without control characters, and not too many."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:300]
+    return brief(text)

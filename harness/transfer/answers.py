@@ -9,7 +9,8 @@ from email.message import Message
 from typing import NamedTuple
 
 from harness.errors import InputError
-from harness.transfer.addresses import printable, shown
+from harness.printable import brief
+from harness.transfer.addresses import shown
 from harness.transfer.partial import Origin
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -42,7 +43,7 @@ class Answer(NamedTuple):
             return None
         if not re.fullmatch("[0-9]{1,18}", text):
             raise InputError(
-                f"{shown(self.url)}: a length is a number, and the server says '{printable(text)}'; use another server"
+                f"{shown(self.url)}: a length is a number, and the server says '{brief(text)}'; use another server"
             )
         return int(text)
 
@@ -82,7 +83,7 @@ class Answer(NamedTuple):
         encoding = self.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             raise InputError(
-                f"{shown(self.url)}: the server sends the file encoded as '{printable(encoding)}', though it was asked "
+                f"{shown(self.url)}: the server sends the file encoded as '{brief(encoding)}', though it was asked "
                 "for the file itself; use another server"
             )
         if size is not None and total is not None and total != size:

@@ -51,7 +51,8 @@ class Archive:
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
-        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, struct.error, ValueError, RuntimeError, EOFError, OSError) as error:
+            # RuntimeError: what zipfile raises for a version of the format that it does not read
             raise InputError(f"{path}: not a whole zip file ({error}); copy or download it again") from None
         if len(entries) > MAX_MEMBERS:
             raise InputError(

@@ -25,6 +25,9 @@ NUMPY_TYPES: dict[str, str] = {
 }
 """Types of numbers, in safetensors' words, as NumPy reads them."""
 
+ITEM_SIZES = {word: np.dtype(code).itemsize for word, code in NUMPY_TYPES.items()}
+"""Bytes of a number of each type."""
+
 MAX_DIMENSIONS = 16
 MAX_SIDE = 1 << 40
 
@@ -37,7 +40,7 @@ class StorageType(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of a number."""
-        return np.dtype(NUMPY_TYPES[self.dtype]).itemsize
+        return ITEM_SIZES[self.dtype]
 
 
 @dataclass(slots=True)
@@ -107,6 +110,12 @@ def view(storage: Any, offset: Any, size: Any, stride: Any) -> Stored:
             f"a tensor of shape {list(size)} does not lie within its storage of {storage.numel:,} numbers; damaged"
         )
     return Stored(storage.type.dtype, size, lambda: _read_view(storage, offset, size, stride))
+
+
+def whole(storage: Storage, shape: tuple[int, ...]) -> Stored:
+    """All numbers of a storage, row by row."""
+    strides = tuple(math.prod(shape[side + 1 :]) for side in range(len(shape)))
+    return view(storage, 0, shape, strides)
 
 
 def _read_view(storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:

@@ -204,6 +204,15 @@ def test_a_directory_of_millions(archive):
         read_torch_file(archive)
 
 
+def test_a_zip_format_of_the_future(archive):
+    raw = bytearray(archive.read_bytes())
+    at = raw.index(b"PK\x01\x02")
+    raw[at + 6 : at + 8] = (255).to_bytes(2, "little")  # the version that is needed to read the first member
+    archive.write_bytes(raw)
+    with pytest.raises(InputError, match=r"not a whole zip file \(zip file version 25\.5\)"):
+        read_torch_file(archive)
+
+
 def test_altered_numbers_are_noticed(archive):
     raw = archive.read_bytes()
     at = raw.index(np.arange(1000, dtype="<f4")[10:20].tobytes())

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from harness.choice import Choice, Real
 from harness.denoisers.analytic_specs import Shape
 from harness.errors import InputError
+from harness.unpickling.stored import ITEM_SIZES
 from harness.yamlfile import explain
 
 FORMAT = "harness-denoiser"
@@ -29,7 +30,6 @@ MAX_HEADER = 10_000_000  # bytes; ten thousand tensors take one million
 MAX_NUMBERS = 2_000_000_000
 MAX_SIDES = 16
 MAX_PLACE = 1 << 44
-ITEM_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 Kind = Literal["vp", "ve", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]

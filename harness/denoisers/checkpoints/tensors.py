@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from harness.atomic import writing
-from harness.unpickling.stored import NUMPY_TYPES
+from harness.unpickling.stored import ITEM_SIZES, NUMPY_TYPES
 
 WORDS = {np.dtype(code): word for word, code in NUMPY_TYPES.items() if word != "BF16"}
 
@@ -38,12 +38,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor | Row], metadata: Map
         OSError: the place cannot be written, or the disk is full; nothing is left behind then.
     """
     rows = {name: tensor if isinstance(tensor, Row) else row(tensor) for name, tensor in tensors.items()}
-    sizes = {word: np.dtype(code).itemsize for word, code in NUMPY_TYPES.items()}
-    order = sorted(rows, key=lambda name: (-sizes[rows[name].dtype], rows[name].dtype, name))  # so that all are aligned
+    order = sorted(
+        rows, key=lambda name: (-ITEM_SIZES[rows[name].dtype], rows[name].dtype, name)
+    )  # so that all are aligned
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
     for name in order:
-        length = math.prod(rows[name].shape) * sizes[rows[name].dtype]
+        length = math.prod(rows[name].shape) * ITEM_SIZES[rows[name].dtype]
         header[name] = {"dtype": rows[name].dtype, "shape": list(rows[name].shape), "data_offsets": [at, at + length]}
         at += length
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()

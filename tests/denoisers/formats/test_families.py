@@ -156,6 +156,12 @@ def test_published_architectures_are_recognised(architecture):
     assert found.assumed == flags._asdict()
 
 
+def test_options_for_what_describes_itself():
+    for source in ("digits-vp", "ideal"):
+        with pytest.raises(InputError, match=f"'{source}' describes itself; leave out the option 'fir'"):
+            harness.load_denoiser(source, options={"fir": True})
+
+
 def test_options_are_checked(tmp_path):
     path = families.write(tmp_path / "net.pt", families.openai_state("guided_adm"))
     for given, message in [

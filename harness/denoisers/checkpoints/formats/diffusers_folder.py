@@ -14,13 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.denoisers.checkpoints.formats.found import Found, Options
 from harness.denoisers.checkpoints.header import Layout, read_contents
 from harness.denoisers.networks.diffusers_names import FIXED, KNOWN
 from harness.errors import InputError
-from harness.unpickling.stored import NUMPY_TYPES, Stored
+from harness.unpickling.stored import Storage, StorageType, Stored, whole
 from harness.unpickling.torch_file import mapped, read_torch_file
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -151,11 +149,7 @@ def _safetensors(file: Path) -> dict[str, Stored]:
     start = 8 + int.from_bytes(data[:8], "little")
 
     def stored(layout: Layout) -> Stored:
-        def read() -> np.ndarray:
-            numbers = np.frombuffer(data, NUMPY_TYPES[layout.dtype], layout.numel, start + layout.offset)
-            wide = (numbers.astype(np.uint32) << 16).view(np.float32) if layout.dtype == "BF16" else numbers
-            return wide.reshape(layout.shape)
-
-        return Stored(layout.dtype, layout.shape, read)
+        kind, at = StorageType(layout.dtype), start + layout.offset
+        return whole(Storage(kind, layout.numel, lambda: data[at : at + layout.numel * kind.size]), layout.shape)
 
     return {name: stored(layout) for name, layout in contents.tensors.items()}

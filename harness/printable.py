@@ -1,0 +1,18 @@
+"""Words of a file, a server or a user on their way to a terminal, which must not take them for commands."""
+
+LONGEST = 300
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text with `?` for every letter that is not shown, such as the start of an escape sequence.
+
+    Args:
+        text: somebody's words.
+        keep: letters that stay, such as the end of a line.
+    """
+    return "".join(letter if letter.isprintable() or letter in keep else "?" for letter in text)
+
+
+def brief(text: str) -> str:
+    """The same, and not too much of it."""
+    return printable(text)[:LONGEST]
