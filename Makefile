@@ -40,4 +40,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	$(BIN)/pip install --quiet --no-deps torch-fidelity --constraint constraints.txt  # a judge in tests; needs torchvision, which we do not
 	touch $(STAMP)

@@ -16,6 +16,7 @@ LAYERS = [
     {"cache", "download"},
     {"sampling"},
     {"denoisers", "datasets", "metrics"},
+    {"features"},
     {"laboratory", "contract"},
     {"trial", "arrays", "tables", "paper"},
     {"store"},

@@ -115,14 +115,15 @@ class FeaturesCard(_Card):
 
 
 class ExtractorCard(_Card):
-    """Somebody else's network for features, as TorchScript. That is a program: no file but the one of this hash is run.
+    """Somebody else's network for features: TorchScript, which is a program of which only the file with this hash is
+    run, or the weights of Inception-v3 for our own network.
 
     Args:
         width: numbers per image.
     """
 
     kind: Literal["extractor"] = "extractor"
-    format: Literal["torchscript"] = "torchscript"
+    format: Literal["torchscript", "inception-weights"] = "torchscript"
     sha256: Digest
     width: Count
 

@@ -10,7 +10,7 @@ from torch import nn
 from harness.denoisers.checkpoints import safetensors_file
 from harness.denoisers.checkpoints.tensors import write_tensors
 from harness.denoisers.preconditioning import Preconditioned
-from harness.metrics import digit_features
+from harness.features import digits
 from harness.training.recipe import ClassifierRecipe, Recipe
 from harness.training.tasks import test_accuracy
 
@@ -40,7 +40,7 @@ def _export_classifier(recipe: ClassifierRecipe, network: nn.Module, path: Path)
     facts = {"test_accuracy": test_accuracy(network), "origin": origin(recipe)}
     config = {"channels": recipe.channels, "width": recipe.width, "classes": 10}
     header = {
-        "format": digit_features.FORMAT,
+        "format": digits.FORMAT,
         "config": json.dumps(config, sort_keys=True),
         "facts": json.dumps(facts, sort_keys=True),
         "recipe_fingerprint": recipe.fingerprint(),

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from harness.datasets.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
 from harness.denoisers.preconditioning import PRECONDITIONINGS
-from harness.metrics.digit_features import DigitClassifier
+from harness.features.digits import DigitClassifier
 from harness.training.losses import VELoss
 from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNet
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from harness.datasets.digits import load_digits, split_digits
 from harness.errors import InputError
-from harness.metrics.digit_features import FORMAT, DigitClassifier, load_digit_features, to_bytes_and_back
+from harness.features.digits import FORMAT, DigitClassifier, load_digit_features, to_bytes_and_back
 from harness.training.tasks import shift
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from harness.denoisers.load import load_denoiser
 from harness.errors import InputError
-from harness.metrics.digit_features import load_digit_features
+from harness.features.digits import load_digit_features
 from harness.training import loop
 from harness.training.loop import TrainingError, train
 from harness.training.recipe import Adam, Average, ClassifierRecipe, DenoiserRecipe, DhariwalUNet, SongUNet

@@ -15,7 +15,8 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from harness.errors import InputError
-from harness.metrics.bytes import from_bytes, to_bytes
+from harness.features.extractor import Extractor, Outputs
+from harness.metrics.bytes import from_bytes
 
 FORMAT = "harness-digit-features-1"
 
@@ -64,8 +65,8 @@ class DigitClassifier(nn.Module):
         return self.head(self.features(images))
 
 
-class DigitFeatures:
-    """A feature extractor with an identity: images [N, 1, 8, 8] in, [N, width] float64 out.
+class DigitFeatures(Extractor):
+    """The classifier's hidden layer as an extractor: images [N, 1, 8, 8] in, [N, width] float64 out.
 
     Args:
         network: the trained classifier.
@@ -75,24 +76,20 @@ class DigitFeatures:
 
     def __init__(self, network: DigitClassifier, digest: str, facts: dict[str, object]) -> None:
         self.network = network.eval().requires_grad_(False)
-        self.width = network.config["width"]
-        self.id = f"digits-features:{digest[:12]}:tanh{self.width}"
+        width, device = network.config["width"], network.head.weight.device
+        super().__init__(f"digits-features:{digest[:12]}:tanh{width}", width, network.config["classes"], 1, device)
         self.facts = facts
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features [N, width] float64 of images [N, 1, 8, 8] in [-1, 1], on the network's device.
-
-        The bytes are made in the images' own type, so that the features are those of the PNG that would be written.
-
-        Raises:
-            InputError: images of another shape.
-            SamplingError: images that are not finite.
-        """
+    def seen(self, images: Tensor) -> Tensor:
+        """Bytes [N, 1, 8, 8]; other shapes are refused."""
         if images.ndim != 4 or tuple(images.shape[1:]) != (1, 8, 8):
             raise InputError(f"digit features need images of shape [N, 1, 8, 8]; we got {list(images.shape)}")
-        seen = from_bytes(to_bytes(images.to(self.network.head.weight.device)))
-        return self.network.features(seen).double()
+        return super().seen(images)
+
+    def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
+        """The hidden layer, and the classifier's softmax."""
+        features = self.network.features(from_bytes(seen))
+        return Outputs(features, self.network.head(features).double().softmax(1) if probabilities else None)
 
 
 def load_digit_features(path: str | Path, device: str | torch.device = "cpu") -> DigitFeatures:

@@ -1,0 +1,146 @@
+"""The number of a metric, from what was seen of generated images block by block and what it is compared with."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.evaluation import choices
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.observed import Observed
+from harness.evaluation.statistics import Statistics
+from harness.metrics.estimate import Estimate
+from harness.metrics.extrapolation import frechet_at_infinity
+from harness.metrics.frechet import FrechetReference
+from harness.metrics.inception_score import inception_score
+from harness.metrics.kernel import kid
+from harness.metrics.memorisation import memorisation
+from harness.metrics.neighbours import neighbours
+from harness.metrics.uncertainty import Interval, Replicates, interval, jackknife, replicates
+
+Training = Callable[[], np.ndarray]
+"""Gives the features of every training image, [M, d]."""
+
+
+class Against(NamedTuple):
+    """What generated images are compared with.
+
+    Args:
+        statistics: of real images; None for a metric that compares with nothing.
+        training: features of every training image, for memorisation.
+    """
+
+    statistics: Statistics | None
+    training: Training | None = None
+
+
+class Measured(NamedTuple):
+    """A metric's number.
+
+    Args:
+        value: of all images.
+        interval: by the jackknife over blocks; None where they are too few.
+        replicates: [g] the number without each block; empty where there is no interval.
+        details: what else there is to say.
+    """
+
+    value: float
+    interval: Interval | None
+    replicates: list[float]
+    details: dict[str, Any]
+
+
+def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against, device: str = "cpu") -> Measured:
+    """Compute a metric.
+
+    Args:
+        metric: which.
+        blocks: what was seen of consecutive blocks of images, at least one.
+        against: the other side.
+        device: where large matrices and pairs are computed.
+
+    Raises:
+        InputError: features of another width than the reference has, features that the reference lacks, or too few
+            images.
+        SamplingError: numbers that are not finite.
+    """
+    if isinstance(metric, choices.InceptionScore):
+        return _found(inception_score([_classes(block) for block in blocks]))
+    if isinstance(metric, choices.Memorisation):
+        return _found(_memorised(blocks, against, device))
+    statistics = _statistics(metric, blocks, against)
+    match metric:
+        case choices.FrechetDigits() | choices.FID():
+            return _frechet(blocks, statistics, device)
+        case choices.FIDInfinity():
+            reference = FrechetReference(statistics.mu, statistics.sigma, device)
+            return _found(frechet_at_infinity([block.moments for block in blocks], reference))
+        case choices.KID():
+            real, sizes = _real(metric, statistics), _sizes(blocks)
+            chosen = {"subset": metric.subset, "subsets": metric.subsets}
+            return _found(kid(_features(blocks), real, sizes, device=device, **chosen))
+    return _found(_by_neighbours(metric, blocks, statistics, device))
+
+
+def _frechet(blocks: Sequence[Observed], statistics: Statistics, device: str) -> Measured:
+    reference = statistics.frechet if device == "cpu" else FrechetReference(statistics.mu, statistics.sigma, device)
+    found: Replicates = replicates([block.moments for block in blocks], reference)
+    n, width = sum(block.n for block in blocks), statistics.width
+    details = {} if n > width else {"singular": f"N = {n:,} images give no full covariance of {width:,} features"}
+    return Measured(found.full, interval(found), found.left_out.tolist(), details)
+
+
+def _by_neighbours(
+    metric: FeatureMetric, blocks: Sequence[Observed], statistics: Statistics, device: str
+) -> Estimate:
+    assert isinstance(metric, choices.Precision | choices.Recall | choices.Density | choices.Coverage)
+    real, sizes = _real(metric, statistics), _sizes(blocks)
+    found = neighbours(_features(blocks), real, sizes, k=metric.k, k_density=metric.k, device=device)
+    return getattr(found, metric.kind)  # type: ignore[no-any-return]
+
+
+def _memorised(blocks: Sequence[Observed], against: Against, device: str) -> Estimate:
+    if against.training is None:
+        raise InputError("memorisation needs the training images; give a data set as its reference")
+    return memorisation(_features(blocks), against.training(), _sizes(blocks), device=device)
+
+
+def _statistics(metric: FeatureMetric, blocks: Sequence[Observed], against: Against) -> Statistics:
+    assert against.statistics is not None
+    width = blocks[0].moments.width
+    if against.statistics.width != width:
+        raise InputError(
+            f"reference '{metric.source}' has {against.statistics.width:,} features an image and extractor "
+            f"'{metric.features.identity}' gives {width:,}; build it again with `harness ref build`"
+        )
+    return against.statistics
+
+
+def _real(metric: FeatureMetric, statistics: Statistics) -> np.ndarray:
+    if statistics.features is None:
+        raise InputError(
+            f"'{metric.name}' compares single images, and reference '{metric.source}' holds `mu` and `sigma` only; "
+            "give a data set, or build it with `harness ref build`, which keeps features"
+        )
+    return statistics.features
+
+
+def _features(blocks: Sequence[Observed]) -> np.ndarray:
+    parts = [block.features for block in blocks if block.features is not None]
+    assert len(parts) == len(blocks), "features were not kept"
+    return np.concatenate(parts)
+
+
+def _classes(block: Observed) -> Any:
+    assert block.classes is not None, "class sums were not kept"
+    return block.classes
+
+
+def _sizes(blocks: Sequence[Observed]) -> np.ndarray:
+    return np.array([block.n for block in blocks])
+
+
+def _found(estimate: Estimate) -> Measured:
+    between = jackknife(estimate.value, estimate.replicates, estimate.sizes)
+    return Measured(estimate.value, between, np.asarray(estimate.replicates).tolist(), estimate.details)
