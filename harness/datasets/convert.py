@@ -105,9 +105,8 @@ def convert(
             if not images:
                 raise InputError(f"{found.name}: none of its images can be used, the first: {skipped[0]}")
     except OSError as error:
-        raise RunError(
-            f"{target}: cannot be written ({error.strerror or error}); free the disk or choose another place"
-        )
+        reason = error.strerror or error
+        raise RunError(f"{target}: cannot be written ({reason}); make room or choose another place") from None
     return Converted(images, classes, skipped, digest)
 
 

@@ -2,13 +2,14 @@
 
     none               the image as it is, which must be square
     center             the largest square in the middle, then Lanczos (Pillow) to the resolution, if it differs
-    center-dhariwal    halved with a box filter while its smaller side is at least twice the resolution, bicubic until the
-                       smaller side is the resolution, then the square in the middle: the crop of ADM for ImageNet
+    center-dhariwal    halved with a box filter while its smaller side is at least twice the resolution, bicubic until
+                       that side is the resolution, then the square in the middle: the crop of ADM for ImageNet
 
 Lanczos also enlarges, where an image is smaller than the resolution. A square image under `none` is resized like one
 under `center`. An image that has the resolution is not touched.
 
-Source: Dhariwal and Nichol 2021 (arXiv 2105.05233), whose ImageNet networks see the last; Karras et al. 2022 for both names.
+Source: Dhariwal and Nichol 2021 (arXiv 2105.05233), whose ImageNet networks see the last; both names are those of Karras
+et al. 2022.
 """
 
 import io

@@ -3,8 +3,8 @@
     images   00 00 08 03, then N, H, W as big-endian int32, then N H W bytes     [N, 1, H, W]
     labels   00 00 08 01, then N, then N bytes                                   [N]
 
-Labels are looked for beside the images: `train-images-idx3-ubyte.gz` has them in `train-labels-idx1-ubyte`, with or without
-`.gz`. A plain file is read in place; a compressed one is inflated into memory, to the size that its header states and
+Labels are looked for beside the images: `train-images-idx3-ubyte.gz` has them in `train-labels-idx1-ubyte`, with or
+without `.gz`. A plain file is read in place; a compressed one is inflated into memory, to the size that its header states and
 not a byte further. EMNIST keeps its images on their side; they are given as they are.
 
 Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.

@@ -113,7 +113,8 @@ def array_in(data: memoryview, where: str) -> np.ndarray:
     count, start = math.prod(shape), head.tell()
     if min(shape, default=0) < 0 or not dtype.itemsize or len(data) - start != count * dtype.itemsize:
         raise InputError(
-            f"{where}: states {dtype} {list(shape)} and has {len(data) - start:,} bytes of numbers; truncated or damaged"
+            f"{where}: states {dtype} {list(shape)} and has {len(data) - start:,} bytes of numbers; truncated or "
+            "damaged"
         )
     return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if by_columns else "C")
 

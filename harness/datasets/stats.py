@@ -39,7 +39,7 @@ class Stats(NamedTuple):
 def stats(images: ImageSet, batch: int = BATCH) -> Stats:
     """Describe a set of images; memory grows by 16 bytes an image.
 
-    Levels are counted, one counter for each byte of a channel, so mean and standard deviation have no rounding but their own.
+    Levels are counted, one counter for each byte of a channel, so a mean has no rounding but its own.
 
     Raises:
         InputError: an image that cannot be decoded, by its name.

@@ -1,9 +1,9 @@
 """A pickle machine that can build plain data and nothing else.
 
 A pickle is a program for a stack machine; the standard one imports and calls whatever the program names. This one knows
-the opcodes that checkpoints and data sets use, and looks every global up in a table of our own functions: a name that is not there
-is an error that gives the name and the byte, and nothing of the file is imported or called. What a table's function
-returns is data of ours.
+the opcodes that checkpoints and data sets use, and looks every global up in a table of our own functions: a name that
+is not there is an error that gives the name and the byte, and nothing of the file is imported or called. What a
+table's function returns is data of ours.
 
 It reads from a buffer in place: bytes objects are views of it, not copies. It never recurses, and everything that a
 program can make is bounded by a `Budget`, whatever lengths the file claims.
