@@ -34,6 +34,13 @@ class Member(NamedTuple):
     crc: int
 
 
+class Claims(NamedTuple):
+    """What the end of a zip file says of its directory: number of members, and bytes."""
+
+    members: int
+    size: int
+
+
 class Archive:
     """The members of a zip file by name, checked before anything is read.
 
@@ -107,15 +114,24 @@ class Archive:
         return Member(start, entry.file_size, entry.CRC)
 
 
-def _check_directory(path: Path, data: memoryview) -> None:
-    """Refuse an archive whose directory claims more members than any checkpoint has, before it is read."""
+def directory_claims(path: Path, data: memoryview) -> Claims:
+    """What a zip file says of its directory, so that too large a one can be refused before it is read.
+
+    Raises:
+        InputError: the file has no end of a zip file.
+    """
     tail = bytes(data[-(65_557 + 76) :])
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
         raise InputError(f"{path}: a zip file without its end; truncated, copy or download it again")
-    count, size = struct.unpack("<HI", tail[at + 10 : at + 16])
     if at >= 76 and tail[at - 20 : at - 16] == b"PK\x06\x07" and tail[at - 76 : at - 72] == b"PK\x06\x06":  # zip64
-        count, size = struct.unpack("<QQ", tail[at - 44 : at - 28])
+        return Claims(*struct.unpack("<QQ", tail[at - 44 : at - 28]))
+    return Claims(*struct.unpack("<HI", tail[at + 10 : at + 16]))
+
+
+def _check_directory(path: Path, data: memoryview) -> None:
+    """Refuse an archive whose directory claims more members than any checkpoint has, before it is read."""
+    count, size = directory_claims(path, data)
     if count > MAX_MEMBERS or size > MAX_DIRECTORY:
         raise InputError(
             f"{path}: an archive of {count:,} members with {size:,} bytes of names; a checkpoint has at most "

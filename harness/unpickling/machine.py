@@ -1,9 +1,9 @@
 """A pickle machine that can build plain data and nothing else.
 
 A pickle is a program for a stack machine; the standard one imports and calls whatever the program names. This one knows
-the opcodes that checkpoints use, and looks every global up in a table of our own functions: a name that is not there
-is an error that gives the name and the byte, and nothing of the file is imported or called. What a table's function
-returns is data of ours.
+the opcodes that checkpoints and data sets use, and looks every global up in a table of our own functions: a name that
+is not there is an error that gives the name and the byte, and nothing of the file is imported or called. What a
+table's function returns is data of ours.
 
 It reads from a buffer in place: bytes objects are views of it, not copies. It never recurses, and everything that a
 program can make is bounded by a `Budget`, whatever lengths the file claims.
@@ -45,6 +45,9 @@ class Budget:
 CALL = 8
 """Steps that a call counts as, besides its arguments: a tensor is made of a dozen objects."""
 
+LONGEST_BYTES = 255
+"""Bytes of a key."""
+
 LARGEST_KEY = 1 << 31
 """Dicts of checkpoints count parameters and steps; keys far larger could be chosen so as to collide."""
 
@@ -81,7 +84,7 @@ class _Problem(Exception):
 
 
 _MARK = object()
-TOO_MUCH = "far more steps than a checkpoint needs; refused, so as not to run out of time or memory"
+TOO_MUCH = "far more steps than such a file needs; refused, so as not to run out of time or memory"
 
 
 def unpickle(
@@ -92,6 +95,7 @@ def unpickle(
     start: int = 0,
     base: int = 0,
     persistent: Function | None = None,
+    python2: bool = False,
 ) -> Pickled:
     """Read one pickle.
 
@@ -103,11 +107,13 @@ def unpickle(
         start: byte of `data` where the pickle begins.
         base: byte of the file where `data` begins, for errors.
         persistent: what to make of a persistent id; None means that there must be none.
+        python2: whether the strings of Python 2, which are bytes, are read as such: short ones, up to 255, as Latin-1
+            text, long ones as views of the buffer. Otherwise they are UTF-8 text.
 
     Raises:
         InputError: damaged, or asks for something that is not allowed; with the byte, counted in the file.
     """
-    machine = _Machine(data, start, allowed, budget, persistent)
+    machine = _Machine(data, start, allowed, budget, persistent, python2)
     try:
         return Pickled(machine.run(), machine.at)
     except _Problem as problem:
@@ -121,10 +127,17 @@ def unpickle(
 
 class _Machine:
     def __init__(
-        self, data: memoryview, start: int, allowed: Allowed, budget: Budget, persistent: Function | None
+        self,
+        data: memoryview,
+        start: int,
+        allowed: Allowed,
+        budget: Budget,
+        persistent: Function | None,
+        python2: bool,
     ) -> None:
         self.data, self.at, self.began, self.opcode = data, start, start, 0
         self.allowed, self.budget, self.persistent = allowed, budget, persistent
+        self.python2 = python2
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -139,7 +152,7 @@ class _Machine:
                 return self.pop()
             step = _STEPS.get(self.opcode)
             if step is None:
-                raise _Problem("no checkpoint uses this opcode; not a pickle known here, or damaged")
+                raise _Problem("no such file uses this opcode; not a pickle known here, or damaged")
             step(self)
 
     def take(self, count: int) -> memoryview:
@@ -155,12 +168,22 @@ class _Machine:
 
     def text(self, count: int) -> str:
         if count > self.budget.text:
-            raise _Problem(f"a text of {count:,} bytes is more than a checkpoint needs; refused")
+            raise _Problem(f"a text of {count:,} bytes is more than such a file needs; refused")
         self.budget.text -= count
         try:
             return str(self.take(count), "utf-8", "surrogatepass")
         except UnicodeDecodeError:
             raise _Problem("a text that is not UTF-8; damaged") from None
+
+    def short_string(self) -> str:
+        """SHORT_BINSTRING: a `str` of Python 2, of 255 bytes at most."""
+        count = self.number("<B")
+        return str(self.take(count), "latin1") if self.python2 else self.text(count)
+
+    def long_string(self) -> str | memoryview:
+        """BINSTRING: a longer one, such as the numbers of an array."""
+        count = self.number("<I")
+        return self.take(count) if self.python2 else self.text(count)
 
     def line(self) -> str:
         """Text up to the next newline."""
@@ -185,7 +208,7 @@ class _Machine:
                 above = self.stack[place + 1 :]
                 del self.stack[place:]
                 if any(isinstance(value, Global) for value in above):
-                    raise _Problem("a global that is kept as a value; no checkpoint does that")
+                    raise _Problem("a global that is kept as a value; no such file does that")
                 return above
         raise _Problem("a mark is missing; damaged")
 
@@ -201,8 +224,8 @@ class _Machine:
         full = f"{module}.{name}"
         if full not in self.allowed:
             raise _Problem(
-                f"asks for {full[:200]!r}, which is no part of such a checkpoint; nothing was imported or called. "
-                "If you trust the file, extract its weights yourself"
+                f"asks for {full[:200]!r}, which is no part of such a file; nothing was imported or called. "
+                "If you trust the file, extract its content yourself"
             )
         found = self.allowed[full]
         self.stack.append(Global(full, found) if callable(found) else found)
@@ -231,7 +254,7 @@ class _Machine:
     def persist(self) -> None:
         identity = self.pop()
         if self.persistent is None:
-            raise _Problem("a reference to something outside the pickle; such a checkpoint has none")
+            raise _Problem("a reference to something outside the pickle; such a file has none")
         self.stack.append(self.persistent(identity))
 
     def put(self, place: int) -> None:
@@ -248,14 +271,16 @@ class _Machine:
 
 
 def checked_key(key: Any) -> str | int:
-    """A dict's key, if a checkpoint may have it.
+    """A dict's key, if a file may have it; short bytes, as Python 2's strings come, are Latin-1 text.
 
     Raises:
         ValueError: it may not.
     """
     if isinstance(key, str) or (isinstance(key, int) and abs(key) < LARGEST_KEY):
         return key
-    raise ValueError("a key that is neither text nor a plain number; no checkpoint has that")
+    if isinstance(key, bytes | memoryview) and len(key) <= LONGEST_BYTES:
+        return str(key, "latin1")
+    raise ValueError("a key that is neither text nor a plain number; no such file has that")
 
 
 def _name(opcode: int) -> str:
@@ -324,8 +349,8 @@ _TABLE: tuple[tuple[int, str, Callable[[_Machine], Any]], ...] = (
     (0x8C, "SHORT_BINUNICODE", _push(lambda m: m.text(m.number("<B")))),
     (0x58, "BINUNICODE", _push(lambda m: m.text(m.number("<I")))),
     (0x8D, "BINUNICODE8", _push(lambda m: m.text(m.number("<Q")))),
-    (0x55, "SHORT_BINSTRING", _push(lambda m: m.text(m.number("<B")))),
-    (0x54, "BINSTRING", _push(lambda m: m.text(m.number("<I")))),
+    (0x55, "SHORT_BINSTRING", _push(_Machine.short_string)),
+    (0x54, "BINSTRING", _push(_Machine.long_string)),
     (0x43, "SHORT_BINBYTES", _push(lambda m: m.take(m.number("<B")))),
     (0x42, "BINBYTES", _push(lambda m: m.take(m.number("<I")))),
     (0x8E, "BINBYTES8", _push(lambda m: m.take(m.number("<Q")))),

@@ -106,8 +106,8 @@ LARGE = 1 << 40
     ("raw", "message"),
     [
         (b"\x80\x04\x8e" + struct.pack("<Q", LARGE), "BINBYTES8 at byte 2: claims 1,099,511,627,776 bytes where 0"),
-        (b"\x80\x04\x8d" + struct.pack("<Q", LARGE), "a text of 1,099,511,627,776 bytes is more than a checkpoint"),
-        (b"\x80\x04\x8b\xff\xff\xff\x7f", "byte 0x8b at byte 2: no checkpoint uses this opcode"),
+        (b"\x80\x04\x8d" + struct.pack("<Q", LARGE), "a text of 1,099,511,627,776 bytes is more than such a file"),
+        (b"\x80\x04\x8b\xff\xff\xff\x7f", "byte 0x8b at byte 2: no such file uses this opcode"),
         (b"\x80\x04c" + b"a" * 5000, "a name without an end"),
         (b"\x80\x04(K\x01K\x02u.", "wants a dict|does not follow the rules"),
         (b"\x80\x04}(K\x01u.", "a key without a value"),
@@ -135,10 +135,10 @@ def test_nesting_without_bound_needs_no_recursion(step):
 
 
 def test_steps_texts_and_memory_are_bounded():
-    with pytest.raises(InputError, match="far more steps than a checkpoint needs"):
+    with pytest.raises(InputError, match="far more steps than such a file needs"):
         read(b"\x80\x04" + b"}" * 2_000_000)
     many = b"\x80\x04" + (b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20)) * 40
-    with pytest.raises(InputError, match="more than a checkpoint needs"):
+    with pytest.raises(InputError, match="more than such a file needs"):
         read(many)
     tracemalloc.start()
     for step in (b"Nr\xff\xff\xff\xff", b"}\x94", b"C\x00\x94", b"\x8f", b"}K\x01K\x02s", b"G12345678\x94"):

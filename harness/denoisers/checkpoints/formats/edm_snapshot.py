@@ -16,9 +16,10 @@ from harness.denoisers.checkpoints.formats.found import Found, plain
 from harness.errors import InputError
 from harness.unpickling.legacy import read_legacy
 from harness.unpickling.machine import Allowed, Budget, Instance, unpickle
+from harness.unpickling.numpy_arrays import NUMPY_ARRAYS
 from harness.unpickling.stored import Storage, Stored
 from harness.unpickling.torch_file import mapped
-from harness.unpickling.torch_names import NUMPY_SCALARS, STORAGE_TYPES, TENSORS, ordered_dict
+from harness.unpickling.torch_names import STORAGE_TYPES, TENSORS, ordered_dict
 
 PRECONDITIONERS = {"VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm", "EDMPrecond": "edm"}
 """Classes of published networks, and our kinds."""
@@ -106,14 +107,11 @@ def _allowed(data: memoryview, where: str, budget: Budget) -> Allowed:
 
     return {
         **TENSORS,
-        **NUMPY_SCALARS,
         "torch.storage._load_from_bytes": load_storage,
         "torch.nn.modules.container.ModuleDict": lambda: Instance("ModuleDict"),
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
         "dnnlib.util.EasyDict": _easy_dict,
-        "numpy.core.multiarray._reconstruct": _array,
-        "numpy._core.multiarray._reconstruct": _array,
-        "numpy.ndarray": "numpy.ndarray",
+        **NUMPY_ARRAYS,  # nothing here looks at them
     }
 
 
@@ -137,11 +135,6 @@ def _persistent(meta: Any = None) -> Instance:
     if not isinstance(name, str) or not isinstance(state, dict):
         raise ValueError("a persistent object without a class's name or state; damaged")
     return Instance(name, state)
-
-
-def _array(*_: Any) -> Instance:
-    """An array of NumPy, which nothing here looks at."""
-    return Instance("numpy.ndarray")
 
 
 def _easy_dict(items: Any = ()) -> dict[Any, Any]:

@@ -1,0 +1,157 @@
+"""CIFAR-10 and CIFAR-100 in their Python version: pickles in a `.tar.gz`, or unpacked.
+
+    cifar-10-batches-py/   data_batch_1 ... data_batch_5, test_batch    'data' [10000, 3072] uint8, 'labels'
+    cifar-100-python/      train, test                                  'data' [N, 3072] uint8, 'fine_labels'
+
+A row is an image: 1024 red, green and blue values each, row by row. The pickles are of Python 2, and are read by a
+machine that imports and calls nothing of theirs. An unpacked folder is read in place; the part that is asked for of an
+archive is inflated into memory, 154 MB for 50,000 images.
+
+Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; its labels are the fine ones.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from harness.datasets.image_set import ImageSet
+from harness.datasets.tar_members import read_tar
+from harness.errors import InputError
+from harness.unpickling.machine import Budget, unpickle
+from harness.unpickling.numpy_arrays import NUMPY_ARRAYS, array_of
+from harness.unpickling.torch_file import mapped
+from harness.unpickling.torch_names import encoded
+
+Part = Literal["train", "test"]
+SHAPE = (3, 32, 32)
+PIXELS = 3 * 32 * 32
+ALLOWED = {**NUMPY_ARRAYS, "_codecs.encode": encoded}
+BUDGET = Budget(opcodes=2_000_000, text=128 << 20)
+"""Of one batch: 50,000 names and classes, or 10,000 images as Python 3 writes them in protocol 2."""
+
+
+class Version(NamedTuple):
+    """Files of the parts of CIFAR-10 or CIFAR-100, in order, and the key of their labels."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: str
+    classes: int
+
+    def files(self, part: Part) -> tuple[str, ...]:
+        """Names of a part's files."""
+        return self.train if part == "train" else self.test
+
+
+VERSIONS = (
+    Version(tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",), "labels", 10),
+    Version(("train",), ("test",), "fine_labels", 100),
+)
+
+
+class Batch(NamedTuple):
+    """Images [N, 3, 32, 32] uint8 and their classes [N] int64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is an unpacked archive: it has a file of either version, beside its list of names."""
+    named = (path / "batches.meta").is_file() or (path / "meta").is_file()
+    return named and any((path / name).is_file() for version in VERSIONS for name in version.train + version.test)
+
+
+def from_folder(path: Path, part: Part = "train") -> ImageSet:
+    """A part of an unpacked archive, read in place.
+
+    Raises:
+        InputError: a file is missing, damaged, or holds anything else than images and labels.
+    """
+    names = {file.name for file in path.iterdir() if file.is_file()}
+    version = _version(names, str(path))
+    return _joined(_present(version, part, names, str(path)), version, path, part, lambda name: mapped(path / name))
+
+
+def from_archive(path: Path, part: Part = "train") -> ImageSet:
+    """A part of a `.tar.gz`, which is inflated into memory.
+
+    Raises:
+        InputError: not such an archive; a file in it is missing, damaged, or holds anything else.
+    """
+    known = {name for version in VERSIONS for name in version.files(part)}
+    found: dict[str, bytes] = {}
+    for name, content in read_tar(path, lambda name: _last(name) in known).items():
+        if found.setdefault(_last(name), content) is not content:
+            raise InputError(f"{path}: two members have the name '{_last(name)}'; not an archive of CIFAR")
+    version = _version(set(found), str(path))
+    files = _present(version, part, set(found), str(path))
+    return _joined(files, version, path, part, lambda name: memoryview(found[name]))
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _version(names: set[str], where: str) -> Version:
+    found = [version for version in VERSIONS if names & {*version.train, *version.test}]
+    if len(found) != 1:
+        raise InputError(
+            f"{where}: not the Python version of CIFAR-10 (data_batch_1 ... test_batch) or CIFAR-100 (train, test); "
+            "download it again, or give a zip file or folder of images"
+        )
+    return found[0]
+
+
+def _present(version: Version, part: Part, names: set[str], where: str) -> tuple[str, ...]:
+    missing = [name for name in version.files(part) if name not in names]
+    if missing:
+        raise InputError(f"{where}: part '{part}' lacks {', '.join(missing)}; the copy is not whole, download it again")
+    return version.files(part)
+
+
+def _joined(
+    files: tuple[str, ...], version: Version, path: Path, part: Part, content: Callable[[str], memoryview]
+) -> ImageSet:
+    batches = [read_batch(content(name), f"{path}: {name}", version) for name in files]
+    starts = np.cumsum([0, *(len(batch.images) for batch in batches)])
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        which = np.searchsorted(starts, rows, side="right") - 1
+        images = np.empty((len(rows), *SHAPE), np.uint8)
+        for number in np.unique(which):
+            here = which == number
+            images[here] = batches[number].images[rows[here] - starts[number]]
+        return images
+
+    labels = np.concatenate([batch.labels for batch in batches])
+    return ImageSet(f"{path.resolve().name}#{part}", SHAPE, int(starts[-1]), read, labels)
+
+
+def read_batch(content: memoryview, where: str, version: Version) -> Batch:
+    """The images and labels of one pickle; images are views of `content` where they lie there as they are.
+
+    Raises:
+        InputError: damaged, asks for something that no batch needs, or has another form.
+    """
+    budget = Budget(BUDGET.opcodes, BUDGET.text)
+    root = unpickle(content, where, ALLOWED, budget, python2=True).value
+    if not isinstance(root, dict) or "data" not in root or version.labels not in root:
+        raise InputError(f"{where}: not a batch of CIFAR: no 'data' and '{version.labels}' in it; download it again")
+    try:
+        rows = array_of(root["data"])
+    except ValueError as error:
+        raise InputError(f"{where}: 'data' is {error}") from None
+    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != PIXELS or not len(rows):
+        raise InputError(f"{where}: 'data' is {rows.dtype} {list(rows.shape)}, where uint8 [N, {PIXELS}] is expected")
+    return Batch(rows.reshape(-1, *SHAPE), _labels(root[version.labels], len(rows), where, version))
+
+
+def _labels(given: Any, count: int, where: str, version: Version) -> np.ndarray:
+    if not isinstance(given, list) or len(given) != count:
+        raise InputError(f"{where}: '{version.labels}' is not a list of {count:,} numbers, one an image; damaged")
+    if not all(type(number) is int and 0 <= number < version.classes for number in given):
+        raise InputError(f"{where}: '{version.labels}' has a class that is no number from 0 to {version.classes - 1}")
+    return np.array(given, dtype=np.int64)

@@ -1,0 +1,100 @@
+"""Classes of image files: from `dataset.json`, or from the folders that the images are in."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.printable import brief
+
+NAME = "dataset.json"
+MAX_BYTES = 256 << 20
+ONE_HOT = (
+    "only class numbers are read, not vectors: store one whole number an image, such as the argmax of a one-hot vector"
+)
+
+
+def from_folders(names: Sequence[str]) -> np.ndarray | None:
+    """Classes [N] by the first folder of each name, numbered in alphabetical order.
+
+    Args:
+        names: of images, with `/` between folders.
+
+    Returns:
+        None where an image is in no folder: then the folders mean something else.
+    """
+    if not all("/" in name for name in names):
+        return None
+    tops = [name.split("/", 1)[0] for name in names]
+    number = {folder: place for place, folder in enumerate(sorted(set(tops)))}
+    return np.array([number[top] for top in tops], dtype=np.int64)
+
+
+def from_json(content: bytes, names: Sequence[str], where: str) -> np.ndarray | None:
+    """Classes [N] as `dataset.json` gives them: {"labels": [[name, class], ...]}, or null for none.
+
+    Args:
+        content: the file.
+        names: of the images, with `/` between folders; those in the file may have either separator.
+        where: what to call the file in errors.
+
+    Raises:
+        InputError: another form; vectors for classes; images without a class, or classes without an image.
+    """
+    pairs = _labels(content, where)
+    if pairs is None:
+        return None
+    found: dict[str, int] = {}
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise InputError(f'{where}: an entry of "labels" is a pair [name, class]; we got {_said(pair)}')
+        name, number = pair[0].replace("\\", "/"), pair[1]
+        if isinstance(number, list | float):
+            raise InputError(f"{where}: image '{brief(name)}' has the class {_said(number)}; {ONE_HOT}")
+        if type(number) is not int:
+            raise InputError(f"{where}: image '{brief(name)}' has the class {_said(number)}, not a whole number")
+        if found.setdefault(name, number) != number:
+            raise InputError(f"{where}: image '{brief(name)}' has two classes, {found[name]} and {number}")
+    _check_names(found, names, where)
+    values = [found[name] for name in names]
+    if any(abs(value) >= 1 << 62 for value in values):
+        raise InputError(f"{where}: a class that is far too large a number")
+    return np.array(values, dtype=np.int64)
+
+
+def _said(value: Any) -> str:
+    """A value of JSON in a message; one that holds others only by its kind, since those may be many."""
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'table'} of {len(value):,} values"
+    return brief(repr(value))[:60]
+
+
+def _labels(content: bytes, where: str) -> list[Any] | None:
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{where}: {len(content):,} bytes, more than {MAX_BYTES:,}; refused")
+    try:
+        root = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({brief(str(error))}); mend the file or remove it") from None
+    labels = root.get("labels") if isinstance(root, dict) else 0
+    if labels is not None and not isinstance(labels, list):
+        raise InputError(f'{where}: must be {{"labels": [[name, class], ...]}} or {{"labels": null}}')
+    return labels
+
+
+def _check_names(found: dict[str, int], names: Sequence[str], where: str) -> None:
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(
+            f"{where}: {len(missing):,} of {len(names):,} images have no class, the first is '{brief(missing[0])}'; "
+            'add them, or set "labels" to null'
+        )
+    if len(found) != len(names):
+        there = set(names)
+        absent = [name for name in found if name not in there]
+        raise InputError(
+            f"{where}: {len(absent):,} classes are for images that are not there, the first is '{brief(absent[0])}'; "
+            "the copy is not whole, or take them out of the file"
+        )

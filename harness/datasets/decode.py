@@ -1,0 +1,118 @@
+"""One file of an image, to bytes [C, H, W].
+
+    mode of the file              image
+    grey, two-level               1 channel
+    RGB, palette                  3 channels (a palette always, even one of greys)
+    either with alpha             the same, if every pixel is opaque; else refused
+    CMYK, 16 bits, float, ...     refused: whatever we made of it would be a guess
+
+The numbers are those in the file: colour profiles, gamma and the orientation of EXIF are not applied, as in the
+official tools. Of a file with a preview beside the picture (MPO, from phones) the picture is read; animations are refused.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from harness.datasets.image_set import Shape
+from harness.errors import InputError
+from harness.printable import brief
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+MAX_PIXELS = 1 << 26
+"""Pixels of one image; checked in its header, before anything is decoded."""
+
+CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "PA": 3, "RGB": 3, "RGBA": 3}
+"""Pillow's modes that have one obvious meaning in bytes."""
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class BadImage(InputError):
+    """An image that cannot be used: damaged, or of a kind with no obvious meaning in bytes."""
+
+
+class Header(NamedTuple):
+    """What an image will be, from the first bytes of its file."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W)."""
+        return (self.channels, self.height, self.width)
+
+
+def header(content: bytes) -> Header:
+    """Read the shape of an image; its pixels are not looked at.
+
+    Raises:
+        BadImage: not an image that can be used, as far as its header tells.
+    """
+    with _opened(content) as image:
+        return Header(CHANNELS[image.mode], image.height, image.width)
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Read an image: uint8 [C, H, W].
+
+    Raises:
+        BadImage: damaged, truncated, too large, or of a kind with no obvious meaning in bytes.
+    """
+    with _opened(content) as image:
+        image.load()
+        pixels = np.asarray(_plain(image))
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+@contextlib.contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """The image with its header read and checked; whatever goes wrong in the block is a BadImage."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata that is not used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                _check(image, content)
+                yield image
+    except (BadImage, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImage(f"has more than {MAX_PIXELS:,} pixels; refused") from None
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"is not an image of a kind that is read ({', '.join(FORMATS)}), or is damaged") from None
+    except Exception as error:  # what decoders raise for damaged files is of many kinds, and documented nowhere
+        raise BadImage(f"cannot be decoded ({brief(str(error)) or type(error).__name__}); damaged") from None
+
+
+def _check(image: Image.Image, content: bytes) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"has {image.height:,}x{image.width:,} pixels, more than {MAX_PIXELS:,}; refused")
+    # Pillow cuts colours of 16 bits down to 8 without a word; the depth is byte 24 of a PNG
+    if image.mode not in CHANNELS or (content[:8] == PNG and content[24:25] == b"\x10"):
+        deep = image.mode in CHANNELS or image.mode.startswith("I")
+        raise BadImage(
+            f"has {'more than 8 bits a channel' if deep else f'mode {image.mode}'}; images are grey or RGB with 8 bits "
+            "a channel, so convert it first as you see fit"
+        )
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise BadImage("is an animation; store its frames as images of their own")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB."""
+    mode = "L" if CHANNELS[image.mode] == 1 else "RGB"
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+        if lowest != 255:
+            raise BadImage("has transparent pixels; put it on a background first, since none is obvious")
+        image.info.pop("transparency", None)
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,222 @@
+"""Images that are files, in a folder or a zip file, and the set that they make.
+
+Images are sorted by name. Classes come from `dataset.json` beside them, else from the first folder of each name, where
+every image is in one; the official layout (Karras et al. 2022) always has the former.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.datasets import classes
+from harness.datasets.decode import SUFFIXES, BadImage, Header, decode, header
+from harness.datasets.image_set import ImageSet, Shape, said_shape
+from harness.datasets.member_names import is_image
+from harness.datasets.zip_members import ZipMembers
+from harness.errors import InputError
+from harness.printable import brief
+
+MAX_FILE = 256 << 20
+"""Bytes of one image's file: what MAX_PIXELS take in RGB, and some."""
+
+HEAD = 4096
+"""Bytes in which a header is looked for before the whole file is read."""
+
+DEEPEST = 100
+"""Folders in one another."""
+
+Read = Callable[[int, int | None], bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Files of images, of any sizes and modes.
+
+    Args:
+        name: of the folder or archive, in messages.
+        names: of the images, sorted, with `/` between folders.
+        content: gives the bytes of an image's file by its row; with a number, only so many of the first bytes.
+        labels: classes [N] int64; None where there are none.
+    """
+
+    name: str
+    names: list[str]
+    content: Read
+    labels: np.ndarray | None
+
+    def decode(self, row: int) -> np.ndarray:
+        """An image, uint8 [C, H, W].
+
+        Raises:
+            BadImage: it cannot be used; with its name.
+        """
+        try:
+            return decode(self.content(row, None))
+        except InputError as error:
+            raise self._bad(row, error) from None
+
+    def header(self, row: int) -> Header:
+        """What an image will be.
+
+        Raises:
+            BadImage: it cannot be used, as far as its header tells; with its name.
+        """
+        try:
+            try:
+                return header(self.content(row, HEAD))
+            except BadImage:  # perhaps only cut off
+                return header(self.content(row, None))
+        except InputError as error:
+            raise self._bad(row, error) from None
+
+    def _bad(self, row: int, error: InputError) -> BadImage:
+        return BadImage(f"{self.name}: image '{brief(self.names[row])}' {error}")
+
+
+def in_folder(path: Path) -> ImageFiles:
+    """The images in a folder and in all folders below; links are followed.
+
+    Raises:
+        InputError: no images, a picture of a kind that is not read, or a bad `dataset.json`.
+    """
+    files = dict(_walk(path, "", (), str(path)))
+    names = sorted(name for name in files if is_image(name, str(path)))
+    _some(names, str(path))
+
+    def content(row: int, most: int | None) -> bytes:
+        try:
+            with files[names[row]].open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_FILE:
+                    raise BadImage(f"has {size:,} bytes, more than {MAX_FILE:,}; refused")
+                return file.read(size if most is None else most)
+        except OSError as error:
+            raise BadImage(f"cannot be read ({error.strerror})") from None
+
+    table = files.get(classes.NAME)
+    try:
+        given = table.read_bytes() if table else None
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read ({error.strerror}); check its permissions") from None
+    return ImageFiles(path.resolve().name, names, content, _labels(given, names, str(path)))
+
+
+def in_zip(path: Path, archive: ZipMembers) -> ImageFiles:
+    """The images in a zip file.
+
+    Raises:
+        InputError: no images, a picture of a kind that is not read, or a bad `dataset.json`.
+    """
+    names = sorted(name for name in archive.members if is_image(name, str(path)))
+    _some(names, str(path))
+
+    def content(row: int, most: int | None) -> bytes:
+        return archive.read(names[row], MAX_FILE) if most is None else archive.head(names[row], most)
+
+    given = archive.read(classes.NAME, classes.MAX_BYTES) if classes.NAME in archive.members else None
+    return ImageFiles(path.name, names, content, _labels(given, names, str(path)))
+
+
+def image_set(files: ImageFiles, skip_bad: bool = False) -> ImageSet:
+    """The set of files that all are images of one shape.
+
+    Headers of all images are read now, pixels when they are asked for. With `skip_bad` every image is decoded once
+    now, and the ones that cannot be are left out, with their labels, and named in `skipped`.
+
+    Raises:
+        InputError: images that cannot be used (the first by name, and how many); images of several shapes (the first
+            that differs); nothing left.
+    """
+    shapes: list[Shape] = []
+    good: list[int] = []
+    bad: list[str] = []
+    for row in range(len(files.names)):
+        try:
+            shapes.append(_shape(files.decode(row)) if skip_bad else files.header(row).shape)
+            good.append(row)
+        except BadImage as error:
+            bad.append(str(error))
+    if bad and not (skip_bad and good):
+        remedy = "mend or remove them" if skip_bad else "mend or remove them, or leave them out with --skip-bad"
+        raise InputError(f"{bad[0]}; {len(bad):,} of {len(files.names):,} images cannot be used: {remedy}")
+    _one_shape(files, good, shapes)
+    rows = np.array(good)
+    labels = None if files.labels is None else files.labels[rows]
+    return ImageSet(files.name, shapes[0], len(good), _reader(files, rows, shapes[0]), labels, bad)
+
+
+def _reader(files: ImageFiles, good: np.ndarray, shape: Shape) -> Callable[[np.ndarray], np.ndarray]:
+    def read(rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), *shape), np.uint8)
+        for place, row in enumerate(good[rows]):
+            images[place] = _decoded(files, int(row), shape)
+        return images
+
+    return read
+
+
+def _decoded(files: ImageFiles, row: int, shape: Shape) -> np.ndarray:
+    try:
+        image = files.decode(row)
+    except BadImage as error:
+        raise InputError(
+            f"{error}; number {row + 1:,} of {len(files.names):,} images: mend or remove it, or leave such images out "
+            "with --skip-bad"
+        ) from None
+    if image.shape != shape:
+        raise InputError(f"{files.name}: image '{brief(files.names[row])}' was changed while the set was in use")
+    return image
+
+
+def _one_shape(files: ImageFiles, good: list[int], shapes: list[Shape]) -> None:
+    for row, shape in zip(good, shapes, strict=True):
+        if shape != shapes[0]:
+            raise InputError(different(files.name, files.names[good[0]], shapes[0], files.names[row], shape))
+
+
+def different(where: str, first: str, shape: Shape, name: str, other: Shape) -> str:
+    """What is said of an image that has another shape than the first."""
+    colour = "--color rgb (or grey)" if shape[0] != other[0] else ""
+    sides = "--resolution N --crop center" if shape[1:] != other[1:] else ""
+    return (
+        f"{where}: image '{brief(name)}' is {said_shape(other)}, and the first, '{brief(first)}', is "
+        f"{said_shape(shape)}; a set has one shape: `harness data convert` with "
+        f"{' '.join(part for part in (colour, sides) if part)} makes one"
+    )
+
+
+def _shape(image: np.ndarray) -> Shape:
+    channels, height, width = image.shape
+    return (channels, height, width)
+
+
+def _labels(given: bytes | None, names: list[str], where: str) -> np.ndarray | None:
+    if given is None:
+        return classes.from_folders(names)
+    return classes.from_json(given, names, f"{where}/{classes.NAME}")
+
+
+def _some(names: list[str], where: str) -> None:
+    if not names:
+        raise InputError(f"{where}: no images in it; files that end in {', '.join(sorted(SUFFIXES))} are images")
+
+
+def _walk(folder: Path, prefix: str, above: tuple[str, ...], where: str) -> Iterator[tuple[str, Path]]:
+    """Files below a folder by their names in it; a link back to a folder above is an error, not a circle."""
+    real = os.path.realpath(folder)
+    if real in above or len(above) > DEEPEST:
+        reason = "a link to one that it is in" if real in above else f"more than {DEEPEST} folders deep"
+        raise InputError(f"{where}: the folder '{brief(prefix)}' is {reason}; remove it")
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check the path") from None
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real), where)
+        elif entry.is_file():
+            yield f"{prefix}{entry.name}", Path(entry.path)

@@ -1,0 +1,138 @@
+"""Arrays of images: `.npy`, and `.npz` as samplers write their results.
+
+    one array      uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], with C 1 or 3
+    .npz           the images as `arr_0` or `images`, classes as `arr_1` or `labels`; other arrays are not looked at
+
+A `.npy` file and the members of an uncompressed `.npz` are read in place, so memory stays flat; a compressed one is
+inflated into memory when it is opened. Nothing is unpickled.
+
+Source: NumPy Enhancement Proposal 1; sample files of guided-diffusion (Dhariwal and Nichol 2021) for the names.
+"""
+
+import io
+import math
+import tokenize
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from harness.datasets.image_set import ImageSet, of_array
+from harness.datasets.zip_members import ZipMembers
+from harness.errors import InputError
+from harness.printable import brief
+from harness.unpickling.torch_file import mapped
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER = 16 << 10
+MAX_INFLATED = 2 << 30
+"""Bytes of a compressed array."""
+
+IMAGES, LABELS = ("arr_0", "images"), ("arr_1", "labels")
+TO_BYTES = "store bytes: (x * 127.5 + 128).clip(0, 255).astype(numpy.uint8) for x in [-1, 1]"
+
+
+def from_npy(path: Path) -> ImageSet:
+    """The images of a `.npy` file, read in place.
+
+    Raises:
+        InputError: not such a file, truncated, not bytes, or of a shape with more than one meaning.
+    """
+    return of_array(path.name, as_images(array_in(mapped(path), str(path)), str(path)))
+
+
+def from_npz(path: Path, archive: ZipMembers) -> ImageSet:
+    """The images of a `.npz` file, and their classes where it has them.
+
+    Raises:
+        InputError: as for `.npy`; no array of images, or two; labels that are not one class an image.
+    """
+    images = _chosen(archive, IMAGES, path)
+    labels = _chosen(archive, LABELS, path)
+    if images is None:
+        there = ", ".join(brief(name) for name in sorted(archive.members)[:8])
+        raise InputError(f"{path}: no array of images, 'arr_0' or 'images'; it has {there or 'none'}")
+    classes = None if labels is None else _array(archive, labels, path)
+    return of_array(path.name, as_images(_array(archive, images, path), f"{path}: {images}"), classes)
+
+
+def is_npz(archive: ZipMembers) -> bool:
+    """Whether a zip file holds arrays only."""
+    return bool(archive.members) and all(name.endswith(".npy") for name in archive.members)
+
+
+def as_images(array: np.ndarray, where: str) -> np.ndarray:
+    """An array of images as [N, C, H, W], a view.
+
+    Raises:
+        InputError: not bytes, or a shape with more than one meaning, or with none.
+    """
+    shape = array.shape
+    if array.dtype != np.uint8:
+        remedy = TO_BYTES if array.dtype.kind == "f" else "store them as numpy.uint8"
+        raise InputError(f"{where}: {array.dtype} numbers; images are bytes, 0 to 255: {remedy}")
+    if not array.size:
+        raise InputError(f"{where}: an array of shape {list(shape)} has no images")
+    last, first = len(shape) == 4 and shape[3] in (1, 3), len(shape) == 4 and shape[1] in (1, 3)
+    if len(shape) == 3 and shape[2] not in (1, 3):
+        return array[:, None]
+    if last and not first:
+        return array.transpose(0, 3, 1, 2)
+    if first and not last:
+        return array
+    meaning = "may be read in more than one way" if (last and first) or len(shape) == 3 else "is not one of images"
+    raise InputError(
+        f"{where}: shape {list(shape)} {meaning}; [N, H, W], [N, H, W, C] and [N, C, H, W] are read, with C 1 or 3 and "
+        "no other side that small"
+    )
+
+
+def array_in(data: memoryview, where: str) -> np.ndarray:
+    """The array of a `.npy` file, a view of its bytes.
+
+    Raises:
+        InputError: not such a file, truncated, or one that asks for a pickle.
+    """
+    head = io.BytesIO(bytes(data[:MAX_HEADER]))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it
+            version = npy.read_magic(head)
+            if version not in ((1, 0), (2, 0)):
+                raise ValueError(f"version {version[0]}.{version[1]}")
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, by_columns, dtype = read(head)
+    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, RecursionError, tokenize.TokenError) as error:
+        raise InputError(f"{where}: not an array of NumPy that is read here ({brief(str(error))})") from None
+    if dtype.hasobject:
+        raise InputError(
+            f"{where}: an array of Python objects, which asks for a pickle, and pickles run code; refused. Store an "
+            "array of numbers"
+        )
+    count, start = math.prod(shape), head.tell()
+    if min(shape, default=0) < 0 or not dtype.itemsize or len(data) - start != count * dtype.itemsize:
+        raise InputError(
+            f"{where}: states {dtype} {list(shape)} and has {len(data) - start:,} bytes of numbers; truncated or "
+            "damaged"
+        )
+    return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if by_columns else "C")
+
+
+def _chosen(archive: ZipMembers, names: tuple[str, ...], path: Path) -> str | None:
+    found = [f"{name}.npy" for name in names if f"{name}.npy" in archive.members]
+    if len(found) > 1:
+        raise InputError(f"{path}: has both {' and '.join(found)}; leave one of them out")
+    return found[0] if found else None
+
+
+def _array(archive: ZipMembers, name: str, path: Path) -> np.ndarray:
+    member = archive.members[name]
+    if not member.deflated:
+        return array_in(archive.raw(name), f"{path}: {name}")
+    if member.size > MAX_INFLATED:
+        raise InputError(
+            f"{path}: {name} is compressed and has {member.size:,} bytes; above {MAX_INFLATED:,}, store it with "
+            "numpy.savez, uncompressed, so that it is read in place"
+        )
+    return array_in(memoryview(archive.read(name, MAX_INFLATED)), f"{path}: {name}")

@@ -1,0 +1,122 @@
+"""One door to sets of images: says what a source is by its content, and opens it."""
+
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.datasets import cifar, digit_images, idx, image_files, numpy_files
+from harness.datasets.image_files import ImageFiles
+from harness.datasets.image_set import ImageSet
+from harness.datasets.zip_members import ZipMembers
+from harness.errors import InputError
+from harness.unpickling.archive import HEAD as ZIP
+
+UNDERSTOOD = """\
+  digits                     the 1,797 digits that come with scikit-learn
+  FOLDER                     of PNG, JPEG, WebP or BMP files, with dataset.json or a folder a class
+  FILE.zip                   the same, packed; the official layout of EDM among them
+  cifar-10-python.tar.gz     CIFAR-10 or CIFAR-100, packed or unpacked; #test chooses the other part
+  train-images-idx3-ubyte    MNIST and its relatives, or .gz, with the file of labels beside it
+  FILE.npy, FILE.npz         arrays of bytes"""
+"""What `open_images` takes, for messages."""
+
+PARTS: tuple[cifar.Part, ...] = ("train", "test")
+
+
+class Place(NamedTuple):
+    """A path, and the part that was asked for after `#`."""
+
+    path: Path
+    part: str | None
+
+
+def open_images(source: str | Path, skip_bad: bool = False) -> ImageSet:
+    """Open a set of images.
+
+    Args:
+        source: the word `digits`, or a path (`./digits` for a folder of that name). A folder of images; a zip file of
+            them; CIFAR-10 or CIFAR-100 as a `.tar.gz` or unpacked, with `#train` (default) or `#test` after it; an IDX
+            file; a `.npy` or `.npz` file. Files are recognised by their content.
+        skip_bad: leave out image files that cannot be decoded, and name them in `skipped`; every image is decoded once
+            for that. Otherwise such a file is an error: now if its header is damaged, else when it is read.
+
+    Raises:
+        InputError: nothing there that is understood; damaged; images of several shapes; labels that do not fit.
+    """
+    found = find_images(source)
+    return image_files.image_set(found, skip_bad) if isinstance(found, ImageFiles) else found
+
+
+def find_images(source: str | Path) -> ImageFiles | ImageSet:
+    """What a source holds: image files of any sizes, not yet looked at, or a set of images of one shape.
+
+    Raises:
+        InputError: nothing there that is understood, or damaged.
+    """
+    if source == digit_images.NAME:
+        return digit_images.digit_images()
+    path, part = _place(source)
+    if path.is_dir():
+        if cifar.is_folder(path):
+            return cifar.from_folder(path, _cifar_part(part, path))
+        _no_part(part, path)
+        return image_files.in_folder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder; check the path. What is understood:\n{UNDERSTOOD}")
+    return _in_file(path, part)
+
+
+def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
+    head = _head(path)
+    compressed = head[:2] == idx.GZIP
+    inner = _inflated_head(head) if compressed else head
+    if compressed and inner[:3] != idx.HEAD:
+        return cifar.from_archive(path, _cifar_part(part, path))
+    _no_part(part, path)
+    if inner[:3] == idx.HEAD:
+        return idx.from_idx(path)
+    if head.startswith(numpy_files.MAGIC):
+        return numpy_files.from_npy(path)
+    if head.startswith((ZIP, b"PK\x05\x06")):
+        archive = ZipMembers(path)
+        if path.suffix == ".npz" or numpy_files.is_npz(archive):
+            return numpy_files.from_npz(path, archive)
+        return image_files.in_zip(path, archive)
+    raise InputError(f"{path}: begins with {head[:8]!r}, which is no set of images. What is understood:\n{UNDERSTOOD}")
+
+
+def _place(source: str | Path) -> Place:
+    """The path and the part; a `#` in the name of something that is there is no part."""
+    text = str(source)
+    path, mark, part = text.rpartition("#")
+    if not mark or Path(text).exists():
+        return Place(Path(text), None)
+    return Place(Path(path), part)
+
+
+def _cifar_part(part: str | None, path: Path) -> cifar.Part:
+    for known in PARTS:
+        if part == known or (part is None and known == "train"):
+            return known
+    raise InputError(f"{path}: has the parts {' and '.join(PARTS)}; we got '#{part}'")
+
+
+def _no_part(part: str | None, path: Path) -> None:
+    if part is not None:
+        raise InputError(f"{path}: only CIFAR's archives have parts; leave '#{part}' out")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+
+
+def _inflated_head(head: bytes) -> bytes:
+    """The first bytes of what was compressed with gzip; none if it is damaged."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 16)
+    except zlib.error:
+        return b""
