@@ -15,6 +15,9 @@ Without block b, precision and density lose the block's samples. A real point st
 are in b, for which the first and the last block that cover it suffice. For recall the balls of the others grow as well,
 but only those of which one of the k nearest is in b: at most k blocks matter to a sample, and the k smallest distances
 to every block give the radius without any.
+
+Recall and coverage grow with N, so they are compared at one N only, and their jackknife intervals are wider than need
+be: 1.4 times for 500 Gaussian features of length 8, where those of precision and density are right within a tenth.
 """
 
 from collections.abc import Sequence

@@ -58,6 +58,12 @@ def test_every_index_is_as_likely_alone_and_in_pairs():
     assert stats.binomtest(together, 4000, 5 * 4 / (20 * 19)).pvalue > 0.001
 
 
+def test_neighbouring_salts_give_unrelated_subsets():
+    """Were the salt not mixed itself, salt s would only swap index i with i ^ s."""
+    swapped = {frozenset((of(np.arange(64), np.zeros((64, 1)), 16, salt).indices ^ salt).tolist()) for salt in range(8)}
+    assert len(swapped) == 8
+
+
 def test_the_random_order_is_that_of_splitmix64():
     """The first outputs of the published generator from seed 0 are the mixed multiples of its increment."""
     from harness.metrics.reservoir import _mixed
