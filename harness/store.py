@@ -7,10 +7,8 @@ trial and number of seeds) are merges of chunks. Arrays are files beside the dat
 
 import contextlib
 import hashlib
-import os
-import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -22,6 +20,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, S
 from harness import tables
 from harness.arrays import ArrayFiles
 from harness.errors import InputError
+from harness.owner import Owner
 
 LEASE_SECONDS = 60.0
 DEFAULT_STORE = "results/harness.sqlite"
@@ -40,49 +39,6 @@ class Chunk(NamedTuple):
         """SHA-256 of the four fields."""
         text = "\n".join([self.fingerprint, str(self.first), str(self.last), self.extractor])
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Owner(NamedTuple):
-    """A process that claims chunks: host, process id, and when the process started, since ids are used again."""
-
-    host: str
-    pid: int
-    started: str
-
-    @classmethod
-    def this(cls) -> Self:
-        """The current process."""
-        return cls(socket.gethostname(), os.getpid(), _started(os.getpid()))
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read back what `str` wrote."""
-        host, pid, started = text.rsplit("|", 2)
-        return cls(host, int(pid), started)
-
-    def __str__(self) -> str:
-        return f"{self.host}|{self.pid}|{self.started}"
-
-    def is_gone(self) -> bool:
-        """Whether the process is known to have ended; a process on another host never is."""
-        return self.host == socket.gethostname() and _started(self.pid) != self.started
-
-
-def _started(pid: int) -> str:
-    """A mark of when a process started; "" if there is no such process, "?" where the system does not tell."""
-    if Path("/proc/self/stat").exists():
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            return ""
-        return "" if stat[0] == "Z" else stat[19]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        return "?"
-    return "?"
 
 
 class Store:
@@ -151,12 +107,13 @@ class Store:
 
     # Chunks -----------------------------------------------------------------------------------------------------------
 
-    def chunks(self, extractor: str, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
-        """Chunk rows under an extractor, by seed; of all trials or some."""
+    def chunks(self, extractor: str | Sequence[str], fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
+        """Chunk rows under an extractor or any of several, by seed; of all trials or some."""
         table = tables.chunks
         rows: list[dict[str, Any]] = []
+        names = [extractor] if isinstance(extractor, str) else list(extractor)
         for part in _portions(fingerprints):
-            query = sa.select(table).where(table.c.extractor == extractor)
+            query = sa.select(table).where(table.c.extractor.in_(names))
             query = query if part is None else query.where(table.c.fingerprint.in_(part))
             rows += self._rows(query.order_by(table.c.fingerprint, table.c.first_seed))
         return rows
@@ -184,7 +141,10 @@ class Store:
         try:
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(table).values(fresh))
-            return True
+                covered = connection.scalar(sa.select(table.c.id).where(_covering(chunk)).limit(1)) is not None
+                if covered:  # by chunks that were merged meanwhile
+                    connection.execute(sa.delete(table).where(table.c.key == chunk.key))
+            return not covered
         except IntegrityError:
             pass
         with self.engine.begin() as connection:
@@ -220,6 +180,38 @@ class Store:
         sha256 = self.files.write(chunk.key, arrays)
         self._settle(chunk, status="done", sha256=sha256, info=dict(info))
 
+    def merge(
+        self, parts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
+    ) -> bool:
+        """Put one chunk in the place of finished ones that follow each other.
+
+        Args:
+            parts: their rows, at least two, by seed.
+            arrays: of all of them together.
+            info: of all of them together.
+
+        Returns:
+            Whether that was done; not, if another process was there first.
+        """
+        table, first, last = tables.chunks, parts[0], parts[-1]
+        whole = Chunk(first["fingerprint"], first["first_seed"], last["last_seed"], first["extractor"])
+        sha256 = self.files.write(whole.key, arrays)
+        keys = [row["key"] for row in parts]
+        row = {"key": whole.key, "fingerprint": whole.fingerprint, "first_seed": whole.first, "last_seed": whole.last}
+        row |= {"extractor": whole.extractor, "status": "done", "sha256": sha256, "info": dict(info)}
+        try:
+            with self.engine.begin() as connection:
+                gone = connection.execute(sa.delete(table).where(table.c.key.in_(keys) & (table.c.status == "done")))
+                if gone.rowcount != len(keys):
+                    connection.rollback()
+                    return False
+                connection.execute(sa.insert(table).values(row))
+        except IntegrityError:
+            return False
+        for key in keys:
+            self.files.remove(key)
+        return True
+
     def fail(self, chunk: Chunk, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
         """Record that a chunk could not be computed, and why."""
         self._settle(chunk, status="failed", reason=reason, step=step, info=dict(info))
@@ -228,9 +220,15 @@ class Store:
         table = tables.chunks
         self._write(sa.update(table).where(table.c.key == chunk.key).values(expires=None, **values))
 
-    def forget(self, extractor: str, fingerprints: list[str], pictures: Iterable[str] = ()) -> None:
+    def forget(
+        self,
+        extractor: str,
+        fingerprints: list[str],
+        pictures: Iterable[str] = (),
+        sources: Sequence[str] | None = None,
+    ) -> None:
         """Drop the chunks, results and pictures of some trials, so that they are computed again (`--force`)."""
-        for row in self.chunks(extractor, fingerprints):
+        for row in self.chunks(extractor if sources is None else sources, fingerprints):
             self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
             self.files.remove(row["key"])
         results, images = tables.results, tables.images
@@ -240,7 +238,7 @@ class Store:
         for part in _portions(list(pictures)):
             self._write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
 
-    def drop_lost(self, extractor: str, fingerprints: list[str]) -> None:
+    def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> None:
         """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
         for row in self.chunks(extractor, fingerprints):
             if row["status"] == "done" and not self.files.has(row["key"]):
@@ -323,6 +321,14 @@ class Store:
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _covering(chunk: Chunk) -> sa.ColumnElement[bool]:
+    """Finished chunks that hold all seeds of this one, and more."""
+    table = tables.chunks
+    same = (table.c.fingerprint == chunk.fingerprint) & (table.c.extractor == chunk.extractor)
+    around = (table.c.first_seed <= chunk.first) & (table.c.last_seed >= chunk.last) & (table.c.key != chunk.key)
+    return same & around & (table.c.status == "done")
 
 
 def open_if_there(url: str | None, files: Path | str | None = None) -> Store | None:

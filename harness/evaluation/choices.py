@@ -1,6 +1,7 @@
 """Metrics that compare features of images with a reference, as choices that a grid or a command line can name."""
 
 from abc import abstractmethod
+from itertools import combinations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -29,6 +30,7 @@ class FeatureMetric(Choice):
         samples: N of this metric in a grid; by default the grid's own number, of metrics that look at pairs at most
             10,000.
         series, denoisers: the series and denoisers of a grid that it is asked of; all if left out.
+        ranges: disjoint ranges of N seeds, one after the other, each measured by itself. The paper takes three.
         label: a name for this metric in place of its own, where a grid has two of a kind.
 
     Attributes:
@@ -48,6 +50,7 @@ class FeatureMetric(Choice):
     samples: Samples | None = None
     series: Names | None = None
     denoisers: Names | None = None
+    ranges: Annotated[int, Field(ge=1, le=100)] = 1
     label: Annotated[str, Field(min_length=1, max_length=60)] | None = None
 
     @property
@@ -59,11 +62,6 @@ class FeatureMetric(Choice):
     @abstractmethod
     def source(self) -> str | None:
         """Where the reference is: a word, a card's name, or a path; None for none."""
-
-    @property
-    def kept(self) -> frozenset[str]:
-        """What has to be kept of images beside moments: `features`, `classes`."""
-        return self.needs
 
     @property
     def name(self) -> str:
@@ -84,6 +82,13 @@ class FeatureMetric(Choice):
     def method(self) -> str:
         """How the number is made, with what changes it; "" for a Frechet distance."""
         return ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Under which names chunks of images are kept that this metric can use; its own first, then richer ones."""
+        rest = sorted({"features", "classes"} - self.needs)
+        more = [self.needs | set(extra) for count in range(len(rest) + 1) for extra in combinations(rest, count)]
+        return tuple("+".join([self.features.identity, *sorted(kept)]) for kept in more)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """See that the extractor takes images of a shape.

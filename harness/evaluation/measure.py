@@ -91,13 +91,11 @@ def _frechet(blocks: Sequence[Observed], statistics: Statistics, device: str) ->
     return Measured(found.full, interval(found), found.left_out.tolist(), details)
 
 
-def _by_neighbours(
-    metric: FeatureMetric, blocks: Sequence[Observed], statistics: Statistics, device: str
-) -> Estimate:
+def _by_neighbours(metric: FeatureMetric, blocks: Sequence[Observed], statistics: Statistics, device: str) -> Estimate:
     assert isinstance(metric, choices.Precision | choices.Recall | choices.Density | choices.Coverage)
     real, sizes = _real(metric, statistics), _sizes(blocks)
     found = neighbours(_features(blocks), real, sizes, k=metric.k, k_density=metric.k, device=device)
-    return getattr(found, metric.kind)  # type: ignore[no-any-return]
+    return getattr(found, metric.kind)
 
 
 def _memorised(blocks: Sequence[Observed], against: Against, device: str) -> Estimate:

@@ -2,41 +2,55 @@
 
     FD = |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)
 
-(Dowson and Landau 1982; for image features, Heusel et al. 2017, arXiv 1706.08500, eq. 6). S1 S2 is not symmetric, but
-it has the eigenvalues of the symmetric S1^(1/2) S2 S1^(1/2), so the last trace is the sum of the square roots of
-those. No general matrix root is needed, no complex numbers arise, and nothing is added to the diagonal. With one side
-fixed, its root is computed once.
+(Dowson and Landau 1982; for image features, Heusel et al. 2017, arXiv 1706.08500, eq. 6). With S1 = F1 F1^T and
+S2 = F2 F2^T the last trace is the sum of the singular values of F2^T F1, or of the square roots of the eigenvalues of
+the symmetric F1^T S2 F1. No general matrix root is needed, no complex numbers arise, and nothing is added to the
+diagonal. With one side fixed, its factor is computed once.
 
-Rounding moves an eigenvalue by about eps times the largest one, and a root turns that into 1e-8: eigenvalues below
-d * eps * largest are dead and count as zero. So the distance is good to about 1e-12 of the traces where both
-covariances have full rank, 1e-7 where not, and may fall below zero by as much.
+Where both covariances have full rank the factors are Cholesky's and the eigenvalues serve, good to about 1e-12 of the
+traces. Where one has not, rounding would turn a dead eigenvalue into a root of 1e-8 each: there a covariance is
+factored by its own eigenvalues, those below d * eps * largest being dead, and the singular values are taken, whose
+rounding is not under a root. That is good to about 1e-9 of the traces.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.errors import InputError, SamplingError
+from harness.metrics.dense import dense
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+class _Factor(NamedTuple):
+    """F with F F^T = S, and whether S has full rank."""
+
+    matrix: Any
+    full: bool
 
 
 class FrechetReference:
-    """One side of the distance, its root computed once.
+    """One side of the distance, its factor computed once.
 
     Args:
         mu: [d] mean.
         sigma: [d, d] symmetric positive semidefinite covariance.
+        device: where large matrices are factored: "cpu", "cuda", "cuda:1".
 
     Raises:
         InputError: shapes that do not fit.
         SamplingError: values that are not finite.
     """
 
-    def __init__(self, mu: np.ndarray, sigma: np.ndarray) -> None:
+    def __init__(self, mu: np.ndarray, sigma: np.ndarray, device: str = "cpu") -> None:
         self.mu = np.asarray(mu, dtype=np.float64)
         self.sigma = np.asarray(sigma, dtype=np.float64)
         if self.mu.ndim != 1:
             raise InputError(f"a mean must be [d]; we got shape {list(self.mu.shape)}")
         _check(self.mu[None], self.sigma[None], len(self.mu))
-        values, vectors = np.linalg.eigh(self.sigma)
-        self.root = (vectors * np.sqrt(_alive(values))) @ vectors.T
+        self._dense = dense(len(self.mu), device)
+        self._factor = self._factored(self._dense.of(self.sigma))
         self.trace = float(np.trace(self.sigma))
 
     def distance(self, mu: np.ndarray, sigma: np.ndarray) -> float:
@@ -49,7 +63,7 @@ class FrechetReference:
         return float(self.distances(np.asarray(mu)[None], np.asarray(sigma)[None])[0])
 
     def distances(self, mus: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-        """The Frechet distances [m] to m Gaussians at once, from means [m, d] and covariances [m, d, d].
+        """The Frechet distances [m] to m Gaussians, from means [m, d] and covariances [m, d, d].
 
         Raises:
             InputError: shapes that do not fit.
@@ -57,11 +71,29 @@ class FrechetReference:
         """
         mus, sigmas = np.asarray(mus, dtype=np.float64), np.asarray(sigmas, dtype=np.float64)
         _check(mus, sigmas, len(self.mu))
-        product = self.root @ sigmas @ self.root
-        values = np.linalg.eigvalsh((product + product.swapaxes(-1, -2)) / 2)
-        overlap = np.sqrt(_alive(values)).sum(-1)
+        overlap = np.array([self._overlap(self._dense.of(sigma)) for sigma in sigmas])
         apart = np.square(mus - self.mu).sum(-1)
         return apart + self.trace + np.trace(sigmas, axis1=-2, axis2=-1) - 2 * overlap
+
+    def _overlap(self, sigma: Any) -> float:
+        """The trace of the root of the product."""
+        own, other = self._factor, self._factored(sigma)
+        if own.full and other.full:
+            product = own.matrix.T @ sigma @ own.matrix
+            values = self._dense.eigenvalues((product + product.T) / 2)
+            return float(np.sqrt(np.maximum(values, 0)).sum())
+        return float(self._dense.singular_values(other.matrix.T @ own.matrix).sum())
+
+    def _factored(self, sigma: Any) -> _Factor:
+        width = len(self.mu)
+        lower = self._dense.cholesky(sigma)
+        if lower is not None:
+            pivots = lower.diagonal() ** 2
+            if float(pivots.min()) > width * EPS * float(pivots.max()):
+                return _Factor(lower, True)
+        values, vectors = self._dense.spectrum(sigma)
+        values = values * (values > width * EPS * values[-1])
+        return _Factor(vectors * abs(values) ** 0.5, False)
 
 
 def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
@@ -78,12 +110,6 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
         SamplingError: values that are not finite.
     """
     return FrechetReference(mu2, sigma2).distance(mu1, sigma1)
-
-
-def _alive(values: np.ndarray) -> np.ndarray:
-    """Eigenvalues [..., d] in ascending order, those within rounding of zero set to zero."""
-    threshold = values.shape[-1] * np.finfo(np.float64).eps * values[..., -1:]
-    return np.where(values > threshold, values, 0.0)
 
 
 def _check(mus: np.ndarray, sigmas: np.ndarray, width: int) -> None:

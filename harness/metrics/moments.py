@@ -14,7 +14,7 @@ chunks give the same numbers to about 1e-13 of their size.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import add
 from typing import Any
 
@@ -110,8 +110,10 @@ class Moments:
         return self.scatter / (self.n - 1)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays to keep in a file: `n` int64 [], `mean` [d], `scatter` [d, d]."""
-        return {"n": np.array(self.n, dtype=np.int64), "mean": self.mean, "scatter": self.scatter}
+        """The arrays to keep in a file: `n` int64 [], `mean` [d], and `half` [d (d + 1) / 2], the scatter's upper half
+        row by row with its diagonal."""
+        half = self.scatter[_upper(self.width)]
+        return {"n": np.array(self.n, dtype=np.int64), "mean": self.mean, "half": half}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
@@ -120,20 +122,39 @@ class Moments:
         Raises:
             InputError: arrays missing, of the wrong type or shape, or not finite.
         """
-        missing = {"n", "mean", "scatter"} - set(arrays)
+        missing = {"n", "mean", "half"} - set(arrays) - ({"half"} if "scatter" in arrays else set())
         if missing:
             raise InputError(f"not a file of moments: lacks {sorted(missing)}")
-        n, mean, scatter = arrays["n"], arrays["mean"], arrays["scatter"]
+        n, mean = arrays["n"], arrays["mean"]
+        scatter = (
+            arrays["scatter"] if "scatter" in arrays else _whole(arrays["half"], mean)
+        )  # as earlier versions wrote
         if n.shape != () or n.dtype.kind != "i" or n < 0:
             raise InputError(f"not a file of moments: n must be one integer, at least 0; we got {n!r}")
         if mean.ndim != 1 or scatter.shape != 2 * mean.shape or {mean.dtype, scatter.dtype} != {np.dtype(np.float64)}:
             raise InputError(
-                "not a file of moments: needs float64 mean [d] and scatter [d, d]; "
+                "not a file of moments: needs float64 mean [d] and half [d (d + 1) / 2]; "
                 f"we got {mean.dtype} {list(mean.shape)} and {scatter.dtype} {list(scatter.shape)}"
             )
         if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
             raise InputError("not a file of moments: holds values that are not finite; compute the chunk again")
         return cls(int(n), mean, scatter)
+
+
+@lru_cache(maxsize=2)
+def _upper(width: int) -> np.ndarray:
+    """Which numbers of a matrix [d, d] are on or above the diagonal."""
+    return np.triu(np.ones((width, width), dtype=bool))
+
+
+def _whole(half: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The symmetric matrix of an upper half; the half itself where it cannot be one of `mean`'s length."""
+    if mean.ndim != 1 or half.shape != (len(mean) * (len(mean) + 1) // 2,):
+        return half
+    upper = _upper(len(mean))
+    matrix = np.zeros((len(mean), len(mean)), dtype=half.dtype)
+    matrix[upper] = half
+    return np.where(upper, matrix, matrix.T)
 
 
 def as_rows(features: Any) -> np.ndarray:

@@ -26,7 +26,7 @@ from harness.choice import Choice, Names
 from harness.data_files import data_dir
 from harness.denoisers.specs import DenoiserSpec
 from harness.errors import InputError
-from harness.metrics.choices import FrechetDigits
+from harness.evaluation.choices import FrechetDigits
 from harness.planning.metric import Metric
 from harness.sampling.sampler import MAX_STEPS
 from harness.trial import LabelPolicy
@@ -115,7 +115,8 @@ class Grid(Choice):
             classifier, and the laboratory's measures, such as `end-point-error`.
         samples: N, images per trial; the same seeds for all trials. A metric may have its own.
         first_seed: the seeds are first_seed to first_seed + samples - 1.
-        chunk: seeds per unit of work; a worker takes as many at a time as fill one network call.
+        chunk: seeds per unit of work; a worker takes as many at a time as fill one network call. 64 by default, and
+            1000 where the moments of features are large.
         denoisers: name -> Panel; a list of names will do.
         series: the curves.
         nfe: budgets; each means the largest step count whose NFE is at most that.
@@ -132,7 +133,7 @@ class Grid(Choice):
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (FrechetDigits(),)
     samples: Annotated[int, Field(ge=2, le=10_000_000)] = 640
     first_seed: Annotated[int, Field(ge=0)] = 0
-    chunk: Annotated[int, Field(ge=1, le=100_000)] = 64
+    chunk: Annotated[int, Field(ge=1, le=100_000)] | None = None
     denoisers: Annotated[dict[Name, Panel], BeforeValidator(_by_name), Field(min_length=1)]
     series: Annotated[list[Series], Field(min_length=1)]
     nfe: Counts | None = None

@@ -1,43 +1,45 @@
-"""What a grid can measure: distances of features, and the laboratory's measures, in one union."""
+"""What a grid can measure: metrics of features, and the laboratory's measures, in one union."""
 
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
 from harness.choice import Shorthand
+from harness.evaluation.choices import FEATURE_METRICS, FEW, AnyFeatureMetric, FeatureMetric
 from harness.laboratory import MEASURES, LaboratoryMeasure, Measure
 from harness.laboratory.measure import SAMPLES
-from harness.metrics.choices import FrechetDigits
 from harness.sampling.sampler import Sampler
 
 Metric = Annotated[
-    Annotated[FrechetDigits | LaboratoryMeasure, Field(discriminator="kind")],
+    Annotated[AnyFeatureMetric | LaboratoryMeasure, Field(discriminator="kind")],
     Shorthand,
 ]
 
-MEMBERS: tuple[type[FrechetDigits] | type[Measure], ...] = (FrechetDigits, *MEASURES)
+MEMBERS: tuple[type[FeatureMetric] | type[Measure], ...] = (*FEATURE_METRICS, *MEASURES)
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Metric)
 
 
-def read_metric(text: str) -> FrechetDigits | Measure:
+def read_metric(text: str) -> FeatureMetric | Measure:
     """A metric from the JSON that `model_dump_json` wrote."""
     return _ADAPTER.validate_json(text)
 
 
-def samples_of(metric: FrechetDigits | Measure, grid: int) -> int:
-    """N of a metric in a grid of so many samples: its own, or the grid's, of the laboratory's at most 64."""
+def samples_of(metric: FeatureMetric | Measure, grid: int) -> int:
+    """N of a metric in a grid of so many samples: its own, or the grid's; where every pair is looked at fewer."""
     if metric.samples is not None:
         return metric.samples
-    return grid if isinstance(metric, FrechetDigits) else min(grid, SAMPLES)
+    if isinstance(metric, Measure):
+        return min(grid, SAMPLES)
+    return min(grid, FEW) if "features" in metric.needs else grid
 
 
-def evaluations(metric: FrechetDigits | Measure, sampler: Sampler, nfe: int) -> int:
+def evaluations(metric: FeatureMetric | Measure, sampler: Sampler, nfe: int) -> int:
     """About how many evaluations a sample of this metric costs."""
     return metric.evaluations(sampler, nfe) if isinstance(metric, Measure) else nfe
 
 
-def check(metric: FrechetDigits | Measure, sampler: Sampler, shape: tuple[int, ...]) -> None:
+def check(metric: FeatureMetric | Measure, sampler: Sampler, shape: tuple[int, ...]) -> None:
     """Refuse a sampler or a shape of images that a metric says nothing about.
 
     Raises:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from harness import yamlfile
 from harness.denoisers.load import Description, Window
 from harness.errors import InputError
+from harness.evaluation.choices import FeatureMetric
 from harness.laboratory import Measure
-from harness.metrics.choices import FrechetDigits
 from harness.planning.checks import check_levels, check_metrics, check_mosaics, check_names, describe_panel
 from harness.planning.grid import Grid, Series, load_grid
 from harness.planning.metric import check
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
     series: list[dict[str, Any]]
     described: dict[str, Description]
 
-    def asked_of(self, metric: FrechetDigits | Measure) -> list[Planned]:
+    def asked_of(self, metric: FeatureMetric | Measure) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
         return [item for item in self.items if concerns(metric, item.base, item.panel)]
 
@@ -201,7 +201,7 @@ def _at_budget(name: str, by_nfe: bool, budget: int) -> str:
     return f"{name}, {'NFE' if by_nfe else 'steps'} {budget}"
 
 
-def concerns(metric: FrechetDigits | Measure, series: str, denoiser: str) -> bool:
+def concerns(metric: FeatureMetric | Measure, series: str, denoiser: str) -> bool:
     """Whether a metric is asked of a series on a denoiser."""
     return (metric.series is None or series in metric.series) and (
         metric.denoisers is None or denoiser in metric.denoisers

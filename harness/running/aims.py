@@ -4,44 +4,61 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.measure import Against
+from harness.features.choices import DigitsFeatures
 from harness.laboratory import Measure
-from harness.metrics import extractors
-from harness.metrics.choices import FrechetDigits
-from harness.metrics.frechet import FrechetReference
 from harness.planning.metric import evaluations, samples_of
 from harness.planning.plan import Plan, Planned
-from harness.running.reference import baseline
+from harness.running.reference import against
 from harness.store import Store
 
 NO_REFERENCE = "none"
 """The reference of a metric that compares with nothing outside of its own observation."""
 
+CHUNK, WIDE_CHUNK = 64, 1000
+"""Seeds per unit of work: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of."""
+
 
 class Aim(NamedTuple):
-    """One metric of a plan.
+    """One metric of a plan on one range of seeds.
 
     Args:
         metric: what is measured.
         extractor: identity of what is taken from images: of a feature network, or of the measure itself.
-        reference: identity of what it is compared with; "" while that is not known.
+        sources: names under which the store has chunks that will do; new ones go under the first.
+        reference: identity of what it is compared with, and how; "" while that is not known.
         samples: N.
         first: the first seed.
+        chunk: seeds per unit of work.
         trials: by fingerprint; the first of equal ones, its images kept if any of them asks for it.
-        frechet: the reference of a distance, ready for use; None for a measure.
+        against: the reference of a metric of features, ready for use; None for a measure.
     """
 
-    metric: FrechetDigits | Measure
+    metric: FeatureMetric | Measure
     extractor: str
+    sources: tuple[str, ...]
     reference: str
     samples: int
     first: int
+    chunk: int
     trials: dict[str, Planned]
-    frechet: FrechetReference | None = None
+    against: Against | None = None
 
     @property
     def last(self) -> int:
         """The last seed."""
         return self.first + self.samples - 1
+
+    @property
+    def source(self) -> str:
+        """Name under which new chunks are stored."""
+        return self.sources[0]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the moments of a chunk are large, so that finished chunks are merged."""
+        return isinstance(self.metric, FeatureMetric) and not isinstance(self.metric.features, DigitsFeatures)
 
     def pictures(self, fingerprint: str) -> dict[str, str]:
         """Keys of the pictures that are to be kept of a trial, by name; none for most."""
@@ -56,23 +73,28 @@ class Aim(NamedTuple):
 
 
 def aims(plan: Plan) -> list[Aim]:
-    """The metrics of a plan, without their references; loads no network."""
-    found = []
-    for metric in plan.grid.metrics:
-        extractor = metric.identity if isinstance(metric, Measure) else extractors.extractor_id(metric.name)
-        reference = NO_REFERENCE if isinstance(metric, Measure) else ""
-        samples = samples_of(metric, plan.grid.samples)
-        trials = unique_trials(plan.asked_of(metric))
-        found.append(Aim(metric, extractor, reference, samples, plan.grid.first_seed, trials))
-    return found
+    """The metrics of a plan, each on its ranges of seeds, without their references; loads no network."""
+    return [aim for metric in plan.grid.metrics for aim in _aims(plan, metric)]
 
 
-def with_reference(aim: Aim, store: Store) -> Aim:
+def _aims(plan: Plan, metric: FeatureMetric | Measure) -> list[Aim]:
+    samples, first = samples_of(metric, plan.grid.samples), plan.grid.first_seed
+    trials = unique_trials(plan.asked_of(metric))
+    chunk = plan.grid.chunk or CHUNK
+    if isinstance(metric, Measure):
+        return [Aim(metric, metric.identity, (metric.identity,), NO_REFERENCE, samples, first, chunk, trials)]
+    identity = metric.features.identity
+    one = Aim(metric, identity, metric.sources, "", samples, first, chunk, trials)
+    one = one._replace(chunk=plan.grid.chunk or (WIDE_CHUNK if one.is_wide else CHUNK))
+    return [one._replace(first=first + index * samples) for index in range(metric.ranges)]
+
+
+def with_reference(aim: Aim, store: Store, device: str | None = None) -> Aim:
     """The aim with its reference, computed once a store, and its floor among the store's facts."""
     if isinstance(aim.metric, Measure):
         return aim
-    base = baseline(aim.metric.name, aim.samples, store)
-    return aim._replace(reference=base.reference, frechet=base.frechet)
+    found = against(aim.metric, aim.samples, store, device)
+    return aim._replace(reference=found.id, against=found.against)
 
 
 def unique_trials(items: Iterable[Planned]) -> dict[str, Planned]:

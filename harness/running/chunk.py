@@ -12,20 +12,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.datasets.reference import Extractor
 from harness.denoisers.load import identity, load_denoiser
 from harness.errors import InputError, SamplingError
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.observed import see
+from harness.features.choices import AnyExtractor
+from harness.features.extractor import Extractor
+from harness.features.load import load_extractor
 from harness.laboratory import Measure
 from harness.laboratory import Task as Observed
 from harness.metrics.bytes import to_bytes
-from harness.metrics.extractors import load_extractor
-from harness.metrics.moments import Moments, as_rows
 from harness.planning.metric import read_metric
 from harness.running.cover import Span
 from harness.running.provenance import versions
 from harness.running.results import Piece
 from harness.sampling.denoiser import Denoiser
-from harness.sampling.dynamics import pad
 from harness.sampling.sample import sample
 from harness.sampling.start import Labels
 from harness.trial import Trial
@@ -91,7 +92,7 @@ def run_task(task: Task, device: str) -> Done:
     if isinstance(metric, Measure):
         seen = _observe(metric, denoiser, trial, seeds, task)
     else:
-        seen = _features(metric.name, denoiser, trial, seeds, task, device)
+        seen = _features(metric, denoiser, trial, seeds, task, device)
     spent = time.perf_counter() - started
     common = {
         "batch": seen.batch,
@@ -114,13 +115,16 @@ def run_task(task: Task, device: str) -> Done:
     return Done(pieces, seen.pngs)
 
 
-def _features(metric: str, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task, device: str) -> _Seen:
-    """Images to moments of features."""
+def _features(
+    metric: FeatureMetric, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task, device: str
+) -> _Seen:
+    """Images to what is kept of their features."""
     labels = _labels(trial)
     out, batch = _halving(lambda size: sample(denoiser, trial.sampler, seeds, labels=labels, batch=size), task.batch)
-    features = as_rows(_in_one_shape(_extractor(metric, device), out.images, task.batch))
+    extractor = _extractor(metric.features, denoiser.shape, device)
+    seen, _ = _halving(lambda size: see(extractor, out.images, metric.needs, size), task.batch)
     pngs = {"mosaic": mosaic(to_bytes(out.images[:MOSAIC].cpu().numpy()))} if task.keep_images else {}
-    return _Seen(lambda part: Moments.of(features[part]).arrays(), out.nfe, out.rows, batch, pngs)
+    return _Seen(lambda part: seen.observed(part, metric.needs).arrays(), out.nfe, out.rows, batch, pngs)
 
 
 def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task) -> _Seen:
@@ -147,12 +151,6 @@ def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int
 
 def _labels(trial: Trial) -> Labels:
     return None if trial.labels == "random" else trial.labels
-
-
-def _in_one_shape(extractor: Extractor, images: Tensor, size: int) -> Tensor:
-    """Features of images in calls of exactly `size` rows, the last one padded, so that they depend on no neighbour."""
-    parts = [pad(part, size) for part in images.split(size)]
-    return torch.cat([extractor(part) for part in parts])[: len(images)]
 
 
 def _shares(total: int, sizes: list[int]) -> list[int]:
@@ -194,8 +192,8 @@ def _known(source: str, weights: str, dtype: str | None, device: str) -> dict[st
 
 
 @lru_cache(maxsize=2)
-def _extractor(metric: str, device: str) -> Extractor:
-    return load_extractor(metric, device)
+def _extractor(choice: AnyExtractor, shape: tuple[int, int, int], device: str) -> Extractor:
+    return load_extractor(choice, shape, device)
 
 
 def device_name(device: str) -> str:

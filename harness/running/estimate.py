@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from harness.planning.plan import Plan, Planned
 from harness.running.aims import Aim, aims
-from harness.running.run import call_shape, missing
+from harness.running.jobs import Missing, work
+from harness.running.run import call_shape
 from harness.running.workers import devices_for
 from harness.store import Store
 
@@ -45,7 +46,9 @@ def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None
         device, batch: as for `run`.
     """
     devices = devices_for(device)
-    every = [(aim, _waiting(aim, plan, store)) for aim in aims(plan)]
+    wanted = aims(plan)
+    parts: list[Missing | None] = list(work(wanted, store).by_aim) if store is not None else [None] * len(wanted)
+    every = [(aim, _waiting(aim, part)) for aim, part in zip(wanted, parts, strict=True)]
     found = []
     for panel in plan.grid.denoisers:
         own = [(aim, key) for aim, _ in every for key, item in aim.trials.items() if item.panel == panel]
@@ -58,12 +61,12 @@ def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None
     return found
 
 
-def _waiting(aim: Aim, plan: Plan, store: Store | None) -> dict[str, int]:
-    """Samples that are still to be computed, by trial."""
-    if store is None:
+def _waiting(aim: Aim, missing: Missing | None) -> dict[str, int]:
+    """Samples that are still to be computed, by trial; all where there is no store yet."""
+    if missing is None:
         return dict.fromkeys(aim.trials, aim.samples)
     waiting: dict[str, int] = {}
-    for job in missing(aim, plan.grid.chunk, store).jobs:
+    for job in missing.jobs:
         waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
     return waiting
 
@@ -76,7 +79,7 @@ def _rate(own: list[tuple[Aim, str]], store: Store | None, devices: list[str], b
         name = device_name(devices[0])
         trials: dict[str, list[str]] = {}
         for aim, key in own:
-            trials.setdefault(aim.extractor, []).append(key)
+            trials.setdefault(aim.source, []).append(key)
         infos = [row["info"] for extractor, keys in trials.items() for row in store.chunks(extractor, keys)]
         infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
         seconds = sum(info["seconds"] for info in infos)

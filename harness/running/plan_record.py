@@ -62,7 +62,7 @@ def _metric(aim: Aim) -> dict[str, Any]:
         "title": aim.metric.title,
         "about": first_paragraph(aim.metric),
         "fields": aim.metric.model_dump(
-            mode="json", exclude={"kind", "samples", "series", "denoisers"}, exclude_none=True
+            mode="json", exclude={"kind", "samples", "series", "denoisers", "label", "ranges"}, exclude_none=True
         ),
         "is_distance": measure is None,
         "by_level": aim.metric.by_level,

@@ -1,46 +1,82 @@
 """What a metric is measured against: the reference statistics and the floor, computed once a store."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from harness.metrics import extractors
-from harness.metrics.frechet import FrechetReference
+import numpy as np
+
+from harness.evaluation.choices import FID, FeatureMetric, FrechetDigits, Memorisation
+from harness.evaluation.floor import floor
+from harness.evaluation.measure import Against
+from harness.evaluation.references import Place, all_features, find_reference, read_reference
+from harness.evaluation.statistics import Statistics, from_arrays
+from harness.features.choices import AnyExtractor
 from harness.store import Store
 
-
-class Baseline(NamedTuple):
-    """A metric's other side: identities of extractor and reference, and the reference ready for distances."""
-
-    extractor: str
-    reference: str
-    frechet: FrechetReference
+FLOOR_WIDTH = 512
+"""Features up to which a floor is computed: 20 draws of wider ones take minutes."""
 
 
-def baseline(metric: str, samples: int, store: Store) -> Baseline:
+class Known(NamedTuple):
+    """The reference of a metric: an identity, with the method where there is one, and what to measure against."""
+
+    id: str
+    against: Against
+
+
+def against(metric: FeatureMetric, samples: int, store: Store, device: str | None = None) -> Known:
     """The reference of a metric and, as facts for the report, the floor at this number of samples.
 
     The first call on a store runs the extractor over the real images; later ones read what it kept.
+
+    Raises:
+        InputError: a reference that is not there, or does not go with the extractor.
     """
-    extractor = extractors.extractor_id(metric)
-    fact = store.fact(f"reference:{extractor}")
+    if metric.source is None:
+        return Known(metric.method, Against(None))
+    place = find_reference(metric.source, metric.features)
+    id, statistics = _statistics(place, metric.features, store, device)
+    if isinstance(metric, FID | FrechetDigits):
+        _keep_floor(metric, id, statistics, samples, store)
+    whole = f"{metric.method} | {id}" if metric.method else id
+    training = (lambda: _training(place.source, metric.features)) if isinstance(metric, Memorisation) else None
+    return Known(whole, Against(statistics, training))
+
+
+def _statistics(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> tuple[str, Statistics]:
+    """Of a file as they are; of a data set those that the store has, or new ones for it."""
+    if place.path is not None:
+        return read_reference(place, extractor)
+    name = f"reference:{extractor.identity}:{hashlib.sha256(place.key.encode()).hexdigest()[:32]}"
+    fact = store.fact(name)
     if fact is None or not store.files.has(fact["key"]):
-        fact = _compute(metric, extractor, store)
-    arrays = store.files.read(fact["key"], fact["sha256"])
-    floor_key = f"floor:{extractor}:{fact['id']}:{samples}"
-    if store.fact(floor_key) is None:
-        from harness.datasets.reference import floor
-
-        low_to_high = floor(arrays["features"], samples)
-        store.put_fact(floor_key, low_to_high._asdict() | {"band": f"least to greatest of {low_to_high.draws} draws"})
-    return Baseline(extractor, fact["id"], FrechetReference(arrays["mu"], arrays["sigma"]))
+        fact = _compute(place, extractor, store, device)
+        store.put_fact(name, fact)
+    return fact["id"], from_arrays(store.files.read(fact["key"], fact["sha256"]), str(store.files.folder))
 
 
-def _compute(metric: str, extractor: str, store: Store) -> dict[str, Any]:
-    from harness.datasets.reference import reference
+def _compute(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> dict[str, Any]:
+    from harness.features.load import load_extractor
+    from harness.running.workers import devices_for
 
-    found = reference(extractors.load_extractor(metric), extractors.metric(metric).dataset)
+    where = devices_for(device)[0]
+    found = read_reference(place, extractor, lambda shape: load_extractor(extractor, shape, where))
     key = hashlib.sha256(f"reference\n{found.id}".encode()).hexdigest()
-    arrays = {"mu": found.mu, "sigma": found.sigma, "features": found.features}
-    fact = {"id": found.id, "key": key, "sha256": store.files.write(key, arrays), "n": found.n}
-    store.put_fact(f"reference:{extractor}", fact)
-    return fact
+    return {"id": found.id, "key": key, "sha256": store.files.write(key, found.statistics.arrays())}
+
+
+def _keep_floor(metric: FeatureMetric, id: str, statistics: Statistics, samples: int, store: Store) -> None:
+    """The floor as a fact, where every real image's features are there and are not too wide."""
+    key = f"floor:{metric.features.identity}:{id}:{samples}"
+    if not statistics.has_all_features or statistics.width > FLOOR_WIDTH or store.fact(key) is not None:
+        return
+    assert statistics.features is not None
+    low_to_high = floor(statistics.features, samples)
+    store.put_fact(key, low_to_high._asdict() | {"band": f"least to greatest of {low_to_high.draws} draws"})
+
+
+@lru_cache(maxsize=1)
+def _training(source: str, extractor: AnyExtractor) -> np.ndarray:
+    """Features of every training image, kept while a run compares many trials with them."""
+    return all_features(source, extractor)

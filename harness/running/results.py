@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.measure import Against, measure
+from harness.evaluation.observed import Observed
 from harness.metrics import per_sample
-from harness.metrics.frechet import FrechetReference
-from harness.metrics.moments import Moments
-from harness.metrics.uncertainty import interval, replicates
 from harness.running.cover import Span
 
 PATHS = 32
@@ -26,35 +26,40 @@ class Piece(NamedTuple):
     info: Mapping[str, Any]
 
 
-def blocks(pieces: Sequence[Piece], count: int = BLOCKS) -> list[tuple[int, Moments]]:
-    """Group chunks, in order of seeds, into at most `count` blocks of about equal size: (first seed, moments) each.
+def groups(spans: Sequence[Span], count: int = BLOCKS) -> list[list[Span]]:
+    """Group spans, in order of seeds, into at most `count` blocks of about equal size.
 
     The cut depends on the seeds alone, so trials in the same chunks get the same blocks.
     """
-    first, last = pieces[0].span.first, pieces[-1].span.last
+    first, last = spans[0].first, spans[-1].last
     total = last - first + 1
-    grouped: dict[int, list[Piece]] = {}
-    for piece in pieces:
-        middle = (piece.span.first + piece.span.last) / 2 - first
-        grouped.setdefault(min(int(middle * count / total), count - 1), []).append(piece)
+    grouped: dict[int, list[Span]] = {}
+    for span in spans:
+        middle = (span.first + span.last) / 2 - first
+        grouped.setdefault(min(int(middle * count / total), count - 1), []).append(span)
+    return list(grouped.values())
+
+
+def blocks(pieces: Sequence[Piece], count: int = BLOCKS) -> list[tuple[int, Observed]]:
+    """The chunks of each block together: (first seed, what was seen)."""
+    arrays = {piece.span: piece.arrays for piece in pieces}
     return [
-        (group[0].span.first, Moments.merge(Moments.from_arrays(piece.arrays) for piece in group))
-        for group in grouped.values()
+        (group[0].first, Observed.merge(Observed.from_arrays(arrays[span]) for span in group))
+        for group in groups([piece.span for piece in pieces], count)
     ]
 
 
-def distance(pieces: Sequence[Piece], reference: FrechetReference) -> dict[str, Any]:
-    """A distance's columns of a result row: value, interval, replicates and blocks; NFE and cost."""
+def compared(metric: FeatureMetric, pieces: Sequence[Piece], against: Against, device: str = "cpu") -> dict[str, Any]:
+    """The columns of a result row of a metric of features: value, interval, replicates, blocks; NFE and cost."""
     cut = blocks(pieces)
-    found = replicates([moments for _, moments in cut], reference)
-    between = interval(found)
+    found = measure(metric, [seen for _, seen in cut], against, device)
     return {
-        "value": found.full,
-        "low": between.low if between else None,
-        "high": between.high if between else None,
-        "replicates": found.left_out.tolist(),
+        "value": found.value,
+        "low": found.interval.low if found.interval else None,
+        "high": found.interval.high if found.interval else None,
+        "replicates": found.replicates,
         "blocks": [start for start, _ in cut],
-        "details": None,
+        "details": found.details or None,
         **_cost(pieces),
     }
 
@@ -82,6 +87,21 @@ def measured(pieces: Sequence[Piece]) -> dict[str, Any]:
     }
 
 
+def merged_info(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """What the workers said of several chunks, as of one; how many they were is in `parts`."""
+    cost = _cost(pieces)
+    said = gathered([piece.info for piece in pieces])
+    one = {key: values[0] if len(values) == 1 else values for key, values in said.items() if isinstance(values, list)}
+    return {
+        "nfe": [cost["nfe_min"], cost["nfe"], cost["nfe_max"]],
+        "evaluations": cost["evaluations"],
+        "seconds": cost["seconds"],
+        **one,
+        "versions": said["versions"],
+        "parts": sum(piece.info.get("parts", 1) for piece in pieces),
+    }
+
+
 def _cost(pieces: Sequence[Piece]) -> dict[str, Any]:
     """Evaluations per sample, least, mean and most, and what was spent."""
     weights = np.array([piece.span.size for piece in pieces], dtype=np.float64)
@@ -105,8 +125,10 @@ def gathered(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:
+    """Each value once, in order; a chunk that was merged of unlike ones says a list."""
     unique: list[Any] = []
     for value in values:
-        if value not in unique:
-            unique.append(value)
+        for one in value if isinstance(value, list) else [value]:
+            if one not in unique:
+                unique.append(one)
     return unique

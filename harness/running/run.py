@@ -12,14 +12,17 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from harness.errors import RunError
+from harness.errors import InputError, RunError, SamplingError
+from harness.evaluation.choices import FeatureMetric
 from harness.planning.plan import Plan, Planned
 from harness.running.aims import Aim, aims, with_reference
 from harness.running.chunk import MOSAIC, Done, Task
-from harness.running.cover import Span, cover
+from harness.running.cover import cover
+from harness.running.jobs import Job, Key, Missing, span_of, work
+from harness.running.merging import Merger
 from harness.running.plan_record import plan_record
 from harness.running.provenance import revision, versions
-from harness.running.results import Piece, distance, gathered, measured
+from harness.running.results import Piece, compared, gathered, measured
 from harness.running.settle import settled
 from harness.running.workers import Failed, Pool, devices_for
 from harness.store import Chunk, Store, is_full, lapsed
@@ -61,60 +64,6 @@ class Silent:
     def chunk(self, evaluations: int) -> None: ...
 
     def trial(self, planned: Planned, row: dict[str, Any]) -> None: ...
-
-
-class _Job(NamedTuple):
-    """A chunk to compute; `images_only` where its arrays are stored already and only its pictures are wanted."""
-
-    aim: int
-    fingerprint: str
-    span: Span
-    keep_images: bool
-    images_only: bool = False
-
-    @property
-    def key(self) -> tuple[int, str]:
-        """What is measured: number of the aim, and trial."""
-        return self.aim, self.fingerprint
-
-
-class Missing(NamedTuple):
-    """What an aim still needs: jobs, and the trials that wait for none."""
-
-    jobs: list[_Job]
-    complete: list[str]
-    failed: dict[str, dict[str, Any]]
-
-
-def missing(aim: Aim, chunk: int, store: Store, retry_failed: bool = False, number: int = 0) -> Missing:
-    """Compare an aim, cut into chunks of so many seeds, with the store."""
-    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in aim.trials}
-    for row in store.chunks(aim.extractor, list(aim.trials)):
-        rows[row["fingerprint"]].append(row)
-    pictures = {key: list(aim.pictures(key).values()) for key in aim.trials}
-    pictured = store.images([name for names in pictures.values() for name in names], aim.first)
-    found = Missing([], [], {})
-    for key in aim.trials:
-        inside = [row for row in rows[key] if row["first_seed"] >= aim.first and row["last_seed"] <= aim.last]
-        bad = next((row for row in inside if row["status"] == "failed"), None)
-        if bad and not retry_failed:
-            found.failed[key] = bad
-            continue
-        done = {_span(row) for row in inside if row["status"] == "done" and store.files.has(row["key"])}
-        taken = {_span(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
-        spans = cover(aim.first, aim.last, done | taken, chunk)
-        wants = any(name not in pictured for name in pictures[key])
-        jobs = [_Job(number, key, span, wants and span.first == aim.first) for span in spans if span not in done]
-        if wants and spans[0] in done:
-            jobs.insert(0, _Job(number, key, spans[0], True, images_only=True))
-        found.jobs.extend(jobs)
-        if not jobs:
-            found.complete.append(key)
-    return found
-
-
-def _span(row: dict[str, Any]) -> Span:
-    return Span(row["first_seed"], row["last_seed"])
 
 
 def call_shape(samples: int, devices: list[str], batch: int | None) -> int:
@@ -160,6 +109,35 @@ def run(
         store.release()
 
 
+def stored_pieces(store: Store, aim: Aim, fingerprint: str, tries: int = 5) -> list[Piece]:
+    """The chunks of a trial's seeds as the store has them, in order.
+
+    Another process may merge chunks while they are read: they are looked up again then.
+
+    Raises:
+        InputError: a chunk's file is missing or was changed.
+    """
+    for last in reversed(range(tries)):
+        rows = store.chunks(aim.sources, [fingerprint])
+        done = {span_of(row): row for row in rows if row["status"] == "done"}
+        chosen = [done[span] for span in cover(aim.first, aim.last, done, aim.chunk)]
+        try:
+            return [Piece(span_of(row), store.moments(row), row["info"]) for row in chosen]
+        except InputError:
+            if not last or all(store.files.has(row["key"]) for row in chosen):
+                raise
+    return []
+
+
+def _around(job: Job, source: str, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """A finished chunk that holds a job's seeds and more: what it became when it was merged."""
+    for row in rows:
+        same = (row["extractor"], row["fingerprint"], row["status"]) == (source, job.fingerprint, "done")
+        if same and row["first_seed"] <= job.span.first and row["last_seed"] >= job.span.last:
+            return row
+    return None
+
+
 class _Run:
     """The state of one run: jobs waiting, chunks at work, trials that still wait for chunks."""
 
@@ -167,11 +145,11 @@ class _Run:
         self.plan, self.store, self.listener = plan, store, listener
         self.device, self.batch, self.devices = device, batch, [""]
         self.aims: list[Aim] = []
-        self.waiting: deque[_Job] = deque()
-        self.elsewhere: list[_Job] = []
-        self.at_work: dict[int, list[_Job]] = {}
-        self.open: dict[tuple[int, str], int] = {}
-        self.settled: dict[tuple[int, str], str] = {}
+        self.waiting: deque[Job] = deque()
+        self.elsewhere: list[Job] = []
+        self.at_work: dict[int, list[Job]] = {}
+        self.open: dict[Key, int] = {}
+        self.settled: dict[Key, str] = {}
         self.chunks = self.evaluations = 0
         self.tickets = itertools.count()
         self.renewed = time.monotonic()
@@ -180,22 +158,23 @@ class _Run:
         started = time.perf_counter()
         self.retry_failed = retry_failed
         self.plan = settled(self.plan, self.store, self.device)
-        self.aims = [with_reference(aim, self.store) for aim in aims(self.plan)]
+        self.aims = [with_reference(aim, self.store, self.device) for aim in aims(self.plan)]
         for aim in self.aims:
             if force:
                 pictures = [name for key in aim.trials for name in aim.pictures(key).values()]
-                self.store.forget(aim.extractor, list(aim.trials), pictures)
-            self.store.drop_lost(aim.extractor, list(aim.trials))
+                self.store.forget(aim.extractor, list(aim.trials), pictures, aim.sources)
+            self.store.drop_lost(aim.sources, list(aim.trials))
         self.store.put_grid(self.plan.name, plan_record(self.plan, self.aims))
-        chunk = self.plan.grid.chunk
-        work = [missing(aim, chunk, self.store, retry_failed, index) for index, aim in enumerate(self.aims)]
-        self.waiting.extend(job for found in work for job in found.jobs)
-        for job in self.waiting:
-            self.open[job.key] = self.open.get(job.key, 0) + 1
+        needed = work(self.aims, self.store, retry_failed)
+        self.waiting.extend(needed.jobs)
+        self.also = needed.waiting
+        for key in [key for job in needed.jobs for key in self._waits_for(job)]:
+            self.open[key] = self.open.get(key, 0) + 1
+        self.merger = Merger(self.store, self.aims, needed.by_aim)
         total = sum(len(aim.trials) for aim in self.aims)
-        ready = sum(len(found.complete) + len(found.failed) for found in work)
+        ready = sum(len(found.complete) + len(found.failed) for found in needed.by_aim)
         self.listener.started(total, ready, self._rows(self.waiting))
-        for index, found in enumerate(work):
+        for index, found in enumerate(needed.by_aim):
             self._settle_stored(index, found)
         if self.waiting:
             self._compute()
@@ -203,24 +182,28 @@ class _Run:
         spent = time.perf_counter() - started
         return Summary(total, len(self.settled) - failed, failed, self.chunks, self.evaluations, spent)
 
-    def _rows(self, jobs: Iterable[_Job]) -> int:
+    def _waits_for(self, job: Job) -> list[Key]:
+        """Whose results need this job: its own aim's, and others' that share the chunk."""
+        return [job.key] if job.images_only else [job.key, *self.also.get(job.chunk, [])]
+
+    def _rows(self, jobs: Iterable[Job]) -> int:
         return sum(job.span.size * self.aims[job.aim].evaluations(job.fingerprint) for job in jobs)
 
-    def _settle_stored(self, index: int, work: Missing) -> None:
+    def _settle_stored(self, index: int, found: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""
         aim = self.aims[index]
         have = {
             row["fingerprint"]: row["status"]
-            for row in self.store.results(work.complete + list(work.failed))
+            for row in self.store.results(found.complete + list(found.failed))
             if (row["extractor"], row["reference"]) == (aim.extractor, aim.reference)
             and (row["first_seed"], row["n"]) == (aim.first, aim.samples)
         }
-        for key in work.complete:
+        for key in found.complete:
             if have.get(key) == "done":
                 self.settled[index, key] = "done"
             else:
                 self._measure((index, key))
-        for key, row in work.failed.items():
+        for key, row in found.failed.items():
             if have.get(key) == "failed":
                 self.settled[index, key] = "failed"
             else:
@@ -257,19 +240,19 @@ class _Run:
             metric = aim.metric.model_dump_json()
             pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images))
 
-    def _shape(self, job: _Job) -> int:
+    def _shape(self, job: Job) -> int:
         return call_shape(self.aims[job.aim].samples, self.devices, self.batch)
 
-    def _next_task(self) -> list[_Job]:
+    def _next_task(self) -> list[Job]:
         """The next chunks to compute together: of one trial, claimed, and as many as fill one network call."""
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         while self.waiting:
             job = self.waiting[0]
             rows = sum(taken.span.size for taken in jobs) + job.span.size
             if jobs and (job.key != jobs[0].key or rows > self._shape(job) or job.keep_images):
                 break
             self.waiting.popleft()
-            if self.settled.get(job.key) == "failed":
+            if all(self.settled.get(key) == "failed" for key in self._waits_for(job)):
                 continue
             if job.images_only:
                 return [job]
@@ -279,10 +262,10 @@ class _Run:
                 self.elsewhere.append(job)
         return jobs
 
-    def _chunk(self, job: _Job) -> Chunk:
-        return Chunk(job.fingerprint, job.span.first, job.span.last, self.aims[job.aim].extractor)
+    def _chunk(self, job: Job) -> Chunk:
+        return Chunk(job.fingerprint, job.span.first, job.span.last, self.aims[job.aim].source)
 
-    def _receive(self, jobs: list[_Job], outcome: Done | Failed) -> None:
+    def _receive(self, jobs: list[Job], outcome: Done | Failed) -> None:
         if isinstance(outcome, Failed):
             self._give_up(jobs, outcome)
             return
@@ -293,23 +276,27 @@ class _Run:
         for job, piece in zip(jobs, outcome.pieces, strict=True):
             if not job.images_only:
                 self.store.finish(self._chunk(job), piece.arrays, piece.info)
+                self.merger.finished(job)
             self.chunks += 1
             self.evaluations += piece.info["evaluations"]
-            self.listener.chunk(self._rows([job]))
-            self._one_less(job.key)
+            self._arrived(job)
 
-    def _give_up(self, jobs: list[_Job], outcome: Failed) -> None:
+    def _give_up(self, jobs: list[Job], outcome: Failed) -> None:
         info = {"batch": self._shape(jobs[0]), "versions": versions()}
         for job in jobs:
             if not job.images_only:
                 self.store.fail(self._chunk(job), outcome.reason, outcome.step, info)
-        if self.settled.get(jobs[0].key) != "failed":
-            self._write_failure(jobs[0].key, outcome.reason, outcome.step, info)
+        for key in dict.fromkeys(key for job in jobs for key in self._waits_for(job)):
+            if self.settled.get(key) != "failed":
+                self._write_failure(key, outcome.reason, outcome.step, info)
 
-    def _one_less(self, key: tuple[int, str]) -> None:
-        self.open[key] -= 1
-        if not self.open[key] and key not in self.settled:
-            self._measure(key)
+    def _arrived(self, job: Job) -> None:
+        """A chunk is there: measure the trials that waited for it alone."""
+        self.listener.chunk(self._rows([job]))
+        for key in self._waits_for(job):
+            self.open[key] -= 1
+            if not self.open[key] and key not in self.settled:
+                self._measure(key)
 
     def _look_elsewhere(self, idle: bool) -> None:
         """Chunks that another process had: done, failed, or given up and free again."""
@@ -317,43 +304,51 @@ class _Run:
             time.sleep(POLL_SECONDS)
         trials: dict[str, list[str]] = {}
         for job in self.elsewhere:
-            trials.setdefault(self.aims[job.aim].extractor, []).append(job.fingerprint)
+            trials.setdefault(self.aims[job.aim].source, []).append(job.fingerprint)
         found = [row for name, keys in trials.items() for row in self.store.chunks(name, list(set(keys)))]
         rows = {row["key"]: row for row in found}
         still = []
         for job in self.elsewhere:
-            row = rows.get(self._chunk(job).key)
+            row = rows.get(self._chunk(job).key) or _around(job, self.aims[job.aim].source, found)
             if row is None or (row["status"] == "claimed" and lapsed(row)):
                 self.waiting.append(job)
             elif row["status"] == "done":
                 if not self.store.files.has(row["key"]):
                     folder = self.store.files.folder
                     raise RunError(f"chunk {row['key']} is stored, but its file is not in {folder}; check --files")
-                self.listener.chunk(self._rows([job]))
-                self._one_less(job.key)
+                self._arrived(job)
             elif row["status"] == "failed":
-                if self.settled.get(job.key) != "failed":
-                    self._write_failure(job.key, row["reason"], row["step"], row["info"] or {})
+                for key in self._waits_for(job):
+                    if self.settled.get(key) != "failed":
+                        self._write_failure(key, row["reason"], row["step"], row["info"] or {})
             else:
                 still.append(job)
         self.elsewhere = still
 
-    def _measure(self, key: tuple[int, str]) -> None:
+    def _measure(self, key: Key) -> None:
         """All chunks are there: put them together, measure, and write the trial's row."""
         aim, fingerprint = self.aims[key[0]], key[1]
-        rows = self.store.chunks(aim.extractor, [fingerprint])
-        done = {_span(row): row for row in rows if row["status"] == "done"}
-        chosen = [done[span] for span in cover(aim.first, aim.last, done, self.plan.grid.chunk)]
-        pieces = [Piece(_span(row), self.store.moments(row), row["info"]) for row in chosen]
-        values = measured(pieces) if aim.frechet is None else distance(pieces, aim.frechet)
-        self._write(key, {"status": "done", **values}, [row["info"] for row in chosen])
+        pieces = stored_pieces(self.store, aim, fingerprint)
+        if isinstance(aim.metric, FeatureMetric) and aim.against:
+            try:
+                values = compared(aim.metric, pieces, aim.against, self._algebra(aim))
+            except SamplingError as error:
+                self._write_failure(key, error.reason, None, {})
+                return
+        else:
+            values = measured(pieces)
+        self._write(key, {"status": "done", **values}, [dict(piece.info) for piece in pieces])
         self.settled[key] = "done"
 
-    def _write_failure(self, key: tuple[int, str], reason: str, step: int | None, info: dict[str, Any]) -> None:
+    def _algebra(self, aim: Aim) -> str:
+        """Where large matrices are computed: on the first GPU of the run, if there is one."""
+        return devices_for(self.device)[0] if aim.is_wide else "cpu"
+
+    def _write_failure(self, key: Key, reason: str, step: int | None, info: dict[str, Any]) -> None:
         self.settled[key] = "failed"
         self._write(key, {"status": "failed", "reason": reason, "step": step}, [info])
 
-    def _write(self, key: tuple[int, str], values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
+    def _write(self, key: Key, values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
         aim, fingerprint = self.aims[key[0]], key[1]
         planned = aim.trials[fingerprint]
         provenance = gathered(infos) | {
@@ -362,7 +357,8 @@ class _Run:
             else planned.trial.denoiser.kind,
             "weights": planned.trial.weights,
             "labels": planned.trial.labels,
-            "chunks": len(infos),
+            "chunks": sum(info.get("parts", 1) for info in infos),
+            "choice": aim.metric.model_dump(mode="json", exclude_none=True),
             "revision": revision(),
         }
         row = {

@@ -224,7 +224,8 @@ def test_metrics_may_be_a_word_a_mapping_or_a_list(planned):
         assert [metric.name for metric in planned(base + text).grid.metrics] == names
     for text, message in (
         ("[]", "at least 1"),
-        ("fid", "unknown kind 'fid'"),
+        ("fud", "unknown kind 'fud'"),
+        ("fid", "reference: this key is required"),
         ("{kind: curvature, series: [x]}", "metrics.series: metric 'curvature' names 'x'; this grid has: s"),
         ("{kind: curvature, denoisers: [x]}", "metrics.denoisers: metric 'curvature' names 'x'; this grid has: ideal"),
         ("{kind: curvature, pints: 16}", "unknown key"),

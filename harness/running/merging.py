@@ -1,0 +1,58 @@
+"""Chunks of a block become one file as soon as the block is complete, where their moments are large.
+
+The moments of 2048 features take 17 MB, whatever number of images they are of. Ten blocks of them are what the
+jackknife needs of a trial, and nothing needs more.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.evaluation.observed import Observed
+from harness.running.aims import Aim
+from harness.running.cover import Span
+from harness.running.jobs import Job, Missing, span_of
+from harness.running.results import Piece, groups, merged_info
+from harness.store import Store
+
+
+class Merger:
+    """Watches chunks arrive, and merges those of a block when the last of them is there.
+
+    Args:
+        store: where they are.
+        aims: of the run.
+        needed: what each aim needs; says which chunks a trial consists of.
+    """
+
+    def __init__(self, store: Store, aims: Sequence[Aim], needed: Sequence[Missing]) -> None:
+        self.store = store
+        self.blocks: dict[tuple[str, str, Span], list[Span]] = {}
+        self.sources = [aim.source for aim in aims]
+        for aim, part in zip(aims, needed, strict=True):
+            if not aim.is_wide:
+                continue
+            for fingerprint, spans in part.spans.items():
+                for group in groups(spans):
+                    for span in group if len(group) > 1 else []:
+                        self.blocks.setdefault((aim.source, fingerprint, span), group)
+
+    def finished(self, job: Job) -> None:
+        """A chunk was stored: merge its block if that is complete now."""
+        source = self.sources[job.aim]
+        group = self.blocks.get((source, job.fingerprint, job.span))
+        if group is None:
+            return
+        rows = {span_of(row): row for row in self.store.chunks(source, [job.fingerprint]) if row["status"] == "done"}
+        if all(span in rows for span in group):
+            merge_rows(self.store, [rows[span] for span in group])
+
+
+def merge_rows(store: Store, rows: Sequence[dict[str, Any]]) -> bool:
+    """Put one chunk in the place of finished ones that follow each other; whether it was done.
+
+    Raises:
+        InputError: a file is missing or was changed.
+    """
+    pieces = [Piece(span_of(row), store.moments(row), row["info"]) for row in rows]
+    together = Observed.merge(Observed.from_arrays(piece.arrays) for piece in pieces)
+    return store.merge(rows, together.arrays(), merged_info(pieces))
