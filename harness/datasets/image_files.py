@@ -73,6 +73,8 @@ class ImageFiles:
             raise self._bad(row, error) from None
 
     def _bad(self, row: int, error: InputError) -> BadImage:
+        if not isinstance(error, BadImage):  # the archive's, which has the name in it
+            return BadImage(str(error))
         return BadImage(f"{self.name}: image '{brief(self.names[row])}' {error}")
 
 
