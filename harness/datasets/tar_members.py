@@ -26,7 +26,7 @@ TOO_MUCH = "inflates to more than any archive of CIFAR; refused"
 
 
 class Tar(NamedTuple):
-    """The names of all files in an archive, and the contents of those that were wanted."""
+    """The names of all files in an archive, folders aside, and the contents of those that were wanted."""
 
     names: set[str]
     contents: dict[str, bytes]
@@ -84,6 +84,7 @@ class _Limited:
 def _read(stream: _Limited, wanted: Callable[[str], bool], where: str) -> Tar:
     contents: dict[str, bytes] = {}
     names: set[str] = set()
+    files: set[str] = set()
     while any(block := stream.read(BLOCK)):  # a block of zeros ends the archive
         head = _header(block, where)
         content = stream.read(-(-head.size // BLOCK) * BLOCK)[: head.size]
@@ -95,10 +96,12 @@ def _read(stream: _Limited, wanted: Callable[[str], bool], where: str) -> Tar:
         if head.name in names:
             raise InputError(f"{where}: two members have the name '{brief(head.name)}'; refused")
         names.add(head.name)
-        if head.kind in PLAIN and wanted(head.name):
-            contents[head.name] = content
+        if head.kind in PLAIN:
+            files.add(head.name)
+            if wanted(head.name):
+                contents[head.name] = content
     stream.finish()
-    return Tar(names, contents)
+    return Tar(files, contents)
 
 
 def _header(block: bytes, where: str) -> _Header:
