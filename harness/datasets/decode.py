@@ -24,7 +24,7 @@ from harness.datasets.image_set import Shape
 from harness.errors import InputError
 from harness.printable import brief
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 MAX_PIXELS = 1 << 26
 """Pixels of one image; checked in its header, before anything is decoded."""

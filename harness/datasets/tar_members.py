@@ -87,7 +87,8 @@ def _read(stream: _Limited, wanted: Callable[[str], bool], where: str) -> Tar:
     files: set[str] = set()
     while any(block := stream.read(BLOCK)):  # a block of zeros ends the archive
         head = _header(block, where)
-        content = stream.read(-(-head.size // BLOCK) * BLOCK)[: head.size]
+        content = stream.read(head.size)
+        stream.read(-head.size % BLOCK)
         if head.kind in ATTRIBUTES:
             continue
         check_member(head.name, where)

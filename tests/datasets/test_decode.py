@@ -90,6 +90,11 @@ def test_animations_are_refused():
             decode(encoded(frames[0], form, save_all=True, append_images=frames[1:]))
 
 
+def test_of_a_picture_with_a_preview_the_picture_is_read():
+    content = encoded(RGB, "MPO", save_all=True, append_images=[picture(RGB[:, :2, :2])])
+    assert decode(content).shape == header(content).shape == (3, 5, 7)
+
+
 @pytest.mark.parametrize("sides", [(8193, 8192), (20_000, 20_000), (60_000, 60_000)], ids=["ours", "warned", "error"])
 def test_too_many_pixels_are_refused_before_they_are_decoded(sides):
     assert sides[0] * sides[1] > MAX_PIXELS
@@ -124,5 +129,5 @@ def test_any_damage_gives_an_image_or_this_error(form):
 
 def test_formats_that_are_not_read():
     for content in (b"", b"hello", encoded(RGB, "TIFF"), encoded(RGB, "GIF"), b"%!PS-Adobe"):
-        with pytest.raises(BadImage, match=r"is not an image of a kind that is read \(PNG, JPEG, WEBP, BMP\)"):
+        with pytest.raises(BadImage, match=r"is not an image of a kind that is read \(PNG, JPEG, BMP, WEBP\)"):
             decode(content)

@@ -98,6 +98,14 @@ def test_tables_of_classes_that_are_refused(tmp_path, table, message):
             open_images(source)
 
 
+def test_a_table_that_is_not_at_the_top(tmp_path):
+    members = {f"cifar/{name}": content for name, content in official(IMAGES, LABELS).items()}
+    for source in (write_zip(tmp_path / "a.zip", members), write_folder(tmp_path / "a", members)):
+        with pytest.raises(InputError, match=r"'cifar/dataset.json' is not at the top"):
+            open_images(source)
+    assert open_images(tmp_path / "a" / "cifar").label_dim == 6
+
+
 def test_no_images(tmp_path):
     (tmp_path / "empty").mkdir()
     for source in (
