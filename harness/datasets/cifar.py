@@ -81,14 +81,14 @@ def from_archive(path: Path, part: Part = "train") -> ImageSet:
     Raises:
         InputError: not such an archive; a file in it is missing, damaged, or holds anything else.
     """
-    known = {name for version in VERSIONS for name in version.files(part)}
-    found: dict[str, bytes] = {}
-    for name, content in read_tar(path, lambda name: _last(name) in known).items():
-        if found.setdefault(_last(name), content) is not content:
-            raise InputError(f"{path}: two members have the name '{_last(name)}'; not an archive of CIFAR")
-    version = _version(set(found), str(path))
-    files = _present(version, part, set(found), str(path))
-    return _joined(files, version, path, part, lambda name: memoryview(found[name]))
+    asked = {name for version in VERSIONS for name in version.files(part)}
+    tar = read_tar(path, lambda name: _last(name) in asked)
+    found = {_last(name): content for name, content in tar.contents.items()}
+    if len(found) != len(tar.contents):
+        raise InputError(f"{path}: has {', '.join(sorted(tar.contents)[:4])}: several sets in one; pack one alone")
+    names = {_last(name) for name in tar.names}
+    version = _version(names, str(path))
+    return _joined(_present(version, part, names, str(path)), version, path, part, lambda name: memoryview(found[name]))
 
 
 def _last(name: str) -> str:

@@ -7,7 +7,8 @@
     CMYK, 16 bits, float, ...     refused: whatever we made of it would be a guess
 
 The numbers are those in the file: colour profiles, gamma and the orientation of EXIF are not applied, as in the
-official tools. Of a file with a preview beside the picture (MPO, from phones) the picture is read; animations are refused.
+official tools. Of a file with a preview beside the picture (MPO, from phones) the picture is read; animations are
+refused.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from harness.datasets.image_set import Shape
 from harness.errors import InputError
 from harness.printable import brief
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 MAX_PIXELS = 1 << 26
 """Pixels of one image; checked in its header, before anything is decoded."""

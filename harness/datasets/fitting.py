@@ -8,8 +8,8 @@
 Lanczos also enlarges, where an image is smaller than the resolution. A square image under `none` is resized like one
 under `center`. An image that has the resolution is not touched.
 
-Source: Dhariwal and Nichol 2021 (arXiv 2105.05233), whose ImageNet networks see the last; both names are those of Karras
-et al. 2022.
+Source: Dhariwal and Nichol 2021 (arXiv 2105.05233), whose ImageNet networks see the last; both names are those of
+Karras et al. 2022.
 """
 
 import io

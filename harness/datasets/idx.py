@@ -4,8 +4,8 @@
     labels   00 00 08 01, then N, then N bytes                                   [N]
 
 Labels are looked for beside the images: `train-images-idx3-ubyte.gz` has them in `train-labels-idx1-ubyte`, with or
-without `.gz`. A plain file is read in place; a compressed one is inflated into memory, to the size that its header states and
-not a byte further. EMNIST keeps its images on their side; they are given as they are.
+without `.gz`. A plain file is read in place; a compressed one is inflated into memory, to the size that its header
+states and not a byte further. EMNIST keeps its images on their side; they are given as they are.
 
 Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
 """

@@ -5,7 +5,7 @@ every image is in one; the official layout (Karras et al. 2022) always has the f
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,8 @@ class ImageFiles:
             raise self._bad(row, error) from None
 
     def _bad(self, row: int, error: InputError) -> BadImage:
+        if not isinstance(error, BadImage):  # the archive's, which has the name in it
+            return BadImage(str(error))
         return BadImage(f"{self.name}: image '{brief(self.names[row])}' {error}")
 
 
@@ -96,6 +98,7 @@ def in_folder(path: Path) -> ImageFiles:
         except OSError as error:
             raise BadImage(f"cannot be read ({error.strerror})") from None
 
+    _no_table_below(files, str(path))
     table = files.get(classes.NAME)
     try:
         given = table.read_bytes() if table else None
@@ -116,6 +119,7 @@ def in_zip(path: Path, archive: ZipMembers) -> ImageFiles:
     def content(row: int, most: int | None) -> bytes:
         return archive.read(names[row], MAX_FILE) if most is None else archive.head(names[row], most)
 
+    _no_table_below(archive.members, str(path))
     given = archive.read(classes.NAME, classes.MAX_BYTES) if classes.NAME in archive.members else None
     return ImageFiles(path.name, names, content, _labels(given, names, str(path)))
 
@@ -197,6 +201,16 @@ def _labels(given: bytes | None, names: list[str], where: str) -> np.ndarray | N
     if given is None:
         return classes.from_folders(names)
     return classes.from_json(given, names, f"{where}/{classes.NAME}")
+
+
+def _no_table_below(files: Collection[str], where: str) -> None:
+    """Refuse a `dataset.json` that is only in a folder: the folder would pass for a class of all its images."""
+    below = [name for name in files if name.endswith("/" + classes.NAME)]
+    if below and classes.NAME not in files:
+        raise InputError(
+            f"{where}: '{brief(below[0])}' is not at the top, where it would give the classes; open the folder that it "
+            "is in, or pack that folder's content without the folder itself"
+        )
 
 
 def _some(names: list[str], where: str) -> None:

@@ -25,14 +25,21 @@ PLAIN, FOLDER, ATTRIBUTES = b"0\0", b"5", b"xg"
 TOO_MUCH = "inflates to more than any archive of CIFAR; refused"
 
 
+class Tar(NamedTuple):
+    """The names of all files in an archive, folders aside, and the contents of those that were wanted."""
+
+    names: set[str]
+    contents: dict[str, bytes]
+
+
 class _Header(NamedTuple):
     name: str
     kind: bytes
     size: int
 
 
-def read_tar(path: Path, wanted: Callable[[str], bool], largest: int = MAX_INFLATED) -> dict[str, bytes]:
-    """The contents of some files in a `.tar.gz`, by name.
+def read_tar(path: Path, wanted: Callable[[str], bool], largest: int = MAX_INFLATED) -> Tar:
+    """The names of the files in a `.tar.gz`, and the contents of some.
 
     Args:
         path: the archive.
@@ -74,12 +81,14 @@ class _Limited:
                 raise InputError(f"{self.where}: {TOO_MUCH}")
 
 
-def _read(stream: _Limited, wanted: Callable[[str], bool], where: str) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+def _read(stream: _Limited, wanted: Callable[[str], bool], where: str) -> Tar:
+    contents: dict[str, bytes] = {}
     names: set[str] = set()
+    files: set[str] = set()
     while any(block := stream.read(BLOCK)):  # a block of zeros ends the archive
         head = _header(block, where)
-        content = stream.read(-(-head.size // BLOCK) * BLOCK)[: head.size]
+        content = stream.read(head.size)
+        stream.read(-head.size % BLOCK)
         if head.kind in ATTRIBUTES:
             continue
         check_member(head.name, where)
@@ -88,10 +97,12 @@ def _read(stream: _Limited, wanted: Callable[[str], bool], where: str) -> dict[s
         if head.name in names:
             raise InputError(f"{where}: two members have the name '{brief(head.name)}'; refused")
         names.add(head.name)
-        if head.kind in PLAIN and wanted(head.name):
-            found[head.name] = content
+        if head.kind in PLAIN:
+            files.add(head.name)
+            if wanted(head.name):
+                contents[head.name] = content
     stream.finish()
-    return found
+    return Tar(files, contents)
 
 
 def _header(block: bytes, where: str) -> _Header:
