@@ -52,6 +52,10 @@ class ArrayFiles:
         """Whether a file is there."""
         return self._path(key).is_file()
 
+    def size(self, key: str) -> int:
+        """Bytes of a key's file; 0 if it is not there."""
+        return self._path(key).stat().st_size if self.has(key) else 0
+
     def remove(self, key: str) -> None:
         """Delete a key's file, if there."""
         self._path(key).unlink(missing_ok=True)

@@ -1,17 +1,25 @@
 """The command line: thin commands over library calls. Heavy libraries are imported by the commands that need them."""
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from harness import __version__
-from harness.errors import InputError, RunError, SamplingError
-from harness.printable import printable
+from harness.commands import images, results
+from harness.commands.shell import (
+    BatchOption,
+    DeviceOption,
+    FilesOption,
+    SamplesOption,
+    SetOption,
+    StoreOption,
+    err,
+    on,
+    out,
+)
+from harness.errors import InputError
 
 app = typer.Typer(
     name="harness",
@@ -21,61 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True)
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="SQLite file or SQLAlchemy URL.  [default: results/harness.sqlite]")
-]
-FilesOption = Annotated[
-    Path | None, typer.Option("--files", help="Folder of arrays.  [default: beside the SQLite file]")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda or cuda:N.  [default: all GPUs, else the CPU's cores]")
-]
-BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")
-]
-SamplesOption = Annotated[
-    int | None, typer.Option("--samples", min=2, help="Samples per trial, in place of the grid's.")
-]
-
-
-def named(name: str | None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A command under a name that is no Python name; see `command`."""
-    return lambda function: command(function, name)
-
-
-def command(function: Callable[P, R], name: str | None = None) -> Callable[P, R]:
-    """A command whose errors are messages: exit code 2 for the user's, 1 for a run's, 130 for Ctrl-C."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except InputError as error:
-            raise _exit(f"{error}", 2) from None
-        except (RunError, SamplingError) as error:
-            raise _exit(f"{error}", 1) from None
-        except KeyboardInterrupt:
-            raise _exit(
-                "interrupted; what was finished is stored, and the same command goes on from there", 130
-            ) from None
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise typer.Exit(1) from None
-
-    return app.command(name)(wrapped)
-
-
-def _exit(message: str, code: int) -> typer.Exit:
-    err.print("[bold red]error:[/] ", end="")
-    err.print(printable(message, keep="\n"), markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(code)
+command = on(app)
 
 
 def _version(wanted: bool) -> None:
@@ -280,7 +234,7 @@ def fetch(
             typer.echo(f"{file.name}: {file.path}, SHA-256 {file.sha256}, {state}")
 
 
-@named("import")
+@on(app, "import")
 def import_(
     checkpoint: Annotated[
         Path, typer.Argument(help="A snapshot, .pth or .pt of another program, or a folder of diffusers.")
@@ -335,6 +289,10 @@ def train(
 
     for path in train_all(recipes, output, workers=workers, fresh=fresh):
         typer.echo(path)
+
+
+results.add_to(app)
+images.add_to(app)
 
 
 def main() -> Any:

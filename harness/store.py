@@ -15,12 +15,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from harness import tables
 from harness.arrays import ArrayFiles
 from harness.errors import InputError
 from harness.owner import Owner
+from harness.schema import add_details, make_tables, schema_of
 
 LEASE_SECONDS = 60.0
 DEFAULT_STORE = "results/harness.sqlite"
@@ -78,11 +79,11 @@ class Store:
             engine = sa.create_engine(self._url)
             if engine.dialect.name == "sqlite":
                 sa.event.listen(engine, "connect", _tune_sqlite)
-            _make_tables(engine)
-            found = _schema(engine)
+            make_tables(engine)
+            found = schema_of(engine)
             if found == "1":
-                _add_details(engine)
-                found = _schema(engine)
+                add_details(engine)
+                found = schema_of(engine)
         except SQLAlchemyError as error:
             raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
         except ImportError as error:
@@ -244,6 +245,27 @@ class Store:
             if row["status"] == "done" and not self.files.has(row["key"]):
                 self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
 
+    def all_chunks(self) -> list[dict[str, Any]]:
+        """Every chunk row."""
+        return self._rows(sa.select(tables.chunks))
+
+    def drop_chunk(self, key: str) -> None:
+        """Drop a chunk and its file."""
+        self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == key))
+        self.files.remove(key)
+
+    def drop_claims(self, dry_run: bool = False) -> int:
+        """Drop claims whose lease is over or whose process is gone; returns how many there were."""
+        old = [row["key"] for row in self.all_chunks() if row["status"] == "claimed" and lapsed(row)]
+        for part in [] if dry_run else _portions(old):
+            self._write(sa.delete(tables.chunks).where(tables.chunks.c.key.in_(part or [])))
+        return len(old)
+
+    def keys_in_facts(self) -> set[str]:
+        """Keys of array files that facts refer to."""
+        rows = self._rows(sa.select(tables.facts.c.value))
+        return {str(row["value"]["key"]) for row in rows if isinstance(row["value"], dict) and "key" in row["value"]}
+
     def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The arrays of a finished chunk row."""
         return self.files.read(row["key"], row["sha256"])
@@ -353,41 +375,6 @@ def is_full(error: BaseException) -> bool:
     """Whether an error of the database or the file system says that the disk is full."""
     text = str(error).lower()
     return "disk is full" in text or "no space left" in text or "disk quota" in text
-
-
-def _make_tables(engine: sa.Engine, attempts: int = 10) -> None:
-    """Make the tables that are not there and note the schema version; another process may be doing the same."""
-    for attempt in range(attempts):
-        try:
-            tables.metadata.create_all(engine)
-            break
-        except (OperationalError, ProgrammingError):
-            if attempt == attempts - 1:
-                raise
-            time.sleep(0.1)
-    schema = {"key": "schema", "value": str(tables.SCHEMA_VERSION)}
-    with contextlib.suppress(IntegrityError), engine.begin() as connection:
-        connection.execute(sa.insert(tables.meta).values(schema))
-
-
-def _schema(engine: sa.Engine) -> str | None:
-    with engine.connect() as connection:
-        return connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema"))
-
-
-def _add_details(engine: sa.Engine) -> None:
-    """Schema 1 lacks one column, which is empty for all that it holds; another process may be adding it too."""
-    column = tables.results.c.details
-    kind = column.type.compile(engine.dialect)
-    try:
-        with engine.begin() as connection:
-            connection.execute(sa.text(f"ALTER TABLE {tables.results.name} ADD COLUMN {column.name} {kind}"))
-    except (OperationalError, ProgrammingError):
-        if column.name not in {found["name"] for found in sa.inspect(engine).get_columns(tables.results.name)}:
-            raise
-    with engine.begin() as connection:
-        same = tables.meta.c.key == "schema"
-        connection.execute(sa.update(tables.meta).where(same).values(value=str(tables.SCHEMA_VERSION)))
 
 
 def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:

@@ -20,9 +20,11 @@ LAYERS = [
     {"evaluation"},
     {"laboratory", "contract"},
     {"trial", "arrays", "tables", "paper", "owner"},
+    {"schema"},
     {"store"},
     {"planning", "training", "report"},
     {"running", "listing", "fetching", "download_bar"},
+    {"commands"},
     {"cli"},
 ]
 ORDER = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -7,6 +7,7 @@ import numpy as np
 
 from harness.errors import InputError
 from harness.evaluation import choices
+from harness.evaluation.cautions import cautions
 from harness.evaluation.choices import FeatureMetric
 from harness.evaluation.observed import Observed
 from harness.evaluation.statistics import Statistics
@@ -52,7 +53,7 @@ class Measured(NamedTuple):
 
 
 def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against, device: str = "cpu") -> Measured:
-    """Compute a metric.
+    """Compute a metric; what to keep in mind about the number stands among its details, under `cautions`.
 
     Args:
         metric: which.
@@ -65,6 +66,12 @@ def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against,
             images.
         SamplingError: numbers that are not finite.
     """
+    found = _measure(metric, blocks, against, device)
+    told = cautions(metric, sum(block.n for block in blocks), blocks[0].moments.width)
+    return found._replace(details=found.details | {"cautions": told}) if told else found
+
+
+def _measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against, device: str) -> Measured:
     if isinstance(metric, choices.InceptionScore):
         return _found(inception_score([_classes(block) for block in blocks]))
     if isinstance(metric, choices.Memorisation):
@@ -77,7 +84,7 @@ def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against,
             reference = FrechetReference(statistics.mu, statistics.sigma, device)
             return _found(frechet_at_infinity([block.moments for block in blocks], reference))
         case choices.KID():
-            real, sizes = _real(metric, statistics), _sizes(blocks)
+            real, sizes = _real(metric, statistics), _kept(blocks)
             chosen = {"subset": metric.subset, "subsets": metric.subsets}
             return _found(kid(_features(blocks), real, sizes, device=device, **chosen))
     return _found(_by_neighbours(metric, blocks, statistics, device))
@@ -86,14 +93,12 @@ def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against,
 def _frechet(blocks: Sequence[Observed], statistics: Statistics, device: str) -> Measured:
     reference = statistics.frechet if device == "cpu" else FrechetReference(statistics.mu, statistics.sigma, device)
     found: Replicates = replicates([block.moments for block in blocks], reference)
-    n, width = sum(block.n for block in blocks), statistics.width
-    details = {} if n > width else {"singular": f"N = {n:,} images give no full covariance of {width:,} features"}
-    return Measured(found.full, interval(found), found.left_out.tolist(), details)
+    return Measured(found.full, interval(found), found.left_out.tolist(), {})
 
 
 def _by_neighbours(metric: FeatureMetric, blocks: Sequence[Observed], statistics: Statistics, device: str) -> Estimate:
     assert isinstance(metric, choices.Precision | choices.Recall | choices.Density | choices.Coverage)
-    real, sizes = _real(metric, statistics), _sizes(blocks)
+    real, sizes = _real(metric, statistics), _kept(blocks)
     found = neighbours(_features(blocks), real, sizes, k=metric.k, k_density=metric.k, device=device)
     return getattr(found, metric.kind)
 
@@ -101,7 +106,7 @@ def _by_neighbours(metric: FeatureMetric, blocks: Sequence[Observed], statistics
 def _memorised(blocks: Sequence[Observed], against: Against, device: str) -> Estimate:
     if against.training is None:
         raise InputError("memorisation needs the training images; give a data set as its reference")
-    return memorisation(_features(blocks), against.training(), _sizes(blocks), device=device)
+    return memorisation(_features(blocks), against.training(), _kept(blocks), device=device)
 
 
 def _statistics(metric: FeatureMetric, blocks: Sequence[Observed], against: Against) -> Statistics:
@@ -135,8 +140,9 @@ def _classes(block: Observed) -> Any:
     return block.classes
 
 
-def _sizes(blocks: Sequence[Observed]) -> np.ndarray:
-    return np.array([block.n for block in blocks])
+def _kept(blocks: Sequence[Observed]) -> np.ndarray:
+    """Images of each block whose features were kept."""
+    return np.array([0 if block.features is None else len(block.features) for block in blocks])
 
 
 def _found(estimate: Estimate) -> Measured:

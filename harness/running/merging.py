@@ -31,7 +31,10 @@ class Merger:
         for aim, part in zip(aims, needed, strict=True):
             if not aim.is_wide:
                 continue
+            others = _measured_otherwise(store, aim, list(part.spans))
             for fingerprint, spans in part.spans.items():
+                if fingerprint in others:
+                    continue
                 for group in groups(spans):
                     for span in group if len(group) > 1 else []:
                         self.blocks.setdefault((aim.source, fingerprint, span), group)
@@ -45,6 +48,17 @@ class Merger:
         rows = {span_of(row): row for row in self.store.chunks(source, [job.fingerprint]) if row["status"] == "done"}
         if all(span in rows for span in group):
             merge_rows(self.store, [rows[span] for span in group])
+
+
+def _measured_otherwise(store: Store, aim: Aim, fingerprints: list[str]) -> set[str]:
+    """Trials with a result on other seeds that are partly the aim's: its blocks are to stay as they are."""
+    found = set()
+    for row in store.results(fingerprints):
+        first, last = row["first_seed"], row["first_seed"] + row["n"] - 1
+        same = (first, last) == (aim.first, aim.last)
+        if row["extractor"] == aim.extractor and not same and first <= aim.last and last >= aim.first:
+            found.add(row["fingerprint"])
+    return found
 
 
 def merge_rows(store: Store, rows: Sequence[dict[str, Any]]) -> bool:

@@ -1,0 +1,1 @@
+"""The parts of the command line; `harness.cli` puts them together."""

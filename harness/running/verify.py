@@ -1,0 +1,116 @@
+"""Results computed again from what the store kept of the images: a number in a report is then more than a claim.
+
+The moments, features or values of a result's chunks are read, their checksums compared, and the metric is computed anew
+against the reference that its row names.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from harness.errors import InputError, SamplingError
+from harness.evaluation.choices import FeatureMetric
+from harness.laboratory import Measure
+from harness.planning.metric import MEMBERS, read_metric
+from harness.running.aims import CHUNK
+from harness.running.cover import cover
+from harness.running.jobs import span_of
+from harness.running.reference import against
+from harness.running.results import Piece, compared, measured
+from harness.store import Store
+from harness.trial import canonical
+
+TOLERANCE = 1e-9
+"""Of a value's size: what another order of sums, or another library, may change."""
+
+CHECKED = ("value", "low", "high", "nfe")
+
+
+class Verified(NamedTuple):
+    """A result and what became of computing it again.
+
+    Args:
+        row: of the result.
+        problem: what is wrong, in words; "" if it is as it was.
+        worst: the largest difference, of the value's size.
+    """
+
+    row: Mapping[str, Any]
+    problem: str
+    worst: float
+
+
+def verify(store: Store, fingerprints: list[str] | None = None, device: str | None = None) -> Iterator[Verified]:
+    """Compute finished results again, one after the other.
+
+    Args:
+        store: where they are.
+        fingerprints: of some trials; None for all.
+        device: where features of a data set of reference are computed, if that has to be done again.
+    """
+    for row in store.results(fingerprints):
+        if row["status"] == "done":
+            yield _verify(row, store, device)
+
+
+def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verified:
+    try:
+        found = _again(row, store, device)
+    except (InputError, SamplingError) as error:
+        return Verified(row, str(error), math.nan)
+    worst, problem = 0.0, ""
+    for name in CHECKED:
+        before, now = row[name], found[name]
+        if (before is None) != (now is None):
+            problem = problem or f"{name} was {before} and is {now}"
+            continue
+        size = max(abs(row["value"]), 1e-12) if name != "nfe" else max(abs(before), 1.0)
+        apart = abs(before - now) / size if before is not None else 0.0
+        worst = max(worst, apart)
+        if not apart <= TOLERANCE:
+            problem = problem or f"{name} was {before:.10g} and is {now:.10g}"
+    return Verified(row, problem, worst)
+
+
+def _again(row: Mapping[str, Any], store: Store, device: str | None) -> dict[str, Any]:
+    metric = metric_of(row)
+    if isinstance(metric, Measure):
+        if metric.identity != row["extractor"]:
+            raise InputError(f"measure {metric.identity} is not the one that was used, {row['extractor']}")
+        return measured(_pieces(row, (row["extractor"],), store))
+    identity = metric.features.identity
+    if identity != row["extractor"]:
+        raise InputError(f"extractor is '{identity}' now, and was '{row['extractor']}'")
+    known = against(metric, row["n"], store, device)
+    if known.id != row["reference"]:
+        raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
+    return compared(metric, _pieces(row, metric.sources, store), known.against)
+
+
+def metric_of(row: Mapping[str, Any]) -> FeatureMetric | Measure:
+    """The metric of a result's row.
+
+    Raises:
+        InputError: the row does not say.
+    """
+    choice = row["provenance"].get("choice")
+    if choice is None:
+        if row["metric"] not in [member.model_fields["kind"].default for member in MEMBERS]:
+            raise InputError(f"the row does not say how '{row['metric']}' was measured")
+        choice = {"kind": row["metric"]}
+    return read_metric(canonical(choice))
+
+
+def _pieces(row: Mapping[str, Any], sources: tuple[str, ...], store: Store) -> list[Piece]:
+    """The chunks of a result, in order.
+
+    Raises:
+        InputError: some are not there any more, or their file was changed.
+    """
+    first, last = row["first_seed"], row["first_seed"] + row["n"] - 1
+    rows = {span_of(one): one for one in store.chunks(sources, [row["fingerprint"]]) if one["status"] == "done"}
+    spans = cover(first, last, rows, CHUNK)
+    lost = [span for span in spans if span not in rows]
+    if lost:
+        raise InputError(f"what was kept of seeds {lost[0].first} to {lost[-1].last} is not in the store any more")
+    return [Piece(span, store.moments(rows[span]), rows[span]["info"]) for span in spans]
