@@ -29,6 +29,8 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python -m benchmarks.checkpoints
+	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.intervals
 
 pretrained: $(STAMP)
 	$(BIN)/harness train pretrained/recipes/*.yaml --fresh -o pretrained

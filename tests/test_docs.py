@@ -6,7 +6,9 @@ from typing import get_args
 import pytest
 
 from harness.cli import app
+from harness.commands.images import data, ref
 from harness.denoisers.specs import MEMBERS
+from harness.features.choices import EXTRACTORS
 from harness.planning.grid import Grid, Panel, Series
 from harness.planning.metric import MEMBERS as METRICS
 from harness.sampling import discretizations, schedules, stochasticity
@@ -16,7 +18,10 @@ from harness.sampling.solvers.sde_form import Rate
 from harness.sampling.stochasticity.restart import Interval
 
 ROOT = Path(__file__).parents[1]
-GRIDS = "".join((ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md", "laboratory.md"))
+GROUPS = (data, ref)
+GRIDS = "".join(
+    (ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md", "laboratory.md", "metrics.md")
+)
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 UNIONS = (
     Solver,
@@ -30,7 +35,9 @@ KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
 
 
 @pytest.mark.parametrize(
-    "model", [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *METRICS, *KINDS], ids=lambda model: model.__name__
+    "model",
+    [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *METRICS, *KINDS, *EXTRACTORS],
+    ids=lambda model: model.__name__,
 )
 def test_every_key_is_documented(model):
     for name, field in model.model_fields.items():
@@ -44,11 +51,15 @@ def test_every_alias_is_documented():
 
 def test_every_command_is_documented():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert len(names) == 10
+    assert len(names) == 14
+    names += [
+        f"{group.info.name} {command.callback.__name__}" for group in GROUPS for command in group.registered_commands
+    ]
+    assert len(names) == 17
     readme = (ROOT / "README.md").read_text()
     for name in names:
         assert f"`harness {name}" in COMMANDS
-        assert f"harness {name} " in readme
+        assert f"harness {name} " in readme or (name in ("data stats", "ref build") and name in readme)
 
 
 def test_the_readme_opens_with_the_two_commands():

@@ -12,7 +12,12 @@ def cautions(metric: FeatureMetric, n: int, width: int) -> list[str]:
             f"N = {n:,} images are not more than the {width:,} features: their covariance is singular, and the "
             "distance is far too large."
         )
-    if isinstance(metric, FID) and isinstance(metric.features, Inception | InceptionPT) and n < FEW:
+    if (
+        isinstance(metric, FID)
+        and isinstance(metric.features, Inception | InceptionPT)
+        and n < FEW
+        and not metric.features.title
+    ):
         found.append(
             f"FID by {n:,} images is not the FID of papers, which take 50,000: it is larger by a bias that depends on "
             "the sampler."

@@ -19,8 +19,12 @@ Place = Annotated[str, Field(min_length=1)]
 class ExtractorChoice(Choice):
     """What all choices of an extractor can say of themselves without loading anything."""
 
-    title: ClassVar[str] = ""
-    """How a distance in these features is called: FD-<title>, or FID where it is empty."""
+    word: ClassVar[str] = ""
+
+    @property
+    def title(self) -> str:
+        """How a distance in these features is called: FD-<title>, or FID where it is empty."""
+        return self.word
 
     @property
     def identity(self) -> str:
@@ -42,7 +46,7 @@ class ExtractorChoice(Choice):
 class DigitsFeatures(ExtractorChoice):
     """64 numbers of the embedded classifier of digits."""
 
-    title: ClassVar[str] = "digits"
+    word: ClassVar[str] = "digits"
     kind: Literal["digits"] = "digits"
 
     @property
@@ -102,6 +106,12 @@ class Inception(ExtractorChoice):
         return None if self.path is None else TorchScript(path=self.path, sha256=self.sha256)
 
     @property
+    def title(self) -> str:
+        """Nothing for the published network alone: only that gives FID."""
+        is_published = self.path is None or self.sha256 == _card_sha256(self.CARD)
+        return "" if is_published else "detector"
+
+    @property
     def identity(self) -> str:
         """Network, weights, layer; resizing is the file's own."""
         known = self.program.trusted if self.program else _card_sha256(self.CARD)
@@ -133,6 +143,13 @@ class InceptionPT(ExtractorChoice):
         return f"inception-pt:{known[:12]}:pool2048:tf299"
 
     @property
+    def title(self) -> str:
+        """Nothing for the published weights alone: only those give FID."""
+        known = _card_sha256(self.CARD)
+        is_published = self.path is None or sha256_of(_there(self.path)) == known
+        return "" if is_published else "inception"
+
+    @property
     def file(self) -> Path:
         """The weights, checked where they were fetched."""
         return _there(self.path) if self.path else checked_path(self.CARD, load_cards()[self.CARD])
@@ -149,7 +166,7 @@ class DinoV2(ExtractorChoice):
         path: folder with `config.json` and `model.safetensors`.
     """
 
-    title: ClassVar[str] = "DINOv2"
+    word: ClassVar[str] = "DINOv2"
     kind: Literal["dinov2"] = "dinov2"
     path: Place
 
@@ -175,7 +192,7 @@ class _Anybodys(_Program):
         width: features that it gives; found by trying it, if left out.
     """
 
-    title: ClassVar[str] = "own"
+    word: ClassVar[str] = "own"
     values: Literal["bytes", "unit"] = "unit"
     channels: Literal[1, 3] | None = 3
     width: Count | None = None
@@ -206,7 +223,7 @@ class Pixels(ExtractorChoice):
         size: pixels a side after averaging; all, if left out.
     """
 
-    title: ClassVar[str] = "pixels"
+    word: ClassVar[str] = "pixels"
     kind: Literal["raw"] = "raw"
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
 

@@ -2,6 +2,8 @@
 
 from harness.denoisers.load import Description, describe, verify
 from harness.errors import InputError
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.references import find_reference
 from harness.paper import load_paper
 from harness.planning.grid import Grid, Panel, Series
 from harness.sampling.discretizations import Optimized
@@ -10,17 +12,37 @@ from harness.yamlfile import Document, Where
 
 
 def check_metrics(grid: Grid, document: Document) -> None:
-    """Metrics name series and denoisers that the grid has, and no metric is there twice."""
+    """Metrics name series and denoisers that the grid has, no two share a name, and what they need is there."""
     known = {"series": [series.name for series in grid.series], "denoisers": list(grid.denoisers)}
     for index, metric in enumerate(grid.metrics):
         where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
         if metric in grid.metrics[:index]:
             raise document.error(where, f"metric '{metric.name}' is there twice; remove one")
+        if any(metric.name == other.name for other in grid.metrics[:index]):
+            raise document.error(where, f"two metrics go by '{metric.name}'; give one of them a `label`")
         for key, names in known.items():
             for name in getattr(metric, key) or ():
                 if name not in names:
                     have = ", ".join(names)
                     raise document.error((*where, key), f"metric '{metric.name}' names '{name}'; this grid has: {have}")
+
+
+def check_features(grid: Grid, document: Document) -> None:
+    """Weights and references of metrics are there; no network is loaded.
+
+    Raises:
+        InputError: with the line, and how to get them.
+    """
+    for index, metric in enumerate(grid.metrics):
+        if not isinstance(metric, FeatureMetric):
+            continue
+        where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
+        try:
+            metric.features.check()
+            if metric.source is not None:
+                find_reference(metric.source, metric.features)
+        except InputError as error:
+            raise document.error(where, f"metric '{metric.name}': {error}") from None
 
 
 def check_mosaics(grid: Grid, document: Document) -> None:

@@ -10,7 +10,14 @@ from harness.denoisers.load import Description, Window
 from harness.errors import InputError
 from harness.evaluation.choices import FeatureMetric
 from harness.laboratory import Measure
-from harness.planning.checks import check_levels, check_metrics, check_mosaics, check_names, describe_panel
+from harness.planning.checks import (
+    check_features,
+    check_levels,
+    check_metrics,
+    check_mosaics,
+    check_names,
+    describe_panel,
+)
 from harness.planning.grid import Grid, Series, load_grid
 from harness.planning.metric import check
 from harness.planning.nfe import count_nfe, steps_for
@@ -90,6 +97,7 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
             raise InputError(f"--samples must be at least 2; we got {samples}")
         grid = grid.model_copy(update={"samples": samples})
     check_metrics(grid, document)
+    check_features(grid, document)
     described = {name: describe_panel(name, panel, document) for name, panel in grid.denoisers.items()}
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}

@@ -167,10 +167,10 @@ def test_a_card_of_a_file_that_is_fetched(tmp_path, monkeypatch):
 
 
 def test_the_official_cards():
-    """What the authors of EDM published: 18 networks, 5 statistics, and the network that these are from."""
+    """What the authors of EDM published: 18 networks, 5 statistics, and the network that these are from, twice."""
     official = {name: card for name, card in load_cards().items() if card.url is not None}
     kinds = [card.kind for card in official.values()]
-    assert (kinds.count("denoiser"), kinds.count("reference"), kinds.count("extractor"), len(kinds)) == (18, 5, 1, 24)
+    assert (kinds.count("denoiser"), kinds.count("reference"), kinds.count("extractor"), len(kinds)) == (18, 5, 2, 25)
     base = "https://nvlabs-fi-cdn.nvidia.com/"
     ranges = {"edm": (0.0, float("inf")), "vp": (0.0009765625, 152.16697692871094), "ve": (0.02, 100.0)}
     ranges["iddpm"] = (0.006422337144613266, 20291.169921875)
@@ -193,6 +193,9 @@ def test_the_official_cards():
     inception = official["inception-2015-12-05"]
     assert inception.sha256 == "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
     assert inception.size == 95_607_719
+    weights = official["inception-pt-2015-12-05"]
+    assert weights.url.endswith("/v0.2.0/weights-inception-2015-12-05-6726825d.pth")
+    assert weights.sha256.startswith("6726825d") and weights.format == "inception-weights"
 
 
 def test_no_cards_yet(tmp_path):
