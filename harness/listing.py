@@ -23,6 +23,7 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
         "scalings": lambda: _union("harness.sampling.schedules", "Scaling"),
         "stochasticity": lambda: _union("harness.sampling.stochasticity", "Stochasticity"),
         "metrics": _metrics,
+        "extractors": _extractors,
     }
     if axis is not None and axis not in makers:
         raise InputError(f"nothing is called '{axis}'; there is: {', '.join(makers)}")
@@ -73,3 +74,9 @@ def _metrics() -> list[tuple[str, str]]:
     from harness.planning.metric import MEMBERS
 
     return [(member.model_fields["kind"].default, _first_line(member)) for member in MEMBERS]
+
+
+def _extractors() -> list[tuple[str, str]]:
+    from harness.features.choices import EXTRACTORS
+
+    return [(member.model_fields["kind"].default, _first_line(member)) for member in EXTRACTORS]

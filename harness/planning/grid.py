@@ -113,7 +113,8 @@ class Grid(Choice):
         title, description: for the report.
         metrics: what is measured, one or a list: `fd-digits`, the Frechet distance in the features of the digit
             classifier, and the laboratory's measures, such as `end-point-error`.
-        samples: N, images per trial; the same seeds for all trials. A metric may have its own.
+        samples: N, images per trial; the same seeds for all trials. A metric may have its own. If left out, 640, and
+            50,000 for metrics of Inception's features, of which those that look at pairs take 10,000.
         first_seed: the seeds are first_seed to first_seed + samples - 1.
         chunk: seeds per unit of work; a worker takes as many at a time as fill one network call. 64 by default, and
             1000 where the moments of features are large.
@@ -131,7 +132,7 @@ class Grid(Choice):
     title: Name
     description: str = ""
     metrics: Annotated[tuple[Metric, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (FrechetDigits(),)
-    samples: Annotated[int, Field(ge=2, le=10_000_000)] = 640
+    samples: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     first_seed: Annotated[int, Field(ge=0)] = 0
     chunk: Annotated[int, Field(ge=1, le=100_000)] | None = None
     denoisers: Annotated[dict[Name, Panel], BeforeValidator(_by_name), Field(min_length=1)]

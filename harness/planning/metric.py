@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from harness.choice import Shorthand
-from harness.evaluation.choices import FEATURE_METRICS, FEW, AnyFeatureMetric, FeatureMetric
+from harness.evaluation.choices import FEATURE_METRICS, FEW, MANY, AnyFeatureMetric, FeatureMetric
+from harness.features.choices import Inception, InceptionPT
 from harness.laboratory import MEASURES, LaboratoryMeasure, Measure
 from harness.laboratory.measure import SAMPLES
 from harness.sampling.sampler import Sampler
@@ -25,12 +26,22 @@ def read_metric(text: str) -> FeatureMetric | Measure:
     return _ADAPTER.validate_json(text)
 
 
-def samples_of(metric: FeatureMetric | Measure, grid: int) -> int:
-    """N of a metric in a grid of so many samples: its own, or the grid's; where every pair is looked at fewer."""
+USUAL = 640
+"""Images of a trial where a grid does not say."""
+
+
+def samples_of(metric: FeatureMetric | Measure, grid: int | None) -> int:
+    """N of a metric in a grid of so many samples: its own, or the grid's; fewer where every pair is looked at.
+
+    Where neither says, 640, and for distances in Inception's features the field's 50,000.
+    """
     if metric.samples is not None:
         return metric.samples
     if isinstance(metric, Measure):
-        return min(grid, SAMPLES)
+        return min(grid or USUAL, SAMPLES)
+    inception = isinstance(metric.features, Inception | InceptionPT)
+    if grid is None:
+        grid = MANY if inception else USUAL
     return min(grid, FEW) if "features" in metric.needs else grid
 
 

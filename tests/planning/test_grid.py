@@ -248,3 +248,22 @@ series: [{name: s, sampler: {solver: euler}}]
     assert (plain.nfe, guided.nfe) == (10, 10 + inside)
     budget = planned(text.replace("steps: 10", "nfe: 15")).items
     assert budget[0].nfe <= 15 < budget[1].nfe + 1
+
+
+def test_samples_by_metric(tmp_path):
+    """The field's 50,000 for FID, fewer where pairs are looked at, and what the grid says before all that."""
+    from harness.evaluation.choices import FID, KID, FrechetDigits
+    from harness.features.choices import Pixels
+    from harness.laboratory import MEASURES
+    from harness.planning.metric import samples_of
+
+    fid, kid = FID(reference="r"), KID(reference="r")
+    assert [samples_of(metric, None) for metric in (fid, kid, FrechetDigits(), MEASURES[0]())] == [
+        50_000,
+        10_000,
+        640,
+        64,
+    ]
+    assert samples_of(FID(reference="r", extractor=Pixels()), None) == 640
+    assert [samples_of(metric, 20_000) for metric in (fid, kid, FrechetDigits())] == [20_000, 10_000, 20_000]
+    assert samples_of(KID(reference="r", samples=30_000), 100) == 30_000
