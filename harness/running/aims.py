@@ -11,13 +11,17 @@ from harness.laboratory import Measure
 from harness.planning.metric import evaluations, samples_of
 from harness.planning.plan import Plan, Planned
 from harness.running.reference import against
+from harness.running.results import BLOCKS
 from harness.store import Store
 
 NO_REFERENCE = "none"
 """The reference of a metric that compares with nothing outside of its own observation."""
 
 CHUNK, WIDE_CHUNK = 64, 1000
-"""Seeds per unit of work: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of."""
+"""Seeds per unit of work: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of.
+
+There are as many chunks as the jackknife has blocks, at least.
+"""
 
 
 class Aim(NamedTuple):
@@ -85,7 +89,8 @@ def _aims(plan: Plan, metric: FeatureMetric | Measure) -> list[Aim]:
         return [Aim(metric, metric.identity, (metric.identity,), NO_REFERENCE, samples, first, chunk, trials)]
     identity = metric.features.identity
     one = Aim(metric, identity, metric.sources, "", samples, first, chunk, trials)
-    one = one._replace(chunk=plan.grid.chunk or (WIDE_CHUNK if one.is_wide else CHUNK))
+    if one.is_wide and not plan.grid.chunk:
+        one = one._replace(chunk=min(WIDE_CHUNK, -(-samples // BLOCKS)))
     return [one._replace(first=first + index * samples) for index in range(metric.ranges)]
 
 

@@ -78,7 +78,7 @@ def compare_trials(store: Store, a: str, b: str) -> Compared:
     if labels[0] != labels[1]:
         raise InputError(f"label policies differ ({labels[0]} and {labels[1]}), so the numbers cannot be compared")
     theirs = {_key(row): row for row in rows[other]}
-    pairs = [_pair(row, theirs[_key(row)]) for row in rows[one] if _key(row) in theirs]
+    pairs = [_pair(row, theirs[_key(row)]) for row in sorted(rows[one], key=_key) if _key(row) in theirs]
     return Compared(one, other, pairs, _apart(rows[one], rows[other]))
 
 
