@@ -175,6 +175,13 @@ def _located(loc: Where, document: Document, base: Where, moved: Mapping[str, Wh
     return kept
 
 
+def first_mistake(error: ValidationError) -> str:
+    """The first of a choice's validation errors, with its field but without the kind that a union adds."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:])
+    return f"{where}: {explain(first)}" if where else explain(first)
+
+
 def explain(error: Any) -> str:
     """One validation error in our words: the rule, the value, the remedy."""
     value, context = error.get("input"), error.get("ctx") or {}

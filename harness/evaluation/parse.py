@@ -47,7 +47,5 @@ def _one(value: Any, reference: str | None, extractor: AnyExtractor | None) -> F
     try:
         metric: FeatureMetric = _ADAPTER.validate_python(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:])
-        raise InputError(f"--metrics: {fields['kind']}: {where}: {yamlfile.explain(first)}") from None
+        raise InputError(f"--metrics: {fields['kind']}: {yamlfile.first_mistake(error)}") from None
     return metric

@@ -254,9 +254,7 @@ def read_extractor(text: str) -> AnyExtractor:
     try:
         chosen: AnyExtractor = _ADAPTER.validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:])
-        raise InputError(f"extractor {text}: {where and where + ': '}{yamlfile.explain(first)}") from None
+        raise InputError(f"extractor {text}: {yamlfile.first_mistake(error)}") from None
     return chosen
 
 
