@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -26,6 +26,7 @@ class Frame(NamedTuple):
         x_title: of the horizontal axis.
         x_log, y_log: whether they are logarithmic.
         counts: whether the horizontal axis counts evaluations, and so has whole numbers.
+        better: which way the metric is better.
     """
 
     x: tuple[float, float]
@@ -35,6 +36,7 @@ class Frame(NamedTuple):
     x_log: bool = True
     y_log: bool = True
     counts: bool = True
+    better: Literal["lower", "higher"] = "lower"
 
     def across(self, x: float) -> float:
         """Where a number stands on the horizontal axis, from 0 at the left to 1 at the right."""
@@ -93,8 +95,8 @@ def is_log(values: Iterable[float], ratio: float = 25) -> bool:
 
 
 def plain(value: float) -> str:
-    """A tick's label: 0.05, 5, 2000."""
-    return f"{value:.10g}"
+    """A tick's label: 0.05, 5, −2000."""
+    return f"{value:.10g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.10g}"
 
 
 def draw_ticks(axes: Axes, frame: Frame) -> None:
