@@ -97,17 +97,14 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
 
 
 def _end(line: dict[str, Any], best: dict[str, Any], by_name: dict[str, Point], data: GridData) -> tuple[str, str]:
-    """The value at one end of a curve, and what it is to the best: a factor with its interval, and a verdict.
-
-    A factor of a best that may be zero says nothing, so there it is a difference.
-    """
+    """The value at one end of a curve, and what it is to the best: a factor or difference, its interval, a verdict."""
     place = evaluations if data.against_nfe else significant
     value, where = significant(line["value"]), f"at {place(line['x'])}"
     point, top = by_name.get(line["fingerprint"]), by_name.get(best["fingerprint"])
     if point is None or top is None or line is best or not point.pairs_with(top):
         return value, where
     found = compare(point.distances(), top.distances())
-    if found.ratio is None or best["low"] <= 0:
+    if found.ratio is None or not data.by_factors:
         verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
         if found.difference is None:
             return value, f"{where}: {verdict}"

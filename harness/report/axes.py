@@ -99,6 +99,12 @@ def plain(value: float) -> str:
     return f"{value:.10g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.10g}"
 
 
+def label_room(frame: Frame) -> float:
+    """Inches that the labels of the upright axis take, with their ticks, in the size of `harness.report.marks`."""
+    ticks = log_ticks(*frame.y, most=7) if frame.y_log else MaxNLocator(6).tick_values(*frame.y)
+    return 0.078 * max((len(plain(tick)) for tick in ticks if frame.y[0] <= tick <= frame.y[1]), default=0) + 0.05
+
+
 def draw_ticks(axes: Axes, frame: Frame) -> None:
     """Plain numbers on both axes; none on an upright axis that a strip has."""
     if frame.x_log:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.errors import InputError
-from harness.report.belongs import SAME, apart_by_labels, difference, key
+from harness.report.belongs import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.choices import AXES, describe
 from harness.report.numbers import plural
 from harness.store import Store
@@ -92,8 +92,8 @@ class GridData(NamedTuple):
         return int((self.every_range["status"] == status).sum())
 
     def distinct(self, status: str | None = None) -> int:
-        """How many trials there are, or have a status, those that series share counted once."""
-        unique = self.trials.drop_duplicates("fingerprint")
+        """How many trials there are, or have a status, those that series share counted once, each range by itself."""
+        unique = self.every_range.drop_duplicates(["fingerprint", "first_seed"])
         return len(unique) if status is None else int((unique["status"] == status).sum())
 
     @property
@@ -110,6 +110,11 @@ class GridData(NamedTuple):
     def is_measure(self) -> bool:
         """Whether it is a laboratory measure, a mean over samples, and not a metric of features."""
         return bool(self.metric.get("is_measure", not self.is_distance))
+
+    @property
+    def by_factors(self) -> bool:
+        """Whether values compare by factors, as distances and errors do; shares and scores by differences."""
+        return self.is_distance or self.is_measure
 
     @property
     def is_share(self) -> bool:
@@ -184,8 +189,10 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: s
         whys = [difference(row, each, by_name[row["fingerprint"]]) for each in ranges]
         if "" in whys:
             used[whys.index("")][row["fingerprint"]] = row
-        elif row["metric"] == metric["metric"] and key(row) not in wanted:
-            apart[min(whys, key=lambda why: why.count(" and "))] += 1
+            continue
+        why = min(whys, key=lambda words: words.count(" and "))
+        if row["metric"] == metric["metric"] and (key(row) not in wanted or why.startswith(WORDS["labels"])):
+            apart[why] += 1
     tables = [_table(plan, items, rows, each) for rows, each in zip(used, ranges, strict=True)]
     seen = [[Range(*pair) for pair in zip(table["status"], table["value"], strict=True)] for table in tables]
     tables[0]["ranges"] = list(map(list, zip(*seen, strict=True)))

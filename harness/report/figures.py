@@ -1,5 +1,6 @@
 """The figure: a panel for every denoiser, the metric against NFE or another number, one line a series."""
 
+import math
 from typing import Any, Literal
 
 import pandas as pd
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report import marks
-from harness.report.axes import Frame, draw_ticks, is_log, padded, spanned
+from harness.report.axes import Frame, draw_ticks, is_log, label_room, padded, spanned
 from harness.report.curves import Curve, Panel
 from harness.report.data import Floor, GridData, records
 from harness.report.formula import symbols
@@ -31,7 +32,7 @@ def upright(data: GridData) -> Upright:
     """How a metric's axis is scaled: distances and errors compare by factors, shares and scores by differences."""
     if data.is_share:
         return "share"
-    if data.is_distance or data.is_measure:
+    if data.by_factors:
         return "log"
     return "wide" if data.lower_is_better else "linear"
 
@@ -63,9 +64,10 @@ def common_frame(
     x_log = counts or is_log(every)
     y_log = is_log(heights) if scale == "wide" else scale == "log" and min(heights, default=0) > 0
     width = padded(every, 0.05) if x_log else spanned(every, 0.04)
-    height = padded(heights, 0.06) if y_log else spanned([*heights, *table["low"], *table["high"]], 0.06)
-    if height and scale == "share":  # an interval may pass the ends that a share has
-        height = max(height[0], -0.02), min(height[1], 1.02)
+    ends_too = [*heights, *table["low"], *table["high"]]
+    if scale == "share":  # an interval may pass the ends that a share has; the axis does not
+        ends_too = [min(max(value, 0.0), 1.0) for value in ends_too if math.isfinite(value)]
+    height = padded(heights, 0.06) if y_log else spanned(ends_too, 0.06)
     if not (width and height and len(table)):
         return None
     title = {} if counts or x is None else {"x_title": symbols(x["title"])}
@@ -79,11 +81,12 @@ def panel_svg(panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor
     height = TOP + MAIN + TICKS + (HEADING + strip + BOTTOM if has_strip else 0.0)
     with marks.plain_style():
         figure = Figure(figsize=(WIDTH, height))
-        wide = 1 - (LEFT + RIGHT) / WIDTH
-        main = figure.add_axes((LEFT / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
+        left = max(LEFT, label_room(frame))
+        wide = 1 - (left + RIGHT) / WIDTH
+        main = figure.add_axes((left / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
         _draw_main(main, panel, frame, styles, floor)
         if has_strip:
-            below = figure.add_axes((LEFT / WIDTH, BOTTOM / height, wide, strip / height))
+            below = figure.add_axes((left / WIDTH, BOTTOM / height, wide, strip / height))
             draw_strip(below, panel, frame, styles)
         return inline(figure, prefix, _words(panel, frame))
 

@@ -66,7 +66,7 @@ def summarize(every: list[GridData]) -> Summary:
 
 
 def _lower(title: str) -> str:
-    """A metric's name within a sentence: `End-point error` loses its capital, `FD-digits` and `Inception Score` do not."""
+    """A metric's name within a sentence: only a word like `Coverage` loses its capital."""
     words = title.split(" (")[0].split()
     is_name = any(not word.islower() for word in words[1:])
     return title[0].lower() + title[1:] if title[1:2].islower() and not is_name else title
@@ -187,5 +187,5 @@ def _judged(every: list[GridData]) -> str:
 
 def _images(data: GridData) -> str:
     first, n, count = data.metric["first_seed"], data.metric["n"], len(data.first_seeds)
-    again = f", and again by each of {plural(count - 1, 'further range')} of as many seeds" if count > 1 else ""
+    again = f", and again on {plural(count - 1, 'further range')} of as many seeds" if count > 1 else ""
     return f"{n:,} images, from seeds {first} to {first + n - 1}{again}"
