@@ -67,6 +67,7 @@ def common_frame(
     ends_too = [*heights, *table["low"], *table["high"]]
     if scale == "share":  # an interval may pass the ends that a share has; the axis does not
         ends_too = [min(max(value, 0.0), 1.0) for value in ends_too if math.isfinite(value)]
+        ends_too += [0.0, 1.0] if len(set(ends_too)) == 1 else []
     height = padded(heights, 0.06) if y_log else spanned(ends_too, 0.06)
     if not (width and height and len(table)):
         return None

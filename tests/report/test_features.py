@@ -158,6 +158,16 @@ def test_axes_that_suit_the_metric(every, name, scale, y_log):
         assert -0.1 <= low <= high <= 1.1
 
 
+def test_a_share_that_is_zero_everywhere_stands_on_a_whole_axis(tmp_path):
+    with features.fill(tmp_path / "store.sqlite", features.METRICS[-1:], items=synthetic.items()[:3]) as store:
+        for item in synthetic.items()[:3]:
+            nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "replicates": [0.0] * synthetic.BLOCKS}
+            store.put_result(features.row(item, features.METRICS[-1]) | nothing)
+        (data,) = load(store, "fig2")
+        frame = common_frame(panels(data), None, data.title, scale="share")
+    assert frame.y == pytest.approx((-0.06, 1.06))
+
+
 def test_the_axis_has_room_for_its_labels():
     plain = Frame((1, 10), (1, 50), "", y_log=True)
     signed = Frame((1, 10), (-0.0031, 0.002), "", y_log=False)
