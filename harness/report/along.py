@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.metrics.uncertainty import compare
+from harness.report.beside import columns
 from harness.report.curves import Curve, Panel, points
 from harness.report.data import GridData, records
-from harness.report.numbers import NONE, evaluations, plural, ratio, significant, span
+from harness.report.numbers import NONE, evaluations, plural, ratio, signed, significant, span
 from harness.report.within import Point
 
 LEAST_FOR_SLOPE = 3
@@ -20,12 +21,13 @@ class AlongRow(NamedTuple):
 
     Args:
         series: its name.
-        least: the least value, and `least_range` its interval.
-        spread: quantiles over samples of that trial, 5 to 95 %; "–" for a distance.
+        least: the best value, and `least_range` its interval.
+        spread: quantiles over samples of that trial, 5 to 95 %; "–" where the metric is no mean over samples.
+        beside: cells of `harness.report.beside` for that trial.
         at: where on the horizontal axis.
         plateau: from where to where no value is decidedly worse.
         flattest: where the values by noise level are most even, with the largest of them over their mean.
-        left: the value at the left end of the axis, and in `left_note` where that is and what it is to the least.
+        left: the value at the left end of the axis, and in `left_note` where that is and what it is to the best.
         right: the same at the right end.
         power: p of a least-squares fit value ~ NFE^p over the curve.
         progress: what is not done yet.
@@ -35,6 +37,7 @@ class AlongRow(NamedTuple):
     least: str
     least_range: str
     spread: str
+    beside: list[str]
     at: str
     plateau: str
     flattest: str
@@ -64,8 +67,12 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
     done, total = len(lines), len(curve.trials)
     progress = f"{done} of {plural(total, 'trial')} done" if done < total else ""
     if not lines:
-        empty = AlongRow(*[NONE] * len(AlongRow._fields))
-        return empty._replace(series=curve.name, left_note="", right_note="", progress=progress)
+        texts: dict[str, Any] = dict.fromkeys(AlongRow._fields, NONE) | {
+            "series": curve.name,
+            "left_note": "",
+            "right_note": "",
+        }
+        return AlongRow(**(texts | {"progress": progress, "beside": [NONE] * len(columns(data))}))
     by_name = {point.fingerprint: point for point in points(curve.trials, end)}
     best = data.best(lines)
     place = evaluations if data.against_nfe else significant
@@ -76,6 +83,7 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
         least=significant(best["value"]),
         least_range=span(best["low"], best["high"]),
         spread=_spread(best),
+        beside=[column.cell(best["details"]) for column in columns(data)],
         at=NONE if curve.is_level else place(best["x"]),
         plateau=NONE if alone else _plateau(lines, by_name, best, data),
         flattest=NONE if alone else _flattest(lines, place),
@@ -83,22 +91,25 @@ def _row(curve: Curve, data: GridData) -> AlongRow:
         left_note=left[1],
         right=right[0],
         right_note=right[1],
-        power=_power(lines) if data.against_nfe and not data.is_distance else NONE,
+        power=_power(lines) if data.against_nfe and data.is_measure else NONE,
         progress=progress,
     )
 
 
 def _end(line: dict[str, Any], best: dict[str, Any], by_name: dict[str, Point], data: GridData) -> tuple[str, str]:
-    """The value at one end of a curve, and what it is to the best: a factor with its interval, and a verdict."""
+    """The value at one end of a curve, and what it is to the best: a factor or difference, its interval, a verdict."""
     place = evaluations if data.against_nfe else significant
     value, where = significant(line["value"]), f"at {place(line['x'])}"
     point, top = by_name.get(line["fingerprint"]), by_name.get(best["fingerprint"])
     if point is None or top is None or line is best or not point.pairs_with(top):
         return value, where
     found = compare(point.distances(), top.distances())
-    if found.ratio is None:
+    if found.ratio is None or not data.by_factors:
         verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
-        return value, f"{where}: {verdict}"
+        if found.difference is None:
+            return value, f"{where}: {verdict}"
+        by = f"{signed(found.difference.estimate)} ({span(found.difference.low, found.difference.high, signed)})"
+        return value, f"{where}: {by}, {verdict}"
     verdict = "higher" if found.ratio.low > 1 else "lower" if found.ratio.high < 1 else "undecided"
     factor = f"{ratio(found.ratio.estimate)}× ({span(found.ratio.low, found.ratio.high, ratio)})"
     return value, f"{where}: {factor}, {verdict}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -26,6 +26,7 @@ class Frame(NamedTuple):
         x_title: of the horizontal axis.
         x_log, y_log: whether they are logarithmic.
         counts: whether the horizontal axis counts evaluations, and so has whole numbers.
+        better: which way the metric is better.
     """
 
     x: tuple[float, float]
@@ -35,6 +36,7 @@ class Frame(NamedTuple):
     x_log: bool = True
     y_log: bool = True
     counts: bool = True
+    better: Literal["lower", "higher"] = "lower"
 
     def across(self, x: float) -> float:
         """Where a number stands on the horizontal axis, from 0 at the left to 1 at the right."""
@@ -93,8 +95,14 @@ def is_log(values: Iterable[float], ratio: float = 25) -> bool:
 
 
 def plain(value: float) -> str:
-    """A tick's label: 0.05, 5, 2000."""
-    return f"{value:.10g}"
+    """A tick's label: 0.05, 5, −2000."""
+    return f"{value:.10g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.10g}"
+
+
+def label_room(frame: Frame) -> float:
+    """Inches that the labels of the upright axis take, with their ticks, in the size of `harness.report.marks`."""
+    ticks = log_ticks(*frame.y, most=7) if frame.y_log else MaxNLocator(6).tick_values(*frame.y)
+    return 0.078 * max((len(plain(tick)) for tick in ticks if frame.y[0] <= tick <= frame.y[1]), default=0) + 0.05
 
 
 def draw_ticks(axes: Axes, frame: Frame) -> None:

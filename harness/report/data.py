@@ -1,7 +1,8 @@
 """What the store holds of a grid, a table a metric: a line for every trial of the plan, done, failed or missing.
 
-Results are used only if they were made with the plan's metric, extractor, reference, first seed and number of samples;
-others are counted with the reason and left out, so that no curve joins numbers that cannot be compared.
+Results are used only if they were made with the plan's metric, extractor, reference, first seed, number of samples and
+label policy; others are counted with the reason and left out, so that no curve joins numbers that cannot be compared. A
+metric on several ranges of seeds is one metric: curves and intervals are those of the first range.
 """
 
 import math
@@ -12,12 +13,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.errors import InputError
+from harness.report.belongs import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.choices import AXES, describe
 from harness.report.numbers import plural
 from harness.store import Store
-
-SAME = ("metric", "extractor", "reference", "first_seed", "n")
-"""Columns in which all rows of a report agree."""
 
 COLUMNS = [
     *("panel", "series", *AXES, "steps", "nfe", "nfe_min", "nfe_max", "x", "value", "low", "high", "status", "reason"),
@@ -55,16 +54,24 @@ class Floor(NamedTuple):
     band: str
 
 
+class Range(NamedTuple):
+    """A trial on one range of seeds: `done`, `failed` or `missing`, and the value, NaN if it is not done."""
+
+    status: str
+    value: float
+
+
 class GridData(NamedTuple):
     """A grid and its results under one metric.
 
     Args:
-        plan: as the store holds it.
-        metric: its entry of the plan's metrics, with the plan's first seed.
-        trials: one line an item of the plan: `COLUMNS` and `EXTRA`.
-        rows: the result rows in use, each once, whatever number of series shares it.
+        plan: as the store holds it, with a panel for each label policy.
+        metric: its entry of the plan's metrics; `first_seed` is that of the first range.
+        trials: one line an item of the plan, on the first range of seeds: `COLUMNS` and `EXTRA`.
+        rows: the result rows in use, each once, whatever number of series shares it, those of further ranges as well.
         left_out: reasons in words, with counts, for results that are not used.
         floor: None where the store has none for this extractor, reference and number of samples.
+        further: the same lines as `trials` on each further range of seeds.
     """
 
     plan: dict[str, Any]
@@ -73,14 +80,20 @@ class GridData(NamedTuple):
     rows: list[dict[str, Any]]
     left_out: list[str]
     floor: Floor | None
+    further: tuple[pd.DataFrame, ...] = ()
+
+    @property
+    def every_range(self) -> pd.DataFrame:
+        """The lines of all ranges of seeds."""
+        return pd.concat([self.trials, *self.further], ignore_index=True) if self.further else self.trials
 
     def count(self, status: str) -> int:
-        """How many trials of the plan are `done`, `failed` or `missing`."""
-        return int((self.trials["status"] == status).sum())
+        """How many trials of the plan are `done`, `failed` or `missing`, each range of seeds counted."""
+        return int((self.every_range["status"] == status).sum())
 
     def distinct(self, status: str | None = None) -> int:
-        """How many trials there are, or have a status, those that series share counted once."""
-        unique = self.trials.drop_duplicates("fingerprint")
+        """How many trials there are, or have a status, those that series share counted once, each range by itself."""
+        unique = self.every_range.drop_duplicates(["fingerprint", "first_seed"])
         return len(unique) if status is None else int((unique["status"] == status).sum())
 
     @property
@@ -90,8 +103,28 @@ class GridData(NamedTuple):
 
     @property
     def is_distance(self) -> bool:
-        """Whether it compares with reference images, and so has a floor and the 3 % rule."""
+        """Whether it is a Frechet distance of finite sets, and so has a floor and the 3 % rule."""
         return bool(self.metric["is_distance"])
+
+    @property
+    def is_measure(self) -> bool:
+        """Whether it is a laboratory measure, a mean over samples, and not a metric of features."""
+        return bool(self.metric.get("is_measure", not self.is_distance))
+
+    @property
+    def by_factors(self) -> bool:
+        """Whether values compare by factors, as distances and errors do; shares and scores by differences."""
+        return self.is_distance or self.is_measure
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return bool(self.metric.get("is_share"))
+
+    @property
+    def first_seeds(self) -> list[int]:
+        """The first seed of each range."""
+        return list(self.metric["first_seeds"])
 
     @property
     def lower_is_better(self) -> bool:
@@ -109,7 +142,7 @@ class GridData(NamedTuple):
         return self.plan["x"]["path"] == "nfe"
 
 
-EXTRA = ("replicates", "blocks", "details", "adaptive")
+EXTRA = ("replicates", "blocks", "details", "adaptive", "ranges")
 """Columns beside `COLUMNS` that only the report needs."""
 
 
@@ -127,42 +160,61 @@ def load(store: Store, grid: str) -> list[GridData]:
         raise InputError(
             f"{store.name}: grid '{grid}' was run by an earlier version; `harness run {grid}` brings it up"
         )
-    return [_under(store, plan, metric) for metric in plan["metrics"]]
+    plan = apart_by_labels(plan)
+    metrics = [_with_seeds(metric, plan) for metric in plan["metrics"]]
+    metrics = [metric for index, metric in enumerate(metrics) if metric not in metrics[:index]]
+    wanted = {key(each) for metric in metrics for each in _ranges(metric)}
+    return [_under(store, plan, metric, wanted) for metric in metrics]
 
 
-def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any]) -> GridData:
-    """The grid's results under one metric."""
-    metric = metric | {"first_seed": plan["first_seed"]}
+def _with_seeds(metric: dict[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A metric of a plan with the first seeds of its ranges; earlier plans have one range."""
+    seeds = metric.get("first_seeds") or [plan["first_seed"]]
+    return metric | {"first_seeds": seeds, "first_seed": seeds[0]}
+
+
+def _ranges(metric: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metric on each of its ranges of seeds."""
+    return [metric | {"first_seed": first} for first in metric["first_seeds"]]
+
+
+def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: set[tuple[Any, ...]]) -> GridData:
+    """The grid's results under one metric; `wanted` are the keys of all metrics, whose rows are not left out."""
     items = [item for item in plan["items"] if _is_asked(item, metric)]
-    fingerprints = list(dict.fromkeys(item["fingerprint"] for item in items))
-    used: dict[str, dict[str, Any]] = {}
+    by_name = {item["fingerprint"]: item for item in items}
+    ranges = _ranges(metric)
+    used: list[dict[str, dict[str, Any]]] = [{} for _ in ranges]
     apart: Counter[str] = Counter()
-    others = {_key(entry | {"first_seed": plan["first_seed"]}) for entry in plan["metrics"]}
-    for row in store.results(fingerprints):
-        if why := _difference(row, metric):
-            is_other = (
-                row["metric"] != metric["metric"] or _key(row) in others
-            )  # shown under its own metric, or elsewhere
-            apart[why] += not is_other
-        else:
-            used[row["fingerprint"]] = row
-    lines = [_line(item, used.get(item["fingerprint"]), metric) for item in items]
+    for row in store.results(list(by_name)):
+        whys = [difference(row, each, by_name[row["fingerprint"]]) for each in ranges]
+        if "" in whys:
+            used[whys.index("")][row["fingerprint"]] = row
+            continue
+        why = min(whys, key=lambda words: words.count(" and "))
+        if row["metric"] == metric["metric"] and (key(row) not in wanted or why.startswith(WORDS["labels"])):
+            apart[why] += 1
+    tables = [_table(plan, items, rows, each) for rows, each in zip(used, ranges, strict=True)]
+    seen = [[Range(*pair) for pair in zip(table["status"], table["value"], strict=True)] for table in tables]
+    tables[0]["ranges"] = list(map(list, zip(*seen, strict=True)))
+    left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items()]
+    rows = [found[name] for found in used for name in by_name if name in found]
+    return GridData(plan, metric, tables[0], rows, left_out, _floor(store, metric), tuple(tables[1:]))
+
+
+def _table(
+    plan: Mapping[str, Any], items: list[dict[str, Any]], rows: dict[str, dict[str, Any]], metric: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The lines of one range of seeds."""
+    lines = [_line(item, rows.get(item["fingerprint"]), metric) for item in items]
     if plan["x"]["path"] == "nfe":
         lines = [line | {"x": line["nfe"]} for line in lines]
-    trials = pd.DataFrame(lines, columns=[*COLUMNS, *EXTRA])
-    left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items() if count]
-    rows = [used[fingerprint] for fingerprint in fingerprints if fingerprint in used]
-    return GridData(plan, metric, trials, rows, left_out, _floor(store, metric))
+    return pd.DataFrame(lines, columns=[*COLUMNS, *EXTRA])
 
 
 def _is_asked(item: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
     """Whether a metric is asked of an item of the plan."""
-    parts = (("series", "base"), ("denoisers", "panel"))
+    parts = (("series", "base"), ("denoisers", "denoiser"))
     return all(metric[names] is None or item[name] in metric[names] for names, name in parts)
-
-
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[key] for key in SAME)
 
 
 def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
@@ -177,7 +229,7 @@ def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
         InputError: the store has no such grid.
     """
     if grid is not None:
-        return pd.concat([data.trials[COLUMNS] for data in load(store, grid)], ignore_index=True)
+        return pd.concat([data.every_range[COLUMNS] for data in load(store, grid)], ignore_index=True)
     lines = []
     for row in store.results():
         trial = row["trial"]
@@ -196,12 +248,6 @@ def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The lines of a table as dictionaries."""
     return [{str(key): value for key, value in line.items()} for line in table.to_dict("records")]
-
-
-def _difference(row: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
-    """Why a row does not belong under a metric, in words; "" if it does."""
-    parts = [f"{key} {row[key]} instead of {metric[key]}" for key in SAME if row[key] != metric[key]]
-    return " and ".join(parts)
 
 
 def _line(item: Mapping[str, Any], row: Mapping[str, Any] | None, made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,6 +270,7 @@ def _line(item: Mapping[str, Any], row: Mapping[str, Any] | None, made_with: Map
         "fingerprint": item["fingerprint"],
         "replicates": [],
         "blocks": [],
+        "ranges": [],
     }
     line |= {axis: str(describe(sampler.get(axis))) for axis in AXES}
     line |= {key: made_with[key] for key in SAME}
@@ -258,6 +305,8 @@ def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
 
 
 def _floor(store: Store, metric: Mapping[str, Any]) -> Floor | None:
+    if not metric["is_distance"]:
+        return None
     fact = store.fact(f"floor:{metric['extractor']}:{metric['reference']}:{metric['n']}")
     if fact is None:
         return None

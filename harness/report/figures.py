@@ -1,6 +1,7 @@
 """The figure: a panel for every denoiser, the metric against NFE or another number, one line a series."""
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import pandas as pd
 import seaborn as sns
@@ -8,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report import marks
-from harness.report.axes import Frame, draw_ticks, is_log, padded, spanned
+from harness.report.axes import Frame, draw_ticks, is_log, label_room, padded, spanned
 from harness.report.curves import Curve, Panel
-from harness.report.data import Floor, records
+from harness.report.data import Floor, GridData, records
 from harness.report.formula import symbols
 from harness.report.marks import LABEL, TICK
 from harness.report.numbers import NONE, evaluations, significant
 from harness.report.palette import MUTED, RULE, Style
+from harness.report.ranges import ends
 from harness.report.strip import draw_strip, row_heights
 from harness.report.svg import inline
 
@@ -22,8 +24,26 @@ WIDTH, LEFT, RIGHT = 4.1, 0.42, 0.12  # inches
 TOP, MAIN, TICKS, HEADING, BOTTOM = 0.30, 2.6, 0.48, 0.24, 0.06
 
 
+Upright = Literal["log", "wide", "linear", "share"]
+"""Scales of a metric: logarithmic wherever all is above zero; only where that spans decades; linear; from 0 to 1."""
+
+
+def upright(data: GridData) -> Upright:
+    """How a metric's axis is scaled: distances and errors compare by factors, shares and scores by differences."""
+    if data.is_share:
+        return "share"
+    if data.by_factors:
+        return "log"
+    return "wide" if data.lower_is_better else "linear"
+
+
 def common_frame(
-    panels: list[Panel], floor: Floor | None, y_title: str, x: dict[str, Any] | None = None
+    panels: list[Panel],
+    floor: Floor | None,
+    y_title: str,
+    x: dict[str, Any] | None = None,
+    scale: Upright = "log",
+    better: Literal["lower", "higher"] = "lower",
 ) -> Frame | None:
     """Axes that hold every panel, so that panels compare by eye; None while nothing is done.
 
@@ -32,22 +52,27 @@ def common_frame(
         floor: of the metric, if it has one.
         y_title: name of the metric.
         x: path and title of the horizontal axis; None for NFE.
+        scale: of the metric's axis.
+        better: which way is better.
     """
     done = [curve.done for panel in panels for curve in panel.curves]
-    table = pd.concat(done) if done else pd.DataFrame(columns=["x", "value"])
+    table = pd.concat(done) if done else pd.DataFrame(columns=["x", "value", "low", "high", "ranges"])
     every = [value for panel in panels for curve in panel.curves for value in curve.trials["x"]]
-    heights = [*table["value"], *([floor.mean] if floor else [])]
+    bars = [end for line in records(table) for end in ends(line) or ()]
+    heights = [*table["value"], *bars, *([floor.mean] if floor else [])]
     counts = x is None or x["path"] == "nfe"
     x_log = counts or is_log(every)
-    y_log = bool(len(table)) and min(table["value"]) > 0
+    y_log = is_log(heights) if scale == "wide" else scale == "log" and min(heights, default=0) > 0
     width = padded(every, 0.05) if x_log else spanned(every, 0.04)
-    height = (
-        padded(heights, 0.06) if y_log else spanned([*heights, *table["low"].dropna(), *table["high"].dropna()], 0.06)
-    )
+    ends_too = [*heights, *table["low"], *table["high"]]
+    if scale == "share":  # an interval may pass the ends that a share has; the axis does not
+        ends_too = [min(max(value, 0.0), 1.0) for value in ends_too if math.isfinite(value)]
+        ends_too += [0.0, 1.0] if len(set(ends_too)) == 1 else []
+    height = padded(heights, 0.06) if y_log else spanned(ends_too, 0.06)
     if not (width and height and len(table)):
         return None
     title = {} if counts or x is None else {"x_title": symbols(x["title"])}
-    return Frame(width, height, y_title, **title, x_log=x_log, y_log=y_log, counts=counts)
+    return Frame(width, height, y_title, **title, x_log=x_log, y_log=y_log, counts=counts, better=better)
 
 
 def panel_svg(panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None, prefix: str) -> str:
@@ -57,11 +82,12 @@ def panel_svg(panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor
     height = TOP + MAIN + TICKS + (HEADING + strip + BOTTOM if has_strip else 0.0)
     with marks.plain_style():
         figure = Figure(figsize=(WIDTH, height))
-        wide = 1 - (LEFT + RIGHT) / WIDTH
-        main = figure.add_axes((LEFT / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
+        left = max(LEFT, label_room(frame))
+        wide = 1 - (left + RIGHT) / WIDTH
+        main = figure.add_axes((left / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
         _draw_main(main, panel, frame, styles, floor)
         if has_strip:
-            below = figure.add_axes((LEFT / WIDTH, BOTTOM / height, wide, strip / height))
+            below = figure.add_axes((left / WIDTH, BOTTOM / height, wide, strip / height))
             draw_strip(below, panel, frame, styles)
         return inline(figure, prefix, _words(panel, frame))
 
@@ -109,6 +135,10 @@ def _draw_curve(axes: Axes, curve: Curve, style: Style, frame: Frame, order: int
     high = done["high"].fillna(done["value"])
     axes.fill_between(done["x"], low, high, color=colour, alpha=0.16, lw=0, zorder=order)
     axes.plot(done["x"], done["value"], zorder=order + 0.5, **marks.line(style))
+    spans = [(line["x"], *found) for line in records(done) if (found := ends(line))]
+    if spans:
+        x, least, greatest = (list(part) for part in zip(*spans, strict=True))
+        marks.bars(axes, x, least, greatest, colour, zorder=order + 0.4)
     if curve.lowest:
         point = curve.lowest.point
         axes.plot([point.nfe] * 2, [point.value, frame.y[0]], color=colour, lw=0.8, ls=(0, (1, 2)), zorder=2)
@@ -126,8 +156,9 @@ def _words(panel: Panel, frame: Frame) -> str:
                 f"{curve.name}: best {significant(best.value)}, within 3 % of it from NFE {evaluations(point.nfe)}"
             )
         elif len(curve.done):
-            best_line = min(records(curve.done), key=lambda line: line["value"])
-            parts.append(f"{curve.name}: least {significant(best_line['value'])} at {significant(best_line['x'])}")
+            choose, word = (min, "least") if frame.better == "lower" else (max, "highest")
+            best_line = choose(records(curve.done), key=lambda line: line["value"])
+            parts.append(f"{curve.name}: {word} {significant(best_line['value'])} at {significant(best_line['x'])}")
         else:
             parts.append(f"{curve.name}: {NONE}")
     axis = "NFE" if frame.counts else frame.x_title

@@ -160,7 +160,7 @@ def failures(data: GridData, panels: list[Panel]) -> list[Failure]:
     titles = {panel.name: panel.title for panel in panels}
     return [
         Failure(
-            metric=data.title,
+            metric=data.title if len(data.first_seeds) == 1 else f"{data.title}, seeds from {line['first_seed']}",
             panel=titles.get(line["panel"], line["panel"]),
             series=line["series"],
             nfe=evaluations(line["nfe"]),
@@ -169,18 +169,23 @@ def failures(data: GridData, panels: list[Panel]) -> list[Failure]:
             reason=line["reason"],
             fingerprint=line["fingerprint"],
         )
-        for line in records(data.trials[data.trials["status"] == "failed"])
+        for line in records(data.every_range[data.every_range["status"] == "failed"])
     ]
 
 
 def missing(data: GridData, panels: list[Panel]) -> list[str]:
-    """What is still to be run, a sentence a curve."""
+    """What is still to be run, a sentence a curve, and one for each further range of seeds."""
     sentences = []
+    title = f"{data.title}: " if len(data.plan["metrics"]) > 1 or not data.is_distance else ""
     for panel in panels:
         for curve in panel.curves:
             rest = curve.trials[curve.trials["status"] == "missing"]["nfe"]
             if len(rest):
                 nfe = listing([evaluations(value) for value in dict.fromkeys(rest)])
                 what = f"{panel.title}, {curve.name}: {len(rest)} of {len(curve.trials)}, at NFE {nfe}"
-                sentences.append(what if data.is_distance else f"{data.title}: {what}")
+                sentences.append(f"{title}{what}")
+    for first, lines in zip(data.first_seeds[1:], data.further, strict=True):
+        count = int((lines["status"] == "missing").sum())
+        if count:
+            sentences.append(f"{title}the range of seeds from {first}: {count} of {plural(len(lines), 'trial')}")
     return sentences

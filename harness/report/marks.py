@@ -56,6 +56,13 @@ def cross(axes: Axes, x: list[float], y: float, colour: str, **options: Any) -> 
     axes.plot(x, [y] * len(x), marker="x", ms=5, mec=colour, mew=1.3, ls="none", zorder=9, **options)
 
 
+def bars(axes: Axes, x: list[float], low: list[float], high: list[float], colour: str, **options: Any) -> None:
+    """From the least to the greatest of several ranges of seeds: thin, with ends, so as not to look like a band."""
+    axes.vlines(x, low, high, color=colour, lw=0.9, **options)
+    for y in (low, high):
+        axes.plot(x, y, marker="_", ms=4.6, mec=colour, mew=0.9, ls="none", **options)
+
+
 def floor_band(axes: Axes, low: float, mean: float, high: float) -> None:
     """The floor, a dashed line in its band."""
     axes.axhspan(low, high, color=FLOOR.light, alpha=0.18, lw=0, zorder=1)

@@ -43,9 +43,20 @@ class Gallery(NamedTuple):
     others: list[Mosaic]
 
 
-def galleries(store: Store, data: GridData, panels: list[Panel]) -> list[Gallery]:
-    """The sheets of every panel that has any."""
-    found = store.images(sorted(set(data.trials["fingerprint"])), data.metric["first_seed"])
+def galleries(store: Store, data: GridData, panels: list[Panel], shown: set[str] | None = None) -> list[Gallery]:
+    """The sheets of every panel that has any.
+
+    Args:
+        store: has the pictures.
+        data: the grid under one metric.
+        panels: its panels.
+        shown: trials whose sheet an earlier section has, which are left out here; those of this one are added.
+    """
+    before = shown or set()
+    wanted = set(data.trials[data.trials["status"] == "done"]["fingerprint"]) - before
+    found = store.images(sorted(wanted), data.metric["first_seed"])
+    if shown is not None:
+        shown |= set(found)
     made = [_gallery(panel, found, data) for panel in panels]
     return [gallery for gallery in made if gallery.chosen or gallery.others]
 

@@ -26,6 +26,11 @@ def ratio(value: float | None) -> str:
     return significant(value, 2)
 
 
+def signed(value: float | None) -> str:
+    """A difference to two significant digits, with its sign: +0.012, −3.0."""
+    return ("+" if value is not None and value > 0 else "") + significant(value, 2)
+
+
 def whole(value: float | None) -> str:
     """A count with thousands separated; one decimal where it is not whole (mean NFE of an adaptive solver)."""
     if value is None or not math.isfinite(value):

@@ -1,15 +1,17 @@
 """A grid's page in sections, one a metric: figures, tables and pictures that follow from what the metric has."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
 from harness.report import lists
 from harness.report.along import AlongGroup, along
+from harness.report.beside import Beside, columns
 from harness.report.curves import Panel, panels
 from harness.report.data import GridData
-from harness.report.figures import common_frame, panel_svg
+from harness.report.figures import common_frame, panel_svg, upright
 from harness.report.formula import symbols
+from harness.report.identity import Identity, cautions, identity
 from harness.report.lists import Group
 from harness.report.matrix import Matrix, matrices
 from harness.report.mosaics import Gallery, galleries
@@ -17,6 +19,9 @@ from harness.report.numbers import significant, span
 from harness.report.palette import Style
 from harness.report.paths import trajectories, trajectories_svg
 from harness.report.profiles import frame_of, plot_svg, plots
+from harness.report.ranges import RangeGroup
+from harness.report.ranges import table as ranges_table
+from harness.report.ranges import words as ranges_words
 from harness.report.signs import Sign, line_signs, mark_signs
 from harness.report.strips import Strip, strips
 from harness.store import Store
@@ -47,6 +52,11 @@ class Section(NamedTuple):
         costs: the table of the 3 % rule; empty where that does not apply.
         matrices: values by series and NFE, where there are few.
         along: the table of all other curves.
+        has_spread: whether its values are means over samples, whose quantiles are known.
+        beside: further columns of that table, where the metric says more than a number.
+        ranges: the table of all ranges of seeds; empty where there is one. `ranges_words` says what is in it.
+        cautions: what to keep in mind, in sentences.
+        identity: what must be equal for numbers to be comparable.
         profiles: values by noise level, `profile_signs` their legend where a panel has trials of one curve.
         paths: trajectories.
         strips: pictures by noise level.
@@ -68,6 +78,12 @@ class Section(NamedTuple):
     costs: list[Group]
     matrices: list[Matrix]
     along: list[AlongGroup]
+    has_spread: bool
+    beside: list[Beside]
+    ranges: list[RangeGroup]
+    ranges_words: str
+    cautions: list[str]
+    identity: Identity
     profiles: list[Drawn]
     profile_signs: list[Sign]
     paths: list[Drawn]
@@ -86,17 +102,21 @@ def sections(store: Store, every: list[GridData], looks: dict[str, Style], prefi
         looks: of the series.
         prefix: of the ids in the figures; different for every grid of a page.
     """
-    return [_section(store, data, looks, f"{prefix}{index}", len(every)) for index, data in enumerate(every)]
+    sheets: set[str] = set()
+    return [_section(store, data, looks, f"{prefix}{index}", len(every), sheets) for index, data in enumerate(every)]
 
 
-def _section(store: Store, data: GridData, looks: dict[str, Style], prefix: str, count: int) -> Section:
+def _section(
+    store: Store, data: GridData, looks: dict[str, Style], prefix: str, count: int, sheets: set[str]
+) -> Section:
     shown = panels(data)
     has_curves = _has_curves(shown)
     ruled = data.is_distance and data.against_nfe and has_curves
     heading = "Quality against cost" if ruled else data.title
     if ruled and count > 1:
         heading = f"{data.title} against cost"
-    frame = common_frame(shown, data.floor, data.title, data.plan["x"])
+    better: Literal["lower", "higher"] = "lower" if data.lower_is_better else "higher"
+    frame = common_frame(shown, data.floor, data.title, data.plan["x"], upright(data), better)
     drawn = [panel for panel in shown if panel.curves] if frame and has_curves else []
     figures = [
         Drawn(panel.title, about(panel), Markup(panel_svg(panel, frame, looks, data.floor, f"{prefix}panel{number}")))
@@ -111,7 +131,7 @@ def _section(store: Store, data: GridData, looks: dict[str, Style], prefix: str,
         id=f"metric-{prefix}",
         heading=heading,
         figures=figures,
-        marks=mark_signs(drawn, data.floor),
+        marks=mark_signs(drawn, data.floor, ranges_words(data)),
         axis="NFE" if data.against_nfe else symbols(data.plan["x"]["title"]),
         is_ruled=ruled,
         is_flat=not has_curves,
@@ -119,6 +139,12 @@ def _section(store: Store, data: GridData, looks: dict[str, Style], prefix: str,
         costs=lists.costs(shown) if ruled else [],
         matrices=matrices(data, shown),
         along=[] if ruled else along(data, shown),
+        has_spread=any("quantiles" in details for details in data.trials["details"]),
+        beside=columns(data),
+        ranges=ranges_table(data, shown),
+        ranges_words=ranges_words(data),
+        cautions=cautions(data),
+        identity=identity(data),
         profiles=profiles,
         profile_signs=profile_signs,
         paths=[
@@ -126,7 +152,7 @@ def _section(store: Store, data: GridData, looks: dict[str, Style], prefix: str,
             for number, one in enumerate(trajectories(shown, looks))
         ],
         strips=strips(store, data, shown),
-        galleries=galleries(store, data, shown) if data.is_distance else [],
+        galleries=[] if data.is_measure else galleries(store, data, shown, sheets),
         floor=(significant(floor.mean), span(floor.low, floor.high)) if floor else None,
         blocks=sorted({len(blocks) for blocks in data.trials["blocks"] if len(blocks)}),
     )

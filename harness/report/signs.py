@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from harness.report import marks
 from harness.report.curves import Panel
-from harness.report.data import Floor
+from harness.report.data import Floor, records
 from harness.report.palette import INK, Style
+from harness.report.ranges import ends
 from harness.report.svg import symbol
 
 SIZE = (0.44, 0.2)  # inches
@@ -33,8 +34,8 @@ def line_signs(styles: dict[str, Style], prefix: str) -> list[Sign]:
     return [_sign(f"{prefix}{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())]
 
 
-def mark_signs(panels: list[Panel], floor: Floor | None) -> list[Sign]:
-    """The signs of the other marks that the panels show."""
+def mark_signs(panels: list[Panel], floor: Floor | None, ranges: str = "") -> list[Sign]:
+    """The signs of the other marks that the panels show; `ranges` says what bars over ranges of seeds are."""
     curves = [curve for panel in panels for curve in panel.curves]
     signs = []
     if curves and floor:
@@ -45,6 +46,8 @@ def mark_signs(panels: list[Panel], floor: Floor | None) -> list[Sign]:
     if any(curve.published for curve in curves):
         words = "the same in the paper, by FID"
         signs.append(_sign("mark-paper", words, lambda axes: marks.diamond(axes, 1, 0.5)))
+    if ranges and any(ends(line) for curve in curves for line in records(curve.done)):
+        signs.append(_sign("mark-ranges", ranges, lambda axes: marks.bars(axes, [1], [0.15], [0.85], INK.light)))
     if any((curve.trials["status"] == "failed").any() for curve in curves):
         signs.append(_sign("mark-failed", "failed trial", lambda axes: marks.cross(axes, [1], 0.5, INK.light)))
     return signs

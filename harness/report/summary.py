@@ -7,7 +7,9 @@ from harness.paper import load_paper
 from harness.report.curves import Curve, Panel, panels, points
 from harness.report.data import GridData, records
 from harness.report.formula import symbols
+from harness.report.identity import all_cautions
 from harness.report.numbers import duration, evaluations, large, listing, plural, ratio, significant, span
+from harness.report.spent import spent
 from harness.report.within import SpeedUp
 
 _SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
@@ -64,8 +66,10 @@ def summarize(every: list[GridData]) -> Summary:
 
 
 def _lower(title: str) -> str:
-    """A metric's name within a sentence: `End-point error` loses its capital, `FD-digits` keeps it."""
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
+    """A metric's name within a sentence: only a word like `Coverage` loses its capital."""
+    words = title.split(" (")[0].split()
+    is_name = any(not word.islower() for word in words[1:])
+    return title[0].lower() + title[1:] if title[1:2].islower() and not is_name else title
 
 
 def _best(panel: Panel, data: GridData) -> list[Finding]:
@@ -131,6 +135,7 @@ def _cautions(every: list[GridData], shown: list[tuple[Panel, SpeedUp]]) -> list
     cautions = []
     if any(data.count("missing") for data in every):
         cautions.append("The grid is not finished, so these numbers are provisional.")
+    cautions += all_cautions(every)
     title = every[0].title
     for panel, found in shown:
         if found.quality and found.best_is == "worse" and panel.ours:
@@ -164,15 +169,23 @@ def _extent(every: list[GridData]) -> str:
     parts = [f"{done} of {plural(total, 'trial')} {'is' if done == 1 else 'are'} done"]
     counts = {status: sum(data.distinct(status) for data in every) for status in ("failed", "missing")}
     parts += [f"{count} {status}" for status, count in counts.items() if count]
-    rows = [row for data in every for row in data.rows]
-    spent, seconds = sum(row["evaluations"] or 0 for row in rows), sum(row["seconds"] or 0 for row in rows)
-    cost = f"; {large(spent)} network evaluations in {duration(seconds)} of computing" if spent else ""
-    judged = listing([_judged(data, len(every) > 1) for data in every])
-    return f"{', '.join(parts)}. {judged[0].upper()}{judged[1:]}{cost}."
+    total_cost = spent(row for data in every for row in data.rows)
+    cost = f"; {large(total_cost.evaluations)} network evaluations in {duration(total_cost.seconds)} of computing"
+    judged = _judged(every)
+    return f"{', '.join(parts)}. {judged[0].upper()}{judged[1:]}{cost if total_cost.evaluations else ''}."
 
 
-def _judged(data: GridData, is_one_of_many: bool) -> str:
-    """By how many images a trial is judged, under one metric."""
-    first, n = data.metric["first_seed"], data.metric["n"]
-    seeds = f"{n:,} images, from seeds {first} to {first + n - 1}"
-    return f"{_lower(data.title)} by {seeds}" if is_one_of_many else f"each is judged by {seeds}"
+def _judged(every: list[GridData]) -> str:
+    """By how many images a trial is judged, metric by metric where they differ."""
+    titles: dict[str, list[str]] = {}
+    for data in every:
+        titles.setdefault(_images(data), []).append(_lower(data.title))
+    if len(titles) == 1:
+        return f"each is judged by {next(iter(titles))}"
+    return "; ".join(f"{listing(about)} by {images}" for images, about in titles.items())
+
+
+def _images(data: GridData) -> str:
+    first, n, count = data.metric["first_seed"], data.metric["n"], len(data.first_seeds)
+    again = f", and again on {plural(count - 1, 'further range')} of as many seeds" if count > 1 else ""
+    return f"{n:,} images, from seeds {first} to {first + n - 1}{again}"

@@ -29,6 +29,9 @@ def frame_table(frame: pd.DataFrame) -> Table:
     has_x = bool((frame["x"].notna() & (frame["x"] != frame["nfe"])).any())
     if has_x:
         table.add_column("x", justify="right", no_wrap=True)
+    has_ranges = frame["first_seed"].nunique() > 1
+    if has_ranges:
+        table.add_column("from seed", justify="right", no_wrap=True)
     for name in ("steps", "nfe", metrics[0] if len(metrics) == 1 else "value", "± 95 %", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("status", "trial"):
@@ -36,17 +39,18 @@ def frame_table(frame: pd.DataFrame) -> Table:
     if has_failed:
         table.add_column("reason")
     for line in records(frame):
-        cells = _cells(line, len(metrics) > 1, has_x)
+        cells = _cells(line, len(metrics) > 1, has_x, has_ranges)
         table.add_row(*cells, _reason(line)) if has_failed else table.add_row(*cells)
     return table
 
 
-def _cells(line: dict[str, Any], with_metric: bool, with_x: bool) -> list[str]:
+def _cells(line: dict[str, Any], with_metric: bool, with_x: bool, with_seed: bool) -> list[str]:
     return [
         escape(line["panel"]),
         escape(line["series"] or line["solver"]),
         *([line["metric"]] if with_metric else []),
         *([significant(line["x"])] if with_x else []),
+        *([str(line["first_seed"])] if with_seed else []),
         evaluations(line["steps"]),
         evaluations(line["nfe"]),
         significant(line["value"]),

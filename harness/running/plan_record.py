@@ -1,13 +1,21 @@
 """A plan as the report needs it: JSON that names panels, series and items, without code."""
 
+from itertools import groupby
 from typing import Any
 
 from harness.denoisers.cards import denoiser_cards
 from harness.denoisers.load import Description, Source
+from harness.evaluation.choices import FID, Coverage, FeatureMetric, FrechetDigits, Memorisation, Precision, Recall
 from harness.laboratory import Measure
 from harness.planning.plan import Plan
 from harness.running.aims import Aim
 from harness.running.design import design
+
+DISTANCES = (FrechetDigits, FID)
+"""Frechet distances between finite sets, to which the paper's 3 % rule and a floor apply."""
+
+SHARES = (Precision, Recall, Coverage, Memorisation)
+"""Metrics between 0 and 1."""
 
 
 def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
@@ -45,7 +53,7 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
         "description": grid.description,
         "source": plan.source,
         "first_seed": grid.first_seed,
-        "metrics": [_metric(aim) for aim in aims],
+        "metrics": [_metric(list(ranges)) for _, ranges in groupby(aims, key=lambda aim: aim.metric.name)],
         "x": {"path": grid.x, "title": grid.x_title or grid.x.rsplit(".", 1)[-1]},
         "panels": panels,
         "series": plan.series,
@@ -54,8 +62,9 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
     }
 
 
-def _metric(aim: Aim) -> dict[str, Any]:
-    """What the report needs to know of a metric."""
+def _metric(ranges: list[Aim]) -> dict[str, Any]:
+    """What the report needs to know of a metric, from its aims: one a range of seeds, alike but for the first seed."""
+    aim = ranges[0]
     measure = aim.metric if isinstance(aim.metric, Measure) else None
     return {
         "metric": aim.metric.name,
@@ -64,13 +73,17 @@ def _metric(aim: Aim) -> dict[str, Any]:
         "fields": aim.metric.model_dump(
             mode="json", exclude={"kind", "samples", "series", "denoisers", "label", "ranges"}, exclude_none=True
         ),
-        "is_distance": measure is None,
+        "method": aim.metric.method if isinstance(aim.metric, FeatureMetric) else "",
+        "is_measure": measure is not None,
+        "is_distance": isinstance(aim.metric, DISTANCES),
+        "is_share": isinstance(aim.metric, SHARES),
         "by_level": aim.metric.by_level,
         "better": aim.metric.better,
         "pictures": {key: aim.pictures(key) for key in aim.trials if aim.pictures(key)} if measure else {},
         "extractor": aim.extractor,
         "reference": aim.reference,
         "n": aim.samples,
+        "first_seeds": [each.first for each in ranges],
         "series": aim.metric.series,
         "denoisers": aim.metric.denoisers,
     }

@@ -41,8 +41,8 @@ def test_results_that_differ_are_left_out_with_the_reason(make_store):
     data = load(store, "fig2")[0]
     assert data.count("missing") == 3
     assert data.left_out == [
-        "2 rows with n 256 instead of 512",
-        f"1 row with extractor other instead of {synthetic.EXTRACTOR} and first_seed 512 instead of 0",
+        "2 rows with N 256 instead of 512",
+        f"1 row with extractor other instead of {synthetic.EXTRACTOR} and first seed 512 instead of 0",
     ]
 
 

@@ -172,7 +172,7 @@ def test_only_failures(make_store):
 def test_rows_left_out_are_told(make_store):
     store = make_store()
     store.put_result(synthetic.row(synthetic.items()[0], n=256))
-    assert "1 row with n 256 instead of 512" in words(render(store, "fig2"))
+    assert "1 row with N 256 instead of 512" in words(render(store, "fig2"))
 
 
 def test_without_a_floor(make_store):

@@ -162,7 +162,7 @@ def test_pages_are_whole(store, grid):
 def test_the_words_of_pages(store):
     text = words(render(store, "measures"))
     assert "The lowest end-point error: on One number" in text
-    assert "End-point error by 12 images" in text
+    assert "Each is judged by 12 images, from seeds 0 to 11" in text
     assert "power of NFE" in text
     assert "Truncation error by noise level" in text
     assert "not FID" not in text
