@@ -99,8 +99,8 @@ class FeatureMetric(Choice):
         digits = DATASET_SHAPES["digits"]
         if isinstance(self.features, DigitsFeatures) and tuple(shape) != digits:
             raise InputError(
-                f"'{self.name}' compares images {list(digits)}, not {list(shape)}; use another metric, or in a grid name "
-                "the `denoisers` that it is asked of"
+                f"'{self.name}' compares images {list(digits)}, not {list(shape)}; use another metric, or in a grid "
+                "name the `denoisers` that it is asked of"
             )
         if len(shape) == 3 and shape[0] not in (1, 3) and not isinstance(self.features, Pixels):
             raise InputError(f"'{self.name}' needs images of 1 or 3 channels, not {list(shape)}")

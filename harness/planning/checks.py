@@ -4,6 +4,7 @@ from harness.denoisers.load import Description, describe, verify
 from harness.errors import InputError
 from harness.evaluation.choices import FeatureMetric
 from harness.evaluation.references import find_reference
+from harness.laboratory import Measure
 from harness.paper import load_paper
 from harness.planning.grid import Grid, Panel, Series
 from harness.sampling.discretizations import Optimized
@@ -20,11 +21,22 @@ def check_metrics(grid: Grid, document: Document) -> None:
             raise document.error(where, f"metric '{metric.name}' is there twice; remove one")
         if any(metric.name == other.name for other in grid.metrics[:index]):
             raise document.error(where, f"two metrics go by '{metric.name}'; give one of them a `label`")
+        number = _number(metric)
+        same = [other for other in grid.metrics[:index] if number is not None and _number(other) == number]
+        if same:
+            raise document.error(where, f"'{metric.name}' is the same number as '{same[0].name}'; remove one")
         for key, names in known.items():
             for name in getattr(metric, key) or ():
                 if name not in names:
                     have = ", ".join(names)
                     raise document.error((*where, key), f"metric '{metric.name}' names '{name}'; this grid has: {have}")
+
+
+def _number(metric: FeatureMetric | Measure) -> tuple[object, ...] | None:
+    """What makes two metrics of features one number under two names; None for a measure."""
+    if isinstance(metric, Measure):
+        return None
+    return metric.features, metric.source, metric.method, metric.samples
 
 
 def check_features(grid: Grid, document: Document) -> None:

@@ -20,6 +20,7 @@ def run(*arguments):
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_one_clear_message(path, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))  # where nothing was fetched
     line, message = re.match(r"# line (\d+): (.*)", path.read_text().splitlines()[0]).groups()
     done = run(command, path)
     assert done.exit_code == 2
