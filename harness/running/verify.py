@@ -12,11 +12,10 @@ from harness.errors import InputError, SamplingError
 from harness.evaluation.choices import FeatureMetric
 from harness.laboratory import Measure
 from harness.planning.metric import MEMBERS, read_metric
-from harness.running.aims import CHUNK
-from harness.running.cover import cover
-from harness.running.jobs import span_of
+from harness.running.cover import Span
 from harness.running.reference import against
-from harness.running.results import Piece, compared, measured
+from harness.running.results import compared, measured
+from harness.running.stored import stored_pieces
 from harness.store import Store
 from harness.trial import canonical
 
@@ -61,11 +60,11 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
     worst, problem = 0.0, ""
     for name in CHECKED:
         before, now = row[name], found[name]
-        if (before is None) != (now is None):
-            problem = problem or f"{name} was {before} and is {now}"
+        if before is None or now is None:
+            problem = problem or (f"{name} was {before} and is {now}" if before != now else "")
             continue
-        size = max(abs(row["value"]), 1e-12) if name != "nfe" else max(abs(before), 1.0)
-        apart = abs(before - now) / size if before is not None else 0.0
+        size = max(abs(found["value"]), 1e-12) if name != "nfe" else max(abs(now), 1.0)
+        apart = abs(before - now) / size
         worst = max(worst, apart)
         if not apart <= TOLERANCE:
             problem = problem or f"{name} was {before:.10g} and is {now:.10g}"
@@ -73,18 +72,18 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
 
 
 def _again(row: Mapping[str, Any], store: Store, device: str | None) -> dict[str, Any]:
-    metric = metric_of(row)
+    metric, seeds = metric_of(row), Span(row["first_seed"], row["first_seed"] + row["n"] - 1)
     if isinstance(metric, Measure):
         if metric.identity != row["extractor"]:
             raise InputError(f"measure {metric.identity} is not the one that was used, {row['extractor']}")
-        return measured(_pieces(row, (row["extractor"],), store))
+        return measured(stored_pieces(store, (row["extractor"],), row["fingerprint"], seeds))
     identity = metric.features.identity
     if identity != row["extractor"]:
         raise InputError(f"extractor is '{identity}' now, and was '{row['extractor']}'")
     known = against(metric, row["n"], store, device)
     if known.id != row["reference"]:
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
-    return compared(metric, _pieces(row, metric.sources, store), known.against)
+    return compared(metric, stored_pieces(store, metric.sources, row["fingerprint"], seeds), known.against)
 
 
 def metric_of(row: Mapping[str, Any]) -> FeatureMetric | Measure:
@@ -99,18 +98,3 @@ def metric_of(row: Mapping[str, Any]) -> FeatureMetric | Measure:
             raise InputError(f"the row does not say how '{row['metric']}' was measured")
         choice = {"kind": row["metric"]}
     return read_metric(canonical(choice))
-
-
-def _pieces(row: Mapping[str, Any], sources: tuple[str, ...], store: Store) -> list[Piece]:
-    """The chunks of a result, in order.
-
-    Raises:
-        InputError: some are not there any more, or their file was changed.
-    """
-    first, last = row["first_seed"], row["first_seed"] + row["n"] - 1
-    rows = {span_of(one): one for one in store.chunks(sources, [row["fingerprint"]]) if one["status"] == "done"}
-    spans = cover(first, last, rows, CHUNK)
-    lost = [span for span in spans if span not in rows]
-    if lost:
-        raise InputError(f"what was kept of seeds {lost[0].first} to {lost[-1].last} is not in the store any more")
-    return [Piece(span, store.moments(rows[span]), rows[span]["info"]) for span in spans]
