@@ -70,6 +70,12 @@ class Store:
         self.engine = self._open()
 
     @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for another database."""
+        is_file = self._url.get_backend_name() == "sqlite" and self._url.database
+        return Path(self._url.database or "") if is_file else None
+
+    @property
     def name(self) -> str:
         """Where the store is, without any password."""
         return self._url.render_as_string(hide_password=True)
@@ -179,7 +185,7 @@ class Store:
     def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
         """Store a chunk's moments: the file first, then the row that vouches for it.
 
-        The claim may have lapsed and be gone. The work is kept then, unless the seeds are part of a larger chunk by now.
+        The claim may have lapsed and be gone. The work is kept then, unless a larger chunk has its seeds by now.
         """
         table, values = tables.chunks, {"status": "done", "expires": None, "info": dict(info)}
         values["sha256"] = self.files.write(chunk.key, arrays)

@@ -23,8 +23,8 @@ class Span(NamedTuple):
 def cover(first: int, last: int, present: Iterable[Span], size: int) -> list[Span]:
     """Cut the seeds first..last into spans, taking those that are present as they are.
 
-    Where those that are present suffice, they are all that is taken. Else what is missing is cut at multiples of `size`,
-    so that a larger number of samples adds chunks and changes none.
+    Where those that are present suffice, they are all that is taken. Else what is missing is cut at multiples of
+    `size`, so that a larger number of samples adds chunks and changes none.
 
     Args:
         first, last: the seeds wanted, both included.

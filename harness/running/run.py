@@ -12,17 +12,17 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from harness.errors import InputError, RunError, SamplingError
+from harness.errors import RunError, SamplingError
 from harness.evaluation.choices import FeatureMetric
 from harness.planning.plan import Plan, Planned
 from harness.running.aims import Aim, aims, with_reference
-from harness.running.chunk import MOSAIC, Done, Task
+from harness.running.chunk import Done, Task
 from harness.running.cover import Span
 from harness.running.jobs import Job, Key, Missing, span_of, work
 from harness.running.merging import Merger
 from harness.running.plan_record import plan_record
 from harness.running.provenance import revision, versions
-from harness.running.results import compared, gathered, measured
+from harness.running.results import MOSAIC, compared, gathered, measured
 from harness.running.settle import settled
 from harness.running.stored import stored_pieces
 from harness.running.workers import Failed, Pool, devices_for
