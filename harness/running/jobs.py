@@ -70,8 +70,8 @@ class Work(NamedTuple):
     by_aim: list[Missing]
 
 
-def work(every: list[Aim], store: Store, retry_failed: bool = False) -> Work:
-    """Compare all aims with the store."""
+def work(every: list[Aim], store: Store | None, retry_failed: bool = False) -> Work:
+    """Compare all aims with the store; None for an empty one."""
     order = sorted(range(len(every)), key=lambda index: len(every[index].sources))
     planned: dict[tuple[str, str], dict[Span, Job]] = {}
     found: dict[int, Missing] = {}
@@ -99,7 +99,7 @@ def work(every: list[Aim], store: Store, retry_failed: bool = False) -> Work:
 
 def missing(
     aim: Aim,
-    store: Store,
+    store: Store | None,
     retry_failed: bool = False,
     number: int = 0,
     planned: Mapping[tuple[str, str], Mapping[Span, Job]] | None = None,
@@ -109,21 +109,22 @@ def missing(
 
     Args:
         aim: what is wanted.
-        store: what is there.
+        store: what is there; None for nothing.
         retry_failed: whether failed chunks are wanted again.
         number: of the aim in the run.
         planned: jobs of other aims by source and trial, whose chunks will do.
         drawn: pictures that those jobs give, each with the first seed.
     """
     rows: dict[str, list[dict[str, Any]]] = {key: [] for key in aim.trials}
-    for row in store.chunks(aim.sources, list(aim.trials)):
+    for row in store.chunks(aim.sources, list(aim.trials)) if store else []:
         rows[row["fingerprint"]].append(row)
     pictures = {key: list(aim.pictures(key).values()) for key in aim.trials}
-    pictured = store.images([name for names in pictures.values() for name in names], aim.first)
+    wanted = [name for names in pictures.values() for name in names]
+    pictured = store.images(wanted, aim.first) if store else {}
     found = Missing([], [], [], {}, {})
     for key in aim.trials:
         inside = [row for row in rows[key] if row["first_seed"] >= aim.first and row["last_seed"] <= aim.last]
-        done = {span_of(row) for row in inside if row["status"] == "done" and store.files.has(row["key"])}
+        done = {span_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
         spans = cover(aim.first, aim.last, done, aim.chunk)
         others: dict[Span, Job] = {}
         if not done.issuperset(spans):
