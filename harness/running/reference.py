@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.evaluation.choices import FID, FeatureMetric, FrechetDigits, Memorisation
 from harness.evaluation.floor import floor
-from harness.evaluation.measure import Against
+from harness.evaluation.measure import Against, real_features
 from harness.evaluation.references import Place, all_features, find_reference, read_reference
 from harness.evaluation.statistics import Statistics, from_arrays
 from harness.features.choices import AnyExtractor
@@ -37,6 +37,8 @@ def against(metric: FeatureMetric, samples: int, store: Store, device: str | Non
         return Known(metric.method, Against(None))
     place = find_reference(metric.source, metric.features)
     id, statistics = _statistics(place, metric.features, store, device)
+    if "features" in metric.needs and not isinstance(metric, Memorisation):
+        real_features(metric, statistics)  # which it may lack; better said before anything is sampled
     if isinstance(metric, FID | FrechetDigits):
         _keep_floor(metric, id, statistics, samples, store)
     whole = f"{metric.method} | {id}" if metric.method else id

@@ -83,4 +83,7 @@ def test_a_row_that_does_not_say_how(store, grid):
     run(grid(FID, chunk=4), store)
     change(store, ("fd-pixels", 0, 40), provenance={})
     assert problems(store) == ["the row does not say how 'fd-pixels' was measured"]
+    change(store, ("fd-pixels", 0, 40), provenance={"choice": {"kind": "fid", "extractor": "nothing"}})
+    (problem,) = problems(store)
+    assert problem.startswith("the row's choice of 'fd-pixels' is none that this version knows")
     assert metric_of({"provenance": {}, "metric": "fd-digits"}).kind == "fd-digits"
