@@ -17,6 +17,9 @@ from harness.store import Store
 FLOOR_WIDTH = 512
 """Features up to which a floor is computed: 20 draws of wider ones take minutes."""
 
+FLOOR_IMAGES = 4
+"""Images below which there is no floor: two a side."""
+
 
 class Known(NamedTuple):
     """The reference of a metric: an identity, with the method where there is one, and what to measure against."""
@@ -74,6 +77,8 @@ def _keep_floor(metric: FeatureMetric, id: str, statistics: Statistics, samples:
     if not statistics.has_all_features or statistics.width > FLOOR_WIDTH or store.fact(key) is not None:
         return
     assert statistics.features is not None
+    if len(statistics.features) < FLOOR_IMAGES:
+        return
     low_to_high = floor(statistics.features, samples)
     store.put_fact(key, low_to_high._asdict() | {"band": f"least to greatest of {low_to_high.draws} draws"})
 
