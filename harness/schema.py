@@ -2,11 +2,14 @@
 
 import contextlib
 import time
+from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from harness import tables
+
+SQLITE = b"SQLite format 3\0"
 
 
 def make_tables(engine: sa.Engine, attempts: int = 10) -> None:
@@ -43,3 +46,20 @@ def add_details(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         same = tables.meta.c.key == "schema"
         connection.execute(sa.update(tables.meta).where(same).values(value=str(tables.SCHEMA_VERSION)))
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is an SQLite database with the tables of a store."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(SQLITE)) != SQLITE:
+                return False
+    except OSError:
+        return False
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    try:
+        return sa.inspect(engine).has_table(tables.chunks.name)
+    except SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()

@@ -70,6 +70,12 @@ class Store:
         self.engine = self._open()
 
     @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for another database."""
+        is_file = self._url.get_backend_name() == "sqlite" and self._url.database
+        return Path(self._url.database or "") if is_file else None
+
+    @property
     def name(self) -> str:
         """Where the store is, without any password."""
         return self._url.render_as_string(hide_password=True)
@@ -119,10 +125,16 @@ class Store:
             rows += self._rows(query.order_by(table.c.fingerprint, table.c.first_seed))
         return rows
 
-    def claim(self, chunk: Chunk, retry_failed: bool = False) -> bool:
+    def claim(self, chunk: Chunk, retry_failed: bool = False, within: tuple[int, int] | None = None) -> bool:
         """Take a chunk for this process: False if another has it, or it is done or failed.
 
         A claim whose lease has lapsed, or whose process on this host is gone, is taken over.
+
+        Args:
+            chunk: which.
+            retry_failed: take one that failed.
+            within: first and last seed that are wanted: a chunk is not taken that became part of a larger one of these
+                seeds. None for any.
         """
         table, now = tables.chunks, time.time()
         claim = {
@@ -132,17 +144,11 @@ class Store:
             "reason": None,
             "step": None,
         }
-        fresh = claim | {
-            "key": chunk.key,
-            "fingerprint": chunk.fingerprint,
-            "first_seed": chunk.first,
-            "last_seed": chunk.last,
-            "extractor": chunk.extractor,
-        }
+        fresh = claim | _named(chunk)
         try:
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(table).values(fresh))
-                covered = connection.scalar(sa.select(table.c.id).where(_covering(chunk)).limit(1)) is not None
+                covered = connection.scalar(sa.select(table.c.id).where(_covering(chunk, within)).limit(1)) is not None
                 if covered:  # by chunks that were merged meanwhile
                     connection.execute(sa.delete(table).where(table.c.key == chunk.key))
             return not covered
@@ -177,9 +183,19 @@ class Store:
             self._write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
 
     def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-        """Store a chunk's moments: the file first, then the row that vouches for it."""
-        sha256 = self.files.write(chunk.key, arrays)
-        self._settle(chunk, status="done", sha256=sha256, info=dict(info))
+        """Store a chunk's moments: the file first, then the row that vouches for it.
+
+        The claim may have lapsed and be gone. The work is kept then, unless a larger chunk has its seeds by now.
+        """
+        table, values = tables.chunks, {"status": "done", "expires": None, "info": dict(info)}
+        values["sha256"] = self.files.write(chunk.key, arrays)
+        with self.engine.begin() as connection:
+            if connection.execute(sa.update(table).where(table.c.key == chunk.key).values(values)).rowcount:
+                return
+            if connection.scalar(sa.select(table.c.id).where(_covering(chunk)).limit(1)) is None:
+                connection.execute(sa.insert(table).values(_named(chunk) | values))
+                return
+        self.files.remove(chunk.key)
 
     def merge(
         self, parts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
@@ -196,17 +212,17 @@ class Store:
         """
         table, first, last = tables.chunks, parts[0], parts[-1]
         whole = Chunk(first["fingerprint"], first["first_seed"], last["last_seed"], first["extractor"])
-        sha256 = self.files.write(whole.key, arrays)
         keys = [row["key"] for row in parts]
-        row = {"key": whole.key, "fingerprint": whole.fingerprint, "first_seed": whole.first, "last_seed": whole.last}
-        row |= {"extractor": whole.extractor, "status": "done", "sha256": sha256, "info": dict(info)}
+        parted = table.c.key.in_(keys) & (table.c.status == "done")
         try:
             with self.engine.begin() as connection:
-                gone = connection.execute(sa.delete(table).where(table.c.key.in_(keys) & (table.c.status == "done")))
-                if gone.rowcount != len(keys):
+                if connection.execute(sa.delete(table).where(parted)).rowcount != len(keys):
                     connection.rollback()
                     return False
-                connection.execute(sa.insert(table).values(row))
+                connection.execute(sa.insert(table).values({**_named(whole), "status": "done", "info": dict(info)}))
+                # The file comes last, when no other process can be writing it, nor have a row that vouches for it.
+                sha256 = self.files.write(whole.key, arrays)
+                connection.execute(sa.update(table).where(table.c.key == whole.key).values(sha256=sha256))
         except IntegrityError:
             return False
         for key in keys:
@@ -215,11 +231,9 @@ class Store:
 
     def fail(self, chunk: Chunk, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
         """Record that a chunk could not be computed, and why."""
-        self._settle(chunk, status="failed", reason=reason, step=step, info=dict(info))
-
-    def _settle(self, chunk: Chunk, **values: Any) -> None:
-        table = tables.chunks
-        self._write(sa.update(table).where(table.c.key == chunk.key).values(expires=None, **values))
+        table, values = tables.chunks, {"status": "failed", "reason": reason, "step": step, "info": dict(info)}
+        same = (table.c.key == chunk.key) & (table.c.status != "done")  # another process may have made it meanwhile
+        self._write(sa.update(table).where(same).values(expires=None, **values))
 
     def forget(
         self,
@@ -345,12 +359,24 @@ class Store:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _covering(chunk: Chunk) -> sa.ColumnElement[bool]:
-    """Finished chunks that hold all seeds of this one, and more."""
+def _named(chunk: Chunk) -> dict[str, Any]:
+    """The columns that say which chunk a row is of."""
+    return {
+        "key": chunk.key,
+        "fingerprint": chunk.fingerprint,
+        "first_seed": chunk.first,
+        "last_seed": chunk.last,
+        "extractor": chunk.extractor,
+    }
+
+
+def _covering(chunk: Chunk, within: tuple[int, int] | None = None) -> sa.ColumnElement[bool]:
+    """Finished chunks that hold all seeds of this one and more, but none outside of `within`."""
     table = tables.chunks
     same = (table.c.fingerprint == chunk.fingerprint) & (table.c.extractor == chunk.extractor)
     around = (table.c.first_seed <= chunk.first) & (table.c.last_seed >= chunk.last) & (table.c.key != chunk.key)
-    return same & around & (table.c.status == "done")
+    inside = sa.true() if within is None else (table.c.first_seed >= within[0]) & (table.c.last_seed <= within[1])
+    return same & around & inside & (table.c.status == "done")
 
 
 def open_if_there(url: str | None, files: Path | str | None = None) -> Store | None:

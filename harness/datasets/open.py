@@ -55,7 +55,7 @@ def find_images(source: str | Path) -> ImageFiles | ImageSet:
     """
     if source == digit_images.NAME:
         return digit_images.digit_images()
-    path, part = _place(source)
+    path, part = split_part(source)
     if path.is_dir():
         if cifar.is_folder(path):
             return cifar.from_folder(path, _cifar_part(part, path))
@@ -85,7 +85,7 @@ def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
     raise InputError(f"{path}: begins with {head[:8]!r}, which is no set of images. What is understood:\n{UNDERSTOOD}")
 
 
-def _place(source: str | Path) -> Place:
+def split_part(source: str | Path) -> Place:
     """The path and the part; a `#` in the name of something that is there is no part."""
     text = str(source)
     path, mark, part = text.rpartition("#")

@@ -84,7 +84,7 @@ def _measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against
             reference = FrechetReference(statistics.mu, statistics.sigma, device)
             return _found(frechet_at_infinity([block.moments for block in blocks], reference))
         case choices.KID():
-            real, sizes = _real(metric, statistics), _kept(blocks)
+            real, sizes = real_features(metric, statistics), _kept(blocks)
             chosen = {"subset": metric.subset, "subsets": metric.subsets}
             return _found(kid(_features(blocks), real, sizes, device=device, **chosen))
     return _found(_by_neighbours(metric, blocks, statistics, device))
@@ -98,7 +98,7 @@ def _frechet(blocks: Sequence[Observed], statistics: Statistics, device: str) ->
 
 def _by_neighbours(metric: FeatureMetric, blocks: Sequence[Observed], statistics: Statistics, device: str) -> Estimate:
     assert isinstance(metric, choices.Precision | choices.Recall | choices.Density | choices.Coverage)
-    real, sizes = _real(metric, statistics), _kept(blocks)
+    real, sizes = real_features(metric, statistics), _kept(blocks)
     found = neighbours(_features(blocks), real, sizes, k=metric.k, k_density=metric.k, device=device)
     return getattr(found, metric.kind)
 
@@ -120,7 +120,12 @@ def _statistics(metric: FeatureMetric, blocks: Sequence[Observed], against: Agai
     return against.statistics
 
 
-def _real(metric: FeatureMetric, statistics: Statistics) -> np.ndarray:
+def real_features(metric: FeatureMetric, statistics: Statistics) -> np.ndarray:
+    """Features [M, d] of real images.
+
+    Raises:
+        InputError: the reference has none.
+    """
     if statistics.features is None:
         raise InputError(
             f"'{metric.name}' compares single images, and reference '{metric.source}' holds `mu` and `sigma` only; "

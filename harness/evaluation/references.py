@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.data_files import sha256_of
 from harness.datasets.image_set import ImageSet
-from harness.datasets.open import open_images
+from harness.datasets.open import open_images, split_part
 from harness.denoisers.card_kinds import ReferenceCard
 from harness.denoisers.cards import checked_path, load_cards
 from harness.errors import InputError
@@ -80,16 +80,17 @@ def find_reference(source: str, extractor: AnyExtractor) -> Place:
         raise InputError(f"reference '{source}': the card of that name is a {card.kind}, not a reference")
     if source == "digits":
         return Place(source, None, "digits")
-    path = Path(source.partition("#")[0])
+    path, part = split_part(source)
+    chosen = f"#{part}" if part else ""
     if path.is_dir():
-        return Place(source, None, _listing(path))
+        return Place(source, None, _listing(path) + chosen)
     if not path.is_file():
         known = [name for name, card in load_cards().items() if isinstance(card, ReferenceCard)]
         raise InputError(
             f"reference '{source}': no such file or folder, nor a card; there are: digits, {', '.join(known)}"
         )
     is_statistics = path.suffix == ".npz" and _has_statistics(path)
-    return Place(source, path if is_statistics else None, sha256_of(path) + source[len(str(path)) :])
+    return Place(source, path if is_statistics else None, sha256_of(path) + chosen)
 
 
 def read_reference(

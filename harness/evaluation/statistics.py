@@ -8,7 +8,9 @@ A program that knows only `mu` and `sigma` reads ours too. Nothing in such a fil
 """
 
 import io
+import lzma
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,9 @@ MAX_WIDTH = 16_384
 """Features that a file may have: its covariance is 2 GB then."""
 
 MAX_NUMBERS = MAX_WIDTH**2
+MAX_BYTES = {"mu": 8 * MAX_WIDTH, "sigma": 8 * MAX_NUMBERS, "features": 8 * MAX_NUMBERS}
+"""Bytes of an array in a file by its name; of the rest, which are a number or a word, 64 KB."""
+
 ASYMMETRY = 1e-6
 """How far a covariance may be from its transpose, of its largest number."""
 
@@ -96,14 +101,16 @@ def read_statistics(path: Path) -> Statistics:
     where = str(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = {member.filename: member.file_size for member in archive.infolist()}
-        if any(size > 8 * MAX_NUMBERS + 4096 for size in sizes.values()):
-            raise InputError(f"{where}: holds arrays of more than {MAX_NUMBERS:,} numbers; it is no such file")
+            sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
+        for name, size in sizes.items():
+            most = MAX_BYTES.get(name, 1 << 16)
+            if name in _KNOWN and size > most + 4096:
+                raise InputError(f"{where}: {name} takes {size:,} bytes, and at most {most:,} make sense; not read")
         with np.load(path, allow_pickle=False) as stored:
             return from_arrays({name: stored[name] for name in stored.files if name in _KNOWN}, where)
     except OSError as error:
         raise InputError(f"{where}: cannot read the file ({error.strerror or error}); check the path") from None
-    except (zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, MemoryError, RuntimeError) as error:
         raise InputError(f"{where}: not an .npz file of statistics ({error}); check the path") from None
     except ValueError as error:
         if "pickle" in str(error).lower():
@@ -135,7 +142,8 @@ def from_arrays(arrays: dict[str, Any], where: str) -> Statistics:
         raise InputError(f"{where}: sigma is no covariance (not symmetric, or a variance below zero); make it again")
     features = arrays.get("features")
     if features is not None:
-        features = np.asarray(_numbers(features, "features", where), dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large is refused as not finite
+            features = np.asarray(_numbers(features, "features", where), dtype=np.float32)
         if features.ndim != 2 or features.shape[1] != len(mu) or not np.isfinite(features).all():
             raise InputError(f"{where}: features should be finite [m, {len(mu)}]; we got {list(features.shape)}")
     told: dict[str, Any] = {name: _text(arrays[name]) for name in ("extractor", "dataset", "digest") if name in arrays}

@@ -34,6 +34,8 @@ class MomentStream:
         """
         import torch
 
+        if isinstance(features, np.ndarray):
+            features = np.require(features, requirements=["C", "W"])  # torch takes no view of a read-only array
         rows = torch.as_tensor(features).detach()
         rows = (rows.cpu() if rows.device.type == "mps" else rows).double()
         if rows.ndim != 2 or (self._pilot is not None and rows.shape[1] != len(self._pilot)):

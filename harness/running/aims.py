@@ -10,6 +10,7 @@ from harness.features.choices import DigitsFeatures
 from harness.laboratory import Measure
 from harness.planning.metric import evaluations, samples_of
 from harness.planning.plan import Plan, Planned
+from harness.running.cover import Span
 from harness.running.reference import against
 from harness.running.results import BLOCKS
 from harness.store import Store
@@ -53,6 +54,11 @@ class Aim(NamedTuple):
     def last(self) -> int:
         """The last seed."""
         return self.first + self.samples - 1
+
+    @property
+    def seeds(self) -> Span:
+        """All of them."""
+        return Span(self.first, self.last)
 
     @property
     def source(self) -> str:

@@ -25,16 +25,13 @@ from harness.metrics.bytes import to_bytes
 from harness.planning.metric import read_metric
 from harness.running.cover import Span
 from harness.running.provenance import versions
-from harness.running.results import Piece
+from harness.running.results import MOSAIC, Piece
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.sample import sample
 from harness.sampling.start import Labels
 from harness.trial import Trial
 
 Result = TypeVar("Result")
-
-MOSAIC = 64
-"""Images kept of a trial that the grid names."""
 
 
 class Task(NamedTuple):

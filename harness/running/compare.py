@@ -128,7 +128,8 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _pair(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair:
     shared = {name: a[name] for name in SAME}
     numbers = a["value"], b["value"]
-    if a["blocks"] != b["blocks"] or not a["replicates"] or len(a["replicates"]) != len(b["replicates"]):
+    count = len(a["blocks"] or [])
+    if count < 2 or a["blocks"] != b["blocks"] or any(len(side["replicates"] or []) != count for side in (a, b)):
         return Pair(
             **shared, a=numbers[0], b=numbers[1], difference=None, ratio=None, unpaired=None, verdict="undecided"
         )

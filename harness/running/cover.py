@@ -15,11 +15,16 @@ class Span(NamedTuple):
         """How many seeds."""
         return self.last - self.first + 1
 
+    def holds(self, other: "Span") -> bool:
+        """Whether all seeds of another are among these."""
+        return self.first <= other.first and other.last <= self.last
+
 
 def cover(first: int, last: int, present: Iterable[Span], size: int) -> list[Span]:
     """Cut the seeds first..last into spans, taking those that are present as they are.
 
-    What is missing is cut at multiples of `size`, so that a larger number of samples adds chunks and changes none.
+    Where those that are present suffice, they are all that is taken. Else what is missing is cut at multiples of
+    `size`, so that a larger number of samples adds chunks and changes none.
 
     Args:
         first, last: the seeds wanted, both included.
@@ -30,15 +35,26 @@ def cover(first: int, last: int, present: Iterable[Span], size: int) -> list[Spa
         Disjoint spans in order, which together are first..last.
     """
     spans: list[Span] = []
-    usable = sorted(set(present), key=lambda span: (span.first, -span.last))
+    inside = {span for span in present if Span(first, last).holds(span)}
+    ends = _ends(last, inside)
+    usable = sorted(inside, key=lambda span: (span.first, -span.last))
     at = first
     for span in usable:
-        if span.first < at or span.last > last:
+        if span.first < at or (first in ends and span.last + 1 not in ends):
             continue
         spans += _cut(at, span.first - 1, size)
         spans.append(span)
         at = span.last + 1
     return spans + _cut(at, last, size)
+
+
+def _ends(last: int, present: Iterable[Span]) -> set[int]:
+    """Seeds from which spans that are present lead to the last, without a gap."""
+    found = {last + 1}
+    for span in sorted(present, key=lambda span: span.first, reverse=True):
+        if span.last + 1 in found:
+            found.add(span.first)
+    return found
 
 
 def _cut(first: int, last: int, size: int) -> list[Span]:

@@ -47,8 +47,7 @@ def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None
     """
     devices = devices_for(device)
     wanted = aims(plan)
-    parts: list[Missing | None] = list(work(wanted, store).by_aim) if store is not None else [None] * len(wanted)
-    every = [(aim, _waiting(aim, part)) for aim, part in zip(wanted, parts, strict=True)]
+    every = [(aim, _waiting(part)) for aim, part in zip(wanted, work(wanted, store).by_aim, strict=True)]
     found = []
     for panel in plan.grid.denoisers:
         own = [(aim, key) for aim, _ in every for key, item in aim.trials.items() if item.panel == panel]
@@ -61,11 +60,9 @@ def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None
     return found
 
 
-def _waiting(aim: Aim, missing: Missing | None) -> dict[str, int]:
-    """Samples that are still to be computed, by trial; all where there is no store yet."""
-    if missing is None:
-        return dict.fromkeys(aim.trials, aim.samples)
-    waiting: dict[str, int] = {}
+def _waiting(missing: Missing) -> dict[str, int]:
+    """Samples that an aim still has to compute, by trial; 0 where others compute all that is missing."""
+    waiting = {fingerprint: 0 for _, fingerprint in missing.shared}
     for job in missing.jobs:
         waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
     return waiting

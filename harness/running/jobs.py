@@ -5,10 +5,13 @@ the others.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
+from harness.laboratory import Measure
 from harness.running.aims import Aim
 from harness.running.cover import Span, cover
+from harness.running.results import MOSAIC
 from harness.store import Store, lapsed
 
 Key = tuple[int, str]
@@ -67,18 +70,21 @@ class Work(NamedTuple):
     by_aim: list[Missing]
 
 
-def work(every: list[Aim], store: Store, retry_failed: bool = False) -> Work:
-    """Compare all aims with the store."""
+def work(every: list[Aim], store: Store | None, retry_failed: bool = False) -> Work:
+    """Compare all aims with the store; None for an empty one."""
     order = sorted(range(len(every)), key=lambda index: len(every[index].sources))
     planned: dict[tuple[str, str], dict[Span, Job]] = {}
     found: dict[int, Missing] = {}
     waiting: dict[tuple[int, str, Span], list[Key]] = {}
+    drawn: set[tuple[str, int]] = set()
     for index in order:
         aim = every[index]
-        found[index] = missing(aim, store, retry_failed, index, planned)
+        found[index] = missing(aim, store, retry_failed, index, planned, drawn)
         for job in found[index].jobs:
             if not job.images_only:
                 planned.setdefault((aim.source, job.fingerprint), {})[job.span] = job
+            if job.keep_images:
+                drawn |= {(name, aim.first) for name in aim.pictures(job.fingerprint).values()}
         for job, fingerprint in found[index].shared:
             waiting.setdefault(job.chunk, []).append((index, fingerprint))
     by_aim = [found[index] for index in range(len(every))]
@@ -93,43 +99,51 @@ def work(every: list[Aim], store: Store, retry_failed: bool = False) -> Work:
 
 def missing(
     aim: Aim,
-    store: Store,
+    store: Store | None,
     retry_failed: bool = False,
     number: int = 0,
     planned: Mapping[tuple[str, str], Mapping[Span, Job]] | None = None,
+    drawn: AbstractSet[tuple[str, int]] = frozenset(),
 ) -> Missing:
     """Compare an aim, cut into chunks, with the store.
 
     Args:
         aim: what is wanted.
-        store: what is there.
+        store: what is there; None for nothing.
         retry_failed: whether failed chunks are wanted again.
         number: of the aim in the run.
         planned: jobs of other aims by source and trial, whose chunks will do.
+        drawn: pictures that those jobs give, each with the first seed.
     """
     rows: dict[str, list[dict[str, Any]]] = {key: [] for key in aim.trials}
-    for row in store.chunks(aim.sources, list(aim.trials)):
+    for row in store.chunks(aim.sources, list(aim.trials)) if store else []:
         rows[row["fingerprint"]].append(row)
     pictures = {key: list(aim.pictures(key).values()) for key in aim.trials}
-    pictured = store.images([name for names in pictures.values() for name in names], aim.first)
+    wanted = [name for names in pictures.values() for name in names]
+    pictured = store.images(wanted, aim.first) if store else {}
     found = Missing([], [], [], {}, {})
     for key in aim.trials:
         inside = [row for row in rows[key] if row["first_seed"] >= aim.first and row["last_seed"] <= aim.last]
-        bad = next((row for row in inside if row["status"] == "failed"), None)
-        if bad and not retry_failed:
-            found.failed[key] = bad
-            continue
-        done = {span_of(row) for row in inside if row["status"] == "done" and store.files.has(row["key"])}
-        taken = {span_of(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
-        others = _planned(planned or {}, aim.sources, key)
-        spans = found.spans[key] = cover(aim.first, aim.last, done | taken | set(others), aim.chunk)
-        wants = any(name not in pictured for name in pictures[key])
+        done = {span_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
+        spans = cover(aim.first, aim.last, done, aim.chunk)
+        others: dict[Span, Job] = {}
+        if not done.issuperset(spans):
+            # A failure counts while its seeds are wanted: they may have been computed since, in other chunks.
+            bad = next((row for row in inside if row["status"] == "failed"), None)
+            if bad and not retry_failed:
+                found.failed[key] = bad
+                continue
+            taken = {span_of(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
+            others = _planned(planned or {}, aim.sources, key)
+            spans = cover(aim.first, aim.last, done | taken | set(others), aim.chunk)
+        found.spans[key] = spans
+        wants = any(name not in pictured and (name, aim.first) not in drawn for name in pictures[key])
         waits = False
         for span in spans:
             keep = wants and span.first == aim.first
             if span in done:
                 if keep:
-                    found.jobs.insert(0, Job(number, key, span, True, images_only=True))
+                    found.jobs.insert(0, Job(number, key, _drawn_from(aim, span), True, images_only=True))
                     waits = True
                 continue
             waits = True
@@ -149,6 +163,11 @@ def _planned(
     for source in sources:
         found |= planned.get((source, fingerprint), {})
     return found
+
+
+def _drawn_from(aim: Aim, span: Span) -> Span:
+    """The seeds of a chunk that its pictures are of: a merged one has many more than a mosaic shows."""
+    return span if isinstance(aim.metric, Measure) else Span(span.first, min(span.last, span.first + MOSAIC - 1))
 
 
 def span_of(row: Mapping[str, Any]) -> Span:

@@ -4,7 +4,7 @@ The moments of 2048 features take 17 MB, whatever number of images they are of. 
 jackknife needs of a trial, and nothing needs more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.evaluation.observed import Observed
@@ -28,14 +28,17 @@ class Merger:
         self.store = store
         self.blocks: dict[tuple[str, str, Span], list[Span]] = {}
         self.sources = [aim.source for aim in aims]
-        for aim, part in zip(aims, needed, strict=True):
+        parts = list(zip(aims, needed, strict=True))
+        for aim, part in parts:
             if not aim.is_wide:
                 continue
             others = _measured_otherwise(store, aim, list(part.spans))
+            alike = [other.spans for one, other in parts if one.extractor == aim.extractor]
             for fingerprint, spans in part.spans.items():
                 if fingerprint in others:
                     continue
-                for group in groups(spans):
+                uses = [found[fingerprint] for found in alike if fingerprint in found]
+                for group in together(spans, uses):
                     for span in group if len(group) > 1 else []:
                         self.blocks.setdefault((aim.source, fingerprint, span), group)
 
@@ -48,6 +51,28 @@ class Merger:
         rows = {span_of(row): row for row in self.store.chunks(source, [job.fingerprint]) if row["status"] == "done"}
         if all(span in rows for span in group):
             merge_rows(self.store, [rows[span] for span in group])
+
+
+def together(spans: Iterable[Span], uses: Sequence[Sequence[Span]]) -> list[list[Span]]:
+    """Runs of spans that follow each other and lie in one block of every use.
+
+    Args:
+        spans: to group, disjoint.
+        uses: of each number that is measured, the chunks that it consists of; spans of none stay out.
+    """
+    blocks: dict[Span, list[tuple[int, int]]] = {}
+    for number, use in enumerate(uses):
+        for block, group in enumerate(groups(use) if use else []):
+            for span in group:
+                blocks.setdefault(span, []).append((number, block))
+    found: list[list[Span]] = []
+    for span in sorted(span for span in spans if span in blocks):
+        before = found[-1][-1] if found else None
+        if before and before.last + 1 == span.first and blocks[before] == blocks[span]:
+            found[-1].append(span)
+        else:
+            found.append([span])
+    return found
 
 
 def _measured_otherwise(store: Store, aim: Aim, fingerprints: list[str]) -> set[str]:

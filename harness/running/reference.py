@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.evaluation.choices import FID, FeatureMetric, FrechetDigits, Memorisation
 from harness.evaluation.floor import floor
-from harness.evaluation.measure import Against
+from harness.evaluation.measure import Against, real_features
 from harness.evaluation.references import Place, all_features, find_reference, read_reference
 from harness.evaluation.statistics import Statistics, from_arrays
 from harness.features.choices import AnyExtractor
@@ -16,6 +16,9 @@ from harness.store import Store
 
 FLOOR_WIDTH = 512
 """Features up to which a floor is computed: 20 draws of wider ones take minutes."""
+
+FLOOR_IMAGES = 4
+"""Images below which there is no floor: two a side."""
 
 
 class Known(NamedTuple):
@@ -37,6 +40,8 @@ def against(metric: FeatureMetric, samples: int, store: Store, device: str | Non
         return Known(metric.method, Against(None))
     place = find_reference(metric.source, metric.features)
     id, statistics = _statistics(place, metric.features, store, device)
+    if "features" in metric.needs and not isinstance(metric, Memorisation):
+        real_features(metric, statistics)  # which it may lack; better said before anything is sampled
     if isinstance(metric, FID | FrechetDigits):
         _keep_floor(metric, id, statistics, samples, store)
     whole = f"{metric.method} | {id}" if metric.method else id
@@ -72,6 +77,8 @@ def _keep_floor(metric: FeatureMetric, id: str, statistics: Statistics, samples:
     if not statistics.has_all_features or statistics.width > FLOOR_WIDTH or store.fact(key) is not None:
         return
     assert statistics.features is not None
+    if len(statistics.features) < FLOOR_IMAGES:
+        return
     low_to_high = floor(statistics.features, samples)
     store.put_fact(key, low_to_high._asdict() | {"band": f"least to greatest of {low_to_high.draws} draws"})
 

@@ -14,6 +14,9 @@ from harness.running.cover import Span
 PATHS = 32
 """Trajectories kept of a trial."""
 
+MOSAIC = 64
+"""Images kept of a trial that the grid names."""
+
 BLOCKS = 10
 """Blocks of seeds that the jackknife leaves out one at a time."""
 

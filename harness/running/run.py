@@ -12,18 +12,19 @@ from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from harness.errors import InputError, RunError, SamplingError
+from harness.errors import RunError, SamplingError
 from harness.evaluation.choices import FeatureMetric
 from harness.planning.plan import Plan, Planned
 from harness.running.aims import Aim, aims, with_reference
-from harness.running.chunk import MOSAIC, Done, Task
-from harness.running.cover import cover
+from harness.running.chunk import Done, Task
+from harness.running.cover import Span
 from harness.running.jobs import Job, Key, Missing, span_of, work
 from harness.running.merging import Merger
 from harness.running.plan_record import plan_record
 from harness.running.provenance import revision, versions
-from harness.running.results import Piece, compared, gathered, measured
+from harness.running.results import MOSAIC, compared, gathered, measured
 from harness.running.settle import settled
+from harness.running.stored import stored_pieces
 from harness.running.workers import Failed, Pool, devices_for
 from harness.store import Chunk, Store, is_full, lapsed
 
@@ -109,31 +110,11 @@ def run(
         store.release()
 
 
-def stored_pieces(store: Store, aim: Aim, fingerprint: str, tries: int = 5) -> list[Piece]:
-    """The chunks of a trial's seeds as the store has them, in order.
-
-    Another process may merge chunks while they are read: they are looked up again then.
-
-    Raises:
-        InputError: a chunk's file is missing or was changed.
-    """
-    for last in reversed(range(tries)):
-        rows = store.chunks(aim.sources, [fingerprint])
-        done = {span_of(row): row for row in rows if row["status"] == "done"}
-        chosen = [done[span] for span in cover(aim.first, aim.last, done, aim.chunk)]
-        try:
-            return [Piece(span_of(row), store.moments(row), row["info"]) for row in chosen]
-        except InputError:
-            if not last or all(store.files.has(row["key"]) for row in chosen):
-                raise
-    return []
-
-
-def _around(job: Job, source: str, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """A finished chunk that holds a job's seeds and more: what it became when it was merged."""
+def _around(job: Job, source: str, within: Span, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """A finished chunk that holds a job's seeds and more, all wanted: what it became when it was merged."""
     for row in rows:
         same = (row["extractor"], row["fingerprint"], row["status"]) == (source, job.fingerprint, "done")
-        if same and row["first_seed"] <= job.span.first and row["last_seed"] >= job.span.last:
+        if same and span_of(row).holds(job.span) and within.holds(span_of(row)):
             return row
     return None
 
@@ -185,6 +166,11 @@ class _Run:
     def _waits_for(self, job: Job) -> list[Key]:
         """Whose results need this job: its own aim's, and others' that share the chunk."""
         return [job.key] if job.images_only else [job.key, *self.also.get(job.chunk, [])]
+
+    def _within(self, job: Job) -> Span:
+        """The seeds that all want who need this job: a larger chunk is of use to them only inside."""
+        seeds = [self.aims[number].seeds for number, _ in self._waits_for(job)]
+        return Span(max(span.first for span in seeds), min(span.last for span in seeds))
 
     def _rows(self, jobs: Iterable[Job]) -> int:
         return sum(job.span.size * self.aims[job.aim].evaluations(job.fingerprint) for job in jobs)
@@ -256,7 +242,7 @@ class _Run:
                 continue
             if job.images_only:
                 return [job]
-            if self.store.claim(self._chunk(job), self.retry_failed):
+            if self.store.claim(self._chunk(job), self.retry_failed, self._within(job)):
                 jobs.append(job)
             else:
                 self.elsewhere.append(job)
@@ -269,7 +255,7 @@ class _Run:
         if isinstance(outcome, Failed):
             self._give_up(jobs, outcome)
             return
-        keys = self.aims[jobs[0].aim].pictures(jobs[0].fingerprint)
+        keys = {name: key for who in self._waits_for(jobs[0]) for name, key in self._pictures(who).items()}
         count = min(sum(job.span.size for job in jobs), MOSAIC)
         for name, png in outcome.pngs.items():
             self.store.put_image(keys[name], jobs[0].span.first, count, png)
@@ -280,6 +266,9 @@ class _Run:
             self.chunks += 1
             self.evaluations += piece.info["evaluations"]
             self._arrived(job)
+
+    def _pictures(self, key: Key) -> dict[str, str]:
+        return self.aims[key[0]].pictures(key[1])
 
     def _give_up(self, jobs: list[Job], outcome: Failed) -> None:
         info = {"batch": self._shape(jobs[0]), "versions": versions()}
@@ -309,7 +298,8 @@ class _Run:
         rows = {row["key"]: row for row in found}
         still = []
         for job in self.elsewhere:
-            row = rows.get(self._chunk(job).key) or _around(job, self.aims[job.aim].source, found)
+            around = _around(job, self.aims[job.aim].source, self._within(job), found)
+            row = rows.get(self._chunk(job).key) or around
             if row is None or (row["status"] == "claimed" and lapsed(row)):
                 self.waiting.append(job)
             elif row["status"] == "done":
@@ -328,7 +318,7 @@ class _Run:
     def _measure(self, key: Key) -> None:
         """All chunks are there: put them together, measure, and write the trial's row."""
         aim, fingerprint = self.aims[key[0]], key[1]
-        pieces = stored_pieces(self.store, aim, fingerprint)
+        pieces = stored_pieces(self.store, aim.sources, fingerprint, aim.seeds)
         if isinstance(aim.metric, FeatureMetric) and aim.against:
             try:
                 values = compared(aim.metric, pieces, aim.against, self._algebra(aim))

@@ -1,6 +1,10 @@
 """Keeping a store small: chunks of a block merged into one, and files dropped that nothing refers to."""
 
+import contextlib
+import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +13,16 @@ from harness.evaluation.choices import FeatureMetric
 from harness.laboratory import Measure
 from harness.running.cover import Span, cover
 from harness.running.jobs import span_of
-from harness.running.merging import merge_rows
-from harness.running.results import groups
+from harness.running.merging import merge_rows, together
 from harness.running.verify import metric_of
+from harness.schema import is_store
 from harness.store import Store
 
 GRACE = 3600.0
 """Seconds for which a file without a row is left alone: somebody may be about to write the row."""
+
+OURS = re.compile(r"[0-9a-f]{64}\.npz|\.[0-9a-f]{64}\.npz\.\d+\.tmp")
+"""Names of files that a store makes."""
 
 
 class Collected(NamedTuple):
@@ -57,44 +64,44 @@ def collect(store: Store, unused: bool = False, dry_run: bool = False, now: floa
     return Collected(merged, blocks, orphans, dropped, claims, freed)
 
 
+class _Use(NamedTuple):
+    """A result of a trial: the names under which its chunks are, and its seeds."""
+
+    sources: tuple[str, ...]
+    seeds: Span
+
+
 def _merge(store: Store, dry_run: bool) -> tuple[int, int]:
     """Merge chunks of every trial so that the blocks of each of its results stay whole blocks."""
-    results: dict[tuple[str, tuple[str, ...]], list[Span]] = {}
+    uses: dict[tuple[str, str], list[_Use]] = {}
     for row in store.results():
         metric = _metric(row)
         if row["status"] == "done" and isinstance(metric, FeatureMetric):
             seeds = Span(row["first_seed"], row["first_seed"] + row["n"] - 1)
-            results.setdefault((row["fingerprint"], metric.sources), []).append(seeds)
+            uses.setdefault((row["fingerprint"], row["extractor"]), []).append(_Use(metric.sources, seeds))
     merged = blocks = 0
-    for (fingerprint, sources), measured in results.items():
-        for group in _groups(store, fingerprint, sources, measured):
+    for (fingerprint, _), found in uses.items():
+        for group in _groups(store, fingerprint, found):
             if dry_run or merge_rows(store, group):
                 merged, blocks = merged + len(group), blocks + 1
     return merged, blocks
 
 
-def _groups(
-    store: Store, fingerprint: str, sources: tuple[str, ...], results: list[Span]
-) -> list[list[dict[str, Any]]]:
+def _groups(store: Store, fingerprint: str, uses: list[_Use]) -> list[list[dict[str, Any]]]:
     """Chunks that follow each other, lie under one name, and are in one block of every result of the trial."""
-    others = [row for row in store.chunks(sources, [fingerprint]) if row["status"] == "done"]
-    rows = {span_of(row): row for row in others if store.files.has(row["key"])}
-    marks: dict[Span, list[tuple[int, int]]] = {span: [] for span in rows}
-    for number, seeds in enumerate(results):
-        spans = [span for span in cover(seeds.first, seeds.last, rows, seeds.size) if span in rows]
-        for block, group in enumerate(groups(spans) if spans else []):
-            for span in group:
-                marks[span].append((number, block))
-    found: list[list[dict[str, Any]]] = []
-    last: tuple[Span, Any] | None = None
-    for span in sorted(span for span in rows if marks[span]):
-        mark = (rows[span]["extractor"], marks[span])
-        if last and last[1] == mark and last[0].last + 1 == span.first:
-            found[-1].append(rows[span])
-        else:
-            found.append([rows[span]])
-        last = span, mark
-    return [group for group in found if len(group) > 1]
+    names = sorted({name for use in uses for name in use.sources})
+    every = [row for row in store.chunks(names, [fingerprint]) if row["status"] == "done"]
+    rows = [row for row in every if store.files.has(row["key"])]
+    parts: list[list[Span]] = []
+    for use in uses:
+        present = {span_of(row) for row in rows if row["extractor"] in use.sources}
+        parts.append([span for span in cover(*use.seeds, present, use.seeds.size) if span in present])
+    found = []
+    for name in names:
+        mine = {span_of(row): row for row in rows if row["extractor"] == name}
+        read = [part for use, part in zip(uses, parts, strict=True) if name in use.sources]
+        found += [[mine[span] for span in group] for group in together(mine, read) if len(group) > 1]
+    return found
 
 
 def _metric(row: dict[str, Any]) -> FeatureMetric | Measure | None:
@@ -119,10 +126,9 @@ def _drop_unused(store: Store, dry_run: bool) -> tuple[int, int]:
 
 
 def _drop_orphans(store: Store, now: float, dry_run: bool) -> tuple[int, int]:
-    known = {row["key"] for row in store.all_chunks()} | store.keys_in_facts()
+    known = {row["key"] for row in store.all_chunks()} | store.keys_in_facts() | _keys_of_neighbours(store)
     count = freed = 0
-    for path in _files(store):
-        status = path.stat()
+    for path, status in _files(store):
         if path.stem not in known and now - status.st_mtime > GRACE:
             count, freed = count + 1, freed + status.st_size
             if not dry_run:
@@ -130,9 +136,29 @@ def _drop_orphans(store: Store, now: float, dry_run: bool) -> tuple[int, int]:
     return count, freed
 
 
-def _files(store: Store) -> list[Path]:
-    return [path for path in store.files.folder.glob("??/*") if path.is_file()] if store.files.folder.is_dir() else []
+def _files(store: Store) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files that the store made, half-written ones of processes that are gone among them; nobody else's."""
+    for path in store.files.folder.glob("??/*"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be merging
+            if OURS.fullmatch(path.name) and path.is_file():
+                yield path, path.stat()
+
+
+def _keys_of_neighbours(store: Store) -> set[str]:
+    """Keys of other stores in the same folder: SQLite files beside each other share the folder of their arrays.
+
+    Raises:
+        InputError: one of them cannot be read, so nobody knows what it needs.
+    """
+    own, found = store.path, set[str]()
+    if own is None:
+        return found
+    for path in sorted(own.parent.iterdir()):
+        if path.is_file() and not path.samefile(own) and is_store(path):
+            with Store(str(path), store.files.folder, create=False) as other:
+                found |= {row["key"] for row in other.all_chunks()} | other.keys_in_facts()
+    return found
 
 
 def _size(store: Store) -> int:
-    return sum(path.stat().st_size for path in _files(store))
+    return sum(status.st_size for _, status in _files(store))

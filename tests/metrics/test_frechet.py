@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import sqrtm
 
 from harness.errors import InputError, SamplingError
+from harness.metrics import dense as dense_module
+from harness.metrics.dense import NumPy, Torch, dense
 from harness.metrics.frechet import FrechetReference, frechet_distance
 from harness.metrics.moments import Moments
 from tests.conftest import golden
@@ -105,3 +108,91 @@ def test_refusals():
         frechet_distance(mu * np.nan, sigma, mu, sigma)
     with pytest.raises(SamplingError, match="finite moments"):
         FrechetReference(mu, sigma * np.inf)
+
+
+class TestWide:
+    """300 features: torch's routines, against NumPy's and against the general matrix root."""
+
+    width = 300
+
+    @staticmethod
+    def turned(rng, values):
+        turn = np.linalg.qr(rng.normal(size=(len(values), len(values))))[0]
+        sigma = (turn * values) @ turn.T
+        return (sigma + sigma.T) / 2, turn * np.sqrt(values)
+
+    def both(self, monkeypatch, mu1, sigma1, mu2, sigma2):
+        """The distance by torch and by NumPy."""
+        assert isinstance(dense(self.width), Torch)
+        by_torch = frechet_distance(mu1, sigma1, mu2, sigma2)
+        monkeypatch.setattr(dense_module, "WIDE", 10_000)
+        assert isinstance(dense(self.width), NumPy)
+        return by_torch, frechet_distance(mu1, sigma1, mu2, sigma2)
+
+    def test_full_rank(self, monkeypatch):
+        (mu1, sigma1), (mu2, sigma2) = gaussian(0, self.width, 400), gaussian(1, self.width, 500)
+        by_torch, by_numpy = self.both(monkeypatch, mu1, sigma1, mu2, sigma2)
+        root = sqrtm(sigma1 @ sigma2)
+        expected = np.square(mu1 - mu2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * np.trace(root).real
+        assert by_torch == pytest.approx(by_numpy, rel=1e-11)
+        assert by_torch == pytest.approx(expected, rel=1e-9)
+
+    @pytest.mark.parametrize("rank", [1, 40, 299])
+    def test_without_full_rank(self, monkeypatch, rank):
+        """The trace of the root is the nuclear norm of F2^T F1, which needs no root."""
+        rng = np.random.default_rng(rank)
+        thin, full = rng.normal(size=(self.width, rank)), rng.normal(size=(self.width, 400))
+        sigma1, sigma2, zero = thin @ thin.T, full @ full.T, np.zeros(self.width)
+        for one, other, f1, f2 in ((sigma1, sigma2, thin, full), (sigma2, sigma1, full, thin)):
+            expected = np.trace(one) + np.trace(other) - 2 * np.linalg.svd(f1.T @ f2, compute_uv=False).sum()
+            with monkeypatch.context() as patch:
+                by_torch, by_numpy = self.both(patch, zero, one, zero, other)
+            scale = np.trace(one) + np.trace(other)
+            assert abs(by_torch - by_numpy) < 1e-10 * scale
+            assert abs(by_torch - expected) < 1e-9 * scale
+        assert abs(frechet_distance(zero, sigma1, zero, sigma1)) < 1e-9 * np.trace(sigma1)
+
+    @pytest.mark.parametrize("least", [1e-6, 1e-9, 1e-11])
+    def test_small_variances_are_not_cut_off(self, monkeypatch, least):
+        """The product's eigenvalues fall to the square of the least variance, and their roots add up."""
+        rng, zero = np.random.default_rng(0), np.zeros(self.width)
+        (sigma1, f1), (sigma2, f2) = (self.turned(rng, np.geomspace(1, least, self.width)) for _ in range(2))
+        roots = np.linalg.svd(f1.T @ f2, compute_uv=False)
+        scale = np.trace(sigma1) + np.trace(sigma2)
+        expected = scale - 2 * roots.sum()
+        by_torch, by_numpy = self.both(monkeypatch, zero, sigma1, zero, sigma2)
+        assert abs(by_torch - expected) < 1e-11 * scale
+        assert abs(by_numpy - expected) < 1e-11 * scale
+
+    def test_a_threshold_on_the_product_would_lose_digits(self):
+        """Twenty large variances and 280 small ones, whose roots are more than 1e-6 of the distance together."""
+        zero, same = np.zeros(self.width), np.random.default_rng(0).uniform(0.5, 1.5, self.width)
+        values1 = np.where(np.arange(self.width) < 20, 1e4, 1e-4) * same
+        values2 = np.where(np.arange(self.width) < 20, 1e4, 1e-3)
+        sigma, factor = self.turned(np.random.default_rng(1), values1)
+        turn = factor / np.sqrt(values1)
+        other = (turn * values2) @ turn.T
+        expected = np.square(np.sqrt(values1) - np.sqrt(values2)).sum()
+        products = values1 * values2
+        lost = 2 * np.sqrt(products[products < 1e-12 * products.max()]).sum()
+        assert lost > 1e-6 * expected
+        found = frechet_distance(zero, sigma, zero, (other + other.T) / 2)
+        assert found == pytest.approx(expected, rel=1e-9)
+
+    def test_replicates_hold_no_stack_of_covariances(self):
+        """The most that is held beside the blocks is a few matrices, not one a block."""
+        import tracemalloc
+
+        from harness.metrics.uncertainty import replicates
+
+        rng = np.random.default_rng(0)
+        blocks = [Moments.of(rng.normal(size=(50, self.width))) for _ in range(30)]
+        reference = FrechetReference(np.zeros(self.width), np.eye(self.width))
+        tracemalloc.start()
+        try:
+            found = replicates(blocks, reference)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert len(found.left_out) == 30
+        assert most < 12 * 8 * self.width**2

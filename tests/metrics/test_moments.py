@@ -104,10 +104,34 @@ class TestFile:
             back = Moments.from_arrays(arrays)
         assert close(back, self.moments, 0) and type(back.n) is int
 
+    def test_half_of_the_scatter_is_kept(self):
+        arrays = self.moments.arrays()
+        assert set(arrays) == {"n", "mean", "half"}
+        rows = [self.moments.scatter[row, row:] for row in range(3)]
+        assert arrays["half"].tolist() == np.concatenate(rows).tolist()
+        back = Moments.from_arrays(arrays)
+        assert np.array_equal(back.scatter, back.scatter.T)
+
+    def test_the_earlier_layout_is_read(self):
+        arrays = {"n": np.array(7), "mean": self.moments.mean, "scatter": self.moments.scatter}
+        assert close(Moments.from_arrays(arrays), self.moments, 0)
+
+    @pytest.mark.parametrize("width", [1, 2, 5])
+    def test_any_width_goes_in_and_out(self, width):
+        moments = Moments.of(np.random.default_rng(width).normal(size=(9, width)))
+        assert close(Moments.from_arrays(moments.arrays()), moments, 0)
+        assert close(Moments.from_arrays(Moments.empty(width).arrays()), Moments.empty(width), 0)
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
             ({"mean": None}, r"lacks \['mean'\]"),
+            ({"half": None}, r"lacks \['half'\]"),
+            ({"half": np.zeros(5)}, r"half \[d \(d \+ 1\) / 2\]"),
+            ({"half": np.zeros((3, 3))[:2]}, r"half \[d \(d \+ 1\) / 2\]"),
+            ({"half": np.zeros(6, np.float32)}, r"half \[d \(d \+ 1\) / 2\]"),
+            ({"half": np.full(6, np.inf)}, "not finite"),
+            ({"mean": np.array(["a", "b", "c"])}, r"needs float64 mean \[d\]"),
             ({"n": np.array(-1)}, "n must be one integer"),
             ({"n": np.array(1.5)}, "n must be one integer"),
             ({"mean": np.zeros(2)}, r"needs float64 mean \[d\]"),

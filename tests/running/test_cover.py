@@ -32,3 +32,19 @@ def test_cuts_at_multiples():
         Span(128, 191),
         Span(192, 199),
     ]
+
+
+def test_a_long_chunk_that_leads_nowhere_is_left_aside():
+    """Chunks of another cut may begin at the same seed and end between the others."""
+    stored = [Span(0, 7), Span(8, 15), Span(0, 10)]
+    assert cover(0, 15, stored, 8) == [Span(0, 7), Span(8, 15)]
+    assert cover(0, 10, stored, 8) == [Span(0, 10)]
+    assert cover(0, 23, stored, 8) == [Span(0, 10), Span(11, 15), Span(16, 23)]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.lists(spans, max_size=8), st.integers(1, 64))
+def test_what_suffices_is_all_that_is_taken(sizes, others, size):
+    """The seeds in one cut that is complete, and any other chunks beside it."""
+    ends = [sum(sizes[: count + 1]) for count in range(len(sizes))]
+    whole = [Span(end - width, end - 1) for end, width in zip(ends, sizes, strict=True)]
+    assert set(cover(0, ends[-1] - 1, [*others, *whole], size)) <= {*others, *whole}
