@@ -13,7 +13,6 @@ from harness.evaluation.observed import Observed
 from harness.evaluation.statistics import Statistics
 from harness.metrics.estimate import Estimate
 from harness.metrics.extrapolation import frechet_at_infinity
-from harness.metrics.frechet import FrechetReference
 from harness.metrics.inception_score import inception_score
 from harness.metrics.kernel import kid
 from harness.metrics.memorisation import memorisation
@@ -81,8 +80,7 @@ def _measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against
         case choices.FrechetDigits() | choices.FID():
             return _frechet(blocks, statistics, device)
         case choices.FIDInfinity():
-            reference = FrechetReference(statistics.mu, statistics.sigma, device)
-            return _found(frechet_at_infinity([block.moments for block in blocks], reference))
+            return _found(frechet_at_infinity([block.moments for block in blocks], statistics.frechet(device)))
         case choices.KID():
             real, sizes = real_features(metric, statistics), _kept(blocks)
             chosen = {"subset": metric.subset, "subsets": metric.subsets}
@@ -91,8 +89,7 @@ def _measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against
 
 
 def _frechet(blocks: Sequence[Observed], statistics: Statistics, device: str) -> Measured:
-    reference = statistics.frechet if device == "cpu" else FrechetReference(statistics.mu, statistics.sigma, device)
-    found: Replicates = replicates([block.moments for block in blocks], reference)
+    found: Replicates = replicates([block.moments for block in blocks], statistics.frechet(device))
     return Measured(found.full, interval(found), found.left_out.tolist(), {})
 
 

@@ -28,8 +28,9 @@ from harness.evaluation.statistics import Statistics, read_statistics
 from harness.features.choices import AnyExtractor, Inception
 from harness.features.load import load_extractor
 from harness.metrics.bytes import from_bytes
-from harness.metrics.moments import Moments, as_rows
+from harness.metrics.moments import as_rows
 from harness.metrics.reservoir import Reservoir
+from harness.metrics.stream import MomentStream
 
 if TYPE_CHECKING:
     from harness.features.extractor import Extractor
@@ -142,15 +143,15 @@ def of_images(images: ImageSet, extractor: "Extractor", progress: Progress | Non
     """
     import torch
 
-    moments, kept, at = Moments.empty(extractor.width), Reservoir.empty(extractor.width, FEW), 0
+    stream, kept, at = MomentStream(), Reservoir.empty(extractor.width, FEW), 0
     for batch in images.batches(BATCH):
-        features = as_rows(extractor(from_bytes(torch.from_numpy(batch))))
-        moments.update(features)
-        kept.add(np.arange(at, at + len(batch)), features)
+        features = extractor(from_bytes(torch.from_numpy(batch)))
+        stream.add(features)
+        kept.add(np.arange(at, at + len(batch)), as_rows(features))
         at += len(batch)
         if progress:
             progress(at, len(images))
-    digest = images.digest()
+    digest, moments = images.digest(), stream.moments()
     statistics = Statistics(
         moments.mean, moments.covariance, moments.n, kept.rows, extractor.id, plain_name(images.name), digest
     )

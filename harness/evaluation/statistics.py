@@ -11,8 +11,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ class Statistics:
     extractor: str | None = None
     dataset: str | None = None
     digest: str | None = None
+    _factored: dict[str, FrechetReference] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def width(self) -> int:
@@ -65,10 +65,11 @@ class Statistics:
         """Whether every image's features are here."""
         return self.features is not None and len(self.features) == self.n
 
-    @cached_property
-    def frechet(self) -> FrechetReference:
-        """Ready for distances, its root computed once."""
-        return FrechetReference(self.mu, self.sigma)
+    def frechet(self, device: str = "cpu") -> FrechetReference:
+        """Ready for distances, its factor computed once for each device."""
+        if device not in self._factored:
+            self._factored[device] = FrechetReference(self.mu, self.sigma, device)
+        return self._factored[device]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What a file holds; what is unknown is left out."""

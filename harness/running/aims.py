@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.evaluation.choices import FeatureMetric
 from harness.evaluation.measure import Against
@@ -66,6 +66,11 @@ class Aim(NamedTuple):
         return self.sources[0]
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """What new chunks keep of images beside moments: `features`, `classes`."""
+        return tuple(self.source.removeprefix(self.extractor).split("+")[1:])
+
+    @property
     def is_wide(self) -> bool:
         """Whether the moments of a chunk are large, so that finished chunks are merged."""
         return isinstance(self.metric, FeatureMetric) and not isinstance(self.metric.features, DigitsFeatures)
@@ -84,7 +89,30 @@ class Aim(NamedTuple):
 
 def aims(plan: Plan) -> list[Aim]:
     """The metrics of a plan, each on its ranges of seeds, without their references; loads no network."""
-    return [aim for metric in plan.grid.metrics for aim in _aims(plan, metric)]
+    return _pooled([aim for metric in plan.grid.metrics for aim in _aims(plan, metric)])
+
+
+def _pooled(every: list[Aim]) -> list[Aim]:
+    """New chunks of aims that look at the same images keep what any of them needs, so that each is sampled once."""
+    needs: dict[Any, frozenset[str]] = {}
+    for aim in every:
+        if isinstance(aim.metric, FeatureMetric):
+            needs[_images(aim)] = needs.get(_images(aim), frozenset()) | aim.metric.needs
+    return [
+        aim._replace(sources=_first("+".join([aim.extractor, *sorted(needs[_images(aim)])]), aim.sources))
+        if isinstance(aim.metric, FeatureMetric)
+        else aim
+        for aim in every
+    ]
+
+
+def _images(aim: Aim) -> tuple[Any, ...]:
+    """Which images an aim looks at, and through what."""
+    return aim.extractor, aim.first, aim.samples, tuple(aim.trials)
+
+
+def _first(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return (name, *(other for other in names if other != name))
 
 
 def _aims(plan: Plan, metric: FeatureMetric | Measure) -> list[Aim]:

@@ -37,7 +37,8 @@ Result = TypeVar("Result")
 class Task(NamedTuple):
     """Chunks to compute together: trial and metric as JSON, seeds, rows per network call, and whether to keep images.
 
-    Several chunks of one trial share network calls; each still has arrays of its own.
+    Several chunks of one trial share network calls; each still has arrays of its own. `kept` is what these hold of
+    images beside the moments of features.
     """
 
     trial: str
@@ -45,6 +46,7 @@ class Task(NamedTuple):
     metric: str
     batch: int
     keep_images: bool
+    kept: tuple[str, ...] = ()
 
 
 class Done(NamedTuple):
@@ -119,9 +121,9 @@ def _features(
     labels = _labels(trial)
     out, batch = _halving(lambda size: sample(denoiser, trial.sampler, seeds, labels=labels, batch=size), task.batch)
     extractor = _extractor(metric.features, denoiser.shape, device)
-    seen, _ = _halving(lambda size: see(extractor, out.images, metric.needs, size), task.batch)
+    seen, _ = _halving(lambda size: see(extractor, out.images, task.kept, size), task.batch)
     pngs = {"mosaic": mosaic(to_bytes(out.images[:MOSAIC].cpu().numpy()))} if task.keep_images else {}
-    return _Seen(lambda part: seen.observed(part, metric.needs).arrays(), out.nfe, out.rows, batch, pngs)
+    return _Seen(lambda part: seen.observed(part, task.kept).arrays(), out.nfe, out.rows, batch, pngs)
 
 
 def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task) -> _Seen:

@@ -224,7 +224,7 @@ class _Run:
             ticket = next(self.tickets)
             self.at_work[ticket] = jobs
             metric = aim.metric.model_dump_json()
-            pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images))
+            pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images, aim.kept))
 
     def _shape(self, job: Job) -> int:
         return call_shape(self.aims[job.aim].samples, self.devices, self.batch)

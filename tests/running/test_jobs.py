@@ -23,6 +23,24 @@ def test_each_chunk_is_computed_once(store, grid, metrics):
     assert (again.done, again.chunks) == (3, 0)
 
 
+def test_metrics_with_different_needs_look_at_the_same_images(store, tmp_path):
+    """Distance, kernel and class probabilities of one classifier: one pass, whatever is kept for whom."""
+    from harness.planning.plan import plan
+
+    kinds = ("fid", "kid", "inception-score")
+    text = "title: t\nsamples: 16\nchunk: 8\nsteps: 2\nmetrics:\n"
+    text += "".join(
+        f"  - {{kind: {kind}, extractor: digits{'' if kind == kinds[2] else ', reference: digits'}}}\n"
+        for kind in kinds
+    )
+    text += "denoisers: {exact: {source: {kind: gaussian, std: 0.4, shape: [1, 8, 8]}}}\n"
+    (tmp_path / "mixed.yaml").write_text(text + "series: [{name: euler, sampler: {solver: euler}}]\n")
+    planned = plan(tmp_path / "mixed.yaml")
+    assert len({aim.source for aim in aims(planned)}) == 1
+    summary = run(planned, store)
+    assert (summary.done, summary.chunks, summary.evaluations) == (3, 2, 16 * 2)
+
+
 def test_the_cost_of_shared_chunks_is_counted_once(store, grid):
     for known in (store, None):
         (cost,) = costs(grid(FID, KID, chunk=8), known, "cpu", None)
