@@ -138,6 +138,16 @@ def test_too_few_images_for_the_features_are_measured_with_a_note(harness, tmp_p
     assert "note: N = 30 images are not more than the 192 features" in done.stdout
 
 
+def test_a_run_says_once_that_the_images_are_too_few(harness, tmp_path):
+    real(tmp_path / "real", 30)
+    grid = "title: t\nsamples: 20\nsteps: [2, 3]\nmetrics: {kind: fid, extractor: raw, reference: real}\n"
+    grid += f"denoisers: {{exact: {{source: {json.dumps(DENOISER)}}}}}\nseries: [{{name: s}}]\n"
+    (tmp_path / "few.yaml").write_text(grid)
+    done = harness("run", "few.yaml", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "".join(done.stderr.split()).count("noteonfd-pixels:N=20imagesarenotmorethanthe192features") == 1
+
+
 class TestRefusals:
     @pytest.fixture(autouse=True)
     def _images(self, tmp_path, harness):

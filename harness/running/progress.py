@@ -18,7 +18,7 @@ class _Rate(ProgressColumn):
 
 
 class Terminal:
-    """A listener that draws a bar on a terminal, and is quiet elsewhere but for failures and the end.
+    """A listener that draws a bar on a terminal, and is quiet elsewhere but for failures and notes, each note once.
 
     Args:
         console: where to write.
@@ -37,6 +37,7 @@ class Terminal:
             disable=not console.is_terminal,
         )
         self.total = self.done = 0
+        self.told: set[str] = set()
         self.bar = self.progress.add_task("", total=None, trials="planning")
 
     def __enter__(self) -> Self:
@@ -60,6 +61,11 @@ class Terminal:
             step = "" if row.get("step") is None else f" at step {row['step']}"
             name = f"{planned.panel} · {planned.series} · NFE {planned.nfe}"
             self.progress.console.print(f"failed: {name}{step}: {row['reason']}", style="red", markup=False)
+
+        for note in (row.get("details") or {}).get("cautions", []):
+            if note not in self.told:
+                self.progress.console.print(f"note on {row['metric']}: {note}", markup=False, highlight=False)
+                self.told.add(note)
 
     def _text(self) -> str:
         return f"{self.done}/{self.total} trials"
