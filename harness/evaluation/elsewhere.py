@@ -57,7 +57,7 @@ def evaluate(
     progress: Progress | None = None,
     skip_bad: bool = False,
 ) -> list[Evaluated]:
-    """Measure a set of images; each network looks at each image once.
+    """Measure a set of images; each network looks at each image, generated or real, once.
 
     Args:
         images: what to measure.
@@ -76,16 +76,19 @@ def evaluate(
     for metric in metrics:
         metric.check_shape(images.shape)
         metric.features.check()
-    references = {index: _reference(metric, device, skip_bad) for index, metric in enumerate(metrics)}
+    references: dict[tuple[str | None, AnyExtractor], Reference | None] = {}
+    for metric in metrics:
+        if (metric.source, metric.features) not in references:
+            references[metric.source, metric.features] = _reference(metric, device, skip_bad)
     observed: dict[AnyExtractor, list[Observed]] = {}
     found = []
-    for index, metric in enumerate(metrics):
+    for metric in metrics:
         choice = metric.features
         if choice not in observed:
             kept = frozenset().union(*(other.needs for other in metrics if other.features == choice))
             extractor = load_extractor(choice, images.shape, device)
             observed[choice] = observe(images, extractor, kept, batch, progress)
-        reference, blocks = references[index], observed[choice]
+        reference, blocks = references[metric.source, choice], observed[choice]
         training = _training(metric, skip_bad) if isinstance(metric, Memorisation) else None
         number = measure(metric, blocks, Against(reference.statistics if reference else None, training), device)
         kept_n = sum(len(block.features) for block in blocks if block.features is not None)

@@ -125,6 +125,19 @@ def test_a_network_looks_once_for_all_metrics(tmp_path, monkeypatch):
     assert seen == [frozenset({"features"})] and [one.n for one in found] == [60, 60]
 
 
+def test_a_network_looks_once_at_the_real_images_too(tmp_path, monkeypatch):
+    from harness.evaluation import elsewhere
+
+    read = []
+    plain = elsewhere.read_reference
+    monkeypatch.setattr(elsewhere, "read_reference", lambda *args, **more: read.append(args) or plain(*args, **more))
+    np.save(tmp_path / "real.npy", np.random.default_rng(3).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8))
+    small = {"extractor": Pixels(size=2), "reference": str(tmp_path / "real.npy")}
+    large = {"extractor": Pixels(), "reference": str(tmp_path / "real.npy")}
+    found = evaluate(images(60), [FID(**small), KID(**small, subsets=0), FID(**large, label="all")])
+    assert len(read) == 2 and len({one.reference for one in found}) == 2
+
+
 def test_one_image_is_too_few():
     with pytest.raises(InputError, match="at least 2 images; it has 1"):
         evaluate(images(1), [FID(extractor=Pixels(), reference="digits")])
