@@ -1,4 +1,7 @@
-"""The store's tables (SQLAlchemy Core). Their names start with `harness_`; `harness_meta` holds the schema version."""
+"""The store's tables (SQLAlchemy Core). Their names start with `harness_`; `harness_meta` holds the schema version.
+
+Optuna keeps its own tables, under other names, in the same database.
+"""
 
 from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
 
@@ -78,4 +81,43 @@ images = Table(
     Column("first_seed", Integer, primary_key=True),
     Column("count", Integer, nullable=False),
     Column("png", LargeBinary, nullable=False),
+)
+
+studies = Table(
+    "harness_studies",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("spec", JSON, nullable=False),  # what is searched, how; the same for as long as the study lives
+    Column("record", JSON, nullable=False),  # what the report needs to know of it
+    Column("budget", JSON),  # the largest that was asked for: trials, evaluations
+    Column("finals", JSON),  # what is measured on fresh seeds at the end
+    Column("mirrored", Integer, nullable=False, default=0),  # slots that Optuna's tables have, from the first
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+)
+
+slots = Table(
+    "harness_slots",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study", String(200), nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("status", String(16), nullable=False),  # running | done | pruned | failed
+    Column("origin", String(200), nullable=False),  # suggested, or the name under which the target enqueues it
+    Column("params", JSON),  # the sampler's coordinates, as Optuna knows them
+    Column("settings", JSON),  # the same in the axes' own terms
+    Column("trial", JSON),
+    Column("fingerprint", String(64)),
+    Column("nfe", Integer),
+    Column("twin", Integer),  # an earlier slot with the same settings
+    Column("rival", Integer),  # the slot that it is compared with
+    Column("held", Integer, nullable=False, default=0),  # seeds that the store had already
+    Column("rungs", JSON),  # what was measured: n, value, interval, replicates, difference from the rival
+    Column("value", Float),  # at the last rung that was measured
+    Column("reason", Text),
+    Column("step", Integer),
+    Column("evaluations", Integer, nullable=False, default=0),  # network evaluations that it cost the study
+    Column("started_at", String(32), nullable=False),
+    Column("finished_at", String(32)),
+    UniqueConstraint("study", "number"),
 )

@@ -22,8 +22,10 @@ LAYERS = [
     {"trial", "arrays", "tables", "paper", "owner"},
     {"schema"},
     {"store"},
+    {"studies"},
     {"planning", "training", "report"},
     {"running", "listing", "fetching", "download_bar"},
+    {"searching"},
     {"commands"},
     {"cli"},
 ]

@@ -1,0 +1,127 @@
+"""Searches in the store: one row a study, one row a slot, that is, a trial of the budget.
+
+A slot is written once, by whichever process gets there first, and settled once. What it holds follows from the study's
+spec and from earlier slots, so processes that work on one study write the same and need no leases here; the chunks of
+seeds, where the time goes, are claimed as in any run.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from harness import tables
+from harness.errors import InputError
+from harness.store import Store, now
+
+RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
+
+
+class Studies:
+    """The searches of a store.
+
+    Args:
+        store: an open one.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.engine = store.engine
+
+    # Studies ----------------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """All studies, the latest first."""
+        table = tables.studies
+        rows = self._rows(sa.select(table.c.name).order_by(table.c.updated_at.desc(), table.c.name))
+        return [row["name"] for row in rows]
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """A study's row; None if there is none of that name."""
+        table = tables.studies
+        rows = self._rows(sa.select(table).where(table.c.name == name))
+        return rows[0] if rows else None
+
+    def open(self, name: str, spec: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Begin a study, or go on with it.
+
+        Raises:
+            InputError: a study of this name searches something else; with what differs.
+        """
+        first = {"name": name, "spec": dict(spec), "record": dict(record), "mirrored": 0}
+        with contextlib.suppress(IntegrityError):
+            self._write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
+        found = self.find(name)
+        assert found is not None
+        differ = [
+            f"{key} is {_short(found['spec'].get(key))} there and {_short(spec.get(key))} here"
+            for key in [*spec, *(key for key in found["spec"] if key not in spec)]
+            if found["spec"].get(key) != spec.get(key)
+        ]
+        if differ:
+            raise InputError(
+                f"study '{name}' is another search: {'; '.join(differ)}; give the same, or a new name with --study"
+            )
+        return found
+
+    def update(self, name: str, **values: Any) -> None:
+        """Change columns of a study's row."""
+        table = tables.studies
+        self._write(sa.update(table).where(table.c.name == name).values(**values, updated_at=now()))
+
+    def take_mirror(self, name: str, number: int) -> bool:
+        """Whether it falls to this process to copy slot `number` to Optuna's tables; true for one process only."""
+        table = tables.studies
+        same = (table.c.name == name) & (table.c.mirrored == number)
+        with self.engine.begin() as connection:
+            return connection.execute(sa.update(table).where(same).values(mirrored=number + 1)).rowcount == 1
+
+    def forget(self, name: str) -> None:
+        """Drop a study with its slots; chunks and results stay."""
+        self._write(sa.delete(tables.slots).where(tables.slots.c.study == name))
+        self._write(sa.delete(tables.studies).where(tables.studies.c.name == name))
+
+    # Slots ------------------------------------------------------------------------------------------------------------
+
+    def slots(self, name: str) -> list[dict[str, Any]]:
+        """A study's slots, in order."""
+        table = tables.slots
+        return self._rows(sa.select(table).where(table.c.study == name).order_by(table.c.number))
+
+    def slot(self, name: str, number: int) -> dict[str, Any] | None:
+        """One of them; None if it was not begun."""
+        table = tables.slots
+        rows = self._rows(sa.select(table).where((table.c.study == name) & (table.c.number == number)))
+        return rows[0] if rows else None
+
+    def begin(self, name: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a slot, unless another process has; returns the row that is there."""
+        row = {"study": name, "number": number, "started_at": now(), "held": 0, "evaluations": 0, **values}
+        with contextlib.suppress(IntegrityError):
+            self._write(sa.insert(tables.slots).values(row))
+        found = self.slot(name, number)
+        assert found is not None
+        return found
+
+    def settle(self, name: str, number: int, values: Mapping[str, Any]) -> bool:
+        """Change a slot that is still running; False where another process has settled it."""
+        table = tables.slots
+        same = (table.c.study == name) & (table.c.number == number) & (table.c.status == RUNNING)
+        ended = {} if values.get("status", RUNNING) == RUNNING else {"finished_at": now()}
+        with self.engine.begin() as connection:
+            return connection.execute(sa.update(table).where(same).values({**values, **ended})).rowcount == 1
+
+    def _write(self, statement: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(statement)
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _short(value: Any, most: int = 120) -> str:
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
