@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.commands import images, results
+from harness.commands import images, results, search
 from harness.commands.shell import (
     BatchOption,
     DeviceOption,
@@ -291,6 +291,7 @@ def train(
         typer.echo(path)
 
 
+search.add_to(app)
 results.add_to(app)
 images.add_to(app)
 

@@ -76,6 +76,11 @@ class Store:
         return Path(self._url.database or "") if is_file else None
 
     @property
+    def url(self) -> sa.URL:
+        """Where the store is, any password included; not for people."""
+        return self._url
+
+    @property
     def name(self) -> str:
         """Where the store is, without any password."""
         return self._url.render_as_string(hide_password=True)

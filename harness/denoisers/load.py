@@ -46,6 +46,7 @@ class Description(NamedTuple):
         cost: evaluations that one call counts as.
         window: where a call counts as fewer; None if it never does.
         guided_by_class: whether it is classifier-free guidance.
+        family: kind of the network's preconditioning; "" for an analytic denoiser.
     """
 
     identity: str
@@ -56,6 +57,12 @@ class Description(NamedTuple):
     cost: int = 1
     window: Window | None = None
     guided_by_class: bool = False
+    family: str = ""
+
+    @property
+    def rounds(self) -> bool:
+        """Whether noise levels are rounded to those that the network was trained at."""
+        return self.family == "iddpm" or self.family.startswith("ddpm")
 
 
 class _Named(NamedTuple):
@@ -153,7 +160,8 @@ def describe(source: Source) -> Description:
     """
     match found := _find(source):
         case _Named(card=card) if card.file is not None:
-            return Description(f"sha256:{card.sha256}", card.shape, card.label_dim, card.sigma_min, card.sigma_max)
+            facts = card.shape, card.label_dim, card.sigma_min, card.sigma_max
+            return Description(f"sha256:{card.sha256}", *facts, family=card.preconditioning)
         case _Named():
             return _describe_file(checked_path(found.name, found.card))
         case Path():
@@ -172,7 +180,8 @@ def describe(source: Source) -> Description:
 def _describe_file(path: Path) -> Description:
     config = read_header(path).config
     digest = f"sha256:{sha256_of(path)}"
-    return Description(digest, config.shape, config.label_dim, config.sigma_min, config.sigma_max)
+    facts = config.shape, config.label_dim, config.sigma_min, config.sigma_max
+    return Description(digest, *facts, family=config.preconditioning)
 
 
 def _describe_guided(spec: CFGSpec | AutoguidanceSpec) -> Description:
@@ -196,7 +205,7 @@ def _describe_guided(spec: CFGSpec | AutoguidanceSpec) -> Description:
     cost = main.cost + (guide.cost if spec.weight != 1 else 0)
     window = Window(spec.sigma_lo, spec.sigma_hi, main.cost)
     by_class = isinstance(spec, CFGSpec)
-    return Description(_canonical(fields), main.shape, main.label_dim, low, high, cost, window, by_class)
+    return Description(_canonical(fields), main.shape, main.label_dim, low, high, cost, window, by_class, main.family)
 
 
 def _canonical(fields: dict[str, Any]) -> str:

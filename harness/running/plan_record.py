@@ -27,7 +27,7 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
             "title": panel.title or name,
             "paper": panel.paper,
             "weights": plan.described[name].identity,
-            "card": _facts(panel.source if panel.source is not None else name, plan.described[name]),
+            "card": denoiser_facts(panel.source if panel.source is not None else name, plan.described[name]),
         }
         for name, panel in grid.denoisers.items()
     ]
@@ -53,7 +53,7 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
         "description": grid.description,
         "source": plan.source,
         "first_seed": grid.first_seed,
-        "metrics": [_metric(list(ranges)) for _, ranges in groupby(aims, key=lambda aim: aim.metric.name)],
+        "metrics": [metric_record(list(ranges)) for _, ranges in groupby(aims, key=lambda aim: aim.metric.name)],
         "x": {"path": grid.x, "title": grid.x_title or grid.x.rsplit(".", 1)[-1]},
         "panels": panels,
         "series": plan.series,
@@ -62,7 +62,7 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
     }
 
 
-def _metric(ranges: list[Aim]) -> dict[str, Any]:
+def metric_record(ranges: list[Aim]) -> dict[str, Any]:
     """What the report needs to know of a metric, from its aims: one a range of seeds, alike but for the first seed."""
     aim = ranges[0]
     measure = aim.metric if isinstance(aim.metric, Measure) else None
@@ -95,7 +95,7 @@ def first_paragraph(choice: Any) -> str:
     return " ".join(text.split())
 
 
-def _facts(source: Source, found: Description) -> dict[str, Any]:
+def denoiser_facts(source: Source, found: Description) -> dict[str, Any]:
     """What the report says of a denoiser: its card, or what a plan knows of it."""
     cards = denoiser_cards()
     if isinstance(source, str) and source in cards:

@@ -21,8 +21,9 @@ from harness.running.cover import Span
 from harness.running.jobs import Job, Key, Missing, span_of, work
 from harness.running.merging import Merger
 from harness.running.plan_record import plan_record
-from harness.running.provenance import revision, versions
-from harness.running.results import MOSAIC, compared, gathered, measured
+from harness.running.provenance import versions
+from harness.running.results import MOSAIC, compared, measured
+from harness.running.rows import result_row
 from harness.running.settle import settled
 from harness.running.stored import stored_pieces
 from harness.running.workers import Failed, Pool, devices_for
@@ -80,6 +81,7 @@ def run(
     force: bool = False,
     retry_failed: bool = False,
     listener: Listener | None = None,
+    record: bool = True,
 ) -> Summary:
     """Compute what a plan lacks, store it, and measure every trial.
 
@@ -91,6 +93,7 @@ def run(
         force: forget what the store has of these trials and compute them again.
         retry_failed: try failed chunks again.
         listener: told of progress.
+        record: keep the plan for reports.
 
     Raises:
         InputError: no such device, or a stored file that was changed.
@@ -98,7 +101,7 @@ def run(
     """
     runner = _Run(plan, store, device, batch, listener or Silent())
     try:
-        return runner.run(force, retry_failed)
+        return runner.run(force, retry_failed, record)
     except (OSError, SQLAlchemyError) as error:
         what = (
             "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
@@ -135,7 +138,7 @@ class _Run:
         self.tickets = itertools.count()
         self.renewed = time.monotonic()
 
-    def run(self, force: bool, retry_failed: bool) -> Summary:
+    def run(self, force: bool, retry_failed: bool, record: bool) -> Summary:
         started = time.perf_counter()
         self.retry_failed = retry_failed
         self.plan = settled(self.plan, self.store, self.device)
@@ -145,7 +148,8 @@ class _Run:
                 pictures = [name for key in aim.trials for name in aim.pictures(key).values()]
                 self.store.forget(aim.extractor, list(aim.trials), pictures, aim.sources)
             self.store.drop_lost(aim.sources, list(aim.trials))
-        self.store.put_grid(self.plan.name, plan_record(self.plan, self.aims))
+        if record:
+            self.store.put_grid(self.plan.name, plan_record(self.plan, self.aims))
         needed = work(self.aims, self.store, retry_failed)
         self.waiting.extend(needed.jobs)
         self.also = needed.waiting
@@ -341,27 +345,7 @@ class _Run:
     def _write(self, key: Key, values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
         aim, fingerprint = self.aims[key[0]], key[1]
         planned = aim.trials[fingerprint]
-        provenance = gathered(infos) | {
-            "denoiser": planned.trial.denoiser
-            if isinstance(planned.trial.denoiser, str)
-            else planned.trial.denoiser.kind,
-            "weights": planned.trial.weights,
-            "labels": planned.trial.labels,
-            "chunks": sum(info.get("parts", 1) for info in infos),
-            "choice": aim.metric.model_dump(mode="json", exclude_none=True),
-            "revision": revision(),
-        }
-        row = {
-            "fingerprint": fingerprint,
-            "extractor": aim.extractor,
-            "reference": aim.reference,
-            "first_seed": aim.first,
-            "n": aim.samples,
-            "metric": aim.metric.name,
-            "trial": planned.trial.model_dump(mode="json"),
-            "provenance": provenance,
-            **values,
-        }
+        row = result_row(aim, planned.trial, values, infos)
         self.store.put_result(row)
         self.listener.trial(planned, row)
 

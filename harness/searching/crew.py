@@ -1,0 +1,222 @@
+"""Workers and a queue for trials that are asked for while others run: what is wanted next is pulled, never batched.
+
+A want is some seeds of a trial. Those that the store has are not computed again; the others are cut into blocks, each
+claimed in the store, so that several processes may work on one study, and none computes what another has.
+"""
+
+import itertools
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from harness.errors import RunError
+from harness.running.aims import Aim
+from harness.running.chunk import Task
+from harness.running.cover import Span, cover
+from harness.running.jobs import span_of
+from harness.running.provenance import versions
+from harness.running.results import Piece
+from harness.running.workers import Failed, Pool, devices_for
+from harness.store import Chunk, Store, lapsed
+from harness.trial import Trial
+
+RENEW_SECONDS = 15.0
+POLL_SECONDS = 0.5
+
+
+class Failure(NamedTuple):
+    """Why a want cannot be met, and at which step of the sampler, if that is known."""
+
+    reason: str
+    step: int | None
+
+
+class Finished(NamedTuple):
+    """A want that is met, or not: `failure` says why."""
+
+    key: int
+    failure: Failure | None
+
+
+class _Piece(NamedTuple):
+    """A block of seeds that somebody wants."""
+
+    key: int
+    trial: Trial
+    span: Span
+
+
+class Crew:
+    """Computes what is wanted of an aim.
+
+    Args:
+        store: where chunks are and go.
+        aim: metric, first seed and N; its `chunk` is the block.
+        device: as for a run.
+        batch: rows per network call.
+    """
+
+    def __init__(self, store: Store, aim: Aim, device: str | None, batch: int) -> None:
+        self.store, self.aim, self.device, self.batch = store, aim, device, batch
+        self.evaluations = 0
+        self._pool: Pool | None = None
+        self._waiting: deque[_Piece] = deque()
+        self._elsewhere: list[_Piece] = []
+        self._at_work: dict[int, list[_Piece]] = {}
+        self._open: dict[int, int] = {}
+        self._ready: list[Finished] = []
+        self._tickets = itertools.count()
+        self._renewed = time.monotonic()
+        self._looked = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wanted."""
+        return not (self._open or self._ready)
+
+    def want(self, key: int, trial: Trial, count: int) -> None:
+        """Want the first `count` seeds of a trial; `step` says under `key` when they are there."""
+        done = {span_of(row) for row in self._rows(trial.fingerprint, "done")}
+        spans = [span for cell in self._cells(count) for span in cover(*cell, _inside(done, cell), self.aim.chunk)]
+        lacking = [span for span in spans if span not in done]
+        if not lacking:
+            self._ready.append(Finished(key, None))
+            return
+        self._open[key] = len(lacking)
+        self._waiting.extend(_Piece(key, trial, span) for span in lacking)
+
+    def held(self, trial: Trial) -> int:
+        """How many of a trial's seeds, from the first on, the store has."""
+        done = {span_of(row) for row in self._rows(trial.fingerprint, "done")}
+        count = 0
+        for cell in self._cells(self.aim.samples):
+            if any(span not in done for span in cover(*cell, _inside(done, cell), self.aim.chunk)):
+                break
+            count += cell.size
+        return count
+
+    def pieces(self, trial: Trial, count: int) -> list[Piece]:
+        """The chunks of the first `count` seeds, which are there."""
+        rows = {span_of(row): row for row in self._rows(trial.fingerprint, "done")}
+        spans = [span for cell in self._cells(count) for span in cover(*cell, _inside(set(rows), cell), self.aim.chunk)]
+        return [Piece(span, self.store.moments(rows[span]), rows[span]["info"]) for span in spans]
+
+    def step(self) -> list[Finished]:
+        """Wait a little, and say which wants are met or failed meanwhile."""
+        if not self._ready:
+            self._feed()
+            if self._pool is not None and self._pool.busy:
+                for ticket, outcome in self._pool.collect(POLL_SECONDS):
+                    self._receive(self._at_work.pop(ticket), outcome)
+            elif self._elsewhere and not self._ready:
+                time.sleep(POLL_SECONDS)
+            self._look_elsewhere()
+            if time.monotonic() - self._renewed > RENEW_SECONDS:
+                self.store.renew()
+                self._renewed = time.monotonic()
+        ready, self._ready = self._ready, []
+        return ready
+
+    def close(self) -> None:
+        """End the workers and give back what they had not finished."""
+        if self._pool is not None:
+            self._pool.close()
+        self.store.release()
+
+    def _cells(self, count: int) -> list[Span]:
+        first, size = self.aim.first, self.aim.chunk
+        return [Span(start, min(start + size, first + count) - 1) for start in range(first, first + count, size)]
+
+    def _rows(self, fingerprint: str, status: str) -> list[dict[str, Any]]:
+        rows = self.store.chunks(self.aim.sources, [fingerprint])
+        return [
+            row for row in rows if row["status"] == status and (status != "done" or self.store.files.has(row["key"]))
+        ]
+
+    def _feed(self) -> None:
+        while self._waiting:
+            if self._pool is None:
+                self._pool = Pool(devices_for(self.device))
+            if not self._pool.free:
+                return
+            pieces = self._next()
+            if not pieces:
+                continue
+            ticket = next(self._tickets)
+            self._at_work[ticket] = pieces
+            spans, metric = tuple(piece.span for piece in pieces), self.aim.metric.model_dump_json()
+            trial = pieces[0].trial.model_dump_json()
+            self._pool.submit(ticket, Task(trial, spans, metric, self.batch, False, self.aim.kept))
+
+    def _next(self) -> list[_Piece]:
+        """Blocks of one trial to compute together: claimed, and as many as fill one network call."""
+        taken: list[_Piece] = []
+        while self._waiting:
+            piece = self._waiting[0]
+            rows = sum(other.span.size for other in taken) + piece.span.size
+            if taken and (piece.key != taken[0].key or rows > self.batch):
+                break
+            self._waiting.popleft()
+            if piece.key not in self._open:  # it failed meanwhile
+                continue
+            chunk = self._chunk(piece)
+            if self.store.claim(chunk, within=piece.span):
+                taken.append(piece)
+            else:
+                self._elsewhere.append(piece)
+        return taken
+
+    def _chunk(self, piece: _Piece) -> Chunk:
+        return Chunk(piece.trial.fingerprint, piece.span.first, piece.span.last, self.aim.source)
+
+    def _receive(self, pieces: list[_Piece], outcome: Any) -> None:
+        if isinstance(outcome, Failed):
+            info = {"batch": self.batch, "versions": versions()}
+            for piece in pieces:
+                self.store.fail(self._chunk(piece), outcome.reason, outcome.step, info)
+            self._give_up(pieces[0].key, Failure(outcome.reason, outcome.step))
+            return
+        for piece, found in zip(pieces, outcome.pieces, strict=True):
+            self.store.finish(self._chunk(piece), found.arrays, found.info)
+            self.evaluations += found.info["evaluations"]
+            self._arrived(piece.key)
+
+    def _arrived(self, key: int) -> None:
+        if key not in self._open:
+            return
+        self._open[key] -= 1
+        if not self._open[key]:
+            del self._open[key]
+            self._ready.append(Finished(key, None))
+
+    def _give_up(self, key: int, failure: Failure) -> None:
+        if self._open.pop(key, None) is not None:
+            self._ready.append(Finished(key, failure))
+
+    def _look_elsewhere(self) -> None:
+        """Blocks that another process had: done, failed, or given up and free again."""
+        if not self._elsewhere or time.monotonic() - self._looked < POLL_SECONDS:
+            return
+        self._looked = time.monotonic()
+        keys = sorted({piece.trial.fingerprint for piece in self._elsewhere})
+        rows = {row["key"]: row for row in self.store.chunks(self.aim.source, keys)}
+        still = []
+        for piece in self._elsewhere:
+            row = rows.get(self._chunk(piece).key)
+            if row is None or (row["status"] == "claimed" and lapsed(row)):
+                self._waiting.append(piece)
+            elif row["status"] == "done":
+                if not self.store.files.has(row["key"]):
+                    folder = self.store.files.folder
+                    raise RunError(f"chunk {row['key']} is stored, but its file is not in {folder}; check --files")
+                self._arrived(piece.key)
+            elif row["status"] == "failed":
+                self._give_up(piece.key, Failure(row["reason"], row["step"]))
+            else:
+                still.append(piece)
+        self._elsewhere = still
+
+
+def _inside(done: set[Span], cell: Span) -> set[Span]:
+    """The finished spans that lie in one block: others would make blocks unlike those of other trials."""
+    return {span for span in done if cell.holds(span)}

@@ -1,0 +1,125 @@
+"""What became of a trial at a rung, and whether it is worth more seeds.
+
+A trial is compared with its rival, the best one known when it began, on the same seeds: the difference of their values
+has an interval by the jackknife over blocks of seeds (`harness.metrics.uncertainty`), in which all that the seeds have
+in common cancels. Rule `paired` prunes a trial whose difference is worse with 90 % confidence, one-sided. Rule
+`halving` prunes those that are not among the better half of the trials that came as far before (successive halving; Li
+et al. 2020, arXiv 1810.05934, with eta = 2, and without waiting).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.evaluation.choices import FeatureMetric
+from harness.metrics.uncertainty import Interval, Replicates, jackknife
+from harness.running.aims import Aim
+from harness.running.results import Piece, compared, measured
+from harness.studies import DONE
+
+CONFIDENCE = 0.8
+"""Of the two-sided interval whose one end the rule looks at: 90 % one-sided."""
+
+FEWEST_BLOCKS = 4
+"""Blocks of seeds below which an interval decides nothing."""
+
+
+class Rung(NamedTuple):
+    """A trial measured on its first n seeds.
+
+    Args:
+        n: samples.
+        value: of the metric.
+        low, high: its 95 % interval; None with too few blocks.
+        replicates: the value without each block.
+        sizes: samples in each block.
+        difference: this minus the rival at the same n, with the interval that prunes; None without a rival.
+    """
+
+    n: int
+    value: float
+    low: float | None
+    high: float | None
+    replicates: list[float]
+    sizes: list[int]
+    difference: dict[str, float] | None
+
+
+def measure_rung(aim: Aim, pieces: Sequence[Piece], device: str) -> tuple[Rung, dict[str, Any]]:
+    """Measure a trial on some of its seeds.
+
+    Returns:
+        The rung, without a difference, and the columns of a result's row.
+
+    Raises:
+        SamplingError: features that are not finite.
+    """
+    if isinstance(aim.metric, FeatureMetric):
+        assert aim.against is not None
+        values = compared(aim.metric, pieces, aim.against, device)
+    else:
+        values = measured(pieces)
+    n = sum(piece.span.size for piece in pieces)
+    replicates = [float(value) for value in values["replicates"]]
+    starts = [*values["blocks"], pieces[0].span.first + n]
+    sizes = [int(size) for size in np.diff(starts)] if replicates else []
+    return Rung(n, float(values["value"]), values["low"], values["high"], replicates, sizes, None), values
+
+
+def against_rival(rung: Rung, rival: Mapping[str, Any] | None) -> Rung:
+    """The rung with its paired difference from the rival's at the same n."""
+    theirs = next((one for one in (rival or {}).get("rungs") or [] if one["n"] == rung.n), None)
+    if theirs is None:
+        return rung
+    found = paired(rung._asdict(), theirs)
+    if found is None:
+        difference = {"estimate": rung.value - theirs["value"]}
+    else:
+        difference = {"estimate": found.estimate, "low": found.low, "high": found.high}
+    return rung._replace(difference=difference)
+
+
+def paired(mine: Mapping[str, Any], theirs: Mapping[str, Any], confidence: float = CONFIDENCE) -> Interval | None:
+    """The difference of two rungs on the same blocks of seeds; None with too few blocks, or others."""
+    if mine["sizes"] != theirs["sizes"] or len(mine["sizes"]) < FEWEST_BLOCKS:
+        return None
+    a, b = (Replicates(one["value"], np.array(one["replicates"]), np.array(one["sizes"])) for one in (mine, theirs))
+    return jackknife(a.full - b.full, a.left_out - b.left_out, a.sizes, confidence)
+
+
+def verdict(
+    pruner: str, rung: Rung, rival: int | None, better: str, earlier: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """Why a trial is pruned at a rung, in words; None to go on.
+
+    Args:
+        pruner: the rule.
+        rung: what was measured.
+        rival: number of the trial that it was compared with.
+        better: which way the metric is better.
+        earlier: the trials that may be known.
+    """
+    worse = 1.0 if better == "lower" else -1.0
+    if pruner == "paired" and rung.difference and "low" in rung.difference:
+        least = min(worse * rung.difference["low"], worse * rung.difference["high"])
+        if least > 0:
+            return (
+                f"worse than no. {rival} by {abs(rung.difference['estimate']):.4g} on the same {rung.n} seeds, with "
+                f"90 % confidence by {least:.4g} at least"
+            )
+    if pruner == "halving":
+        seen = [worse * one["value"] for row in earlier for one in row["rungs"] or [] if one["n"] == rung.n]
+        if seen and worse * rung.value > sorted(seen)[(len(seen) - 1) // 2]:
+            return f"not among the better half of {len(seen)} earlier trials at {rung.n} seeds"
+    return None
+
+
+def best_of(rows: Sequence[Mapping[str, Any]], better: str, most_nfe: float = math.inf) -> int | None:
+    """The number of the best trial that was measured in full; of equals the first."""
+    full = [row for row in rows if row["status"] == DONE and row["twin"] is None and row["nfe"] <= most_nfe]
+    if not full:
+        return None
+    sign = 1.0 if better == "lower" else -1.0
+    return int(min(full, key=lambda row: (sign * row["value"], row["number"]))["number"])

@@ -1,0 +1,135 @@
+"""Where studies stand, and what one came to, in lines for a terminal; read from the store alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from harness.errors import InputError
+from harness.metrics.uncertainty import Interval, Replicates, jackknife
+from harness.searching.plan import Search
+from harness.searching.progress import words
+from harness.searching.search import Budget
+from harness.searching.study import Outcome
+from harness.store import Store
+from harness.studies import Studies
+
+
+def status_table(store: Store, name: str | None = None) -> Table:
+    """A line for each study of a store, or for one.
+
+    Raises:
+        InputError: there is none, or none of that name.
+    """
+    studies = Studies(store)
+    names = studies.names()
+    if not names:
+        raise InputError(f"{store.name}: no search has been run into this store; `harness search` begins one")
+    if name is not None and name not in names:
+        raise InputError(f"no study '{name}' in this store; it has: {', '.join(names)}")
+    table = Table("study", "target", "denoiser", "metric", "NFE", "where it stands", "fresh seeds", "updated")
+    for one in [name] if name else names:
+        row = studies.find(one)
+        assert row is not None
+        spec, record = row["spec"], row["record"]
+        rows = {slot["number"]: slot for slot in studies.slots(one)}
+        stands = words(rows, Budget(**(row["budget"] or {"trials": None})), record["objective"]["better"])
+        finals = row["finals"]
+        measured = len(_fresh(store, row)) if finals else 0
+        wanted = len({final["fingerprint"] for final in finals or []})
+        fresh = f"{measured} of {wanted}" if finals else "not yet"
+        table.add_row(
+            one,
+            spec["target"],
+            record["denoiser"],
+            record["metric"]["title"],
+            str(spec["nfe"]),
+            stands,
+            fresh,
+            row["updated_at"],
+        )
+    return table
+
+
+def result_lines(search: Search, outcome: Outcome, store: Store) -> list[str]:
+    """What a study came to: trials, cost, and the best setting on fresh seeds against what it is compared with."""
+    studies = Studies(store)
+    row = studies.find(search.name)
+    assert row is not None
+    budget = Budget(**(row["budget"] or {"trials": None}))
+    lines = [f"{search.name}: {words(outcome.rows, budget, search.objective.better)}"]
+    if outcome.note:
+        lines.append(f"note: {outcome.note}")
+    if outcome.fresh is not None:
+        fresh = outcome.fresh
+        lines.append(
+            f"fresh seeds, outside the budget: {fresh.done} settings measured, {fresh.failed} failed; "
+            f"{fresh.evaluations:,} network evaluations in {fresh.seconds:.0f} s"
+        )
+    return lines + _best_lines(store, row)
+
+
+def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
+    """The best of the top settings on fresh seeds, and its paired differences."""
+    rows = _fresh(store, row)
+    metric, finals = row["record"]["metric"], row["finals"] or []
+    sign = 1.0 if metric["better"] == "lower" else -1.0
+    tops = [final for final in finals if final["role"] == "top" and final["fingerprint"] in rows]
+    if not tops or row["spec"]["pareto"]:
+        return []
+    best = min(tops, key=lambda final: sign * rows[final["fingerprint"]]["value"])
+    found = rows[best["fingerprint"]]
+    lines = [f"best on fresh seeds: {best['label']}, {metric['title']} {_number(found)}, {_settings(best)}"]
+    for final in finals:
+        other = rows.get(final["fingerprint"])
+        if final["role"] not in ("baseline", "paper") or other is None:
+            continue
+        lines.append(f"  against {final['label']}, {_number(other)}: {_difference(found, other, sign)}")
+    return lines
+
+
+def _fresh(store: Store, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Finished results on the fresh seeds, by trial."""
+    metric = row["record"]["metric"]
+    same = (metric["extractor"], metric["reference"], metric["n"], row["spec"]["fresh_seed"])
+    names = list({final["fingerprint"] for final in row["finals"] or []})
+    return {
+        found["fingerprint"]: found
+        for found in store.results(names)
+        if (found["extractor"], found["reference"], found["n"], found["first_seed"]) == same
+        and found["status"] == "done"
+    }
+
+
+def _number(row: Mapping[str, Any]) -> str:
+    if row["low"] is None:
+        return f"{row['value']:.4g}"
+    return f"{row['value']:.4g} ({row['low']:.4g} to {row['high']:.4g})"
+
+
+def _settings(final: Mapping[str, Any]) -> str:
+    settings = final["settings"] or {}
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
+    )
+
+
+def _difference(a: Mapping[str, Any], b: Mapping[str, Any], sign: float) -> str:
+    """The paired difference of two results on the same seeds, in words."""
+    found = paired(a, b)
+    if found is None:
+        return f"difference {a['value'] - b['value']:+.4g}"
+    better = sign * found.low < 0 and sign * found.high < 0
+    worse = sign * found.low > 0 and sign * found.high > 0
+    verdict = "better" if better else "worse" if worse else "the seeds do not tell them apart"
+    return f"difference {found.estimate:+.4g} ({found.low:+.4g} to {found.high:+.4g}), {verdict}"
+
+
+def paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> Interval | None:
+    """The difference of two results on the same blocks of seeds with its interval; None with others, or too few."""
+    if a["blocks"] != b["blocks"] or len(a["blocks"] or []) < 2 or a["fingerprint"] == b["fingerprint"]:
+        return None
+    sizes = np.diff([*a["blocks"], a["first_seed"] + a["n"]])
+    one, other = (Replicates(row["value"], np.array(row["replicates"]), sizes) for row in (a, b))
+    return jackknife(one.full - other.full, one.left_out - other.left_out, sizes)

@@ -1,0 +1,131 @@
+"""A study from one end to the other: begin or go on, search, measure the best on fresh seeds."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from harness.running.run import Listener as RunListener
+from harness.running.run import Summary
+from harness.searching import search as searching
+from harness.searching.fresh import finals, metric_aim, objective_aim, run_finals, study_record
+from harness.searching.mirror import Mirror
+from harness.searching.plan import BUDGET, Search
+from harness.searching.search import Budget, run_search
+from harness.store import Store
+from harness.studies import RUNNING, Studies
+
+
+class Listener(searching.Listener, RunListener, Protocol):
+    """Told of the search, and then of the run that measures on fresh seeds."""
+
+    def finals(self, count: int) -> None:
+        """So many settings are measured on fresh seeds now."""
+
+
+class Outcome(NamedTuple):
+    """What a command's run of a study came to.
+
+    Args:
+        rows: all trials of the study.
+        evaluations: network evaluations of the study, over all runs, the fresh seeds apart.
+        fresh: what measuring on fresh seeds took in this run; None if the search is not over.
+        note: what is to be said of the budget; "" for nothing.
+    """
+
+    rows: dict[int, dict[str, Any]]
+    evaluations: int
+    fresh: Summary | None
+    note: str
+
+
+def run_study(
+    search: Search,
+    store: Store,
+    budget: Budget,
+    device: str | None = None,
+    batch: int | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Begin a study, or go on with it, until the budget is spent and the best settings are measured on fresh seeds.
+
+    Args:
+        search: what is searched.
+        store: where the study lives.
+        budget: what it may cost in all, over all its runs.
+        device, batch: as for a run.
+        listener: told of progress.
+
+    Raises:
+        InputError: the store has another study of that name.
+        RunError: the store cannot be written.
+    """
+    studies = Studies(store)
+    before = _by_number(studies, search.name)
+    if before:
+        studies.open(search.name, search.spec, {})
+        note = _too_small(budget, before)
+        if note:
+            return Outcome(before, spent(before), None, note)
+    objective, metric = objective_aim(search, store, device), metric_aim(search, store, device)
+    studies.open(search.name, search.spec, study_record(search, objective, metric))
+    studies.update(search.name, budget=budget._asdict())
+    mirror = Mirror(search, store)
+    try:
+        rows = run_search(search, objective, store, budget, device, batch, _Both(mirror, listener))
+        mirror.complete(rows)
+    finally:
+        mirror.close()
+    chosen = finals(search, rows)
+    studies.update(search.name, finals=chosen)
+    if listener is not None:
+        listener.finals(len({one["fingerprint"] for one in chosen}))
+    fresh = run_finals(search, chosen, store, device, batch, listener)
+    return Outcome(rows, spent(rows), fresh, "")
+
+
+def budget_of(search: Search, trials: int | None, evaluations: int | None) -> Budget:
+    """The budget of a command: 200 trials if it names none, and no more trials than a grid has."""
+    if trials is None and evaluations is None:
+        trials = BUDGET if search.points is None else len(search.starts) + len(search.points)
+    return Budget(trials, evaluations)
+
+
+def spent(rows: Mapping[int, Mapping[str, Any]]) -> int:
+    """Network evaluations of a study."""
+    return sum(int(row["evaluations"]) for row in rows.values())
+
+
+def _by_number(studies: Studies, name: str) -> dict[int, dict[str, Any]]:
+    return {row["number"]: row for row in studies.slots(name)}
+
+
+def _too_small(budget: Budget, rows: Mapping[int, Mapping[str, Any]]) -> str:
+    """Why nothing is run: the study has cost more than the budget already."""
+    if budget.trials is not None and budget.trials < len(rows):
+        left = sum(row["status"] == RUNNING for row in rows.values())
+        under_way = f", {left} of them not settled" if left else ""
+        return (
+            f"the budget of {budget.trials} trials is below the {len(rows)} that this study has begun{under_way}; "
+            "nothing was run"
+        )
+    if budget.evaluations is not None and budget.evaluations < spent(rows):
+        return (
+            f"the budget of {budget.evaluations:,} evaluations is below the {spent(rows):,} that this study has cost; "
+            "nothing was run"
+        )
+    return ""
+
+
+class _Both:
+    """Copies settled trials to Optuna's tables, and passes on what happens."""
+
+    def __init__(self, mirror: Mirror, listener: Listener | None) -> None:
+        self.mirror, self.listener = mirror, listener
+
+    def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None:
+        if self.listener is not None:
+            self.listener.began(rows, budget)
+
+    def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None:
+        self.mirror.copy(rows)
+        if self.listener is not None:
+            self.listener.settled(rows, number)
