@@ -12,7 +12,7 @@ from harness.report.numbers import duration, evaluations, large, listing, plural
 from harness.report.spent import spent
 from harness.report.within import SpeedUp
 
-_SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
+SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
 
 
 class Finding(NamedTuple):
@@ -61,7 +61,7 @@ def summarize(every: list[GridData]) -> Summary:
         cautions=_cautions(every, shown),
         paper=_paper(shown),
         extent=_extent(every),
-        scale=_SCALE.format(data.title) if data.is_distance and data.metric["metric"] != "fid" else "",
+        scale=SCALE.format(data.title) if data.is_distance and data.metric["metric"] != "fid" else "",
     )
 
 
