@@ -57,7 +57,7 @@ def true_value(settings: dict[str, Any] | None) -> float:
 
 
 def measured(value: float, name: str, n: int, first: int, spread: float = 0.005, bias: float = 60.0) -> dict[str, Any]:
-    """What a metric would give of n images: a bias that falls with n, noise that trials share, and some of their own."""
+    """What a metric would give of n images: a bias that falls with n, noise that trials share, and their own."""
     count = n // CHUNK
     shared = np.random.default_rng(first).normal(0, 0.15, 200)[:count]
     own = np.random.default_rng([int(name[:8], 16), first]).normal(0, spread * 20, 200)[:count]
@@ -66,7 +66,14 @@ def measured(value: float, name: str, n: int, first: int, spread: float = 0.005,
     found = jackknife(full, parts, np.full(count, CHUNK))
     assert found is not None
     replicates = [float(part) for part in parts]
-    return {"n": n, "value": full, "low": found.low, "high": found.high, "replicates": replicates, "sizes": [CHUNK] * count}
+    return {
+        "n": n,
+        "value": full,
+        "low": found.low,
+        "high": found.high,
+        "replicates": replicates,
+        "sizes": [CHUNK] * count,
+    }
 
 
 def gap(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float]:
@@ -256,7 +263,9 @@ def searched(count: int = 60, seed: int = 0) -> list[dict[str, Any]]:
 
 def conclude(made: list[dict[str, Any]], top: int = 5, spread: int = 0) -> list[dict[str, Any]]:
     """What is measured again: the best of the search, others along the ranking, and the known settings."""
-    ranked = sorted((one for one in made if one["status"] == "done" and one["twin"] is None), key=lambda one: one["value"])
+    ranked = sorted(
+        (one for one in made if one["status"] == "done" and one["twin"] is None), key=lambda one: one["value"]
+    )
     named = [final(one, "top", f"No. {one['number']}", rank) for rank, one in enumerate(ranked[:top], 1)]
     rest = list(enumerate(ranked, 1))[top :: max(1, (len(ranked) - top) // spread)] if spread else []
     named += [final(one, "spread", f"No. {one['number']}", rank) for rank, one in rest[:spread]]
@@ -264,7 +273,7 @@ def conclude(made: list[dict[str, Any]], top: int = 5, spread: int = 0) -> list[
     return [*named, final(made[1], "paper", "Paper, CIFAR-10 VP")]
 
 
-def fill(path: Any, row: dict[str, Any], made: list[dict[str, Any]], rows: list[dict[str, Any]] = ()) -> Store:  # type: ignore[assignment]
+def fill(path: Any, row: dict[str, Any], made: list[dict[str, Any]], rows: Any = ()) -> Store:
     """A store with a study, its slots and results."""
     store = Store(str(path))
     insert(store, tables.studies, [row])
@@ -278,6 +287,10 @@ def whole_search(path: Any, **changes: Any) -> Store:
     made = searched()
     finals = conclude(made)
     by_name = {each["fingerprint"]: each for each in made}
-    rows = [fresh_row(by_name[name], true_value(by_name[name]["settings"])) for name in by_name if name in {one["fingerprint"] for one in finals}]
+    rows = [
+        fresh_row(by_name[name], true_value(by_name[name]["settings"]))
+        for name in by_name
+        if name in {one["fingerprint"] for one in finals}
+    ]
     changes = {"budget": {"trials": len(made), "evaluations": None}, "finals": finals} | changes
     return fill(path, study(**changes), made, rows)

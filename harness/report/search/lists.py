@@ -78,6 +78,7 @@ def final_rows(search: Search, found: list[Final]) -> list[FinalRow]:
 
 def _final(search: Search, each: Final, others: list[Final]) -> FinalRow:
     gone = moved(search, each)
+    done = whole(sum(slot.full is not None for slot in search.own))
     state = "failed" if each.row and each.row["status"] == "failed" else "missing"
     return FinalRow(
         label=each.label,
@@ -86,7 +87,7 @@ def _final(search: Search, each: Final, others: list[Final]) -> FinalRow:
         nfe=evaluations(each.nfe),
         search=significant(each.search.value if each.search else None),
         search_interval=interval(each.search) if each.search else "",
-        place=f"No. {each.place} by value" if each.place else "",
+        place=f"place {each.place} of {done}" if each.place else "",
         fresh=significant(each.fresh.value) if each.fresh else state,
         fresh_interval=interval(each.fresh) if each.fresh else "",
         ranks=f"{each.ranks[0]} → {each.ranks[1]}" if each.ranks else NONE,

@@ -17,6 +17,7 @@ from harness.report.numbers import plural, significant
 from harness.report.search import draw
 from harness.report.search.finals import Final
 from harness.report.search.study import Search, by_factors, sign
+from harness.report.summary import lowered
 
 WIDTH, HEIGHT = 5.6, 3.2  # inches
 FEWEST = 4
@@ -46,8 +47,8 @@ def spearman(x: list[float], y: list[float]) -> Correlation | None:
     if n < FEWEST or not (a.std() and b.std()):
         return None
     r = float(((a - a.mean()) * (b - b.mean())).mean() / (a.std() * b.std()))
-    r = max(-1.0, min(1.0, r))
-    if abs(r) > 1 - 1e-12:
+    r = max(-1.0, min(1.0, round(r, 12)))
+    if abs(r) == 1:
         return Correlation(r, math.nan, math.nan, n)
     reach = float(ndtri(0.975)) * math.sqrt((1 + r * r / 2) / (n - 3))
     z = math.atanh(r)
@@ -61,7 +62,7 @@ def proxy(search: Search, found: list[Final], prefix: str = "proxy") -> Proxy | 
     used = [(each, each.search, each.fresh) for each in found if each.is_found and each.search and each.fresh]
     x = [before.value for _, before, _ in used if before]
     y = [after.value for _, _, after in used if after]
-    one, other = str(search.objective["title"]), str(search.metric["title"])
+    one, other = (lowered(str(each["title"])) for each in (search.objective, search.metric))
     both = sign(search.objective) * sign(search.metric)
     correlation = spearman(x, [both * value for value in y])
     if correlation is None:

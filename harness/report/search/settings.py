@@ -11,13 +11,16 @@ from harness.report.choices import AXES, describe
 DEFAULTS: dict[str, Any] = {"afs": False, "clip_denoised": False, "noise_device": "cpu"}
 """Fields of a sampler that are left out of YAML at their default; a test holds them against the code."""
 
+WIDEST = 80
+"""Letters of a line of YAML, where a choice can be broken."""
+
 
 def text(value: Any) -> str:
-    """A parameter's value: four significant digits, a word, or short JSON."""
+    """A parameter's value: five significant digits, a word, or short JSON."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, (int, float)):
-        return f"{value:.4g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.4g}"
+        return f"{value:.5g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.5g}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and "kind" in value:
@@ -42,11 +45,12 @@ def setting_line(settings: Mapping[str, Any] | None, trial: Mapping[str, Any], p
 
 
 def sampler_yaml(trial: Mapping[str, Any]) -> str:
-    """The `sampler:` block of a trial, to be pasted into a grid: a line an axis, defaults of small fields left out."""
+    """The `sampler:` block of a trial, to be pasted into a grid: a line an axis, or more where
+    they would be long, and defaults of small fields left out."""
     lines = ["sampler:"]
     for name, value in (trial.get("sampler") or {}).items():
         if name not in DEFAULTS or value != DEFAULTS[name]:
-            lines.append(f"  {name}: {_flow(_short(value))}")
+            lines += _lines(name, _short(value))
     return "\n".join(lines) + "\n"
 
 
@@ -58,6 +62,13 @@ def _short(value: Any, is_axis: bool = True) -> Any:
     if is_axis and kept == {"kind": "rk2", "alpha": 1.0}:
         return "heun"
     return kept["kind"] if is_axis and kept.keys() == {"kind"} else kept
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    line = f"  {name}: {_flow(value)}"
+    if len(line) <= WIDEST or not isinstance(value, Mapping):
+        return [line]
+    return [f"  {name}:", *(f"    {key}: {_flow(child)}" for key, child in value.items())]
 
 
 def _flow(value: Any) -> str:

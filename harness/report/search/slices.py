@@ -31,6 +31,7 @@ class Slices(NamedTuple):
 def slices(search: Search, prefix: str = "slice") -> Slices | None:
     """Draw them; None while nothing was measured."""
     every = points(search)
+    inside = [point for point in every if point.slot.settings]
     if not every:
         return None
     values = [point.value.value for point in every]
@@ -42,7 +43,9 @@ def slices(search: Search, prefix: str = "slice") -> Slices | None:
         having = [point for point in every if each.of(point.slot) is not None]
         if having:
             svg = _panel(search, each, having, (y, log), best, f"{prefix}{index}")
-            about = each.path if len(having) == len(every) else f"{each.path}; active in {plural(len(having), 'trial')}"
+            about = (
+                each.path if len(having) == len(inside) else f"{each.path}; active in {plural(len(having), 'trial')}"
+            )
             found.append(Drawn(each.name, about, Markup(svg)))
     beyond = sum(not y[0] <= value <= y[1] for value in values)
     return Slices(found, _signs(every, beyond), beyond) if found else None

@@ -236,5 +236,3 @@ def as_value(found: Mapping[str, Any] | None) -> Value | None:
 def _number(value: Any) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if is_number else math.nan
-
-

@@ -1,5 +1,6 @@
 """The first paragraphs of a search's page: what was found, whether it holds on fresh seeds, and what it took."""
 
+import re
 from typing import NamedTuple
 
 from harness.report.numbers import evaluations, large, listing, plural, ratio, signed, significant, span, whole
@@ -16,6 +17,8 @@ from harness.report.search.finals import (
 )
 from harness.report.search.study import DONE, FAILED, PRUNED, RUNNING, Search, Value, sign
 from harness.report.spent import Spent, spent
+
+PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 class Lead(NamedTuple):
@@ -97,7 +100,8 @@ def _finding(search: Search, found: list[Final], top: Final) -> Lead:
 
 
 def _name(final: Final) -> str:
-    return f"“{final.label}”"
+    """The label, in quotes unless it is a trial's number."""
+    return final.label if re.fullmatch(r"No\. \d+", final.label) else f"“{final.label}”"
 
 
 def _unconfirmed(search: Search) -> Lead | None:
@@ -134,11 +138,11 @@ def _compared(search: Search, found: list[Final], top: Final) -> list[str]:
 
 
 def difference(paired: Paired) -> str:
-    """`−0.12 (−0.2 to −0.04), better`; the verdict in plain words."""
+    """`a difference of −0.12 (−0.2 to −0.04): better`; the verdict in plain words."""
     if paired.difference is None:
         return "a difference that cannot be judged, the rows having no common blocks of seeds"
     gap = paired.difference
-    return f"{signed(gap.estimate)} ({span(gap.low, gap.high, signed)}): {WORDS[paired.verdict]}"
+    return f"a difference of {signed(gap.estimate)} ({span(gap.low, gap.high, signed)}): {WORDS[paired.verdict]}"
 
 
 def change(search: Search, found: list[Final]) -> list[str]:
@@ -150,8 +154,9 @@ def change(search: Search, found: list[Final]) -> list[str]:
     if is_reordered(found):
         changed = sum(each.ranks[0] != each.ranks[1] for each in ranked if each.ranks)
         told = [
-            f"The ranking changed on fresh seeds: {whole(changed)} of {whole(len(ranked))} settings have another place, and "
-            f"{_name(first)}, which the search put {_place(first.ranks[0])} of them, is {_place(first.ranks[1])}."
+            f"The ranking changed on fresh seeds: {whole(changed)} of {whole(len(ranked))} settings have another "
+            f"place, and {_name(first)}, which the search put {_place(first.ranks[0])} of them, is "
+            f"{_place(first.ranks[1])}."
         ]
     else:
         told = [f"All {whole(len(ranked))} settings keep their rank on fresh seeds."]
@@ -159,8 +164,8 @@ def change(search: Search, found: list[Final]) -> list[str]:
 
 
 def _place(rank: int) -> str:
-    if rank == 1:
-        return "first"
+    if rank <= len(PLACES):
+        return PLACES[rank - 1]
     ending = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
     return f"{rank}{ending}"
 
@@ -174,7 +179,8 @@ def _regressed(search: Search, found: list[Final], first: Final) -> list[str]:
     reach = f" ± {significant(gone.reach, 2)}" if gone.reach == gone.reach else ""
     told = [
         f"Its value went from {significant(first.search.value)} on the search seeds to "
-        f"{significant(first.fresh.value)} on fresh ones: {signed(gone.by)}{reach}, {significant(100 * share, 2)} % {way}."
+        f"{significant(first.fresh.value)} on fresh ones: {signed(gone.by)}{reach}, "
+        f"{significant(100 * share, 2)} % {way}."
     ]
     still = next((each for each in known(found) if each is not first and moved(search, each)), None)
     if still and (other := moved(search, still)):
