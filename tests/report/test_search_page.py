@@ -137,8 +137,12 @@ def test_the_ranking_changed_and_the_page_says_by_how_much(store, html):
     assert (
         f"Its value went from {significant(before['value'])} on the search seeds to {significant(after['value'])} on "
         f"fresh ones: {signed(moved)} ± {significant(reach, 2)}, "
-        f"{significant(100 * moved / before['value'], 2)} % worse." in text
+        f"{significant(100 * moved / before['value'], 2)} % worse, which other seeds alone could do." in text
     )
+    assert 0 < moved < reach
+    tops = [key for key in keys if finals[key]["role"] == "top"]
+    mean = np.mean([rows[key]["value"] - finals[key]["search"]["value"] for key in tops])
+    assert f"The 5 best by search-time values moved by {signed(float(mean))} on average." in text
     other = next(key for key, final in finals.items() if final["role"] == "baseline")
     shift = rows[other]["value"] - finals[other]["search"]["value"]
     assert (
@@ -246,7 +250,7 @@ def test_names_and_reasons_are_text(make):
         if each["settings"]:
             each["settings"] = {name + EVIL: value for name, value in each["settings"].items()}
     for final in finals:
-        final["label"] += EVIL
+        final["label"] += EVIL + "\x07$x_1$"
         final["settings"] = {EVIL: EVIL}
     record = {"title": EVIL, "about": EVIL, "denoiser": EVIL, "parameters": parameters, "card": {EVIL: EVIL}}
     record["metric"] = record["objective"] = search_store.SEARCH_METRIC | {"title": EVIL, "about": EVIL}

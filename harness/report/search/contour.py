@@ -106,9 +106,11 @@ def _draw(
             fill: Any = {"levels": levels, "colors": colours[: len(levels) - 1], "alpha": 0.45, "zorder": 1}
             axes.tricontourf(mesh, values, **fill)
         kinds = np.clip(np.searchsorted(levels, values, side="right") - 1, 0, max(len(levels) - 2, 0))
-        for point, x, y, kind in zip(every, *places, kinds, strict=True):
-            look = {"ms": 5.4 if point.slot.full else 4.2, "mfc": colours[kind], "mec": SURFACE.light, "mew": 0.7}
-            axes.plot([x], [y], marker="o", ls="none", zorder=3, clip_on=False, **look)
+        full = np.array([point.slot.full is not None for point in every])
+        for kind, is_full in ((kind, is_full) for is_full in (False, True) for kind in range(len(colours))):
+            x, y = (at[(kinds == kind) & (full == is_full)] for at in places)
+            look: Any = {"ms": 5.4 if is_full else 4.2, "mfc": colours[kind], "mec": SURFACE.light, "mew": 0.7}
+            axes.plot(x, y, marker="o", ls="none", zorder=3, clip_on=False, **look)
         top = best_point(search, every)
         for point, x, y in zip(every, *places, strict=True):
             if point is top:

@@ -61,10 +61,13 @@ def history(search: Search, prefix: str = "history") -> History | None:
     frame = Frame((-room, last + room), y, title, x_title, x_log=False, y_log=log, counts=False, better=way)  # type: ignore[arg-type]
     with marks.plain_style():
         figure, axes = draw.canvas(frame, WIDTH, HEIGHT)
-        for slot, found in guesses:
-            if found.low == found.low and y[0] < found.value < y[1]:
-                ends = (max(found.low, y[0]), min(found.high, y[1]))
-                axes.vlines(slot.number, *ends, color=MUTED.light, lw=0.7, alpha=0.45, zorder=2)
+        ends = [
+            (slot.number, max(found.low, y[0]), min(found.high, y[1]))
+            for slot, found in guesses
+            if found.low == found.low and y[0] < found.value < y[1]
+        ]
+        if ends:
+            axes.vlines(*zip(*ends, strict=True), color=MUTED.light, lw=0.7, alpha=0.45, zorder=2)
         _dots(axes, guesses, draw.PRUNED_LOOK | {"zorder": 3}, frame)
         _step(axes, search, frame)
         once = [pair for pair in done if pair[0].twin is None]

@@ -7,6 +7,7 @@ from harness.report.numbers import evaluations, large, listing, plural, ratio, s
 from harness.report.search.finals import (
     WORDS,
     Final,
+    Moved,
     Paired,
     against,
     best,
@@ -131,7 +132,8 @@ def _compared(search: Search, found: list[Final], top: Final) -> list[str]:
             told.append(f"There is no fresh value of {name} to compare with.")
             continue
         paired = against(search, top, other)
-        told.append(f"Against {name} ({significant(other.fresh.value)}) that is {difference(paired)}.")
+        where = "" if other.nfe == top.nfe else f" at NFE {evaluations(other.nfe)}"
+        told.append(f"Against {name} ({significant(other.fresh.value)}{where}) that is {difference(paired)}.")
     if top.is_known and not top.is_found:
         told.append("That setting was known before: the search found none that is better on fresh seeds.")
     return told
@@ -180,14 +182,25 @@ def _regressed(search: Search, found: list[Final], first: Final) -> list[str]:
     told = [
         f"Its value went from {significant(first.search.value)} on the search seeds to "
         f"{significant(first.fresh.value)} on fresh ones: {signed(gone.by)}{reach}, "
-        f"{significant(100 * share, 2)} % {way}."
+        f"{significant(100 * share, 2)} % {way}{_beyond_chance(gone)}."
     ]
+    others = [move.by for each in found if "top" in each.roles and (move := moved(search, each))]
+    if len(others) > 1:
+        mean = signed(sum(others) / len(others))
+        told.append(f"The {whole(len(others))} best by search-time values moved by {mean} on average.")
     still = next((each for each in known(found) if each is not first and moved(search, each)), None)
     if still and (other := moved(search, still)):
         told.append(
             f"{_name(still)}, which was not chosen for its value, moved by {signed(other.by)} between the same seeds."
         )
     return told
+
+
+def _beyond_chance(gone: Moved) -> str:
+    if not gone.reach > 0:
+        return ""
+    more = abs(gone.by) > gone.reach
+    return ", more than other seeds alone would do" if more else ", which other seeds alone could do"
 
 
 def _trials(search: Search) -> str:
