@@ -20,9 +20,7 @@ from harness.report.search.study import load_search
 from harness.report.search.tradeoff import front, tradeoff
 from harness.report.search.words import cost
 from tests.report import search_store
-from tests.report.test_search_page import make, words
-
-__all__ = ["make"]  # a fixture
+from tests.report.test_page import words
 
 NOTHING = Importance([], "", "", "")
 CHOICES = {"low": None, "high": None, "log": False, "values": None}
@@ -54,13 +52,13 @@ def mixed(count=50):
     return made
 
 
-def opened(make, made, **changes):
-    return load_search(make(search_store.study(**changes), made), "one")
+def opened(make_search, made, **changes):
+    return load_search(make_search(search_store.study(**changes), made), "one")
 
 
-def test_a_pruned_slot_stands_at_its_rivals_value_plus_the_paired_difference(make):
+def test_a_pruned_slot_stands_at_its_rivals_value_plus_the_paired_difference(make_search):
     made = search_store.searched()
-    search = opened(make, made)
+    search = opened(make_search, made)
     pruned = [each for each in made if each["status"] == "pruned" and each["twin"] is None]
     assert len(pruned) > 5
     for each in pruned:
@@ -70,18 +68,18 @@ def test_a_pruned_slot_stands_at_its_rivals_value_plus_the_paired_difference(mak
         assert found.value != each["value"]
     assert estimate(search, search.by_number[0]) is None
     pruned[0]["rival"] = None
-    search = opened(make, made)
+    search = opened(make_search, made)
     assert history(search).unplaced == 1
     assert "1 pruned trial has no such difference and is not drawn" in words(
-        render_search(make(search_store.study(), made), "one")
+        render_search(make_search(search_store.study(), made), "one")
     )
 
 
 @pytest.mark.parametrize(("better", "choose"), [("lower", min), ("higher", max)])
-def test_the_running_best_is_of_values_at_full_n(make, better, choose):
+def test_the_running_best_is_of_values_at_full_n(make_search, better, choose):
     made = search_store.searched()
     metric = search_store.SEARCH_METRIC | {"better": better}
-    search = opened(make, made, record={"objective": metric, "metric": metric})
+    search = opened(make_search, made, record={"objective": metric, "metric": metric})
     steps = running_best(search)
     values = {each["number"]: each["value"] for each in made if each["status"] == "done" and each["twin"] is None}
     for number, value in steps:
@@ -89,30 +87,30 @@ def test_the_running_best_is_of_values_at_full_n(make, better, choose):
     assert steps[-1][1] == choose(values.values())
 
 
-def test_the_history_is_none_while_nothing_is_done(make):
-    assert history(opened(make, [])) is None
+def test_the_history_is_none_while_nothing_is_done(make_search):
+    assert history(opened(make_search, [])) is None
     broken = search_store.slot(0, search_store.PAPER, status="failed", reason="no")
-    assert history(opened(make, [broken])) is None
+    assert history(opened(make_search, [broken])) is None
 
 
-def test_far_values_stand_at_the_edge(make):
+def test_far_values_stand_at_the_edge(make_search):
     made = search_store.searched(24)
     made[3]["rungs"][-1]["value"] = made[3]["value"] = 4000.0
     made[3]["status"] = "done"
     made[3]["rungs"][-1]["n"] = 640
-    drawn = history(opened(make, made))
+    drawn = history(opened(make_search, made))
     assert drawn.beyond == 1
     assert "beyond the axis" in [sign.words for sign in drawn.signs]
 
 
-def test_importances_find_what_matters(make):
+def test_importances_find_what_matters(make_search):
     made = [search_store.slot(index, each) for index, each in enumerate(search_store.suggestions(80))]
 
     def only_gamma(settings):
         return 2 + 30 * (settings["gamma"] - 0.2) ** 2 + 0.3 * abs(settings["S_noise"] - 1.004)
 
     search_store.run(made, only_gamma, prune=False)
-    search = opened(make, made)
+    search = opened(make_search, made)
     found = importance(search)
     assert found.shares[0].name == "gamma" and found.shares[0].share > 0.6
     assert sum(share.share for share in found.shares) == pytest.approx(1)
@@ -121,19 +119,19 @@ def test_importances_find_what_matters(make):
     assert importance(search) == found
 
 
-def test_importances_are_refused_in_words(make):
+def test_importances_are_refused_in_words(make_search):
     made = search_store.searched(60)
-    assert "Too few for importances: 7 trials have" in importance(opened(make, made[1:8])).refused
+    assert "Too few for importances: 7 trials have" in importance(opened(make_search, made[1:8])).refused
     one = {"parameters": search_store.PARAMETERS[:1]}
-    assert "one parameter" in importance(opened(make, made, record=one)).refused
+    assert "one parameter" in importance(opened(make_search, made, record=one)).refused
     for each in made:
         each["settings"] = search_store.PAPER
-    assert "do not vary enough" in importance(opened(make, made)).refused
+    assert "do not vary enough" in importance(opened(make_search, made)).refused
 
 
-def test_conditional_parameters_have_shares_of_their_own(make):
+def test_conditional_parameters_have_shares_of_their_own(make_search):
     made = mixed()
-    search = opened(make, made, record={"parameters": MIXED}, spec={"pareto": True, "nfe": None})
+    search = opened(make_search, made, record={"parameters": MIXED}, spec={"pareto": True, "nfe": None})
     found = importance(search)
     assert found.shares[0].name == "steps"
     gamma = next(share for share in found.shares if share.name == "gamma")
@@ -145,11 +143,11 @@ def test_conditional_parameters_have_shares_of_their_own(make):
     assert "over steps and gamma" in contour(search, found).about
 
 
-def test_settings_that_are_no_numbers_or_outside_are_not_lost(make):
+def test_settings_that_are_no_numbers_or_outside_are_not_lost(make_search):
     made = search_store.searched()
     made[3]["settings"] = made[3]["settings"] | {"S_tmax": "inf"}
     made[4]["settings"] = made[4]["settings"] | {"gamma": 0.9}
-    search = opened(make, made)
+    search = opened(make_search, made)
     tmax = space.parameters(search)[2]
     assert tmax.of(search.by_number[3]) is None
     assert not importance(search).refused
@@ -163,23 +161,23 @@ def test_settings_that_are_no_numbers_or_outside_are_not_lost(make):
         (lambda number: {"S_tmax": 2.0 ** (number / 10), "gamma": number / 200}, "all trials lie on one line"),
     ],
 )
-def test_no_map_where_nothing_lies_between(make, change, why):
+def test_no_map_where_nothing_lies_between(make_search, change, why):
     made = [search_store.slot(index, each) for index, each in enumerate(search_store.suggestions(30))]
     search_store.run(made, prune=False)
     for each in made:
         each["settings"] = {"S_tmax": 1.0} | change(each["number"])
     parameters = [search_store.PARAMETERS[0], search_store.PARAMETERS[2]]
-    found = contour(opened(make, made, record={"parameters": parameters}), NOTHING)
+    found = contour(opened(make_search, made, record={"parameters": parameters}), NOTHING)
     assert why in found.refused and not found.svg
 
 
-def test_the_front_is_what_none_beats_in_both(make):
+def test_the_front_is_what_none_beats_in_both(make_search):
     made = mixed()
     top = sorted(made, key=lambda each: each["value"])[:4]
     named = [search_store.final(each, "top", f"No. {each['number']}", rank) for rank, each in enumerate(top, 1)]
     rows = [search_store.fresh_row(each, mixed_value(each["settings"])) for each in top]
     row = search_store.study(record={"parameters": MIXED}, spec={"pareto": True, "nfe": None}, finals=named)
-    store = make(row, made, rows)
+    store = make_search(row, made, rows)
     search = load_search(store, "one")
     best = [slot.number for slot in front(search)]
     for each in made:
@@ -192,16 +190,16 @@ def test_the_front_is_what_none_beats_in_both(make):
     assert drawn.rows[-1].fresh != "–" and drawn.rows[0].fresh == "–"
     page = words(render_search(store, "one"))
     assert "Value against cost" in page and "Settings have different NFE" in page
-    assert tradeoff(opened(make, made), []) is None
+    assert tradeoff(opened(make_search, made), []) is None
 
 
-def test_the_proxys_rank_correlation(make):
+def test_the_proxys_rank_correlation(make_search):
     made = search_store.searched()
     named = search_store.conclude(made, 5, 8)
     by_name = {each["fingerprint"]: each for each in made}
     rows = [search_store.fresh_row(by_name[key], search_store.true_value(by_name[key]["settings"])) for key in by_name]
     record = {"objective": search_store.OBJECTIVE}
-    store = make(search_store.study(record=record, finals=named), made, rows)
+    store = make_search(search_store.study(record=record, finals=named), made, rows)
     search = load_search(store, "one")
     chosen = [each for each in named if each["role"] in ("top", "spread")]
     fresh = {row["fingerprint"]: row["value"] for row in rows}
@@ -218,7 +216,7 @@ def test_the_proxys_rank_correlation(make):
     assert "Its value went from" not in page
 
 
-def test_too_few_for_a_correlation(make):
+def test_too_few_for_a_correlation(make_search):
     assert spearman([1.0, 2, 3], [1.0, 2, 3]) is None
     assert spearman([1.0, 1, 1, 1], [1.0, 2, 3, 4]) is None
     perfect = spearman([1.0, 2, 3, 4], [1.0, 2, 3, 9])
@@ -226,13 +224,13 @@ def test_too_few_for_a_correlation(make):
     made = search_store.searched(24)
     named = search_store.conclude(made, 2)
     row = search_store.study(record={"objective": search_store.OBJECTIVE}, finals=named)
-    assert "0 settings that it chose have both" in words(render_search(make(row, made), "one"))
-    assert proxy(opened(make, made), []) is None
+    assert "0 settings that it chose have both" in words(render_search(make_search(row, made), "one"))
+    assert proxy(opened(make_search, made), []) is None
 
 
-def test_what_pruning_saved(make):
+def test_what_pruning_saved(make_search):
     made = search_store.searched()
-    search = opened(make, made)
+    search = opened(make_search, made)
     rows = pruned_rows(search)
     for n in (128, 320):
         ended = [each for each in made if each["status"] == "pruned" and each["rungs"][-1]["n"] == n]
@@ -244,10 +242,10 @@ def test_what_pruning_saved(make):
     assert cost(search).fresh.evaluations == 0
 
 
-def test_a_search_with_one_rung_prunes_nothing(make):
+def test_a_search_with_one_rung_prunes_nothing(make_search):
     made = [search_store.slot(index, each) for index, each in enumerate(search_store.suggestions(12))]
     search_store.run(made, rungs=[640])
-    page = words(render_search(make(search_store.study(spec={"rungs": [640], "pruner": "none"}), made), "one"))
+    page = words(render_search(make_search(search_store.study(spec={"rungs": [640], "pruner": "none"}), made), "one"))
     assert "Every trial has 640 images." in page
     assert "No trial was pruned, and none failed." in page
 

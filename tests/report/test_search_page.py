@@ -37,20 +37,6 @@ def html(store):
     return render_search(store, "one")
 
 
-@pytest.fixture
-def make(tmp_path):
-    """A function that fills a store of its own: the arguments of `search_store.fill` but the path."""
-    opened = []
-
-    def fill(*args):
-        opened.append(search_store.fill(tmp_path / f"store{len(opened)}.sqlite", *args))
-        return opened[-1]
-
-    yield fill
-    for one in opened:
-        one.close()
-
-
 def facts(store):
     """The finals once, with their rows, and the slots."""
     studies = Studies(store)
@@ -240,7 +226,7 @@ def test_fields_left_out_are_at_the_codes_defaults():
     assert all(getattr(Sampler(), name) == value for name, value in settings.DEFAULTS.items())
 
 
-def test_names_and_reasons_are_text(make):
+def test_names_and_reasons_are_text(make_search):
     made = search_store.searched(24)
     finals = search_store.conclude(made, 3)
     parameters = [entry | {"name": entry["name"] + EVIL} for entry in search_store.PARAMETERS]
@@ -257,7 +243,7 @@ def test_names_and_reasons_are_text(make):
     rows = [search_store.fresh_row(final, 2.0) for final in finals]
     name = f"../{EVIL}"
     row = search_store.study(name=name, finals=finals, record=record, spec={"target": EVIL, "method": EVIL})
-    store = make(row, made, rows)
+    store = make_search(row, made, rows)
     html = render_search(store, name)
     assert html.count("<script") == 1
     assert Page(html).text.count(EVIL) > 100
@@ -265,8 +251,8 @@ def test_names_and_reasons_are_text(make):
     assert re.fullmatch(r"search_[A-Za-z0-9._-]+\.html", file) and file != search_file_name(EVIL)
 
 
-def test_a_study_without_slots(make):
-    text = words(render_search(make(search_store.study(budget={"trials": 50, "evaluations": None}), []), "one"))
+def test_a_study_without_slots(make_search):
+    text = words(render_search(make_search(search_store.study(budget={"trials": 50, "evaluations": None}), []), "one"))
     assert "No trial is done yet" in text and "0 of 50 trials were started: 0 done." in text
     assert (
         "These numbers are provisional: 0 of 50 trials were begun and nothing was chosen for fresh seeds yet." in text
@@ -274,10 +260,10 @@ def test_a_study_without_slots(make):
     assert "No trial was pruned, and none failed." in text
 
 
-def test_an_unfinished_study_tells_what_leads(make):
+def test_an_unfinished_study_tells_what_leads(make_search):
     made = search_store.searched(24)[:9]
     made.append(search_store.slot(9, search_store.suggestions(1, 5)[0]))
-    store = make(search_store.study(budget={"trials": 40, "evaluations": None}), made)
+    store = make_search(search_store.study(budget={"trials": 40, "evaluations": None}), made)
     text = words(render_search(store, "one"))
     best = min((each for each in made if each["status"] == "done"), key=lambda each: each["value"])
     lead = f"On the seeds that the search chose by, No. {best['number']} has the lowest FD-digits so far"
@@ -288,7 +274,7 @@ def test_an_unfinished_study_tells_what_leads(make):
     assert "Search-time and fresh seeds" not in text
 
 
-def test_fresh_values_that_are_missing_or_failed(make):
+def test_fresh_values_that_are_missing_or_failed(make_search):
     made = search_store.searched(24)
     finals = search_store.conclude(made, 3)
     empty = dict.fromkeys(("value", "low", "high", "replicates", "blocks"))
@@ -296,36 +282,36 @@ def test_fresh_values_that_are_missing_or_failed(make):
         search_store.fresh_row(finals[0], 1.8),
         search_store.fresh_row(finals[1], 1.8) | empty | {"status": "failed"},
     ]
-    text = words(render_search(make(search_store.study(finals=finals), made, rows), "one"))
+    text = words(render_search(make_search(search_store.study(finals=finals), made, rows), "one"))
     assert "provisional: 3 of 5 settings to be measured on fresh seeds are missing." in text
     assert f"On fresh seeds {finals[1]['label']} failed." in text
     assert "There is no fresh value of the baseline “Deterministic” to compare with." in text
     assert f"On fresh seeds, {finals[0]['label']} has FD-digits" in text
 
 
-def test_rows_of_other_seeds_or_numbers_are_not_used(make):
+def test_rows_of_other_seeds_or_numbers_are_not_used(make_search):
     made = search_store.searched(24)
     finals = search_store.conclude(made, 2)
     rows = [search_store.fresh_row(finals[0], 1.0, first_seed=5), search_store.fresh_row(finals[0], 1.0, n=320)]
     rows += [search_store.fresh_row(final, 2.0 + index / 10) for index, final in enumerate(finals)]
     rows[-1]["blocks"] = [block for block in rows[-1]["blocks"] if block != rows[-1]["blocks"][3]]
-    text = words(render_search(make(search_store.study(finals=finals), made, rows), "one"))
+    text = words(render_search(make_search(search_store.study(finals=finals), made, rows), "one"))
     assert significant(rows[2]["value"]) in text and significant(rows[0]["value"]) not in text
     assert "Against “Paper, CIFAR-10 VP”" in text and "a difference that cannot be judged" in text
 
 
-def test_the_known_setting_may_be_the_best(make):
+def test_the_known_setting_may_be_the_best(make_search):
     made = search_store.searched(24)
     finals = search_store.conclude(made, 3)
     rows = [search_store.fresh_row(final, 1.2 if final["role"] == "baseline" else 2.0) for final in finals]
-    html = render_search(make(search_store.study(finals=finals), made, rows), "one")
+    html = render_search(make_search(search_store.study(finals=finals), made, rows), "one")
     text = words(html)
     assert "“Deterministic” has the lowest FD-digits" in text
     assert "That setting was known before: the search found none that is better on fresh seeds." in text
     assert 'id="yaml-2"' in html and "best of what the search found" in text
 
 
-def test_higher_is_better_where_the_metric_says_so(make):
+def test_higher_is_better_where_the_metric_says_so(make_search):
     made = search_store.searched(24)
     metric = search_store.SEARCH_METRIC | {
         "better": "higher",
@@ -335,7 +321,7 @@ def test_higher_is_better_where_the_metric_says_so(make):
     }
     finals = search_store.conclude(made, 3)
     rows = [search_store.fresh_row(final, 3.0 if final["role"] == "paper" else 2.0) for final in finals]
-    store = make(search_store.study(finals=finals, record={"metric": metric, "objective": metric}), made, rows)
+    store = make_search(search_store.study(finals=finals, record={"metric": metric, "objective": metric}), made, rows)
     text = words(render_search(store, "one"))
     assert "“Paper, CIFAR-10 VP” has the highest Recall" in text
     assert re.search(
@@ -344,12 +330,14 @@ def test_higher_is_better_where_the_metric_says_so(make):
     assert "is not FID" not in text
 
 
-def test_another_number_of_images_on_fresh_seeds(make):
+def test_another_number_of_images_on_fresh_seeds(make_search):
     made = search_store.searched(24)
     finals = search_store.conclude(made, 3)
     rows = [search_store.fresh_row(final, 2.0, n=1280) for final in finals]
     metric = search_store.SEARCH_METRIC | {"n": 1280}
-    text = words(render_search(make(search_store.study(finals=finals, record={"metric": metric}), made, rows), "one"))
+    text = words(
+        render_search(make_search(search_store.study(finals=finals, record={"metric": metric}), made, rows), "one")
+    )
     assert "N was 640 in the search and is 1,280 on fresh seeds, so the values of the two sides do not compare" in text
     assert "Its value went from" not in text
 

@@ -87,12 +87,6 @@ def best_ring(axes: Axes, x: float, y: float) -> None:
     marks.ring(axes, x, y, INK.light)
 
 
-def note(axes: Axes, words: str) -> None:
-    """A word in the upper right corner."""
-    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": LABEL}
-    axes.text(0.99, 0.98, words, color=MUTED.light, **place)
-
-
 def finish(figure: Figure, prefix: str, label: str) -> str:
     """The figure as inline SVG."""
     return inline(figure, prefix, label)
