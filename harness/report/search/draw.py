@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from harness.report import marks
 from harness.report.axes import Frame, is_log, label_room, padded, spanned
 from harness.report.figures import MAIN, prepare
-from harness.report.marks import LABEL
 from harness.report.palette import BASELINE, INK, MUTED, OTHERS, OURS, SURFACE
 from harness.report.signs import Sign, sign
 from harness.report.svg import inline
