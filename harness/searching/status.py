@@ -71,14 +71,14 @@ def result_lines(search: Search, outcome: Outcome, store: Store) -> list[str]:
 
 
 def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
-    """The best of the top settings on fresh seeds, and its paired differences."""
+    """The best on fresh seeds of all that was measured there, and its paired differences."""
     rows = _fresh(store, row)
     metric, finals = row["record"]["metric"], row["finals"] or []
     sign = 1.0 if metric["better"] == "lower" else -1.0
-    tops = [final for final in finals if final["role"] == "top" and final["fingerprint"] in rows]
-    if not tops or row["spec"]["pareto"]:
+    measured = [final for final in finals if final["role"] != "spread" and final["fingerprint"] in rows]
+    if not measured or row["spec"]["pareto"]:
         return []
-    best = min(tops, key=lambda final: sign * rows[final["fingerprint"]]["value"])
+    best = min(measured, key=lambda final: sign * rows[final["fingerprint"]]["value"])
     found = rows[best["fingerprint"]]
     lines = [f"best on fresh seeds: {best['label']}, {metric['title']} {_number(found)}, {_settings(best)}"]
     for final in finals:
