@@ -62,6 +62,21 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     return int(found.nfe[0])
 
 
+def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
+    """Refuse a sampler whose levels or times cannot be laid out over a denoiser's range; evaluates nothing.
+
+    Raises:
+        InputError: with the reason.
+    """
+    times = sampler.route(_Probe(sigma_min, sigma_max, 1, None)).times
+    if not bool((times[:-1] > times[1:]).all()):
+        levels = sampler.discretization.clamp(sigma_min, sigma_max)
+        raise InputError(
+            f"schedule '{sampler.schedule.kind}' has no falling times for noise levels {levels.high:g} to "
+            f"{levels.low:g}; lower sigma_min, raise sigma_max, or use schedule 'linear'"
+        )
+
+
 def steps_for(
     nfe: int, sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 1, window: Window | None = None
 ) -> Sampler:

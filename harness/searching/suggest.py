@@ -117,7 +117,13 @@ class Suggester:
             case "random":
                 return optuna.samplers.RandomSampler(seed=own)
             case "qmc":
-                return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_asynchronous_seeding=False)
+                return optuna.samplers.QMCSampler(
+                    seed=seed,
+                    scramble=True,
+                    independent_sampler=optuna.samplers.RandomSampler(seed=own),
+                    warn_independent_sampling=False,
+                    warn_asynchronous_seeding=False,
+                )
             case "grid":
                 return optuna.samplers.GridSampler({POINT: list(range(len(self.search.points or ())))}, seed=seed)
             case "gp":
