@@ -3,8 +3,9 @@
 A trial is compared with its rival, the best one known when it began, on the same seeds: the difference of their values
 has an interval by the jackknife over blocks of seeds (`harness.metrics.uncertainty`), in which all that the seeds have
 in common cancels. Rule `paired` prunes a trial whose difference is worse with 90 % confidence, one-sided. Rule
-`halving` prunes those that are not among the better half of the trials that came as far before (successive halving; Li
-et al. 2020, arXiv 1810.05934, with eta = 2, and without waiting).
+`halving` does that, and prunes as well those that are not among the better half of the trials that came as far before:
+successive halving without waiting (Li et al. 2020, arXiv 1810.05934, eta = 2), whose ranks are of values on the same
+seeds.
 """
 
 import math
@@ -24,6 +25,9 @@ CONFIDENCE = 0.8
 
 FEWEST_BLOCKS = 4
 """Blocks of seeds below which an interval decides nothing."""
+
+FEWEST_TRIALS = 4
+"""Trials at a rung below which there is no better half."""
 
 
 class Rung(NamedTuple):
@@ -102,7 +106,7 @@ def verdict(
         earlier: the trials that may be known.
     """
     worse = 1.0 if better == "lower" else -1.0
-    if pruner == "paired" and rung.difference and "low" in rung.difference:
+    if rung.difference and "low" in rung.difference:
         least = min(worse * rung.difference["low"], worse * rung.difference["high"])
         if least > 0:
             return (
@@ -110,9 +114,10 @@ def verdict(
                 f"90 % confidence by {least:.4g} at least"
             )
     if pruner == "halving":
-        seen = [worse * one["value"] for row in earlier for one in row["rungs"] or [] if one["n"] == rung.n]
-        if seen and worse * rung.value > sorted(seen)[(len(seen) - 1) // 2]:
-            return f"not among the better half of {len(seen)} earlier trials at {rung.n} seeds"
+        own = [row for row in earlier if row["twin"] is None]
+        seen = [worse * one["value"] for row in own for one in row["rungs"] or [] if one["n"] == rung.n]
+        if len(seen) >= FEWEST_TRIALS and worse * rung.value > sorted(seen)[(len(seen) - 1) // 2]:
+            return f"not among the better half of {len(seen)} earlier trials at the same {rung.n} seeds"
     return None
 
 

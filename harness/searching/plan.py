@@ -29,15 +29,15 @@ from harness.yamlfile import explain
 
 Method = Literal["tpe", "grid", "random", "qmc", "gp", "cmaes", "nsga2"]
 METHODS: tuple[str, ...] = get_args(Method)
-PRUNERS = ("paired", "halving", "none")
+PRUNERS = ("halving", "paired", "none")
 
 BUDGET = 200
 """Trials of a study whose command names no budget."""
 
-RUNGS = (0.2, 0.5, 1.0)
+RUNGS = (0.25, 0.5, 1.0)
 """Parts of N after which a trial is looked at."""
 
-CELLS, WIDE_CELLS = 20, 10
+CELLS, WIDE_CELLS = 16, 8
 """Blocks of seeds that comparisons are made over; fewer where the moments of each are large."""
 
 FRESH = 1_000_000
@@ -84,7 +84,7 @@ class Asked(NamedTuple):
     on_grid: bool = False
     samples: int | None = None
     rungs: tuple[int, ...] | None = None
-    pruner: str = "paired"
+    pruner: str = "halving"
     seed: int = 0
     ahead: int = 4
     top: int = 5

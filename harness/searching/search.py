@@ -76,7 +76,8 @@ def run_search(
     """
     devices = devices_for(device)
     most = CPU_ROWS if devices[0] == "cpu" else call_shape(aim.samples, devices, None)
-    crew = Crew(store, aim, device, batch or min(search.rungs[0], most))
+    rows = max(min(search.rungs[0], most) // search.cell, 1) * search.cell
+    crew = Crew(store, aim, device, batch or rows)
     algebra = devices[0] if aim.is_wide else "cpu"
     try:
         return _Run(search, aim, store, budget, crew, listener or Silent(), algebra).run()
@@ -89,8 +90,8 @@ def run_search(
         crew.close()
 
 
-CPU_ROWS = 64
-"""Rows per network call on a CPU: a rung is then shared by several workers."""
+CPU_ROWS = 96
+"""Rows per network call on a CPU, at most, in whole blocks: a rung is then shared by several workers."""
 
 
 class _Run:
