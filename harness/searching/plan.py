@@ -300,9 +300,9 @@ def _rungs(asked: Asked, samples: int, cell: int) -> tuple[int, ...]:
             raise InputError("--pruner none looks at a trial at its end only; leave --rungs out, or use another rule")
         return (samples,)
     fewest = FEWEST_BLOCKS if asked.pruner == "paired" else 1
-    if samples < fewest * cell:
+    if samples < FEWEST_BLOCKS * cell:
         raise InputError(
-            f"--pruner paired compares over {fewest} blocks of seeds at least, and N is {samples}; raise --samples, or "
+            f"trials are compared over {FEWEST_BLOCKS} blocks of seeds at least, and N is {samples}; raise --samples, or "
             "use --pruner none"
         )
     if asked.rungs is None:
