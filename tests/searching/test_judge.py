@@ -52,7 +52,9 @@ def test_false_alarms_are_as_rare_as_promised():
     random, ended = np.random.default_rng(3), 0
     for _ in range(400):
         common = random.normal(0, 1, 16)
-        mine = against_rival(rung(common + random.normal(0, 0.1, 16)), row(0, [rung(common + random.normal(0, 0.1, 16))]))
+        mine = against_rival(
+            rung(common + random.normal(0, 0.1, 16)), row(0, [rung(common + random.normal(0, 0.1, 16))])
+        )
         ended += verdict("paired", mine, 0, "lower", []) is not None
     assert 0.05 < ended / 400 < 0.16  # one-sided, 10 %
 

@@ -71,7 +71,9 @@ def test_grid_points_are_different_samplers(small):
 
 def test_a_grid_that_is_too_large(small, monkeypatch):
     monkeypatch.setattr(planning, "MOST_POINTS", 5)
-    with pytest.raises(InputError, match=r"more than 5 points; declare fewer `values`, or .* --method random --on-grid"):
+    with pytest.raises(
+        InputError, match=r"more than 5 points; declare fewer `values`, or .* --method random --on-grid"
+    ):
         plan_search(Asked(target=small, method="grid"))
 
 
@@ -112,13 +114,19 @@ BAD = [
     ({"rungs": (100, 640)}, r"--rungs are whole blocks of 40 seeds; we got 100"),
     ({"rungs": (80, 640), "pruner": "paired"}, r"nothing below 4 blocks, that is 160 seeds; we got a rung at 80"),
     ({"rungs": (160, 640), "pruner": "none"}, r"--pruner none looks at a trial at its end only; leave --rungs out"),
-    ({"target": "stochastic", "proxy": "end-point-error"}, r"no sampler fits this space: .* compares with a converged trajectory, .*'churn' has none"),
+    (
+        {"target": "stochastic", "proxy": "end-point-error"},
+        r"no sampler fits this space: .* compares with a converged trajectory, .*'churn' has none",
+    ),
     ({"target": "levels", "pareto": True}, r"free levels are as many as the budget has steps"),
     ({"target": "deterministic", "method": "cmaes"}, r"cmaes searches numbers, and this space has choices at method"),
     ({"method": "cmaes", "pareto": True}, r"cmaes has one objective; use nsga2 or tpe with --pareto"),
     ({"pareto": True, "nfe": 5}, r"--pareto searches budgets from 5 evaluations up; raise --nfe 5"),
     ({"labels": 3, "denoiser": GAUSSIAN, "metric": "end-point-error"}, r"--label: class 3 .* no classes"),
-    ({"denoiser": GAUSSIAN, "dtype": "float32", "metric": "end-point-error"}, r"an analytic denoiser computes in float64"),
+    (
+        {"denoiser": GAUSSIAN, "dtype": "float32", "metric": "end-point-error"},
+        r"an analytic denoiser computes in float64",
+    ),
     ({"target": "full", "denoiser": GAUSSIAN}, r"no sampler fits this space"),
 ]
 

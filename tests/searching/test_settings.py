@@ -73,8 +73,10 @@ def test_rounded_networks_keep_windows_apart():
 def test_ranges_that_the_denoiser_clamps_alike_are_one():
     levels = {"kind": "edm", "rho": 7, "sigma_min": 0.002, "sigma_max": 80}
     low = MAKER.described.sigma_min
-    assert same({"sampler": {"discretization": levels | {"sigma_min": low / 2}}}, {"sampler": {
-        "discretization": levels | {"sigma_min": low / 3}}})
+    assert same(
+        {"sampler": {"discretization": levels | {"sigma_min": low / 2}}},
+        {"sampler": {"discretization": levels | {"sigma_min": low / 3}}},
+    )
     assert not same({"sampler": {"discretization": levels | {"rho": 5}}}, {"sampler": {"discretization": levels}})
     assert not same({"sampler": {"schedule": "ve"}}, {"sampler": {}})
 

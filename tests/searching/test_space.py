@@ -133,7 +133,9 @@ def test_points_of_the_grid_are_found_on_the_grid():
 
 def test_names_are_as_short_as_they_can_be():
     data = {
-        "a": {"choices": [{"kind": "lms", "order": {"low": 1, "high": 2}}, {"kind": "ipndm", "order": {"values": [1]}}]},
+        "a": {
+            "choices": [{"kind": "lms", "order": {"low": 1, "high": 2}}, {"kind": "ipndm", "order": {"values": [1]}}]
+        },
         "rho": {"low": 1, "high": 2},
     }
     assert [one.name for one in space(data).parameters] == ["a", "lms.order", "ipndm.order", "rho"]
@@ -195,7 +197,10 @@ def test_whole_numbers_stay_below_too():
             "'b', which may be 0.5, and low is 1; lower it",
         ),
         (
-            {"a": {"low": 0, "high": 2, "values": [1, 2], "below": "b"}, "b": {"low": 0, "high": 2, "values": [0.5, 2]}},
+            {
+                "a": {"low": 0, "high": 2, "values": [1, 2], "below": "b"},
+                "b": {"low": 0, "high": 2, "values": [0.5, 2]},
+            },
             "its lowest value is 1; lower it",
         ),
         ({"m": {"together": [{"name": "x", "a": 1}]}, "a": 2}, "`a` stands beside 'm' and in it"),
