@@ -302,8 +302,8 @@ def _rungs(asked: Asked, samples: int, cell: int) -> tuple[int, ...]:
     fewest = FEWEST_BLOCKS if asked.pruner == "paired" else 1
     if samples < FEWEST_BLOCKS * cell:
         raise InputError(
-            f"trials are compared over {FEWEST_BLOCKS} blocks of seeds at least, and N is {samples}; raise --samples, or "
-            "use --pruner none"
+            f"trials are compared over {FEWEST_BLOCKS} blocks of seeds at least, and N is {samples}; raise --samples, "
+            "or use --pruner none"
         )
     if asked.rungs is None:
         found = [max(fewest, 2, round(part * samples / cell)) * cell for part in RUNGS[:-1]]

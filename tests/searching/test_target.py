@@ -54,7 +54,7 @@ def test_known_settings_are_in_the_space_and_allowed(planned):
     assert len(planned.starts) == len(planned.target.enqueue)
     outside = [start.known.name for start in planned.starts if start.point is None]
     assert outside in ([], ["Deterministic"], ["RK2 with alpha 1.1 (Karras et al. 2022, Figure 15)"])
-    assert [start.known.role for start in planned.starts][0] == "baseline"
+    assert planned.starts[0].known.role == "baseline"
 
 
 @pytest.mark.parametrize("name", ["stochastic", "full"])
