@@ -2,22 +2,26 @@
 
 python -m benchmarks.search_efficiency [--write FILE] [--store FILE] [--nfe 63] [--seeds 5]
 
-Every setting of a reduced space is measured in full, as the paper did for its own. Then studies of each method, with five
-seeds, choose among the same settings. Asked is how many network evaluations a study needs until it holds, measured in
-full, a setting within 2 % of the grid's best: all trials are counted that were begun before its outcome was known. Chunks
-are shared with the grid, so the studies take no sampling, and their evaluations are counted as if nothing had been there.
+Every setting of a reduced space is measured in full, as the paper did for its own. Then studies of each method, with
+five seeds, choose among the same settings. Asked is how many network evaluations a study needs until it holds, measured
+in full, a setting within 2 % of the grid's best: all trials are counted that were begun before its outcome was known.
+Chunks are shared with the grid, so the studies take no sampling, and their evaluations are counted as if nothing had
+been there.
 """
 
 import argparse
+import contextlib
 import json
-import platform
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.running.chunk import device_name
+from harness.running.workers import devices_for
 from harness.searching.fresh import metric_aim, objective_aim, study_record
-from harness.searching.plan import Asked, Search, plan_search
+from harness.searching.plan import Asked, plan_search
 from harness.searching.search import Budget, run_search
 from harness.store import Store
 from harness.studies import DONE, Studies
@@ -35,13 +39,49 @@ sampler:
 """
 WITHIN = 1.02
 
+METHODS = (
+    ("tpe", "halving"),
+    ("tpe", "paired"),
+    ("tpe", "none"),
+    ("gp", "halving"),
+    ("random", "halving"),
+    ("random", "none"),
+)
+"""Search method and pruning rule."""
 
-def run(asked: Asked, store: Store, trials: int) -> list[dict[str, Any]]:
-    """A study's trials, without the fresh seeds of its end."""
-    search: Search = plan_search(asked)
+Rows = Mapping[int, Mapping[str, Any]]
+
+
+class Reached(Exception):
+    """The study holds a setting that is good enough."""
+
+
+class Until:
+    """Ends a study when a trial is good enough.
+
+    Args:
+        limit: the value that is.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def began(self, rows: Rows, budget: Budget) -> None: ...
+
+    def settled(self, rows: Rows, number: int) -> None:
+        row = rows[number]
+        if row["status"] == DONE and row["value"] <= self.limit:
+            raise Reached
+
+
+def run(asked: Asked, store: Store, trials: int, limit: float = -1.0) -> list[dict[str, Any]]:
+    """A study's trials, up to one that is good enough, and without the fresh seeds of its end."""
+    search = plan_search(asked)
     aim = objective_aim(search, store)
     Studies(store).open(search.name, search.spec, study_record(search, aim, metric_aim(search, store)))
-    return list(run_search(search, aim, store, Budget(trials)).values())
+    with contextlib.suppress(Reached):
+        run_search(search, aim, store, Budget(trials), listener=Until(limit))
+    return Studies(store).slots(search.name)
 
 
 def cost(row: dict[str, Any]) -> int:
@@ -76,33 +116,22 @@ def main() -> None:
             values = sorted(row["value"] for row in grid if row["status"] == DONE)
             limit = values[0] * WITHIN
             methods: dict[str, Any] = {}
-            for name, method, pruner in (
-                ("tpe, pruned", "tpe", "paired"),
-                ("tpe, halving", "tpe", "halving"),
-                ("tpe, in full", "tpe", "none"),
-                ("gp, pruned", "gp", "paired"),
-                ("random, pruned", "random", "paired"),
-                ("random, in full", "random", "none"),
-            ):
+            for method, pruner in METHODS:
                 found = []
                 for seed in range(options.seeds):
-                    asked = Asked(
-                        **common, method=method, pruner=pruner, seed=seed, on_grid=True, study=f"{name} {seed}"
-                    )
-                    rows = run(asked._replace(study=f"{method}-{pruner}-{seed}"), store, len(grid))
-                    spent = reached(rows, limit, asked.ahead)
-                    found.append(None if spent is None else spent / exhaustive)
-                known = [one for one in found if one is not None]
-                methods[name] = {
+                    name = f"{method}-{pruner}-{seed}"
+                    asked = Asked(**common, method=method, pruner=pruner, seed=seed, on_grid=True, study=name)
+                    spent = reached(run(asked, store, len(grid), limit), limit, asked.ahead)
+                    found.append(float("inf") if spent is None else spent / exhaustive)
+                methods[f"{method}, {pruner}"] = {
                     "ratios": found,
-                    "median": statistics.median([one if one is not None else float("inf") for one in found]),
-                    "least": min(known) if known else None,
-                    "most": max(known) if len(known) == len(found) else None,
+                    "median": statistics.median(found),
+                    "least": min(found),
+                    "most": max(found),
                 }
-                print(name, methods[name], flush=True)
+                print(method, pruner, methods[f"{method}, {pruner}"], flush=True)
     result = {
-        "machine": platform.machine(),
-        "processor": "cpu",
+        "device": device_name(devices_for(None)[0]),
         "space": SPACE.strip(),
         "denoiser": options.denoiser,
         "nfe": options.nfe,

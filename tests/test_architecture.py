@@ -79,7 +79,14 @@ def test_help_loads_nothing_heavy():
 
 
 def test_report_and_show_load_no_torch():
-    for module in ("harness.report.page", "harness.report.terminal", "harness.report.data", "harness.store"):
+    for module in (
+        "harness.report.page",
+        "harness.report.search.page",
+        "harness.report.index",
+        "harness.report.terminal",
+        "harness.report.data",
+        "harness.store",
+    ):
         assert "torch" not in loaded_by(f"import {module}" + SHOW)
 
 

@@ -1,5 +1,8 @@
-"""The index page: every grid of a store that has a report, with its first figure and how much of it is done."""
+"""The index page: every grid and every search of a store, with its first figure and how much of it is done."""
 
+import hashlib
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -12,13 +15,19 @@ from harness.report.data import load
 from harness.report.numbers import listing, plural
 from harness.report.page import environment, style, write_report
 from harness.report.palette import styles
+from harness.report.search.finals import finals
+from harness.report.search.history import history
+from harness.report.search.page import title, write_search_report
+from harness.report.search.study import load_search
+from harness.report.search.words import words
 from harness.report.sections import Drawn, sections
 from harness.report.summary import summarize
 from harness.store import Store
+from harness.studies import Studies
 
 
 class Entry(NamedTuple):
-    """One grid: where its report is, what it is about, and a picture."""
+    """One grid or search: where its report is, what it is about, and a picture."""
 
     file: str
     title: str
@@ -29,7 +38,7 @@ class Entry(NamedTuple):
 
 
 def write_reports(store: Store, folder: Path) -> list[Path]:
-    """Write the report of every grid in the store and an index of them.
+    """Write the report of every grid and every search in the store, and an index of them.
 
     Args:
         store: where the rows are; nothing is written to it.
@@ -39,16 +48,20 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
         The files, the index last.
 
     Raises:
-        InputError: no grid was run into the store, or a file cannot be written.
+        InputError: nothing was run into the store, or a file cannot be written.
     """
-    names = sorted(store.grid_names())
-    if not names:
+    names, studies = sorted(store.grid_names()), sorted(Studies(store).names())
+    if not names and not studies:
         raise InputError(f"{store.name}: no grid has been run into this store; `harness run GRID` first")
     older = [name for name in names if "metrics" not in (store.grid(name) or {})]
     names = [name for name in names if name not in older]
     written = [write_report(store, name, folder / file_name(name)) for name in names]
+    written += [write_search_report(store, name, folder / search_file_name(name, names)) for name in studies]
     index = folder / "index.html"
     entries = [_entry(store, name, number) for number, name in enumerate(names)]
+    entries += [
+        _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
+    ]
     html = environment().get_template("index.html").render(entries=entries, older=older, style=Markup(style()))
     try:
         write_bytes(index, html.encode())
@@ -60,6 +73,32 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
 def file_name(grid: str) -> str:
     """The report's file; a grid called index does not take the index's place."""
     return "index-grid.html" if grid == "index" else f"{grid}.html"
+
+
+def search_file_name(study: str, grids: Collection[str] = ()) -> str:
+    """The file of a search's report.
+
+    A name that is no plain file name loses what is odd and gets a hash instead; so does one whose file a grid has.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study)[:100]
+    is_free = plain == study and f"search_{plain}" not in grids
+    tail = "" if is_free else f"-{hashlib.sha256(study.encode()).hexdigest()[:8]}"
+    return f"search_{plain}{tail}.html"
+
+
+def _search_entry(store: Store, name: str, number: int, file: str) -> Entry:
+    search = load_search(store, name)
+    found = words(search, finals(search))
+    drawn = history(search, prefix=f"s{number}")
+    lead = found.finding
+    return Entry(
+        file=quote(file),
+        title=title(search),
+        description=str(search.record.get("about") or ""),
+        finding=f"{lead.lead}{lead.number}{lead.rest}" if lead else "",
+        state=f"{found.extent[0]}{' Provisional.' if search.provisional else ''}",
+        figure=Drawn("History", "", Markup(drawn.svg)) if drawn else None,
+    )
 
 
 def _entry(store: Store, name: str, number: int) -> Entry:

@@ -26,12 +26,12 @@ class Sign(NamedTuple):
 
 def series_signs(styles: dict[str, Style]) -> dict[str, Sign]:
     """The sign of every series: its line and marker."""
-    return {name: _sign(f"series{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())}
+    return {name: sign(f"series{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())}
 
 
 def line_signs(styles: dict[str, Style], prefix: str) -> list[Sign]:
     """The signs of lines that are no series: trials of one curve."""
-    return [_sign(f"{prefix}{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())]
+    return [sign(f"{prefix}{index}", name, _sample(style)) for index, (name, style) in enumerate(styles.items())]
 
 
 def mark_signs(panels: list[Panel], floor: Floor | None, ranges: str = "") -> list[Sign]:
@@ -39,21 +39,21 @@ def mark_signs(panels: list[Panel], floor: Floor | None, ranges: str = "") -> li
     curves = [curve for panel in panels for curve in panel.curves]
     signs = []
     if curves and floor:
-        signs.append(_sign("mark-floor", "floor: real images", lambda axes: marks.floor_band(axes, 0.2, 0.5, 0.8)))
+        signs.append(sign("mark-floor", "floor: real images", lambda axes: marks.floor_band(axes, 0.2, 0.5, 0.8)))
     if any(curve.lowest for curve in curves):
         words = "lowest NFE within 3 % of the curve’s best"
-        signs.append(_sign("mark-lowest", words, lambda axes: marks.ring(axes, 1, 0.5, INK.light)))
+        signs.append(sign("mark-lowest", words, lambda axes: marks.ring(axes, 1, 0.5, INK.light)))
     if any(curve.published for curve in curves):
         words = "the same in the paper, by FID"
-        signs.append(_sign("mark-paper", words, lambda axes: marks.diamond(axes, 1, 0.5)))
+        signs.append(sign("mark-paper", words, lambda axes: marks.diamond(axes, 1, 0.5)))
     if ranges and any(ends(line) for curve in curves for line in records(curve.done)):
-        signs.append(_sign("mark-ranges", ranges, lambda axes: marks.bars(axes, [1], [0.15], [0.85], INK.light)))
+        signs.append(sign("mark-ranges", ranges, lambda axes: marks.bars(axes, [1], [0.15], [0.85], INK.light)))
     if any((curve.trials["status"] == "failed").any() for curve in curves):
-        signs.append(_sign("mark-failed", "failed trial", lambda axes: marks.cross(axes, [1], 0.5, INK.light)))
+        signs.append(sign("mark-failed", "failed trial", lambda axes: marks.cross(axes, [1], 0.5, INK.light)))
     return signs
 
 
-def _sign(name: str, words: str, draw: Callable[[Axes], Any]) -> Sign:
+def sign(name: str, words: str, draw: Callable[[Axes], Any]) -> Sign:
     """A small picture, drawn on axes from (0, 0) to (2, 1)."""
     with marks.plain_style():
         figure = Figure(figsize=SIZE)

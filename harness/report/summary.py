@@ -12,7 +12,7 @@ from harness.report.numbers import duration, evaluations, large, listing, plural
 from harness.report.spent import spent
 from harness.report.within import SpeedUp
 
-_SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
+SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
 
 
 class Finding(NamedTuple):
@@ -54,18 +54,18 @@ def summarize(every: list[GridData]) -> Summary:
     )
     if not findings:
         findings = [finding for panel in shown_panels for finding in _best(panel, data)]
-        opening = f"The {'lowest' if data.lower_is_better else 'highest'} {_lower(data.title)}: "
+        opening = f"The {'lowest' if data.lower_is_better else 'highest'} {lowered(data.title)}: "
     return Summary(
         opening=opening if findings else "",
         findings=findings,
         cautions=_cautions(every, shown),
         paper=_paper(shown),
         extent=_extent(every),
-        scale=_SCALE.format(data.title) if data.is_distance and data.metric["metric"] != "fid" else "",
+        scale=SCALE.format(data.title) if data.is_distance and data.metric["metric"] != "fid" else "",
     )
 
 
-def _lower(title: str) -> str:
+def lowered(title: str) -> str:
     """A metric's name within a sentence: only a word like `Coverage` loses its capital."""
     words = title.split(" (")[0].split()
     is_name = any(not word.islower() for word in words[1:])
@@ -179,7 +179,7 @@ def _judged(every: list[GridData]) -> str:
     """By how many images a trial is judged, metric by metric where they differ."""
     titles: dict[str, list[str]] = {}
     for data in every:
-        titles.setdefault(_images(data), []).append(_lower(data.title))
+        titles.setdefault(_images(data), []).append(lowered(data.title))
     if len(titles) == 1:
         return f"each is judged by {next(iter(titles))}"
     return "; ".join(f"{listing(about)} by {images}" for images, about in titles.items())

@@ -13,6 +13,7 @@ from harness.report.palette import COLOURS
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "harness"}
 _VARIABLES = {colour.light: f"var({colour.variable}, {colour.light})" for colour in COLOURS}
 _COLOUR = re.compile("|".join(_VARIABLES))
+_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # no XML may hold these, and names of users may
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT_FAMILY = re.compile(r"font-family:[^;]*;?\s*")
 
@@ -42,7 +43,7 @@ def _draw(figure: Figure, prefix: str) -> ElementTree.Element:
     buffer = io.StringIO()
     with rc_context(_SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(_UNFIT.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue()))
     _drop(root, ("metadata", "style"))
     for element in root.iter():
         _drop_namespaces(element)

@@ -8,7 +8,6 @@ successive halving without waiting (Li et al. 2020, arXiv 1810.05934, eta = 2), 
 seeds.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -121,9 +120,9 @@ def verdict(
     return None
 
 
-def best_of(rows: Sequence[Mapping[str, Any]], better: str, most_nfe: float = math.inf) -> int | None:
+def best_of(rows: Sequence[Mapping[str, Any]], better: str) -> int | None:
     """The number of the best trial that was measured in full; of equals the first."""
-    full = [row for row in rows if row["status"] == DONE and row["twin"] is None and row["nfe"] <= most_nfe]
+    full = [row for row in rows if row["status"] == DONE and row["twin"] is None]
     if not full:
         return None
     sign = 1.0 if better == "lower" else -1.0

@@ -183,15 +183,13 @@ class _Run:
         if setting is None:
             values |= {"status": FAILED, "reason": reason, "nfe": None}
         else:
-            known = [row for row in self.rows.values() if row["number"] <= number - self.ahead]
-            most = setting.nfe if self.search.is_pareto else float("inf")
             values |= {
                 "status": RUNNING,
                 "trial": setting.trial.model_dump(mode="json"),
                 "fingerprint": setting.trial.fingerprint,
                 "nfe": setting.nfe,
                 "twin": self.identities.get(setting.identity),
-                "rival": best_of(known, self.search.objective.better, most),
+                "rival": best_of(self._known(number, setting.nfe), self.search.objective.better),
                 "held": self.crew.held(setting.trial),
             }
         self._take(self.studies.begin(self.search.name, number, values), setting)
@@ -231,7 +229,7 @@ class _Run:
             return
         better = self.search.objective.better
         rung = against_rival(rung, None if row["rival"] is None else self.rows[row["rival"]])
-        known = [other for other in self.rows.values() if other["number"] <= number - self.ahead]
+        known = self._known(number, row["nfe"])
         is_last = n == self.search.rungs[-1]
         reason = None if is_last else verdict(self.search.spec["pruner"], rung, row["rival"], better, known)
         changes: dict[str, Any] = {
@@ -264,6 +262,11 @@ class _Run:
             same = {key: first[key] for key in ("status", "rungs", "value", "reason", "step", "rival")}
             self._change(number, same)
         return bool(found)
+
+    def _known(self, number: int, nfe: int) -> list[dict[str, Any]]:
+        """The trials that one may be compared with: settled when it began, and with two objectives no dearer."""
+        known = [row for row in self.rows.values() if row["number"] <= number - self.ahead and row["nfe"] is not None]
+        return [row for row in known if row["nfe"] <= nfe] if self.search.is_pareto else known
 
     def _change(self, number: int, changes: dict[str, Any]) -> None:
         """Write what became of a trial, or see what another process wrote."""

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.report import synthetic
+from tests.report import search_store, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +17,20 @@ def make_store(tmp_path):
 
     def make(**options):
         opened.append(synthetic.fill(tmp_path / f"store{len(opened)}.sqlite", **options))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def make_search(tmp_path):
+    """A function that fills a store with a search: the arguments of `search_store.fill` but the path."""
+    opened = []
+
+    def make(*args):
+        opened.append(search_store.fill(tmp_path / f"search{len(opened)}.sqlite", *args))
         return opened[-1]
 
     yield make

@@ -1,0 +1,76 @@
+"""Settings as text: a parameter's value, a setting in a line, and the sampler as YAML to copy."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from harness.report.choices import AXES, describe
+
+DEFAULTS: dict[str, Any] = {"afs": False, "clip_denoised": False, "noise_device": "cpu"}
+"""Fields of a sampler that are left out of YAML at their default; a test holds them against the code."""
+
+WIDEST = 80
+"""Letters of a line of YAML, where a choice can be broken."""
+
+
+def text(value: Any) -> str:
+    """A parameter's value: five significant digits, a word, or short JSON."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, (int, float)):
+        return f"{value:.5g}".replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"{value:.5g}"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and "kind" in value:
+        return str(describe(value))
+    return json.dumps(value, sort_keys=True)
+
+
+def setting_line(settings: Mapping[str, Any] | None, trial: Mapping[str, Any], paths: list[str]) -> str:
+    """A setting in a line: parameter by parameter, or the axes that are searched where it lies outside of the space.
+
+    Args:
+        settings: by the names of parameters; None or empty for a setting outside the space.
+        trial: the Trial's JSON.
+        paths: of the parameters, e.g. `stochasticity.S_churn`.
+    """
+    if settings:
+        return ", ".join(f"{name} {text(value)}" for name, value in settings.items())
+    sampler = trial.get("sampler") or {}
+    fields = list(dict.fromkeys(path.split(".")[0] for path in paths))
+    parts = [(field, sampler[field]) for field in fields if field in sampler]
+    return ", ".join(str(describe(value)) if field in AXES else f"{field} {text(value)}" for field, value in parts)
+
+
+def sampler_yaml(trial: Mapping[str, Any]) -> str:
+    """The `sampler:` block of a trial, to be pasted into a grid: a line an axis, or more where
+    they would be long, and defaults of small fields left out."""
+    lines = ["sampler:"]
+    for name, value in (trial.get("sampler") or {}).items():
+        if name not in DEFAULTS or value != DEFAULTS[name]:
+            lines += _lines(name, _short(value))
+    return "\n".join(lines) + "\n"
+
+
+def _short(value: Any, is_axis: bool = True) -> Any:
+    """Without fields that are not set; an axis whose choice has a kind only as its bare name."""
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: _short(child, is_axis=False) for name, child in value.items() if child is not None}
+    if is_axis and kept == {"kind": "rk2", "alpha": 1.0}:
+        return "heun"
+    return kept["kind"] if is_axis and kept.keys() == {"kind"} else kept
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    line = f"  {name}: {_flow(value)}"
+    if len(line) <= WIDEST or not isinstance(value, Mapping):
+        return [line]
+    return [f"  {name}:", *(f"    {key}: {_flow(child)}" for key, child in value.items())]
+
+
+def _flow(value: Any) -> str:
+    written = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=False)
+    return written.removesuffix("\n").removesuffix("\n...")
