@@ -47,12 +47,12 @@ def search(
     method: Annotated[str, typer.Option("--method", help="tpe, grid, random, qmc, gp, cmaes or nsga2.")] = "tpe",
     on_grid: Annotated[bool, typer.Option("--on-grid", help="Search declared values only, by any method.")] = False,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=2, help="N of a trial that is not pruned.  [default: 640]")
+        int | None, typer.Option("--samples", min=2, help="N of a trial that is not pruned.  [default: 512]")
     ] = None,
     rungs: Annotated[
-        str | None, typer.Option("--rungs", help="Samples after which a trial is looked at, such as 160,320,640.")
+        str | None, typer.Option("--rungs", help="Samples after which a trial is looked at, such as 128,256,512.")
     ] = None,
-    pruner: Annotated[str, typer.Option("--pruner", help="halving, paired or none.")] = "halving",
+    pruner: Annotated[str, typer.Option("--pruner", help="paired, halving or none.")] = "paired",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search method.")] = 0,
     ahead: Annotated[
         int, typer.Option("--ahead", min=1, help="Trials under way at a time; at least one a worker.")
@@ -121,7 +121,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise InputError(f"--rungs takes numbers such as 160,320,640; we got '{text}'")
+        raise InputError(f"--rungs takes numbers such as 128,256,512; we got '{text}'")
     return tuple(map(int, parts))
 
 

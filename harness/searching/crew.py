@@ -146,7 +146,7 @@ class Crew:
             self._at_work[ticket] = pieces
             spans, metric = tuple(piece.span for piece in pieces), self.aim.metric.model_dump_json()
             trial = pieces[0].trial.model_dump_json()
-            self._pool.submit(ticket, Task(trial, spans, metric, self.batch, False, self.aim.kept))
+            self._pool.submit(ticket, Task(trial, spans, metric, self.batch, False, self.aim.kept, remember=True))
 
     def _next(self) -> list[_Piece]:
         """Blocks of one trial to compute together: claimed, and as many as fill one network call."""

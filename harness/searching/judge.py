@@ -2,7 +2,7 @@
 
 A trial is compared with its rival, the best one known when it began, on the same seeds: the difference of their values
 has an interval by the jackknife over blocks of seeds (`harness.metrics.uncertainty`), in which all that the seeds have
-in common cancels. Rule `paired` prunes a trial whose difference is worse with 90 % confidence, one-sided. Rule
+in common cancels. Rule `paired` prunes a trial where all of the 95 % interval is worse. Rule
 `halving` does that, and prunes as well those that are not among the better half of the trials that came as far before:
 successive halving without waiting (Li et al. 2020, arXiv 1810.05934, eta = 2), whose ranks are of values on the same
 seeds.
@@ -19,8 +19,12 @@ from harness.running.aims import Aim
 from harness.running.results import Piece, compared, measured
 from harness.studies import DONE
 
-CONFIDENCE = 0.8
-"""Of the two-sided interval whose one end the rule looks at: 90 % one-sided."""
+CONFIDENCE = 0.95
+"""Of the interval of a difference: a trial is pruned where all of it is worse.
+
+Less sounds thriftier and is not: on 180 settings of which four are within 2 % of the best, rules that prune at 90 or
+95 %, one-sided, lost all four in two or three studies of eight, and saved 3 % of the evaluations of those that did not.
+"""
 
 FEWEST_BLOCKS = 4
 """Blocks of seeds below which an interval decides nothing."""
@@ -109,8 +113,8 @@ def verdict(
         least = min(worse * rung.difference["low"], worse * rung.difference["high"])
         if least > 0:
             return (
-                f"worse than no. {rival} by {abs(rung.difference['estimate']):.4g} on the same {rung.n} seeds, with "
-                f"90 % confidence by {least:.4g} at least"
+                f"worse than no. {rival} by {abs(rung.difference['estimate']):.4g} on the same {rung.n} seeds, "
+                f"{least:.4g} at least (95 % interval)"
             )
     if pruner == "halving":
         own = [row for row in earlier if row["twin"] is None]

@@ -15,7 +15,7 @@ from harness.evaluation.references import find_reference
 from harness.features.choices import DigitsFeatures
 from harness.laboratory import Measure
 from harness.planning.checks import misfit
-from harness.planning.metric import Metric, samples_of
+from harness.planning.metric import USUAL, Metric, samples_of
 from harness.searching import levels
 from harness.searching.fitting import check_guidance, check_space, probe
 from harness.searching.judge import FEWEST_BLOCKS
@@ -29,7 +29,10 @@ from harness.yamlfile import explain
 
 Method = Literal["tpe", "grid", "random", "qmc", "gp", "cmaes", "nsga2"]
 METHODS: tuple[str, ...] = get_args(Method)
-PRUNERS = ("halving", "paired", "none")
+PRUNERS = ("paired", "halving", "none")
+
+SAMPLES = 512
+"""N of a trial where neither the command nor the metric says, and the metric's own number is not larger."""
 
 BUDGET = 200
 """Trials of a study whose command names no budget."""
@@ -84,7 +87,7 @@ class Asked(NamedTuple):
     on_grid: bool = False
     samples: int | None = None
     rungs: tuple[int, ...] | None = None
-    pruner: str = "halving"
+    pruner: str = "paired"
     seed: int = 0
     ahead: int = 4
     top: int = 5
@@ -172,7 +175,7 @@ def plan_search(asked: Asked) -> Search:
     except SpaceError as error:
         raise document.error(error.where, str(error)) from None
     _check_denoiser(asked, target, maker, source)
-    samples = samples_of(objective, asked.samples)
+    samples = _samples(objective, asked.samples)
     cell = _cell(objective, samples)
     rungs = _rungs(asked, samples, cell)
     spec = {
@@ -197,7 +200,7 @@ def plan_search(asked: Asked) -> Search:
         "pruner": asked.pruner,
         "ahead": asked.ahead,
         "fresh_seed": FRESH,
-        "fresh_samples": samples_of(metric, asked.samples),
+        "fresh_samples": _samples(metric, asked.samples),
         "top": asked.top,
     }
     _check_method(asked, space)
@@ -286,6 +289,11 @@ def _budgets(nfe: int) -> tuple[float, ...]:
     while found[-1] * 0.7071 >= LEAST_NFE:
         found.append(round(found[-1] * 0.7071))
     return tuple(map(float, reversed(found)))
+
+
+def _samples(metric: FeatureMetric | Measure, asked: int | None) -> int:
+    usual = samples_of(metric, asked)
+    return SAMPLES if asked is None and metric.samples is None and usual == USUAL else usual
 
 
 def _cell(metric: FeatureMetric | Measure, samples: int) -> int:

@@ -90,8 +90,8 @@ def run_search(
         crew.close()
 
 
-CPU_ROWS = 96
-"""Rows per network call on a CPU, at most, in whole blocks: a rung is then shared by several workers."""
+CPU_ROWS = 128
+"""Rows per network call on a CPU, at most, in whole blocks."""
 
 
 class _Run:

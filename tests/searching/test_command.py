@@ -77,7 +77,7 @@ def test_what_is_left_out_is_said(folder):
 
 BAD = [
     (["--target", "nothing"], "unknown target 'nothing'"),
-    (["--rungs", "a,b"], "--rungs takes numbers such as 160,320,640; we got 'a,b'"),
+    (["--rungs", "a,b"], "--rungs takes numbers such as 128,256,512; we got 'a,b'"),
     (["--rungs", "3,16", "--pruner", "paired"], "decides nothing below 4 blocks, that is 4 seeds; we got a rung at 3"),
     (["--method", "anneal"], "--method anneal: unknown; known: tpe"),
     (["--method", "cmaes"], "method cmaes needs at least two numbers"),

@@ -36,7 +36,7 @@ def test_the_line_in_the_title_works_as_it_stands():
     found = plan_search(Asked())
     assert found.name == "stochastic_digits-vp_nfe127"
     assert (found.spec["denoiser"], found.spec["metric"]["kind"], found.nfe) == ("digits-vp", "fd-digits", 127)
-    assert (found.samples, found.cell, found.rungs) == (640, 40, (160, 320, 640))
+    assert (found.samples, found.cell, found.rungs) == (512, 32, (128, 256, 512))
     assert found.notes == ()
 
 
@@ -99,7 +99,7 @@ def test_multistep_with_churn_is_refused_where_nothing_else_is_left(tmp_path):
 
 BAD = [
     ({"method": "anneal"}, r"--method anneal: unknown; known: tpe, grid, random"),
-    ({"pruner": "hyperband"}, r"--pruner hyperband: unknown; known: halving, paired, none"),
+    ({"pruner": "hyperband"}, r"--pruner hyperband: unknown; known: paired, halving, none"),
     ({"nfe": 0}, r"--nfe must be at least 1; we got 0"),
     ({"samples": 1}, r"--samples must be at least 2; we got 1"),
     ({"samples": 3}, r"over 4 blocks of seeds at least, and N is 3; raise --samples, or use --pruner none"),
@@ -109,11 +109,11 @@ BAD = [
     ({"metric": "fdd"}, r"--metric: unknown kind 'fdd'"),
     ({"proxy": "cheap"}, r"--proxy: unknown kind 'cheap'"),
     ({"denoiser": "digits-xx"}, r"digits-xx"),
-    ({"rungs": (320, 160, 640)}, r"--rungs rise to N = 640, each once; we got 320, 160, 640"),
-    ({"rungs": (160, 320)}, r"--rungs rise to N = 640"),
-    ({"rungs": (100, 640)}, r"--rungs are whole blocks of 40 seeds; we got 100"),
-    ({"rungs": (80, 640), "pruner": "paired"}, r"nothing below 4 blocks, that is 160 seeds; we got a rung at 80"),
-    ({"rungs": (160, 640), "pruner": "none"}, r"--pruner none looks at a trial at its end only; leave --rungs out"),
+    ({"rungs": (256, 128, 512)}, r"--rungs rise to N = 512, each once; we got 256, 128, 512"),
+    ({"rungs": (128, 256)}, r"--rungs rise to N = 512"),
+    ({"rungs": (100, 512)}, r"--rungs are whole blocks of 32 seeds; we got 100"),
+    ({"rungs": (64, 512), "pruner": "paired"}, r"nothing below 4 blocks, that is 128 seeds; we got a rung at 64"),
+    ({"rungs": (128, 512), "pruner": "none"}, r"--pruner none looks at a trial at its end only; leave --rungs out"),
     (
         {"target": "stochastic", "proxy": "end-point-error"},
         r"no sampler fits this space: .* compares with a converged trajectory, .*'churn' has none",
