@@ -129,12 +129,12 @@ def test_samplers_that_are_none():
 def test_samplers_that_do_not_fit():
     listed = {"kind": "explicit", "sigmas": [10.0, 1.0, 0.1]}
     assert make({"sampler": {"discretization": listed}}, 5).nfe == 5
-    outside = {"kind": "edm", "sigma_min": 100.0, "sigma_max": 200.0}
+    outside = {"kind": "edm", "sigma_min": 200.0, "sigma_max": 300.0}
     for filled, nfe, message in (
         ({"sampler": {"discretization": listed}}, 4, r"lists 3 levels, which take 5 evaluations; NFE 4 is too few"),
         ({"sampler": {"solver": "rk45"}}, 35, "picks its own steps"),
         ({"sampler": {"discretization": outside}}, 35, "no noise range is left"),
-        ({"sampler": {"solver": {"kind": "rk2", "alpha": 20.0}}}, 35, "step 1 of 2"),
+        ({"sampler": {"solver": {"kind": "rk2", "alpha": 20.0}}}, 35, "step 0 of 2: the solver evaluates at t = -"),
         ({"sampler": {"solver": "unipc"}}, 1, "too few|at least"),
     ):
         with pytest.raises(InputError, match=message):
