@@ -16,6 +16,9 @@ from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import ALIASES, Solver
 from harness.sampling.solvers.sde_form import Rate
 from harness.sampling.stochasticity.restart import Interval
+from harness.searching.plan import METHODS, PRUNERS
+from harness.searching.target import Known, Target, target_names
+from harness.searching.template import Among, Number
 
 ROOT = Path(__file__).parents[1]
 GROUPS = (data, ref)
@@ -51,15 +54,32 @@ def test_every_alias_is_documented():
 
 def test_every_command_is_documented():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert len(names) == 14
+    assert len(names) == 15
     names += [
         f"{group.info.name} {command.callback.__name__}" for group in GROUPS for command in group.registered_commands
     ]
-    assert len(names) == 17
+    assert len(names) == 18
     readme = (ROOT / "README.md").read_text()
     for name in names:
         assert f"`harness {name}" in COMMANDS
         assert f"harness {name} " in readme or (name in ("data stats", "ref build") and name in readme)
+
+
+def test_every_target_method_and_key_of_a_search_is_documented():
+    from harness.commands.search import search
+
+    text = (ROOT / "docs" / "search.md").read_text()
+    models = [Target, Known, Number, Among]
+    words = [*target_names(), *METHODS, *PRUNERS, *(name for model in models for name in model.model_fields)]
+    assert [word for word in words if f"`{word}`" not in text and f"--pruner {word}`" not in text] == []
+    row = next(line for line in COMMANDS.splitlines() if "`harness search`" in line)
+    flags = [flag for hint in search.__annotations__.values() for flag in _flags(hint)]
+    shared = ("--device", "--batch", "--store", "--files", "-o")
+    assert [flag for flag in flags if flag not in shared and f"`{flag}`" not in row] == []
+
+
+def _flags(hint):
+    return [flag for extra in getattr(hint, "__metadata__", ()) for flag in extra.param_decls or ()]
 
 
 def test_the_readme_opens_with_the_two_commands():

@@ -30,8 +30,12 @@ def search(
         int | None, typer.Option("--evals", min=1, help="Network evaluations in all, beside --budget or in its place.")
     ] = None,
     denoiser: Annotated[
-        str, typer.Option("--denoiser", help="A card's name, a checkpoint's path, or a spec as YAML.")
-    ] = "digits-vp",
+        str | None,
+        typer.Option(
+            "--denoiser",
+            help="A card's name, a checkpoint's path, or a spec as YAML.  [default: the target's, digits-vp]",
+        ),
+    ] = None,
     metric: Annotated[str, typer.Option("--metric", help="What is to be good: a kind, or YAML.")] = "fd-digits",
     proxy: Annotated[
         str | None, typer.Option("--proxy", help="Search by this cheaper metric, such as end-point-error.")
@@ -84,7 +88,7 @@ def search(
     labels = parse_label(label)
     asked = Asked(
         target=target,
-        denoiser=parse_source(denoiser),
+        denoiser=None if denoiser is None else parse_source(denoiser),
         metric=parse_source(metric),
         proxy=None if proxy is None else parse_source(proxy),
         nfe=nfe,
@@ -101,6 +105,8 @@ def search(
         labels="random" if labels is None else labels,  # type: ignore[arg-type]
     )
     planned = plan_search(asked)
+    for note in planned.notes:
+        err.print(f"note: {note}", style="yellow", markup=False)
     allowed = budget_of(planned, budget, evals)
     with Store(store, files) as opened:
         with SearchTerminal(err, planned.objective.better) as listener:

@@ -9,6 +9,7 @@ from harness.paper import load_paper
 from harness.planning.grid import Grid, Panel, Series
 from harness.sampling.discretizations import Optimized
 from harness.sampling.sampler import Sampler
+from harness.trial import LabelPolicy
 from harness.yamlfile import Document, Where
 
 
@@ -96,15 +97,22 @@ def describe_panel(name: str, panel: Panel, document: Document) -> Description:
         verify(source)
     except InputError as error:
         raise document.error(where, str(error)) from None
-    if panel.dtype == "float32" and not found.identity.startswith("sha256:"):
-        raise document.error((*where, "dtype"), "an analytic denoiser computes in float64; leave dtype out")
-    labels = panel.labels
+    wrong = misfit(found, panel.labels, panel.dtype)
+    if wrong is not None:
+        raise document.error((*where, wrong[0]), wrong[1])
+    return found
+
+
+def misfit(found: Description, labels: LabelPolicy, dtype: str | None) -> tuple[str, str] | None:
+    """What of labels and type does not go with a denoiser, and why; None if all does."""
+    if dtype == "float32" and not found.identity.startswith("sha256:"):
+        return "dtype", "an analytic denoiser computes in float64; leave dtype out"
     if found.guided_by_class and labels == "unconditional":
-        raise document.error((*where, "labels"), "classifier-free guidance leads towards a class; leave labels out")
+        return "labels", "classifier-free guidance leads towards a class; leave labels out"
     if isinstance(labels, int) and labels >= found.label_dim:
         have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
-        raise document.error((*where, "labels"), f"class {labels} was asked for and the denoiser has {have}")
-    return found
+        return "labels", f"class {labels} was asked for and the denoiser has {have}"
+    return None
 
 
 def check_paper(name: str | None, where: Where, document: Document) -> None:

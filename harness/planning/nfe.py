@@ -62,6 +62,15 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     return int(found.nfe[0])
 
 
+def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
+    """Refuse a sampler whose levels or times cannot be laid out over a denoiser's range; evaluates nothing.
+
+    Raises:
+        InputError: with the reason.
+    """
+    sampler.route(_Probe(sigma_min, sigma_max, 1, None))
+
+
 def steps_for(
     nfe: int, sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 1, window: Window | None = None
 ) -> Sampler:

@@ -74,7 +74,7 @@ def finals(search: Search, rows: Mapping[int, Mapping[str, Any]]) -> list[dict[s
     """What is to be measured on fresh seeds: the best, the baseline, the paper's, and a spread under a proxy."""
     ranked = _ranked(search, rows, lambda row: row["status"] == DONE)
     chosen = _front(search, ranked) if search.is_pareto else ranked[: search.spec["top"]]
-    found = [_entry("top", f"No. {row['number']}", rank, row) for rank, row in chosen]
+    found = [_entry("top", _label(row), rank, row) for rank, row in chosen]
     starts = search.starts
     found += [
         _start("baseline", start, rows.get(number)) for number, start in enumerate(starts) if _is(start, "baseline")
@@ -90,6 +90,12 @@ def finals(search: Search, rows: Mapping[int, Mapping[str, Any]]) -> list[dict[s
             _entry("spread", f"No. {every[at][1]['number']}", every[at][0], every[at][1], rows) for at in sorted(picked)
         ]
     return found
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    """A trial's number, and its name where the target gave it one."""
+    name = "" if row["origin"] == "suggested" else f" ({row['origin']})"
+    return f"No. {row['number']}{name}"
 
 
 def _is(start: Start, role: str) -> bool:

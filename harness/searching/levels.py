@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.errors import InputError
 from harness.sampling.discretizations import EDM
-from harness.searching.space import Among, Number
+from harness.searching.template import Among, Number
 
 KIND = "free"
 """The word for free levels in a space; the sampler that comes of it lists them."""
@@ -75,3 +75,19 @@ def stretched(sigmas: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     moved = np.exp(np.log(sigmas[0]) - np.concatenate([[0.0], np.cumsum(gaps)]))
     moved[0], moved[-1] = sigmas[0], sigmas[-1]
     return moved
+
+
+def factors_of(discretization: Any, free: Mapping[str, Any], steps: int) -> list[float] | None:
+    """The factors that make a discretization's levels of the free ones; None if they have other ends.
+
+    Factors mean the same when all are doubled; these have a geometric mean of 1.
+    """
+    from harness.sampling.discretizations.levels import Range
+
+    standard = EDM.model_validate(stand_in(free))
+    within = Range(standard.sigma_min, standard.sigma_max)
+    mine, theirs = (one(steps, one.clamp(*within)).numpy() for one in (standard, discretization))
+    if not np.allclose(mine[[0, -1]], theirs[[0, -1]], rtol=1e-6):
+        return None
+    factors = np.diff(np.log(theirs)) / np.diff(np.log(mine))
+    return [float(f"{factor:.4g}") for factor in factors / np.exp(np.log(factors).mean())]

@@ -1,8 +1,7 @@
 """What a search is asked for, checked before anything is run, and its identity: the spec that a study keeps."""
 
-import random
+import itertools
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -15,11 +14,16 @@ from harness.evaluation.choices import FeatureMetric
 from harness.evaluation.references import find_reference
 from harness.features.choices import DigitsFeatures
 from harness.laboratory import Measure
+from harness.planning.checks import misfit
 from harness.planning.metric import USUAL, Metric, samples_of
 from harness.searching import levels
+from harness.searching.fitting import check_guidance, check_space, probe
+from harness.searching.judge import FEWEST_BLOCKS
 from harness.searching.settings import Maker, Setting, denoiser_name
-from harness.searching.space import Among, Number, Point, Space
-from harness.searching.target import Known, Target, load_target
+from harness.searching.space import Point, Space
+from harness.searching.starts import Start, starts_of
+from harness.searching.target import Target, load_target
+from harness.searching.template import Among, Number, SpaceError, searched
 from harness.trial import LabelPolicy
 from harness.yamlfile import explain
 
@@ -45,8 +49,8 @@ FRESH = 1_000_000
 LEAST_NFE = 5
 """Smallest number of evaluations of a search with two objectives."""
 
-PROBES = 48
-"""Points that are drawn to see whether a space holds samplers at all."""
+MOST_POINTS = 20_000
+"""Points of a declared grid that can be searched in full."""
 
 _METRIC: TypeAdapter[Any] = TypeAdapter(Metric)
 
@@ -56,7 +60,7 @@ class Asked(NamedTuple):
 
     Args:
         target: name of a target, or path of its YAML file.
-        denoiser: a card's name, a checkpoint's path, or a spec.
+        denoiser: a card's name, a checkpoint's path, or a spec; the target's own by default.
         metric: what is to be good: a kind, or a mapping.
         proxy: a cheaper metric to search by; the metric itself is then measured at the end only.
         nfe: evaluations a sample.
@@ -74,7 +78,7 @@ class Asked(NamedTuple):
     """
 
     target: str = "stochastic"
-    denoiser: str | Mapping[str, Any] | Spec = "digits-vp"
+    denoiser: str | Mapping[str, Any] | Spec | None = None
     metric: str | Mapping[str, Any] = "fd-digits"
     proxy: str | Mapping[str, Any] | None = None
     nfe: int | None = None
@@ -90,14 +94,6 @@ class Asked(NamedTuple):
     study: str | None = None
     labels: LabelPolicy = "random"
     dtype: Literal["float32", "float64"] | None = None
-
-
-class Start(NamedTuple):
-    """A setting that is tried first: what the target says of it, and its point; None if the space does not hold it."""
-
-    known: Known
-    setting: Setting
-    point: Point | None
 
 
 class Search(NamedTuple):
@@ -116,6 +112,7 @@ class Search(NamedTuple):
         rungs: numbers of samples after which a trial is looked at.
         starts: settings that are tried first.
         points: of the declared grid, for method `grid`.
+        notes: what people should know before it runs, such as a known setting that is left out.
     """
 
     name: str
@@ -130,6 +127,7 @@ class Search(NamedTuple):
     rungs: tuple[int, ...]
     starts: list[Start]
     points: list[Point] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_pareto(self) -> bool:
@@ -164,16 +162,19 @@ def plan_search(asked: Asked) -> Search:
     """
     _check_words(asked)
     name, target, document = load_target(asked.target)
-    source = parse(asked.denoiser) if isinstance(asked.denoiser, Mapping) else asked.denoiser
+    asked_for = target.source if asked.denoiser is None else asked.denoiser
+    source = parse(asked_for) if isinstance(asked_for, Mapping) else asked_for
     verify(source)
     metric = _metric(asked.metric, "--metric")
     objective = metric if asked.proxy is None else _metric(asked.proxy, "--proxy")
     nfe = asked.nfe or target.nfe
     maker = Maker(source, tuple(dict.fromkeys((objective, metric))), asked.labels, asked.dtype)
     try:
+        check_space(target.template)
         space = Space(_template(target, maker, nfe, asked.pareto), asked.on_grid or asked.method == "grid")
-    except InputError as error:
-        raise document.error((), str(error)) from None
+    except SpaceError as error:
+        raise document.error(error.where, str(error)) from None
+    _check_denoiser(asked, target, maker, source)
     samples = _samples(objective, asked.samples)
     cell = _cell(objective, samples)
     rungs = _rungs(asked, samples, cell)
@@ -203,13 +204,25 @@ def plan_search(asked: Asked) -> Search:
         "top": asked.top,
     }
     _check_method(asked, space)
+    try:
+        starts, left_out = starts_of(target, space, maker, nfe, asked.pareto)
+        notes = (*left_out, *probe(space, maker, nfe))
+    except SpaceError as error:
+        raise document.error(error.where, str(error)) from None
     study = asked.study or _study_name(name, source, nfe, asked)
-    found = Search(study, spec, target, space, maker, metric, objective, samples, cell, rungs, [], None)
-    found = found._replace(starts=_starts(found))
-    _probe(found)
-    if asked.method == "grid":
-        found = found._replace(points=_different(found))
-    return found
+    found = Search(study, spec, target, space, maker, metric, objective, samples, cell, rungs, starts, None, notes)
+    return found._replace(points=_different(found)) if asked.method == "grid" else found
+
+
+def _check_denoiser(asked: Asked, target: Target, maker: Maker, source: str | Spec) -> None:
+    """Labels, type and guidance go with the denoiser."""
+    found, guided = maker.described, getattr(source, "kind", None) in ("cfg", "autoguidance")
+    check_guidance(target.template, found, guided)
+    if target.denoiser and not guided:
+        found = found._replace(guided_by_class=True)
+    wrong = misfit(found, asked.labels, asked.dtype)
+    if wrong is not None:
+        raise InputError(f"{'--label' if wrong[0] == 'labels' else wrong[0]}: {wrong[1]}")
 
 
 def _check_words(asked: Asked) -> None:
@@ -254,8 +267,15 @@ def _template(target: Target, maker: Maker, nfe: int, pareto: bool) -> dict[str,
         if pareto:
             raise InputError("free levels are as many as the budget has steps, so --pareto cannot search them")
         plain = template["sampler"] | {"discretization": "edm"}
+        if any(searched(plain)):
+            raise SpaceError(
+                ("sampler",), "free levels are as many as the sampler has steps, so nothing beside them is searched"
+            )
         steps = maker.steps(plain, nfe)
-        template["sampler"] = plain | {"discretization": levels.with_gaps(discretization, steps)}
+        try:
+            template["sampler"] = plain | {"discretization": levels.with_gaps(discretization, steps)}
+        except InputError as error:
+            raise SpaceError(("sampler", "discretization"), str(error)) from None
     if pareto:
         if nfe <= LEAST_NFE:
             raise InputError(f"--pareto searches budgets from {LEAST_NFE} evaluations up; raise --nfe {nfe}")
@@ -284,9 +304,17 @@ def _cell(metric: FeatureMetric | Measure, samples: int) -> int:
 def _rungs(asked: Asked, samples: int, cell: int) -> tuple[int, ...]:
     """Where a trial is looked at: whole blocks, rising, the last of them N."""
     if asked.pruner == "none":
+        if asked.rungs is not None:
+            raise InputError("--pruner none looks at a trial at its end only; leave --rungs out, or use another rule")
         return (samples,)
+    fewest = FEWEST_BLOCKS if asked.pruner == "paired" else 1
+    if samples < FEWEST_BLOCKS * cell:
+        raise InputError(
+            f"trials are compared over {FEWEST_BLOCKS} blocks of seeds at least, and N is {samples}; raise --samples, "
+            "or use --pruner none"
+        )
     if asked.rungs is None:
-        found = [max(2 * cell, round(part * samples / cell) * cell) for part in RUNGS[:-1]]
+        found = [max(fewest, 2, round(part * samples / cell)) * cell for part in RUNGS[:-1]]
         return (*sorted({rung for rung in found if rung < samples}), samples)
     rungs = asked.rungs
     if list(rungs) != sorted(set(rungs)) or rungs[-1] != samples or rungs[0] < 2:
@@ -294,6 +322,11 @@ def _rungs(asked: Asked, samples: int, cell: int) -> tuple[int, ...]:
     for rung in rungs[:-1]:
         if rung % cell:
             raise InputError(f"--rungs are whole blocks of {cell} seeds; we got {rung}")
+    if rungs[0] < fewest * cell:
+        raise InputError(
+            f"--pruner paired decides nothing below {fewest} blocks, that is {fewest * cell} seeds; we got a rung at "
+            f"{rungs[0]}; raise it"
+        )
     return rungs
 
 
@@ -321,82 +354,18 @@ def _study_name(target: str, source: str | Spec, nfe: int, asked: Asked) -> str:
     return re.sub(r"[^\w.-]+", "-", "_".join(parts))[:100]
 
 
-def _starts(search: Search) -> list[Start]:
-    """The settings that the target tries first, but for those that this budget or denoiser does not allow."""
-    found = []
-    for known in search.target.enqueue:
-        filled = {**_fixed(search.space.template), **({"denoiser": known.denoiser} if known.denoiser else {})}
-        filled = {**filled, "sampler": {**_fixed(search.space.template["sampler"]), **known.sampler}}
-        if search.is_pareto:
-            filled["nfe"] = search.nfe
-        try:
-            setting = search.maker.make(filled, search.nfe)
-        except InputError:
-            continue
-        found.append(Start(known, setting, search.space.locate(_in_coordinates(filled, setting))))
-    return found
-
-
-def _fixed(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a space without anything to search in them."""
-    return {key: value for key, value in template.items() if not _holds_parameter(value)}
-
-
-def _holds_parameter(node: Any) -> bool:
-    if isinstance(node, Number | Among):
-        return True
-    return isinstance(node, Mapping) and any(_holds_parameter(value) for value in node.values())
-
-
-def _in_coordinates(filled: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
-    """A known sampler in the words of a space: gamma in place of S_churn."""
-    from harness.sampling.stochasticity.churn import GAMMA_MAX
-
-    noise = filled["sampler"].get("stochasticity")
-    if not isinstance(noise, Mapping) or "S_churn" not in noise:
-        return dict(filled)
-    gamma = min(noise["S_churn"] / setting.trial.sampler.steps, GAMMA_MAX)
-    moved = {"kind": noise["kind"], "gamma": min(gamma, 0.41421356)}
-    moved |= {key: value for key, value in noise.items() if key not in ("kind", "S_churn")}
-    return {**filled, "sampler": {**filled["sampler"], "stochasticity": moved}}
-
-
-class _Drawn:
-    """A chooser that draws at random."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def real(self, name: str, low: float, high: float, log: bool) -> float:
-        if log:
-            return float(low * (high / low) ** self.random.random())
-        return self.random.uniform(low, high)
-
-    def whole(self, name: str, low: int, high: int, log: bool) -> int:
-        return self.random.randint(low, high)
-
-    def one_of(self, name: str, labels: tuple[str, ...]) -> str:
-        return self.random.choice(labels)
-
-
-def _probe(search: Search) -> None:
-    """Refuse a space in which nothing that is drawn makes a sampler."""
-    reasons: Counter[str] = Counter()
-    for number in range(PROBES):
-        try:
-            search.setting(search.space.draw(_Drawn(number)))
-            return
-        except InputError as error:
-            reasons[str(error)] += 1
-    reason, _ = reasons.most_common(1)[0]
-    raise InputError(
-        f"no sampler fits this space: of {PROBES} points that were tried none makes one at NFE {search.nfe}, most "
-        f"often because {reason}"
-    )
-
-
 def _different(search: Search) -> list[Point]:
-    """The points of the declared grid that make samplers, each sampler once, without those that are tried first."""
+    """The points of the declared grid that make samplers, each sampler once, without those that are tried first.
+
+    Raises:
+        InputError: there are too many.
+    """
+    count = sum(1 for _ in itertools.islice(search.space.grid(), MOST_POINTS + 1))
+    if count > MOST_POINTS:
+        raise InputError(
+            f"the declared grid has more than {MOST_POINTS:,} points; declare fewer `values`, or draw from them with "
+            "--method random --on-grid"
+        )
     seen = {start.setting.identity for start in search.starts}
     found = []
     for point in search.space.grid():

@@ -15,107 +15,14 @@ them. A choice's own numbers are there only where it is chosen.
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from harness.searching.template import NAME, Among, Number, SpaceError, is_number, places, read_template
+from harness.yamlfile import Where
 
-from harness.choice import Choice, Finite, freeze
-from harness.errors import InputError
-from harness.yamlfile import explain
+Path = tuple[str, ...]
 
-Values = Annotated[tuple[Finite, ...], BeforeValidator(freeze), Field(min_length=1)]
-
-FINE = 1000
-"""Numbers on a linear range are rounded to a decimal place that tells at least so many of them apart."""
-
-DIGITS = 4
-"""Significant digits of a number on a logarithmic range."""
-
-
-class Number(Choice):
-    """A range of numbers, its declared values, or both.
-
-    Args:
-        low, high: ends, both included; those of the values, if left out.
-        log: search its logarithm.
-        whole: integers only.
-        values: what an exhaustive grid tries.
-        below: name of another number that it may not exceed.
-    """
-
-    low: Finite
-    high: Finite
-    log: bool = False
-    whole: bool = False
-    values: Values | None = None
-    below: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _ends(cls, data: Any) -> Any:
-        """Ends from the values; whole numbers may be written without a point."""
-        if not isinstance(data, Mapping):
-            return data
-        values = data.get("values")
-        ends = {}
-        if isinstance(values, list | tuple) and values and all(_is_number(value) for value in values):
-            ends = {"low": min(values), "high": max(values)}
-        read = {**ends, **data}
-        return {
-            key: float(value) if key in ("low", "high") and _is_number(value) else value for key, value in read.items()
-        }
-
-    @model_validator(mode="after")
-    def _range(self) -> "Number":
-        if not self.low <= self.high:
-            raise ValueError(f"low is {self.low:g} and high {self.high:g}; exchange them")
-        if self.log and not self.low > 0:
-            raise ValueError(f"a logarithmic range starts above 0; we got low {self.low:g}")
-        if self.values is not None and list(self.values) != sorted(set(self.values)):
-            raise ValueError("values must rise, each once")
-        return self
-
-    def rounded(self, value: float) -> float:
-        """A value as it is used and shown: no more digits than matter, and within the range."""
-        if self.whole:
-            return float(round(value))
-        if self.log:
-            places = DIGITS - 1 - math.floor(math.log10(abs(value))) if value else 0
-        else:
-            places = math.ceil(-math.log10((self.high - self.low) / FINE)) if self.high > self.low else DIGITS
-        return min(max(round(value, places), self.low), self.high)
-
-    def between(self, position: float, high: float) -> float:
-        """The value at a position from 0 to 1 on the range that ends at `high`."""
-        if high <= self.low:
-            return high
-        if self.log:
-            return float(self.low * (high / self.low) ** position)
-        return self.low + position * (high - self.low)
-
-    def position(self, value: float, high: float) -> float:
-        """The position of a value, the inverse of `between`."""
-        if high <= self.low:
-            return 0.0
-        if self.log:
-            return math.log(value / self.low) / math.log(high / self.low)
-        return (value - self.low) / (high - self.low)
-
-
-class Among(Choice):
-    """A choice of samplers' parts, each possibly with ranges of its own.
-
-    Args:
-        choices: values, or mappings with a `kind`; at least one.
-    """
-
-    choices: Annotated[tuple[Any, ...], BeforeValidator(lambda value: tuple(value)), Field(min_length=1)]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """A word for each choice; each once."""
-        words = [_word(choice) for choice in self.choices]
-        return tuple(word if words.count(word) == 1 else f"{word} {index + 1}" for index, word in enumerate(words))
+__all__ = ["Among", "Chooser", "Number", "Parameter", "Point", "Space", "read_template"]
 
 
 class Parameter(NamedTuple):
@@ -125,11 +32,13 @@ class Parameter(NamedTuple):
         name: short, unique in its space.
         path: where it stands; kinds of choices included.
         node: what it may be.
+        where: the same place in the file.
     """
 
     name: str
     path: tuple[str, ...]
     node: Number | Among
+    where: Where = ()
 
 
 class Point(NamedTuple):
@@ -165,30 +74,29 @@ class Space:
     Args:
         template: nested mappings, with `Number` and `Among` where something is searched.
         on_grid: search declared values only.
+
+    Raises:
+        SpaceError: nothing is searched, numbers that are to stay below others cannot, fields stand twice, or a grid
+            lacks declared values.
     """
 
     def __init__(self, template: Mapping[str, Any], on_grid: bool = False) -> None:
         self.template, self.on_grid = dict(template), on_grid
-        found = list(_parameters(self.template, ()))
-        short = [path[-1] for path, _ in found]
-        self.parameters = [
-            Parameter(path[-1] if short.count(path[-1]) == 1 else ".".join(path), path, node) for path, node in found
-        ]
+        everything = list(places(self.template, ()))
+        found = [(path, where, node) for path, where, node in everything if isinstance(node, Number | Among)]
+        paths = [path for path, _, _ in found]
+        self.parameters = [Parameter(_short(path, paths), path, node, where) for path, where, node in found]
         self._names = {one.path: one.name for one in self.parameters}
-        self._check()
-
-    def _check(self) -> None:
         if not self.parameters:
-            raise InputError("nothing to search: the space has no range `{low, high}` and no `{choices}`")
-        names = {one.name for one in self.parameters}
+            raise SpaceError((), "nothing to search: the space has no range `{low, high}` and no `{choices}`")
+        for _, where, node in everything:
+            if isinstance(node, Mapping):
+                _check_fields(node, where)
         for one in self.parameters:
-            if isinstance(one.node, Number):
-                if one.node.below is not None and one.node.below not in names - {one.name}:
-                    raise InputError(f"'{one.name}' is to stay below '{one.node.below}', which is not searched")
-                if self.on_grid and one.node.values is None:
-                    raise InputError(
-                        f"'{one.name}' has no declared `values`, which a grid needs; give it some, or use method tpe"
-                    )
+            if on_grid and isinstance(one.node, Number) and one.node.values is None:
+                raise SpaceError(
+                    one.where, f"'{one.name}' has no declared `values`, which a grid needs; give it some, or use tpe"
+                )
 
     def draw(self, chooser: Chooser) -> Point:
         """Choose a point."""
@@ -196,21 +104,39 @@ class Space:
         point.filled.update(self._fill(self.template, (), chooser, point))
         return point
 
+    def branches(self) -> Iterator[tuple[Parameter, dict[str, str]]]:
+        """Every choice's labels, one at a time, with those of the choices that it stands in."""
+        among = [one for one in self.parameters if isinstance(one.node, Among)]
+        for one in among:
+            above = {
+                other.name: one.path[len(other.path)]
+                for other in among
+                if len(other.path) < len(one.path) and one.path[: len(other.path)] == other.path
+            }
+            assert isinstance(one.node, Among)
+            for label in one.node.labels:
+                yield one, {**above, one.name: label}
+
     def _fill(self, node: Any, path: tuple[str, ...], chooser: Chooser, point: Point) -> Any:
         if isinstance(node, Number):
-            return self._number(node, self._names[path], chooser, point)
+            return self._number(node, path, chooser, point)
         if isinstance(node, Among):
             name = self._names[path]
             label = chooser.one_of(name, node.labels)
             point.coordinates[name] = point.settings[name] = label
             return self._fill(node.choices[node.labels.index(label)], (*path, label), chooser, point)
         if isinstance(node, Mapping):
-            filled = {key: self._fill(node[key], (*path, key), chooser, point) for key in _order(node)}
-            return {key: filled[key] for key in node}
+            return _joined(
+                node, {key: self._fill(node[key], (*path, key), chooser, point) for key in _order(node) or ()}
+            )
         return node
 
-    def _number(self, node: Number, name: str, chooser: Chooser, point: Point) -> float | int:
-        bound = math.inf if node.below is None else point.settings.get(node.below, math.inf)
+    def _bound(self, node: Number, path: tuple[str, ...], settings: Mapping[str, Any]) -> float:
+        """What a number may not exceed, of those that are chosen already."""
+        return math.inf if node.below is None else float(settings[self._names[*path[:-1], node.below]])
+
+    def _number(self, node: Number, path: tuple[str, ...], chooser: Chooser, point: Point) -> float | int:
+        name, bound = self._names[path], self._bound(node, path, point.settings)
         if self.on_grid:
             values = _allowed(node, bound)
             if node.below is None:
@@ -225,6 +151,7 @@ class Space:
             share = chooser.real(f"{name} position", 0.0, 1.0, False)
             point.coordinates[f"{name} position"] = share
             value = min(node.rounded(node.between(share, min(node.high, bound))), bound)
+            value = math.floor(value) if node.whole else value
         elif node.whole:
             value = chooser.whole(name, int(node.low), int(node.high), node.log)
             point.coordinates[name] = value
@@ -232,15 +159,14 @@ class Space:
             chosen = chooser.real(name, node.low, node.high, node.log)
             point.coordinates[name] = chosen
             value = node.rounded(chosen)
-        result = int(value) if node.whole else float(value)
-        point.settings[name] = result
+        point.settings[name] = result = _typed(node, value)
         return result
 
     def grid(self) -> Iterator[Point]:
         """Every combination of declared values and choices that is allowed.
 
         Raises:
-            InputError: a number without declared values.
+            SpaceError: a number without declared values.
         """
         Space(self.template, on_grid=True)
         for settings, filled in self._combinations(self.template, (), {}):
@@ -251,16 +177,14 @@ class Space:
     ) -> Iterator[tuple[dict[str, Any], Any]]:
         """Settings, those before included, and what stands at `path` with them."""
         if isinstance(node, Number):
-            bound = math.inf if node.below is None else before.get(node.below, math.inf)
-            for value in node.values or ():
-                if value <= bound:
-                    result = int(value) if node.whole else float(value)
-                    yield before | {self._names[path]: result}, result
+            for value in _allowed(node, self._bound(node, path, before)):
+                result = _typed(node, value)
+                yield before | {self._names[path]: result}, result
         elif isinstance(node, Among):
             for label, choice in zip(node.labels, node.choices, strict=True):
                 yield from self._combinations(choice, (*path, label), before | {self._names[path]: label})
         elif isinstance(node, Mapping):
-            yield from self._mappings(node, _order(node), path, before, {})
+            yield from self._mappings(node, _order(node) or [], path, before, {})
         else:
             yield before, node
 
@@ -273,39 +197,79 @@ class Space:
         filled: dict[str, Any],
     ) -> Iterator[tuple[dict[str, Any], Any]]:
         if not keys:
-            yield before, {key: filled[key] for key in node}
+            yield before, _joined(node, filled)
             return
         for settings, value in self._combinations(node[keys[0]], (*path, keys[0]), before):
             yield from self._mappings(node, keys[1:], path, settings, filled | {keys[0]: value})
 
-    def locate(self, filled: Mapping[str, Any]) -> Point | None:
-        """The point whose filled template this is; None if the space does not contain it."""
-        point = Point({}, {}, dict(filled))
-        return point if self._find(self.template, filled, (), point) else None
+    def locate(self, filled: Mapping[str, Any], full: Mapping[str, Any] | None = None) -> Point | None:
+        """The point whose filled template this is; None if the space does not contain it.
 
-    def _find(self, node: Any, value: Any, path: tuple[str, ...], point: Point) -> bool:
+        Args:
+            filled: the template with values.
+            full: the same with every default written out; for keys that `filled` leaves out.
+        """
+        point = Point({}, {}, dict(filled))
+        return point if self._find(self.template, filled, full or {}, (), point) else None
+
+    def _find(self, node: Any, value: Any, full: Any, path: tuple[str, ...], point: Point) -> bool:
         if isinstance(node, Number):
-            return self._place(node, value, self._names[path], point)
+            return self._place(node, value, path, point)
         if isinstance(node, Among):
-            for label, choice in zip(node.labels, node.choices, strict=True):
-                trial = Point({}, dict(point.settings), {})
-                if self._find(choice, value, (*path, label), trial):
-                    name = self._names[path]
-                    point.coordinates.update({**trial.coordinates, name: label})
-                    point.settings.update({**trial.settings, name: label})
+            return any(self._is_chosen(label, value, full, path, point) for label in node.labels)
+        if isinstance(node, Mapping):
+            value, full = ({"kind": one} if isinstance(one, str) else one for one in (value, full))
+            full = full if isinstance(full, Mapping) else {}
+            for candidate in (value, full):  # the latter where an alias was given, such as heun for rk2
+                trial = Point({}, {**point.settings}, {})
+                if isinstance(candidate, Mapping) and self._matches(node, {**candidate}, full, path, trial):
+                    point.coordinates.update(trial.coordinates)
+                    point.settings.update(trial.settings)
                     return True
             return False
-        if isinstance(node, Mapping):
-            value = {"kind": value} if isinstance(value, str) else value
-            same = isinstance(value, Mapping) and set(value) == set(node)
-            return same and all(self._find(node[key], value[key], (*path, key), point) for key in _order(node))
-        return bool(node == value)
+        return bool(_bare(node) == _bare(value))
 
-    def _place(self, node: Number, value: Any, name: str, point: Point) -> bool:
-        if not _is_number(value):
+    def _is_chosen(self, label: str, value: Any, full: Any, path: tuple[str, ...], point: Point) -> bool:
+        """Whether a choice's label stands for a value; if so its coordinates are noted."""
+        name = self._names[path]
+        node = next(one.node for one in self.parameters if one.path == path)
+        assert isinstance(node, Among)
+        trial = Point({}, {**point.settings, name: label}, {})
+        if not self._find(node.choices[node.labels.index(label)], value, full, (*path, label), trial):
             return False
-        bound = math.inf if node.below is None else point.settings.get(node.below, math.inf)
-        point.settings[name] = value
+        point.coordinates.update({name: label, **trial.coordinates})
+        point.settings.update(trial.settings)
+        return True
+
+    def _matches(
+        self,
+        node: Mapping[str, Any],
+        value: dict[str, Any],
+        full: Mapping[str, Any],
+        path: tuple[str, ...],
+        point: Point,
+    ) -> bool:
+        """Whether fields are those of a mapping, of its sets of fields one each."""
+        sets = [key for key, inner in node.items() if isinstance(inner, Among) and inner.together]
+        plain = [key for key in _order(node) or () if key not in sets and key != NAME]
+        known = {key: full[key] for key in plain if key in full} | value
+        if not all(
+            key in known and self._find(node[key], known[key], full.get(key), (*path, key), point) for key in plain
+        ):
+            return False
+        rest = {key: found for key, found in value.items() if key not in plain}
+        if not sets:
+            return not rest
+        if len(sets) > 1:  # which fields are whose is not worth finding out
+            return False
+        node_of = node[sets[0]]
+        return any(self._is_chosen(label, rest, full, (*path, sets[0]), point) for label in node_of.labels)
+
+    def _place(self, node: Number, value: Any, path: tuple[str, ...], point: Point) -> bool:
+        if not is_number(value):
+            return False
+        name, bound, given = self._names[path], self._bound(node, path, point.settings), value
+        point.settings[name] = value = _typed(node, value)
         if self.on_grid:
             values = _allowed(node, bound)
             if value not in values:
@@ -316,77 +280,88 @@ class Space:
             else:
                 point.coordinates[f"{name} position"] = (at + 0.5) / len(values)
             return True
-        if not node.low <= value <= min(node.high, bound):
+        if not node.low <= value <= min(node.high, bound) or (node.whole and value != given):
             return False
         if node.below is not None:
             share = node.position(value, min(node.high, bound))
             point.coordinates[f"{name} position"] = min(max(share, 0.0), 1.0)
         else:
-            point.coordinates[name] = int(value) if node.whole else float(value)
+            point.coordinates[name] = _typed(node, value)
         return True
 
 
-def read_template(data: Any, where: str = "") -> Any:
-    """A template from YAML: ranges and choices become `Number` and `Among`.
+def _joined(node: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
+    """Filled fields in their order, a set of fields in the place of its key."""
+    found: dict[str, Any] = {}
+    for key, inner in node.items():
+        if isinstance(inner, Among) and inner.together:
+            found |= {name: value for name, value in filled[key].items() if name != NAME}
+        else:
+            found[key] = filled[key]
+    return found
 
-    Raises:
-        InputError: a range or a choice that is not well-formed; names the place.
-    """
-    if isinstance(data, Mapping):
-        keys = set(data)
-        try:
-            if "choices" in keys:
-                choices = data["choices"]
-                if not isinstance(choices, list):
-                    raise InputError(f"{where}: `choices` is a list; we got {choices!r}")
-                return Among.model_validate(
-                    {**data, "choices": [read_template(one, f"{where}.{_word(one)}") for one in choices]}
+
+def _typed(node: Number, value: float) -> float | int:
+    return int(value) if node.whole else float(value)
+
+
+def _bare(value: Any) -> Any:
+    """A kind without fields as the bare word."""
+    return value["kind"] if isinstance(value, Mapping) and set(value) == {"kind"} else value
+
+
+def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
+    """The end of a path that no other one has."""
+    for count in range(1, len(path)):
+        if sum(other[-count:] == path[-count:] for other in paths) == 1:
+            return ".".join(path[-count:])
+    return ".".join(path)
+
+
+def _check_fields(node: Mapping[str, Any], where: Where) -> None:
+    """Numbers of a mapping can stay below the others that they name, and no field stands twice."""
+    for key, inner in node.items():
+        if isinstance(inner, Number) and inner.below is not None:
+            other = node.get(inner.below)
+            if not isinstance(other, Number) or inner.below == key:
+                raise SpaceError(
+                    (*where, key, "below"),
+                    f"'{key}' is to stay below '{inner.below}', which is not a range beside it; name one that is",
                 )
-            if {"low", "high"} & keys or "values" in keys:
-                return Number.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join([where, *(str(part) for part in first["loc"])])
-            raise InputError(f"{place}: {explain(first)}") from None
-        return {key: read_template(value, f"{where}.{key}" if where else str(key)) for key, value in data.items()}
-    return data
+            _check_below(key, inner, other, where)
+        if isinstance(inner, Among) and inner.together:
+            twice = sorted({name for one in inner.choices for name in one if name in node} - {NAME})
+            if twice:
+                raise SpaceError((*where, key), f"`{twice[0]}` stands beside '{key}' and in it; keep one of the two")
+    if _order(node) is None:
+        raise SpaceError(where, "numbers are to stay below one another in a circle; remove one `below`")
 
 
-def _parameters(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Number | Among]]:
-    if isinstance(node, Number):
-        yield path, node
-    elif isinstance(node, Among):
-        yield path, node
-        for label, choice in zip(node.labels, node.choices, strict=True):
-            yield from _parameters(choice, (*path, label))
-    elif isinstance(node, Mapping):
-        for key in _order(node):
-            yield from _parameters(node[key], (*path, key))
+def _check_below(key: str, inner: Number, other: Number, where: Where) -> None:
+    """Whatever the other number is, there is something left below it."""
+    for lowest, least, what in (
+        (inner.low, other.low, "low"),
+        ((inner.values or (0,))[0], (other.values or (math.inf,))[0], "its lowest value"),
+    ):
+        if lowest > least:
+            raise SpaceError(
+                (*where, key),
+                f"'{key}' is to stay below '{inner.below}', which may be {least:g}, and {what} is {lowest:g}; lower it",
+            )
 
 
-def _order(node: Mapping[str, Any]) -> list[str]:
-    """Keys in the order of choosing: what is to stay below another number comes after it."""
-    bounded = [key for key, value in node.items() if isinstance(value, Number) and value.below is not None]
-    return [key for key in node if key not in bounded] + bounded
+def _order(node: Mapping[str, Any]) -> list[str] | None:
+    """Keys in the order of choosing: what is to stay below another number comes after it; None in a circle."""
+    order, waiting = [], list(node)
+    while waiting:
+        free = [key for key in waiting if getattr(node[key], "below", None) not in waiting]
+        if not free:
+            return None
+        order += free
+        waiting = [key for key in waiting if key not in free]
+    return order
 
 
 def _allowed(node: Number, bound: float) -> list[float]:
-    """The declared values up to a bound; the lowest where all are above it."""
-    values = list(node.values or ())
-    return list(itertools.takewhile(lambda value: value <= bound, values)) or values[:1]
-
-
-def _word(choice: Any) -> str:
-    """A word for a choice: its kind with the fields that are fixed, or the value."""
-    if not isinstance(choice, Mapping):
-        return str(choice)
-    fixed = [
-        f"{key} {value}"
-        for key, value in choice.items()
-        if key != "kind" and not isinstance(value, Mapping | Number | Among)
-    ]
-    return " ".join([str(choice.get("kind", "")), *fixed]).strip()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """The declared values up to a bound."""
+    return list(itertools.takewhile(lambda value: value <= bound, node.values or ()))

@@ -80,7 +80,7 @@ def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
         return []
     best = min(measured, key=lambda final: sign * rows[final["fingerprint"]]["value"])
     found = rows[best["fingerprint"]]
-    lines = [f"best on fresh seeds: {best['label']}, {metric['title']} {_number(found)}, {_settings(best)}"]
+    lines = [f"best on fresh seeds: {best['label']}, {metric['title']} {_number(found)}{_settings(best)}"]
     for final in finals:
         other = rows.get(final["fingerprint"])
         if final["role"] not in ("baseline", "paper") or other is None:
@@ -110,8 +110,8 @@ def _number(row: Mapping[str, Any]) -> str:
 
 def _settings(final: Mapping[str, Any]) -> str:
     settings = final["settings"] or {}
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
+    return "".join(
+        f", {key} {value:g}" if isinstance(value, float) else f", {key} {value}" for key, value in settings.items()
     )
 
 

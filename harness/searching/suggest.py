@@ -94,9 +94,21 @@ class Suggester:
                 point = points[at]._replace(coordinates={POINT: at})
             else:
                 point = self.search.space.draw(_Asking(trial))
+                self._forget_unused(trial)
         assert trial.number == number
         self.asked += 1
         return point
+
+    def _forget_unused(self, trial: optuna.Trial) -> None:
+        """Make a trial of TPE's look as it will after resuming.
+
+        TPE notes all that it drew, numbers of choices that were not made among them, and keeps away from them while the
+        trial is under way. A trial that is added from its parameters has no such note, so none keeps it.
+        """
+        storage = self.study._storage
+        for key in storage.get_trial_system_attrs(trial._trial_id):
+            if key.startswith("tpe:relative_params"):
+                storage.set_trial_system_attr(trial._trial_id, key, "")
 
     def _tell(self, slots: Mapping[int, Mapping[str, Any]], number: int) -> None:
         """Tell the outcomes that trial `number` may know."""
@@ -117,7 +129,13 @@ class Suggester:
             case "random":
                 return optuna.samplers.RandomSampler(seed=own)
             case "qmc":
-                return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_asynchronous_seeding=False)
+                return optuna.samplers.QMCSampler(
+                    seed=seed,
+                    scramble=True,
+                    independent_sampler=optuna.samplers.RandomSampler(seed=own),
+                    warn_independent_sampling=False,
+                    warn_asynchronous_seeding=False,
+                )
             case "grid":
                 return optuna.samplers.GridSampler({POINT: list(range(len(self.search.points or ())))}, seed=seed)
             case "gp":

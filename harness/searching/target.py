@@ -16,7 +16,7 @@ from harness import yamlfile
 from harness.choice import Choice, Names
 from harness.errors import InputError
 from harness.planning.grid import Name
-from harness.searching.space import Among, Number, read_template
+from harness.searching.template import SpaceError, read_template
 from harness.yamlfile import Document
 
 FOLDER = Path(__file__).with_name("targets")
@@ -46,6 +46,7 @@ class Target(Choice):
     Args:
         title, about: for the report.
         nfe: evaluations a sample, where the command gives none.
+        source: the denoiser, where the command gives none: a card's name or a checkpoint's path.
         sampler: the space: a sampler with ranges and choices in place of values.
         denoiser: fields of a guided denoiser that are searched; none for most.
         enqueue: samplers that are tried first.
@@ -54,6 +55,7 @@ class Target(Choice):
     title: Name
     about: str = ""
     nfe: Annotated[int, Field(ge=1)]
+    source: str = "digits-vp"
     sampler: dict[str, Any] = Field(default_factory=dict)
     denoiser: dict[str, Any] = Field(default_factory=dict)
     enqueue: tuple[Known, ...] = ()
@@ -78,7 +80,7 @@ class Target(Choice):
         """Everything that is searched, in one mapping: `sampler` and `denoiser`.
 
         Raises:
-            InputError: a range that is not well-formed.
+            SpaceError: a range that is not well-formed.
         """
         read: dict[str, Any] = read_template({"sampler": self.sampler, "denoiser": self.denoiser})
         return read
@@ -108,17 +110,11 @@ def load_target(name: str) -> tuple[str, Target, Document]:
     if not isinstance(document.data, dict):
         raise document.error((), "a target is a mapping with keys such as title, nfe and sampler")
     target = yamlfile.build(Target, document)
-    for part in ("sampler", "denoiser"):
-        try:
-            read_template(getattr(target, part), part)
-        except InputError as error:
-            place = tuple(str(error).split(":")[0].split("."))
-            raise document.error(place, str(error).partition(": ")[2]) from None
+    try:
+        template = target.template
+    except SpaceError as error:
+        raise document.error(error.where, str(error)) from None
+    for part, node in template.items():
+        if not isinstance(node, dict):
+            raise document.error((part,), "a mapping of fields; choose between whole ones by `together` under any key")
     return path.stem, target, document
-
-
-def is_searched(node: Any) -> bool:
-    """Whether a part of a template holds anything to search."""
-    if isinstance(node, Number | Among):
-        return True
-    return isinstance(node, dict) and any(is_searched(value) for value in node.values())
