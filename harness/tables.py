@@ -91,7 +91,8 @@ studies = Table(
     Column("record", JSON, nullable=False),  # what the report needs to know of it
     Column("budget", JSON),  # the largest that was asked for: trials, evaluations
     Column("finals", JSON),  # what is measured on fresh seeds at the end
-    Column("mirrored", Integer, nullable=False, default=0),  # slots that Optuna's tables have, from the first
+    Column("mirror_owner", String(200)),  # who copies slots to Optuna's tables, one process at a time
+    Column("mirror_expires", Float),  # when that claim lapses, seconds since 1970
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
 )

@@ -117,7 +117,8 @@ class Suggester:
             case "random":
                 return optuna.samplers.RandomSampler(seed=own)
             case "qmc":
-                return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_asynchronous_seeding=False)
+                others = optuna.samplers.RandomSampler(seed=own)  # for what only some points have
+                return optuna.samplers.QMCSampler(seed=seed, scramble=True, independent_sampler=others)
             case "grid":
                 return optuna.samplers.GridSampler({POINT: list(range(len(self.search.points or ())))}, seed=seed)
             case "gp":
