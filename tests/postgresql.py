@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PASSWORD = "verysecret7"
+INITDB = ("--no-sync", "-E", "UTF8", "--locale", "C")
 
 
 class NoServer(Exception):
@@ -67,8 +68,7 @@ def server() -> Iterator[Server]:
                 os.chown(path, entry.pw_uid, entry.pw_gid)
         data = folder / "data"
         _run(
-            [initdb, "-D", str(data), "-U", "harness", "-A", "scram-sha-256", "--pwfile", str(folder / "password")]
-            + ["--no-sync", "-E", "UTF8", "--locale", "C"],
+            [initdb, "-D", data, "-U", "harness", "-A", "scram-sha-256", "--pwfile", folder / "password", *INITDB],
             user,
             folder,
         )
@@ -109,7 +109,7 @@ def _user() -> str | None:
     raise NoServer("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'")
 
 
-def _run(command: list[str], user: str | None, folder: Path) -> None:
+def _run(command: list[str | Path], user: str | None, folder: Path) -> None:
     found = subprocess.run(command, user=user, cwd=folder, capture_output=True, text=True, timeout=120)
     if found.returncode:
         raise NoServer(f"{command[0]} failed: {found.stderr.strip()[-300:]}")

@@ -1,5 +1,8 @@
 """Small studies, and what is to be the same of them however they were run."""
 
+import itertools
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,14 +24,29 @@ enqueue:
   - {name: Deterministic, role: baseline, sampler: {stochasticity: deterministic}}
 """
 
+PROGRAM = """
+import os
+from harness.cli import main
+from harness.store import Store
+
+finish = Store.finish
+
+def noting(store, chunk, *rest):
+    finish(store, chunk, *rest)
+    with open(os.environ["CHUNK_LOG"], "a") as log:
+        log.write(chunk.key + "\\n")
+
+Store.finish = noting
+main()
+"""
+"""`harness`, which notes in a file what was computed and stored."""
+
 ROOT = Path(__file__).parents[2]
 
 STATES = {DONE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
 
-SAME = (
-    "number origin status params settings fingerprint nfe twin rival held rungs value reason step evaluations".split()
-)
-"""Columns of a slot that follow from the study alone: all but its times and ids."""
+OTHER = {"id", "study", "trial", "started_at", "finished_at"}
+"""Columns of a slot that its number and fingerprint say already, or that are times; all others follow from the study."""
 
 
 def write_target(folder):
@@ -44,13 +62,19 @@ def command(target, store, *more, cpu=None):
     output = ["-o", str(target.with_suffix(".html")), "--device", "cpu", "--denoiser", "ideal", "--study", "little"]
     small = ["--samples", "60", "--top", "2", "--ahead", "3"]
     asked = ["search", "--target", str(target), "--store", str(store), *output, *small, *map(str, more)]
-    return [*start, sys.executable, "-m", "harness.cli", *asked]
+    return [*start, sys.executable, "-c", PROGRAM, *asked]
 
 
-def start(arguments, **options):
+def start(arguments, log):
     """The process, with its output to be read; it runs this package, wherever the test was started from."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(arguments, cwd=ROOT, **pipes, **options)
+    environment = {**os.environ, "CHUNK_LOG": str(log)}
+    return subprocess.Popen(arguments, cwd=ROOT, env=environment, preexec_fn=_hear_ctrl_c, **pipes)
+
+
+def _hear_ctrl_c():
+    """Shells start background jobs with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process, code=0, timeout=240):
@@ -62,11 +86,11 @@ def finish(process, code=0, timeout=240):
 
 def slots(store, name="little"):
     """What is to be the same of a study's slots."""
-    return [{key: row[key] for key in SAME} for row in Studies(store).slots(name)]
+    return [{key: value for key, value in row.items() if key not in OTHER} for row in Studies(store).slots(name)]
 
 
 def finals(store, name="little"):
-    """The settings of the end, each with what was measured of it on fresh seeds; numbers to nine places."""
+    """The settings of the end, each with what was measured of it on fresh seeds."""
     row = Studies(store).find(name)
     first = row["spec"]["fresh_seed"]
     found = {result["fingerprint"]: result for result in store.results() if result["first_seed"] == first}
@@ -74,13 +98,19 @@ def finals(store, name="little"):
     return [final | {"fresh": {key: found[final["fingerprint"]][key] for key in measured}} for final in row["finals"]]
 
 
+def log_of(path):
+    """Keys of what was computed and stored, as processes noted them; nothing twice."""
+    keys = path.read_text().split() if path.exists() else []
+    assert len(keys) == len(set(keys)), "a chunk was computed twice"
+    return set(keys)
+
+
 def chunks(store):
     """Seconds of every finished chunk by its seeds; each is there once, and no two hold the same seeds."""
     rows = store.all_chunks()
     assert {row["status"] for row in rows} <= {"done"}, rows
     keys = [(row["fingerprint"], row["extractor"], row["first_seed"], row["last_seed"]) for row in rows]
-    ordered = sorted(keys)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in itertools.pairwise(sorted(keys)):
         assert before[:2] != after[:2] or before[3] < after[2], "two chunks hold the same seeds"
     return {row["key"]: row["info"]["seconds"] for row in rows}
 
