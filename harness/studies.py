@@ -6,6 +6,7 @@ seeds, where the time goes, are claimed as in any run.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +52,8 @@ class Studies:
         Raises:
             InputError: a study of this name searches something else; with what differs.
         """
-        first = {"name": name, "spec": dict(spec), "record": dict(record)}
+        spec = _plain(spec)
+        first = {"name": name, "spec": spec, "record": dict(record)}
         with contextlib.suppress(IntegrityError):
             self._write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
         found = self.find(name)
@@ -139,6 +141,15 @@ class Studies:
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _plain(value: Any) -> Any:
+    """With infinity as a word, as in trials: not every database takes JSON with numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _short(value: Any, most: int = 120) -> str:

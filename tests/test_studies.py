@@ -36,6 +36,12 @@ def test_another_search_under_the_name_is_refused_with_what_differs(studies):
         studies.open("one", SPEC | {"denoiser": "x"}, {})
 
 
+def test_infinity_is_a_word_in_the_store(studies):
+    spec = {"enqueue": [{"S_tmax": float("inf")}], "rungs": (1, 2)}
+    assert studies.open("two", spec, {})["spec"] == {"enqueue": [{"S_tmax": "inf"}], "rungs": [1, 2]}
+    studies.open("two", spec, {})
+
+
 def test_a_slot_is_written_once(studies):
     first = studies.begin("one", 0, SLOT)
     second = studies.begin("one", 0, SLOT | {"params": {"gamma": 0.4}})

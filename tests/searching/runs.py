@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ enqueue:
 
 PROGRAM = """
 import os
+import re
 from harness.cli import main
 from harness.store import Store
 
@@ -46,7 +48,7 @@ ROOT = Path(__file__).parents[2]
 STATES = {DONE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
 
 OTHER = {"id", "study", "trial", "started_at", "finished_at"}
-"""Columns of a slot that its number and fingerprint say already, or that are times; all others follow from the study."""
+"""Columns of a slot that are times, or that others say already; all others follow from the study."""
 
 
 def write_target(folder):
@@ -142,3 +144,16 @@ def same(mine: Store, theirs: Store, name="little"):
     assert slots(mine, name) == slots(theirs, name)
     assert finals(mine, name) == finals(theirs, name)
     assert Studies(mine).find(name)["spec"] == Studies(theirs).find(name)["spec"]
+    assert _page(mine, name) == _page(theirs, name)
+
+
+def _page(store, name):
+    """The report, without its times and where it was made; "" while there is none."""
+    from harness.report.search import page
+
+    if not hasattr(page, "render_search"):
+        return ""
+    text = str(page.render_search(store, name))
+    return re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?Z?|[\d.,]+ ?(s|min|h)\b", "TIME", text).replace(
+        store.name, "STORE"
+    )

@@ -117,14 +117,17 @@ def plan(tmp_path, **asked):
         return plan_search(Asked(target=str(runs.write_target(tmp_path)), **asked))
 
 
-CASES = [{"method": method} for method in METHODS] + [
-    {"pareto": True, "method": "nsga2", "nfe": 15},
-    {"pruner": "halving"},
-    {"proxy": {"kind": "fd-digits"}, "pruner": "none", "ahead": 5},
+CASES = [
+    pytest.param({"method": method}, id=method, marks=[pytest.mark.slow] if method in ("random", "grid", "gp") else [])
+    for method in METHODS
+] + [
+    pytest.param({"pareto": True, "method": "nsga2", "nfe": 15}, id="pareto", marks=pytest.mark.slow),
+    pytest.param({"pruner": "halving", "ahead": 1}, id="halving"),
+    pytest.param({"pruner": "none", "ahead": 5}, id="no pruning"),
 ]
 
 
-@pytest.mark.parametrize("asked", CASES, ids=lambda asked: "-".join(map(str, asked.values())))
+@pytest.mark.parametrize("asked", CASES)
 def test_lives_end_anywhere(live, death, tmp_path, asked):
     """Whatever the kills, the workers and their order: one outcome, and nothing that was stored is computed again."""
     trials = 24 if asked.get("method") == "nsga2" else 10
@@ -156,3 +159,38 @@ def test_lives_end_anywhere(live, death, tmp_path, asked):
     with Store(str(killed)) as store:
         runs.check(store, trials)
         assert Studies(store).find("little")["budget"] == {"trials": trials, "evaluations": None}
+
+
+def test_a_budget_is_a_total(live, tmp_path):
+    """A larger one goes on with the same study, as if it had been asked for at once; a smaller one runs nothing."""
+    search, path, whole = plan(tmp_path), tmp_path / "s.sqlite", tmp_path / "whole.sqlite"
+    first = live(search, path, Budget(5))
+    assert len(first.rows) == 5 and not first.note
+    spent = first.evaluations
+    assert live(search, path, Budget(5)).evaluations == spent and Workers.computed == []
+    smaller = live(search, path, Budget(3))
+    assert smaller.note == "the budget of 3 trials is below the 5 that this study has begun; nothing was run"
+    assert smaller.fresh is None and Workers.computed == []
+    by_cost = live(search, path, Budget(None, spent - 1))
+    assert "evaluations is below the" in by_cost.note and "nothing was run" in by_cost.note
+    larger = live(search, path, Budget(9), workers=3)
+    assert len(larger.rows) == 9 and not larger.note
+    live(search, whole, Budget(9))
+    with Store(str(path)) as store, Store(str(whole)) as other:
+        assert Studies(store).find("little")["budget"] == {"trials": 9, "evaluations": None}
+        runs.check(store, 9)
+        runs.same(store, other)
+
+
+def test_a_budget_of_evaluations_is_never_overrun(live, tmp_path):
+    search, path, whole = plan(tmp_path), tmp_path / "s.sqlite", tmp_path / "whole.sqlite"
+    limit = 8 * search.nfe * search.samples // 2
+    with Store(str(whole)):
+        live(search, whole, Budget(None, limit))
+    for until in (60, 90):
+        live(search, path, Budget(None, limit), until, workers=5)
+    found = live(search, path, Budget(None, limit), workers=2)
+    assert 0 < found.evaluations <= limit
+    with Store(str(path)) as store, Store(str(whole)) as other:
+        runs.check(store, len(found.rows))
+        runs.same(store, other)

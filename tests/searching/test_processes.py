@@ -12,7 +12,7 @@ from harness.store import Store
 from harness.studies import RUNNING, Studies
 from tests.searching import runs
 
-BUDGET = 12
+BUDGET = 10
 FRESH = 1_000_000
 
 
