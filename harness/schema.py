@@ -18,7 +18,7 @@ def make_tables(engine: sa.Engine, attempts: int = 10) -> None:
         try:
             tables.metadata.create_all(engine)
             break
-        except (OperationalError, ProgrammingError):
+        except (OperationalError, ProgrammingError, IntegrityError):  # the last is what PostgreSQL calls it
             if attempt == attempts - 1:
                 raise
             time.sleep(0.1)

@@ -24,6 +24,7 @@ from harness.owner import Owner
 from harness.schema import add_details, make_tables, schema_of
 
 LEASE_SECONDS = 60.0
+TRIES = 10
 DEFAULT_STORE = "results/harness.sqlite"
 
 
@@ -293,11 +294,8 @@ class Store:
 
     def put_result(self, row: Mapping[str, Any]) -> None:
         """Write one trial's result at its number of seeds, in place of an earlier one."""
-        table = tables.results
-        same = sa.and_(*(table.c[k] == row[k] for k in ("fingerprint", "extractor", "reference", "first_seed", "n")))
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(table).where(same))
-            connection.execute(sa.insert(table).values({**row, "finished_at": now()}))
+        key = {name: row[name] for name in ("fingerprint", "extractor", "reference", "first_seed", "n")}
+        self._replace(tables.results, key, {**row, "finished_at": now()})
 
     def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
         """Result rows, in the order in which they were made; of all trials or some."""
@@ -323,12 +321,8 @@ class Store:
         return [row["name"] for row in rows]
 
     def put_fact(self, key: str, value: Any) -> None:
-        """Keep something that is computed once a store: floors, facts of references, levels found.
-
-        Where another process writes the same key at the same time, one of the two stays.
-        """
-        with contextlib.suppress(IntegrityError):
-            self._replace(tables.facts, {"key": key}, {"value": value})
+        """Keep something that is computed once a store: floors, facts of references, levels found."""
+        self._replace(tables.facts, {"key": key}, {"value": value})
 
     def fact(self, key: str) -> Any:
         """A stored fact, or None."""
@@ -350,10 +344,17 @@ class Store:
         return found
 
     def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Write a row in place of the one under its key; of processes that do so at the same time, the last stays."""
         same = sa.and_(*(table.c[name] == value for name, value in key.items()))
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(table).where(same))
-            connection.execute(sa.insert(table).values({**key, **values}))
+        for attempt in range(TRIES):
+            try:
+                with self.engine.begin() as connection:
+                    connection.execute(sa.delete(table).where(same))
+                    connection.execute(sa.insert(table).values({**key, **values}))
+                return
+            except IntegrityError:  # another process wrote it between the two
+                if attempt == TRIES - 1:
+                    raise
 
     def _write(self, statement: Any) -> None:
         with self.engine.begin() as connection:

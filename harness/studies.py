@@ -6,6 +6,8 @@ seeds, where the time goes, are claimed as in any run.
 """
 
 import contextlib
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from harness import tables
 from harness.errors import InputError
-from harness.store import Store, now
+from harness.store import LEASE_SECONDS, Store, lapsed, now
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
 
@@ -50,7 +52,8 @@ class Studies:
         Raises:
             InputError: a study of this name searches something else; with what differs.
         """
-        first = {"name": name, "spec": dict(spec), "record": dict(record), "mirrored": 0}
+        spec = _plain(spec)
+        first = {"name": name, "spec": spec, "record": dict(record)}
         with contextlib.suppress(IntegrityError):
             self._write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
         found = self.find(name)
@@ -71,12 +74,30 @@ class Studies:
         table = tables.studies
         self._write(sa.update(table).where(table.c.name == name).values(**values, updated_at=now()))
 
-    def take_mirror(self, name: str, number: int) -> bool:
-        """Whether it falls to this process to copy slot `number` to Optuna's tables; true for one process only."""
-        table = tables.studies
-        same = (table.c.name == name) & (table.c.mirrored == number)
+    def take_mirror(self, name: str) -> bool:
+        """Take it on to copy slots to Optuna's tables; False while another process does.
+
+        A lease like that of a chunk: it lapses, and counts for nothing when its process on this host is gone.
+        """
+        table, found = tables.studies, self.find(name)
+        if found is None:
+            return False
+        owner, expires = found["mirror_owner"], found["mirror_expires"]
+        if owner is not None and not lapsed({"owner": owner, "expires": expires}):
+            return False
+        before = table.c.mirror_owner.is_(None)
+        if owner is not None:
+            before = (table.c.mirror_owner == owner) & (table.c.mirror_expires == expires)
+        mine = {"mirror_owner": str(self.store.owner), "mirror_expires": time.time() + LEASE_SECONDS}
         with self.engine.begin() as connection:
-            return connection.execute(sa.update(table).where(same).values(mirrored=number + 1)).rowcount == 1
+            changed = connection.execute(sa.update(table).where((table.c.name == name) & before).values(mine))
+            return changed.rowcount == 1
+
+    def give_mirror(self, name: str) -> None:
+        """Let another process copy."""
+        table = tables.studies
+        mine = (table.c.name == name) & (table.c.mirror_owner == str(self.store.owner))
+        self._write(sa.update(table).where(mine).values(mirror_owner=None, mirror_expires=None))
 
     def forget(self, name: str) -> None:
         """Drop a study with its slots; chunks and results stay."""
@@ -120,6 +141,15 @@ class Studies:
     def _rows(self, query: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _plain(value: Any) -> Any:
+    """With infinity as a word, as in trials: not every database takes JSON with numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _short(value: Any, most: int = 120) -> str:

@@ -3,7 +3,19 @@
 Optuna keeps its own tables, under other names, in the same database.
 """
 
-from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 SCHEMA_VERSION = 2
 
@@ -19,8 +31,8 @@ chunks = Table(
     Column("id", Integer, primary_key=True),
     Column("key", String(64), nullable=False, unique=True),  # SHA-256 of the four below; also the array file's name
     Column("fingerprint", String(64), nullable=False, index=True),
-    Column("first_seed", Integer, nullable=False),
-    Column("last_seed", Integer, nullable=False),
+    Column("first_seed", BigInteger, nullable=False),
+    Column("last_seed", BigInteger, nullable=False),
     Column("extractor", String(200), nullable=False),
     Column("status", String(16), nullable=False),  # claimed | done | failed
     Column("owner", String(200)),  # who claimed it
@@ -39,7 +51,7 @@ results = Table(
     Column("fingerprint", String(64), nullable=False, index=True),
     Column("extractor", String(200), nullable=False),
     Column("reference", String(200), nullable=False),
-    Column("first_seed", Integer, nullable=False),
+    Column("first_seed", BigInteger, nullable=False),
     Column("n", Integer, nullable=False),
     Column("status", String(16), nullable=False),  # done | failed
     Column("reason", Text),
@@ -54,7 +66,7 @@ results = Table(
     Column("nfe", Float),
     Column("nfe_min", Integer),
     Column("nfe_max", Integer),
-    Column("evaluations", Integer),  # network rows really computed, padding included
+    Column("evaluations", BigInteger),  # network rows really computed, padding included
     Column("seconds", Float),  # summed over workers
     Column("trial", JSON, nullable=False),
     Column("provenance", JSON, nullable=False),
@@ -78,7 +90,7 @@ images = Table(
     "harness_images",
     metadata,
     Column("fingerprint", String(64), primary_key=True),
-    Column("first_seed", Integer, primary_key=True),
+    Column("first_seed", BigInteger, primary_key=True),
     Column("count", Integer, nullable=False),
     Column("png", LargeBinary, nullable=False),
 )
@@ -91,7 +103,8 @@ studies = Table(
     Column("record", JSON, nullable=False),  # what the report needs to know of it
     Column("budget", JSON),  # the largest that was asked for: trials, evaluations
     Column("finals", JSON),  # what is measured on fresh seeds at the end
-    Column("mirrored", Integer, nullable=False, default=0),  # slots that Optuna's tables have, from the first
+    Column("mirror_owner", String(200)),  # who copies slots to Optuna's tables, one process at a time
+    Column("mirror_expires", Float),  # when that claim lapses, seconds since 1970
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
 )
@@ -116,7 +129,7 @@ slots = Table(
     Column("value", Float),  # at the last rung that was measured
     Column("reason", Text),
     Column("step", Integer),
-    Column("evaluations", Integer, nullable=False, default=0),  # network evaluations that it cost the study
+    Column("evaluations", BigInteger, nullable=False, default=0),  # network evaluations that it cost the study
     Column("started_at", String(32), nullable=False),
     Column("finished_at", String(32)),
     UniqueConstraint("study", "number"),

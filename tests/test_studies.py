@@ -25,7 +25,7 @@ def studies(store):
 
 def test_opening_again_finds_the_same(studies):
     again = studies.open("one", SPEC, {"title": "ignored"})
-    assert (again["spec"], again["record"], again["mirrored"]) == (SPEC, {"title": "One"}, 0)
+    assert (again["spec"], again["record"]) == (SPEC, {"title": "One"})
     assert studies.names() == ["one"]
 
 
@@ -34,6 +34,12 @@ def test_another_search_under_the_name_is_refused_with_what_differs(studies):
         studies.open("one", SPEC | {"nfe": 63}, {})
     with pytest.raises(InputError, match="denoiser is None there and x here"):
         studies.open("one", SPEC | {"denoiser": "x"}, {})
+
+
+def test_infinity_is_a_word_in_the_store(studies):
+    spec = {"enqueue": [{"S_tmax": float("inf")}], "rungs": (1, 2)}
+    assert studies.open("two", spec, {})["spec"] == {"enqueue": [{"S_tmax": "inf"}], "rungs": [1, 2]}
+    studies.open("two", spec, {})
 
 
 def test_a_slot_is_written_once(studies):
@@ -54,9 +60,23 @@ def test_a_slot_is_settled_once(studies):
     assert (row["status"], row["value"], row["rungs"]) == (DONE, 1.5, [{"n": 64}]) and row["finished_at"]
 
 
-def test_only_one_process_copies_a_slot_to_optuna(studies):
-    assert studies.take_mirror("one", 0) and not studies.take_mirror("one", 0)
-    assert studies.take_mirror("one", 1)
+def test_one_process_copies_to_optuna_at_a_time(studies, store):
+    with Store(str(store.path)) as other:
+        other.owner = store.owner._replace(host="elsewhere")
+        theirs = Studies(other)
+        assert studies.take_mirror("one") and not theirs.take_mirror("one")
+        theirs.give_mirror("one")  # it is not theirs to give
+        assert not theirs.take_mirror("one")
+        studies.give_mirror("one")
+        assert theirs.take_mirror("one") and not studies.take_mirror("one")
+
+
+def test_who_copied_and_is_gone_does_not_block_others(studies, store):
+    store.owner = store.owner._replace(started="before")
+    assert studies.take_mirror("one")
+    with Store(str(store.path)) as other:
+        assert Studies(other).take_mirror("one")
+    assert not studies.take_mirror("none of that name")
 
 
 def test_a_study_can_be_forgotten(studies):

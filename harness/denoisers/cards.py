@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,14 @@ def load_cards(path: Path | None = None) -> dict[str, AnyCard]:
     path = cards_file() if path is None else path
     if not path.exists():
         return {}
-    return dict(yamlfile.build(Cards, yamlfile.load(path)).cards)
+    at = path.stat()
+    return dict(_read(path, (at.st_mtime_ns, at.st_size, at.st_ino)))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, state: tuple[int, ...]) -> dict[str, AnyCard]:
+    """The file as it is in one state: it is asked for with every identity of a feature network, and takes 0.1 s."""
+    return yamlfile.build(Cards, yamlfile.load(path)).cards
 
 
 def denoiser_cards(path: Path | None = None) -> dict[str, DenoiserCard]:

@@ -21,7 +21,7 @@ from harness.store import Chunk, Store, lapsed
 from harness.trial import Trial
 
 RENEW_SECONDS = 15.0
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 
 
 class Failure(NamedTuple):

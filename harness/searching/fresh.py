@@ -4,6 +4,7 @@ Of many settings the one that looks best looks better than it is: it was chosen 
 Measured on others it has none, and neither have the baseline and the paper's setting beside it.
 """
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from harness.searching.plan import Search, Start
 from harness.searching.settings import Metric, denoiser_name
 from harness.searching.space import Number
 from harness.searching.suggest import value_of
+from harness.searching.threads import one_thread
 from harness.store import Store
 from harness.studies import DONE
 from harness.trial import Trial
@@ -37,7 +39,9 @@ def metric_aim(search: Search, store: Store, device: str | None = None) -> Aim:
 
 
 def _aim(search: Search, metric: Metric, first: int, store: Store, device: str | None) -> Aim:
-    return with_reference(aims(_plan(search, metric, first, []))[0], store, device)
+    aim = aims(_plan(search, metric, first, []))[0]
+    with contextlib.nullcontext() if aim.is_wide else one_thread():  # many images through a large network: all cores
+        return with_reference(aim, store, device)
 
 
 def study_record(search: Search, objective: Aim, metric: Aim) -> dict[str, Any]:

@@ -3,22 +3,33 @@
 Our tables are what a search goes by; these are written from them, one trial as each is settled, in order. Parameters
 are the coordinates of the search, values and intermediate values those that were measured, by number of samples; what a
 trial was is in its user attributes. A pruned trial is pruned there, with the last value that was measured.
+
+Optuna cannot take a trial back, so one process copies at a time, and looks first at what is there: a copy that a killed
+process made without noting it is not made again.
 """
 
+import contextlib
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
+from harness.errors import RunError
 from harness.searching.plan import Search
 from harness.searching.suggest import directions, distributions
-from harness.store import Store
+from harness.store import Store, is_full
 from harness.studies import DONE, PRUNED, RUNNING, Studies
 
 STATES = {DONE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
+
+TRIES, WAIT_SECONDS = 20, 0.1
+"""Processes that begin together make Optuna's tables at the same time, and all but one fail at it."""
 
 
 class Mirror:
@@ -27,44 +38,75 @@ class Mirror:
     Args:
         search: the study.
         store: whose database.
+
+    Raises:
+        RunError: the tables cannot be made.
     """
 
     def __init__(self, search: Search, store: Store) -> None:
-        self.search, self.studies = search, Studies(store)
+        self.search, self.store, self.studies = search, store, Studies(store)
+        self.copied = 0
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        arguments = {"connect_args": {"timeout": 60}} if store.engine.dialect.name == "sqlite" else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            url = store.url.render_as_string(hide_password=False)
-            self.storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-            self.study = optuna.create_study(
-                study_name=search.name, storage=self.storage, directions=directions(search), load_if_exists=True
-            )
-        found = self.studies.find(search.name)
-        self.next = int(found["mirrored"]) if found else 0
+        with _errors():
+            for attempt in range(TRIES):
+                try:
+                    self.storage, self.study = self._open()
+                    return
+                except (SQLAlchemyError, StorageInternalError):
+                    if attempt == TRIES - 1:
+                        raise
+                    time.sleep(WAIT_SECONDS)
 
-    def copy(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Copy what is settled, in order, unless another process has."""
-        while self.next in rows and rows[self.next]["status"] != RUNNING:
-            if self.studies.take_mirror(self.search.name, self.next):
-                self._add(rows[self.next])
-            self.next += 1
+    def copy(self, rows: Mapping[int, Mapping[str, Any]]) -> bool:
+        """Copy what is settled, in order.
+
+        Returns:
+            Whether all of it is copied; not while another process copies.
+
+        Raises:
+            RunError: the tables cannot be written.
+        """
+        ready = self.copied
+        while ready in rows and rows[ready]["status"] != RUNNING:
+            ready += 1
+        if ready == self.copied:
+            return True
+        with _errors():
+            if not self.studies.take_mirror(self.search.name):
+                return False
+            try:
+                there = {trial.user_attrs.get("number") for trial in self.study.get_trials(deepcopy=False)}
+                for number in range(self.copied, ready):
+                    if number not in there:
+                        self.study.add_trial(self._frozen(rows[number]))
+                self.copied = ready
+            finally:
+                self.studies.give_mirror(self.search.name)
+        return True
 
     def complete(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Copy what is still missing at the end, as where a process was killed between noting a copy and making it."""
-        self.copy(rows)
-        there = {trial.user_attrs.get("number") for trial in self.study.get_trials(deepcopy=False)}
-        for number, row in rows.items():
-            if row["status"] != RUNNING and number not in there:
-                self._add(row)
+        """Copy what is still missing at the end, once no other process copies."""
+        while not self.copy(rows):
+            time.sleep(WAIT_SECONDS)
 
     def close(self) -> None:
         """Give back the connections."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
-    def _add(self, row: Mapping[str, Any]) -> None:
-        self.study.add_trial(self._frozen(row))
+    def _open(self) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+        arguments = {"connect_args": {"timeout": 60}} if self.store.engine.dialect.name == "sqlite" else {}
+        url = self.store.url.render_as_string(hide_password=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            study = optuna.create_study(
+                study_name=self.search.name,
+                storage=storage,
+                directions=directions(self.search),
+                load_if_exists=True,
+            )
+        return storage, study
 
     def _frozen(self, row: Mapping[str, Any]) -> FrozenTrial:
         state = STATES.get(row["status"], TrialState.FAIL)
@@ -85,6 +127,17 @@ class Mirror:
             )
         found.datetime_start, found.datetime_complete = (_time(row[key]) for key in ("started_at", "finished_at"))
         return found
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """What goes wrong in the database, as a run's error."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ or error
+        what = "the disk is full" if is_full(cause) else f"Optuna's tables cannot be written ({type(cause).__name__})"
+        raise RunError(f"{what}; mend that and give the same command to go on") from error
 
 
 def _time(text: str) -> datetime:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from harness.running.aims import Aim
 from harness.running.run import Listener as RunListener
 from harness.running.run import Summary
 from harness.searching import search as searching
@@ -10,6 +11,7 @@ from harness.searching.fresh import finals, metric_aim, objective_aim, run_final
 from harness.searching.mirror import Mirror
 from harness.searching.plan import BUDGET, Search
 from harness.searching.search import Budget, run_search
+from harness.searching.threads import one_thread
 from harness.store import Store
 from harness.studies import RUNNING, Studies
 
@@ -68,7 +70,21 @@ def run_study(
     objective, metric = objective_aim(search, store, device), metric_aim(search, store, device)
     studies.open(search.name, search.spec, study_record(search, objective, metric))
     studies.update(search.name, budget=budget._asdict())
-    mirror = Mirror(search, store)
+    with one_thread():
+        return _run(search, objective, store, budget, device, batch, listener)
+
+
+def _run(
+    search: Search,
+    objective: Aim,
+    store: Store,
+    budget: Budget,
+    device: str | None,
+    batch: int | None,
+    listener: Listener | None,
+) -> Outcome:
+    """The search and the fresh seeds of a study that is in the store."""
+    studies, mirror = Studies(store), Mirror(search, store)
     try:
         rows = run_search(search, objective, store, budget, device, batch, _Both(mirror, listener))
         mirror.complete(rows)
