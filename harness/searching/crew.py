@@ -2,11 +2,16 @@
 
 A want is some seeds of a trial. Those that the store has are not computed again; the others are cut into blocks, each
 claimed in the store, so that several processes may work on one study, and none computes what another has.
+
+Which row of a network call a seed has is the same whatever was stored before: matrix products round a row otherwise at
+another place among the others, and where that turns a pixel's byte, a value changes in the fifth digit. Where some of
+the seeds that go together are there already, they fill their rows all the same, which would be padding otherwise.
 """
 
 import itertools
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.errors import RunError
@@ -54,10 +59,12 @@ class Crew:
         aim: metric, first seed and N; its `chunk` is the block.
         device: as for a run.
         batch: rows per network call.
+        stops: numbers of samples that are wanted at a time, rising; no network call goes across one.
     """
 
-    def __init__(self, store: Store, aim: Aim, device: str | None, batch: int) -> None:
+    def __init__(self, store: Store, aim: Aim, device: str | None, batch: int, stops: Sequence[int] = ()) -> None:
         self.store, self.aim, self.device, self.batch = store, aim, device, batch
+        self._groups = _cut(aim, batch, stops or (aim.samples,))
         self.evaluations = 0
         self._pool: Pool | None = None
         self._waiting: deque[_Piece] = deque()
@@ -144,17 +151,17 @@ class Crew:
                 continue
             ticket = next(self._tickets)
             self._at_work[ticket] = pieces
-            spans, metric = tuple(piece.span for piece in pieces), self.aim.metric.model_dump_json()
+            group, metric = self._group(pieces[0].span), self.aim.metric.model_dump_json()
+            spans = tuple(_filled(group, [piece.span for piece in pieces]))
             trial = pieces[0].trial.model_dump_json()
             self._pool.submit(ticket, Task(trial, spans, metric, self.batch, False, self.aim.kept, remember=True))
 
     def _next(self) -> list[_Piece]:
-        """Blocks of one trial to compute together: claimed, and as many as fill one network call."""
+        """Blocks of one trial to compute together: claimed, and of one network call."""
         taken: list[_Piece] = []
         while self._waiting:
             piece = self._waiting[0]
-            rows = sum(other.span.size for other in taken) + piece.span.size
-            if taken and (piece.key != taken[0].key or rows > self.batch):
+            if taken and (piece.key != taken[0].key or not self._group(taken[0].span).holds(piece.span)):
                 break
             self._waiting.popleft()
             if piece.key not in self._open:  # it failed meanwhile
@@ -166,6 +173,10 @@ class Crew:
                 self._elsewhere.append(piece)
         return taken
 
+    def _group(self, span: Span) -> Span:
+        """The seeds that go through the network together with these."""
+        return next(group for group in self._groups if group.holds(span))
+
     def _chunk(self, piece: _Piece) -> Chunk:
         return Chunk(piece.trial.fingerprint, piece.span.first, piece.span.last, self.aim.source)
 
@@ -176,7 +187,9 @@ class Crew:
                 self.store.fail(self._chunk(piece), outcome.reason, outcome.step, info)
             self._give_up(pieces[0].key, Failure(outcome.reason, outcome.step))
             return
-        for piece, found in zip(pieces, outcome.pieces, strict=True):
+        computed = {found.span: found for found in outcome.pieces}
+        for piece in pieces:
+            found = computed[piece.span]
             self.store.finish(self._chunk(piece), found.arrays, found.info)
             self.evaluations += found.info["evaluations"]
             self._arrived(piece.key)
@@ -215,6 +228,29 @@ class Crew:
             else:
                 still.append(piece)
         self._elsewhere = still
+
+
+def _cut(aim: Aim, batch: int, stops: Sequence[int]) -> list[Span]:
+    """Runs of seeds that go through the network together: whole blocks, as many as fill one call."""
+    groups, at = [], aim.first
+    size = max(batch // aim.chunk, 1) * aim.chunk
+    for end in (aim.first + stop for stop in stops):
+        while at < end:
+            groups.append(Span(at, min(at + size, end) - 1))
+            at = groups[-1].last + 1
+    return groups
+
+
+def _filled(group: Span, spans: Iterable[Span]) -> Iterator[Span]:
+    """All seeds of a group, cut so that the given spans are among the parts."""
+    at = group.first
+    for span in sorted(spans):
+        if at < span.first:
+            yield Span(at, span.first - 1)
+        yield span
+        at = span.last + 1
+    if at <= group.last:
+        yield Span(at, group.last)
 
 
 def _inside(done: set[Span], cell: Span) -> set[Span]:

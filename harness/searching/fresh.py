@@ -14,7 +14,8 @@ from harness.planning.plan import Plan, Planned
 from harness.running.aims import Aim, aims, with_reference
 from harness.running.plan_record import denoiser_facts, metric_record
 from harness.running.provenance import versions
-from harness.running.run import Listener, Summary, run
+from harness.running.run import Listener, Summary, call_shape, run
+from harness.running.workers import devices_for
 from harness.searching.plan import Search, Start
 from harness.searching.settings import Metric, denoiser_name
 from harness.searching.space import Number
@@ -181,6 +182,9 @@ def run_finals(
     name = denoiser_name(search.maker.source)
     items = [Planned(trial, name, label, label, nfe, None, False) for trial, nfe, label in trials.values()]
     plan = _plan(search, search.metric, search.spec["fresh_seed"], items)
+    devices, aim = devices_for(device), aims(plan)[0]
+    if batch is None and devices[0] == "cpu":  # a chunk a call: then no seed's row depends on what was stored before
+        batch = min(aim.chunk, call_shape(aim.samples, devices, None))
     return run(plan, store, device, batch, listener=listener, record=False)
 
 

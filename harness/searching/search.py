@@ -77,7 +77,7 @@ def run_search(
     devices = devices_for(device)
     most = CPU_ROWS if devices[0] == "cpu" else call_shape(aim.samples, devices, None)
     rows = max(min(search.rungs[0], most) // search.cell, 1) * search.cell
-    crew = Crew(store, aim, device, batch or rows)
+    crew = Crew(store, aim, device, batch or rows, search.rungs)
     algebra = devices[0] if aim.is_wide else "cpu"
     try:
         return _Run(search, aim, store, budget, crew, listener or Silent(), algebra).run()
