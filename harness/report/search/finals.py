@@ -68,8 +68,8 @@ class Final(NamedTuple):
 
     @property
     def label(self) -> str:
-        """All of its names."""
-        return " = ".join(self.labels)
+        """All of its names, but for those that are part of another."""
+        return " = ".join(one for one in self.labels if not any(one != other and one in other for other in self.labels))
 
     @property
     def is_found(self) -> bool:
