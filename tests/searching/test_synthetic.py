@@ -7,6 +7,7 @@ from harness.searching import fresh
 from harness.searching.status import result_lines
 from harness.store import Store
 from harness.studies import DONE, FAILED, PRUNED, Studies
+from tests.searching.runs import check
 from tests.searching.synthetic import SPACE, SyntheticMetric, conduct, install, planned
 
 KEPT = ("number", "status", "origin", "params", "settings", "fingerprint", "nfe", "twin", "rival", "rungs", "value")
@@ -144,3 +145,16 @@ def test_finals_are_the_best_and_the_baseline(metric, tmp_path):
     chosen = fresh.finals(search, rows)
     assert [one["role"] for one in chosen] == ["top", "top", "baseline"]
     assert chosen[2]["label"] == "Heun"
+
+
+def test_points_that_make_no_sampler_are_failed_trials(metric, tmp_path):
+    """In the store, in Optuna's tables, and the search goes on; the folder's name is none of Optuna's business."""
+    space = SPACE.replace("rho:", "sigma_min: {low: 1, high: 60, log: true}\n    rho:")
+    folder = tmp_path / "{of braces}"
+    folder.mkdir()
+    rows = conduct(planned(tmp_path, space, method="random"), folder, 30).rows
+    failed = [row for row in rows.values() if row["status"] == FAILED]
+    assert 0 < len(failed) < 30
+    assert all("sigma_min" in row["reason"] and row["finished_at"] for row in failed)
+    with Store(str(folder / "store.sqlite")) as store:
+        check(store, 30, "synthetic_digits-vp_nfe9_random")
