@@ -10,12 +10,14 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from harness.errors import RunError
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.observed import Observed
 from harness.running.aims import Aim
 from harness.running.chunk import Task
 from harness.running.cover import Span, cover
 from harness.running.jobs import span_of
 from harness.running.provenance import versions
-from harness.running.results import Piece
+from harness.running.results import Piece, merged_info
 from harness.running.workers import Failed, Pool, devices_for
 from harness.store import Chunk, Store, lapsed
 from harness.trial import Trial
@@ -96,10 +98,15 @@ class Crew:
         return count
 
     def pieces(self, trial: Trial, count: int) -> list[Piece]:
-        """The chunks of the first `count` seeds, which are there."""
+        """The first `count` seeds, which are there, in the same blocks whatever chunks the store has them in."""
         rows = {span_of(row): row for row in self._rows(trial.fingerprint, "done")}
-        spans = [span for cell in self._cells(count) for span in cover(*cell, _inside(set(rows), cell), self.aim.chunk)]
-        return [Piece(span, self.store.moments(rows[span]), rows[span]["info"]) for span in spans]
+        found: list[Piece] = []
+        for cell in self._cells(count):
+            spans = cover(*cell, _inside(set(rows), cell), self.aim.chunk)
+            parts = [Piece(span, self.store.moments(rows[span]), rows[span]["info"]) for span in spans]
+            several = len(parts) > 1 and isinstance(self.aim.metric, FeatureMetric)
+            found += [_together(cell, parts)] if several else parts
+        return found
 
     def step(self) -> list[Finished]:
         """Wait a little, and say which wants are met or failed meanwhile."""
@@ -215,6 +222,12 @@ class Crew:
             else:
                 still.append(piece)
         self._elsewhere = still
+
+
+def _together(cell: Span, parts: list[Piece]) -> Piece:
+    """Chunks of another search or grid as the one block that they are here."""
+    seen = Observed.merge(Observed.from_arrays(part.arrays) for part in parts)
+    return Piece(cell, seen.arrays(), merged_info(parts))
 
 
 def _inside(done: set[Span], cell: Span) -> set[Span]:
