@@ -20,6 +20,9 @@ from harness.store import LEASE_SECONDS, Store, lapsed, now
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
 
+SUGGESTED = "suggested"
+"""Origin of a slot that the search method suggested; others have the name under which the target enqueues them."""
+
 
 class Studies:
     """The searches of a store.

@@ -136,6 +136,8 @@ def _errors() -> Iterator[None]:
     """What goes wrong in the database, as a run's error."""
     try:
         yield
+    except RuntimeError as error:  # tables of another version of Optuna
+        raise RunError(f"Optuna's tables cannot be used: {error}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ or error
         what = "the disk is full" if is_full(cause) else f"Optuna's tables cannot be written ({type(cause).__name__})"

@@ -21,7 +21,7 @@ from harness.searching.plan import Search
 from harness.searching.settings import Setting
 from harness.searching.suggest import Suggester
 from harness.store import Store, is_full
-from harness.studies import DONE, FAILED, PRUNED, RUNNING, Studies
+from harness.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Studies
 
 
 class Budget(NamedTuple):
@@ -183,7 +183,7 @@ class _Run:
             point, setting, reason = start.point, start.setting, None
             values: dict[str, Any] = {"origin": start.known.name}
         else:
-            values = {"origin": "suggested"}
+            values = {"origin": SUGGESTED}
             point = self.suggester.ask(self.rows, number)
             setting, reason = self._make(point)
         grid = self.search.points is not None and number < len(starts)

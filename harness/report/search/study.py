@@ -17,9 +17,8 @@ from harness.studies import DONE as DONE
 from harness.studies import FAILED as FAILED
 from harness.studies import PRUNED as PRUNED
 from harness.studies import RUNNING as RUNNING
+from harness.studies import SUGGESTED as SUGGESTED
 from harness.studies import Studies
-
-SUGGESTED = "suggested"
 
 
 class Value(NamedTuple):
