@@ -20,6 +20,9 @@ from harness.store import LEASE_SECONDS, Store, lapsed, now
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
 
+SUGGESTED = "suggested"
+"""Origin of a slot that the search method suggested; others have the name under which the target enqueues them."""
+
 
 class Studies:
     """The searches of a store.
@@ -120,6 +123,8 @@ class Studies:
     def begin(self, name: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """Write a slot, unless another process has; returns the row that is there."""
         row = {"study": name, "number": number, "started_at": now(), "held": 0, "evaluations": 0, **values}
+        if row["status"] != RUNNING:  # a setting that makes no sampler is over as soon as it is begun
+            row["finished_at"] = row["started_at"]
         with contextlib.suppress(IntegrityError):
             self._write(sa.insert(tables.slots).values(row))
         found = self.slot(name, number)

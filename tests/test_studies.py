@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.store import Store
-from harness.studies import DONE, PRUNED, RUNNING, Studies
+from harness.studies import DONE, FAILED, PRUNED, RUNNING, Studies
 
 SPEC = {"target": "stochastic", "nfe": 127}
 SLOT = {"status": RUNNING, "origin": "suggested", "params": {"gamma": 0.2}, "fingerprint": "f" * 64}
@@ -83,3 +83,9 @@ def test_a_study_can_be_forgotten(studies):
     studies.begin("one", 0, SLOT)
     studies.forget("one")
     assert studies.find("one") is None and studies.slots("one") == []
+
+
+def test_a_slot_that_is_over_when_it_is_begun_has_an_end(studies):
+    row = studies.begin("one", 0, SLOT | {"status": FAILED, "reason": "no sampler"})
+    assert row["finished_at"] == row["started_at"]
+    assert studies.begin("one", 1, SLOT)["finished_at"] is None

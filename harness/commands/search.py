@@ -74,6 +74,7 @@ def search(
 
     from harness.report.search.page import write_search_report
     from harness.running.drawing import parse_label, parse_source
+    from harness.running.workers import devices_for
     from harness.searching.plan import Asked, plan_search
     from harness.searching.progress import SearchTerminal
     from harness.searching.status import status_table
@@ -107,6 +108,7 @@ def search(
     planned = plan_search(asked)
     for note in planned.notes:
         err.print(f"note: {note}", style="yellow", markup=False)
+    devices_for(device)
     allowed = budget_of(planned, budget, evals)
     with Store(store, files) as opened:
         with SearchTerminal(err, planned.objective.better) as listener:
@@ -120,7 +122,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise InputError(f"--rungs takes numbers such as 128,256,512; we got '{text}'")
     return tuple(map(int, parts))
 

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.errors import RunError
+from harness.evaluation.choices import FeatureMetric
+from harness.evaluation.observed import Observed
 from harness.running.aims import Aim
 from harness.running.chunk import Task
 from harness.running.cover import Span, cover
 from harness.running.jobs import span_of
 from harness.running.provenance import versions
-from harness.running.results import Piece
+from harness.running.results import Piece, merged_info
 from harness.running.workers import Failed, Pool, devices_for
 from harness.store import Chunk, Store, lapsed
 from harness.trial import Trial
@@ -82,7 +84,11 @@ class Crew:
         return not (self._open or self._ready)
 
     def want(self, key: int, trial: Trial, count: int) -> None:
-        """Want the first `count` seeds of a trial; `step` says under `key` when they are there."""
+        """Want the first `count` seeds of a trial; `step` says under `key` when they are there.
+
+        Chunks whose file is gone are computed again, as in a run.
+        """
+        self.store.drop_lost(self.aim.sources, [trial.fingerprint])
         done = {span_of(row) for row in self._rows(trial.fingerprint, "done")}
         spans = [span for cell in self._cells(count) for span in cover(*cell, _inside(done, cell), self.aim.chunk)]
         lacking = [span for span in spans if span not in done]
@@ -103,10 +109,15 @@ class Crew:
         return count
 
     def pieces(self, trial: Trial, count: int) -> list[Piece]:
-        """The chunks of the first `count` seeds, which are there."""
+        """The first `count` seeds, which are there, in the same blocks whatever chunks the store has them in."""
         rows = {span_of(row): row for row in self._rows(trial.fingerprint, "done")}
-        spans = [span for cell in self._cells(count) for span in cover(*cell, _inside(set(rows), cell), self.aim.chunk)]
-        return [Piece(span, self.store.moments(rows[span]), rows[span]["info"]) for span in spans]
+        found: list[Piece] = []
+        for cell in self._cells(count):
+            spans = cover(*cell, _inside(set(rows), cell), self.aim.chunk)
+            parts = [Piece(span, self.store.moments(rows[span]), rows[span]["info"]) for span in spans]
+            several = len(parts) > 1 and isinstance(self.aim.metric, FeatureMetric)
+            found += [_together(cell, parts)] if several else parts
+        return found
 
     def step(self) -> list[Finished]:
         """Wait a little, and say which wants are met or failed meanwhile."""
@@ -251,6 +262,12 @@ def _filled(group: Span, spans: Iterable[Span]) -> Iterator[Span]:
         at = span.last + 1
     if at <= group.last:
         yield Span(at, group.last)
+
+
+def _together(cell: Span, parts: list[Piece]) -> Piece:
+    """Chunks of another search or grid as the one block that they are here."""
+    seen = Observed.merge(Observed.from_arrays(part.arrays) for part in parts)
+    return Piece(cell, seen.arrays(), merged_info(parts))
 
 
 def _inside(done: set[Span], cell: Span) -> set[Span]:

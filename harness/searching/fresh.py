@@ -22,7 +22,7 @@ from harness.searching.space import Number
 from harness.searching.suggest import value_of
 from harness.searching.threads import one_thread
 from harness.store import Store
-from harness.studies import DONE
+from harness.studies import DONE, SUGGESTED
 from harness.trial import Trial
 
 SPREAD = 10
@@ -99,7 +99,7 @@ def finals(search: Search, rows: Mapping[int, Mapping[str, Any]]) -> list[dict[s
 
 def _label(row: Mapping[str, Any]) -> str:
     """A trial's number, and its name where the target gave it one."""
-    name = "" if row["origin"] == "suggested" else f" ({row['origin']})"
+    name = "" if row["origin"] == SUGGESTED else f" ({row['origin']})"
     return f"No. {row['number']}{name}"
 
 

@@ -97,6 +97,7 @@ class Mirror:
     def _open(self) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
         arguments = {"connect_args": {"timeout": 60}} if self.store.engine.dialect.name == "sqlite" else {}
         url = self.store.url.render_as_string(hide_password=False)
+        url = url.replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
@@ -125,7 +126,8 @@ class Mirror:
                     for key in ("number", "origin", "settings", "fingerprint", "nfe", "twin", "evaluations", "reason")
                 },
             )
-        found.datetime_start, found.datetime_complete = (_time(row[key]) for key in ("started_at", "finished_at"))
+        started = row["started_at"]
+        found.datetime_start, found.datetime_complete = _time(started), _time(row["finished_at"] or started)
         return found
 
 
@@ -134,6 +136,8 @@ def _errors() -> Iterator[None]:
     """What goes wrong in the database, as a run's error."""
     try:
         yield
+    except RuntimeError as error:  # tables of another version of Optuna
+        raise RunError(f"Optuna's tables cannot be used: {error}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ or error
         what = "the disk is full" if is_full(cause) else f"Optuna's tables cannot be written ({type(cause).__name__})"

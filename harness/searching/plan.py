@@ -176,6 +176,8 @@ def plan_search(asked: Asked) -> Search:
         raise document.error(error.where, str(error)) from None
     _check_denoiser(asked, target, maker, source)
     samples = _samples(objective, asked.samples)
+    if max(samples, _samples(metric, asked.samples)) > FRESH:
+        raise InputError(f"--samples is at most {FRESH}, where the fresh seeds of the end begin; we got more")
     cell = _cell(objective, samples)
     rungs = _rungs(asked, samples, cell)
     spec = {

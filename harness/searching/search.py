@@ -21,7 +21,7 @@ from harness.searching.plan import Search
 from harness.searching.settings import Setting
 from harness.searching.suggest import Suggester
 from harness.store import Store, is_full
-from harness.studies import DONE, FAILED, PRUNED, RUNNING, Studies
+from harness.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Studies
 
 
 class Budget(NamedTuple):
@@ -90,6 +90,9 @@ def run_search(
         crew.close()
 
 
+FREE = 100
+"""Repeats and failures in a row after which a search with a budget of evaluations alone has nothing more to find."""
+
 CPU_ROWS = 128
 """Rows per network call on a CPU, at most, in whole blocks."""
 
@@ -151,6 +154,8 @@ class _Run:
             return False
         if not self._settled(number - self.ahead):
             return False
+        if self.budget.trials is None and self._is_exhausted(number - self.ahead):
+            return False
         limit = self.budget.evaluations
         if limit is None:
             return True
@@ -161,6 +166,11 @@ class _Run:
 
     def _settled(self, last: int) -> bool:
         return all(self.rows[number]["status"] != RUNNING for number in range(last + 1))
+
+    def _is_exhausted(self, last: int) -> bool:
+        """Whether trials up to one have cost nothing for long, so that a budget of evaluations would never be spent."""
+        some = [self.rows[number] for number in range(max(last + 1 - FREE, 0), last + 1)]
+        return len(some) == FREE and all(row["twin"] is not None or row["status"] == FAILED for row in some)
 
     def _spent(self, last: int) -> int:
         return sum(self.rows[number]["evaluations"] for number in range(last + 1))
@@ -173,7 +183,7 @@ class _Run:
             point, setting, reason = start.point, start.setting, None
             values: dict[str, Any] = {"origin": start.known.name}
         else:
-            values = {"origin": "suggested"}
+            values = {"origin": SUGGESTED}
             point = self.suggester.ask(self.rows, number)
             setting, reason = self._make(point)
         grid = self.search.points is not None and number < len(starts)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from harness.errors import InputError
 from harness.metrics.uncertainty import Interval, Replicates, jackknife
+from harness.printable import printable
 from harness.searching.plan import Search
 from harness.searching.progress import words
 from harness.searching.search import Budget
@@ -23,13 +25,13 @@ def status_table(store: Store, name: str | None = None) -> Table:
         InputError: there is none, or none of that name.
     """
     studies = Studies(store)
-    names = studies.names()
-    if not names:
+    every = studies.names()
+    if not every:
         raise InputError(f"{store.name}: no search has been run into this store; `harness search` begins one")
-    if name is not None and name not in names:
-        raise InputError(f"no study '{name}' in this store; it has: {', '.join(names)}")
+    if name is not None and name not in every:
+        raise InputError(f"no study '{name}' in this store; it has: {', '.join(every)}")
     table = Table("study", "target", "denoiser", "metric", "NFE", "where it stands", "fresh seeds", "updated")
-    for one in [name] if name else names:
+    for one in [name] if name else every:
         row = studies.find(one)
         assert row is not None
         spec, record = row["spec"], row["record"]
@@ -39,16 +41,8 @@ def status_table(store: Store, name: str | None = None) -> Table:
         measured = len(_fresh(store, row)) if finals else 0
         wanted = len({final["fingerprint"] for final in finals or []})
         fresh = f"{measured} of {wanted}" if finals else "not yet"
-        table.add_row(
-            one,
-            spec["target"],
-            record["denoiser"],
-            record["metric"]["title"],
-            str(spec["nfe"]),
-            stands,
-            fresh,
-            row["updated_at"],
-        )
+        names = (one, spec["target"], record["denoiser"], record["metric"]["title"])
+        table.add_row(*(escape(printable(text)) for text in names), str(spec["nfe"]), stands, fresh, row["updated_at"])
     return table
 
 
@@ -75,7 +69,7 @@ def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
     rows = _fresh(store, row)
     metric, finals = row["record"]["metric"], row["finals"] or []
     sign = 1.0 if metric["better"] == "lower" else -1.0
-    measured = [final for final in finals if final["role"] != "spread" and final["fingerprint"] in rows]
+    measured = [final for final in finals if final["fingerprint"] in rows]
     if not measured or row["spec"]["pareto"]:
         return []
     best = min(measured, key=lambda final: sign * rows[final["fingerprint"]]["value"])

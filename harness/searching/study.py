@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from harness.errors import InputError
 from harness.running.aims import Aim
 from harness.running.run import Listener as RunListener
 from harness.running.run import Summary
+from harness.running.workers import devices_for
 from harness.searching import search as searching
 from harness.searching.fresh import finals, metric_aim, objective_aim, run_finals, study_record
 from harness.searching.mirror import Mirror
@@ -57,12 +59,15 @@ def run_study(
         listener: told of progress.
 
     Raises:
-        InputError: the store has another study of that name.
+        InputError: the store has another study of that name, no such device, or a budget that no trial fits.
         RunError: the store cannot be written.
     """
     studies = Studies(store)
+    devices_for(device)
     before = _by_number(studies, search.name)
-    if before:
+    if not before:
+        _check_enough(search, budget)
+    else:
         studies.open(search.name, search.spec, {})
         note = _too_small(budget, before)
         if note:
@@ -112,6 +117,16 @@ def spent(rows: Mapping[int, Mapping[str, Any]]) -> int:
 
 def _by_number(studies: Studies, name: str) -> dict[int, dict[str, Any]]:
     return {row["number"]: row for row in studies.slots(name)}
+
+
+def _check_enough(search: Search, budget: Budget) -> None:
+    """A study that is not begun can begin."""
+    full = search.nfe * search.samples
+    if budget.evaluations is not None and budget.evaluations < full:
+        raise InputError(
+            f"--evals {budget.evaluations} is too few for one trial, which may take {full} "
+            f"(NFE {search.nfe} times {search.samples} samples); raise it, or lower --nfe or --samples"
+        )
 
 
 def _too_small(budget: Budget, rows: Mapping[int, Mapping[str, Any]]) -> str:

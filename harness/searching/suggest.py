@@ -23,7 +23,7 @@ from optuna.trial import TrialState, create_trial
 from harness.errors import RunError
 from harness.searching.plan import Search
 from harness.searching.space import Point
-from harness.studies import DONE, PRUNED
+from harness.studies import DONE, PRUNED, SUGGESTED
 
 STATEFUL = ("grid", "qmc", "cmaes", "nsga2")
 """Methods whose suggestions depend on what they noted at earlier ones, so that those are made again on resuming."""
@@ -61,7 +61,7 @@ class Suggester:
         """A trial that has been asked for already, by an earlier or another process, or that was given."""
         self._tell(slots, number)
         row = slots[number]
-        if self.method not in STATEFUL or row["origin"] != "suggested":
+        if self.method not in STATEFUL or row["origin"] != SUGGESTED:
             self._add(row["params"])
             return
         point = self._ask(number)

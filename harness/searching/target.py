@@ -17,6 +17,7 @@ from harness.choice import Choice, Names
 from harness.errors import InputError
 from harness.planning.grid import Name
 from harness.searching.template import SpaceError, read_template
+from harness.studies import SUGGESTED
 from harness.yamlfile import Document
 
 FOLDER = Path(__file__).with_name("targets")
@@ -68,6 +69,8 @@ class Target(Choice):
     @model_validator(mode="after")
     def _names_and_roles(self) -> "Target":
         names = [known.name for known in self.enqueue]
+        if SUGGESTED in names:
+            raise ValueError(f"'{SUGGESTED}' is what the search's own trials are called; give it another name")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"'{name}' is enqueued twice; give each its own name")

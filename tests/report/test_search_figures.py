@@ -113,7 +113,7 @@ def test_importances_find_what_matters(make_search):
     search = opened(make_search, made)
     found = importance(search)
     assert found.shares[0].name == "gamma" and found.shares[0].share > 0.6
-    assert sum(share.share for share in found.shares) == pytest.approx(1)
+    assert 0.8 < sum(share.share for share in found.shares) < 1  # the rest is of combinations
     assert all(share.is_common and share.trials == 80 for share in found.shares)
     assert "over 80 trials, all measured on the same 128 images" in found.about
     assert importance(search) == found
@@ -136,7 +136,7 @@ def test_conditional_parameters_have_shares_of_their_own(make_search):
     assert found.shares[0].name == "steps"
     gamma = next(share for share in found.shares if share.name == "gamma")
     assert not gamma.is_common and gamma.trials == sum("gamma" in each["settings"] for each in made)
-    assert sum(share.share for share in found.shares if share.is_common) == pytest.approx(1)
+    assert 0.5 < sum(share.share for share in found.shares if share.is_common) < 1
     panels = slices(search).panels
     assert [panel.title for panel in panels] == ["solver", "steps", "noise", "gamma"]
     assert panels[3].about == f"stochasticity.gamma; active in {gamma.trials} trials"

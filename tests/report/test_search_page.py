@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from harness import Sampler
+from harness.denoisers.specs import parse
 from harness.errors import InputError
 from harness.metrics.uncertainty import Replicates, compare
 from harness.report.index import search_file_name, write_reports
 from harness.report.numbers import large, ratio, signed, significant, span
 from harness.report.search import settings
+from harness.report.search.finals import finals as finals_of
 from harness.report.search.page import render_search, write_search_report
+from harness.report.search.study import load_search
 from harness.store import Store
 from harness.studies import Studies
 from harness.yamlfile import loads
@@ -220,6 +223,66 @@ def test_yaml_goes_both_ways(sampler):
     made = Sampler.model_validate(sampler)
     text = settings.sampler_yaml({"sampler": made.model_dump(mode="json")})
     assert Sampler.model_validate(loads(text).data["sampler"]) == made
+
+
+PATHS = [
+    "sampler.method",
+    "sampler.method.in time.solver",
+    "sampler.method.in time.solver.rk2.alpha",
+    "sampler.stochasticity.gamma",
+    "denoiser.weight",
+    "nfe",
+]
+
+
+def test_a_setting_outside_of_the_space_is_told_by_what_is_searched():
+    """Paths are those of the whole space: `sampler` and names of choices stand before an axis."""
+    made = search_store.trial(None)
+    assert settings.setting_line(None, made, PATHS) == "heun, deterministic"
+    guided = made | {"denoiser": {"kind": "cfg", "denoiser": "digits-adm", "weight": 1.5, "sigma_hi": "inf"}}
+    assert settings.setting_line(None, guided, ["denoiser.weight", "denoiser.sigma_hi"]) == "weight 1.5, sigma_hi inf"
+    assert settings.setting_line({"weight": 2.0}, guided, PATHS) == "weight 2"
+
+
+def test_guidance_that_was_searched_is_there_to_copy(make_search):
+    made = search_store.searched(24)
+    finals = search_store.conclude(made, 3)
+    guidance = {"kind": "cfg", "denoiser": "digits-adm", "weight": 1.5, "sigma_lo": 0.0, "sigma_hi": "inf"}
+    for each in (*made, *finals):
+        each["trial"] = each["trial"] | {"denoiser": guidance}
+    names = {each["fingerprint"] for each in finals}
+    own = [each for each in made if each["twin"] is None and each["fingerprint"] in names]
+    rows = [search_store.fresh_row(each, search_store.true_value(each["settings"])) for each in own]
+    space = [*search_store.PARAMETERS, search_store.PARAMETERS[0] | {"name": "weight", "path": "denoiser.weight"}]
+    store = make_search(search_store.study(record={"parameters": space}, finals=finals), made, rows)
+    source = re.search(r"<code>(source: .*?)</code>", render_search(store, "one"), re.S)[1]
+    read = parse(loads(unescape(source)).data["source"])
+    assert (read.weight, read.sigma_lo, read.sigma_hi) == (1.5, 0.0, math.inf)
+    assert settings.source_yaml(finals[0]["trial"], ["sampler.stochasticity.gamma"]) == ""
+
+
+def test_a_place_is_one_among_trials_at_full_n(make_search):
+    """The rank of a setting along the whole ranking counts pruned ones too, so it is no such place."""
+    made = search_store.searched()
+    finals = search_store.conclude(made, 2, 4)
+    for each in finals:
+        each["rank"] = each["rank"] and each["rank"] + 50 * (each["role"] == "spread")
+    found = finals_of(load_search(make_search(search_store.study(finals=finals), made), "one"))
+    assert [each.place for each in found if each.roles == ("top",)] == [1, 2]
+    assert [each.place for each in found if each.roles == ("spread",)] == [None] * 4
+
+
+def test_a_search_that_evaluations_or_the_grid_ended_is_over(make_search):
+    made = search_store.searched(24)
+    budget = {"trials": 500, "evaluations": sum(each["evaluations"] for each in made) + 10}
+    for changes, over in (
+        ({"budget": budget}, True),
+        ({"budget": budget | {"evaluations": 10**9}}, False),
+        ({"budget": budget | {"evaluations": None}, "record": {"points": 23}}, True),
+        ({"budget": budget, "finals": None}, False),
+    ):
+        row = search_store.study(**({"finals": []} | changes))
+        assert (load_search(make_search(row, made), "one").provisional == []) == over
 
 
 def test_fields_left_out_are_at_the_codes_defaults():

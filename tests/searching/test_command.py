@@ -79,6 +79,8 @@ BAD = [
     (["--target", "nothing"], "unknown target 'nothing'"),
     (["--rungs", "a,b"], "--rungs takes numbers such as 128,256,512; we got 'a,b'"),
     (["--rungs", "3,16", "--pruner", "paired"], "decides nothing below 4 blocks, that is 4 seeds; we got a rung at 3"),
+    (["--rungs", "8,\u00b2"], "--rungs takes numbers such as 128,256,512"),
+    (["--device", "cuda:77"], "--device cuda:77: no such device here"),
     (["--method", "anneal"], "--method anneal: unknown; known: tpe"),
     (["--method", "cmaes"], "method cmaes needs at least two numbers"),
     (["--budget", "0"], "greater than or equal to 1"),

@@ -162,3 +162,8 @@ def test_budgets_of_two_objectives(small):
 def test_names_of_studies_tell_methods_apart(method, small):
     name = plan_search(Asked(target=small, method=method)).name
     assert name == "small_digits-vp_nfe9" + ("" if method == "tpe" else f"_{method}")
+
+
+def test_fresh_seeds_are_none_of_the_search():
+    with pytest.raises(InputError, match="--samples is at most 1000000, where the fresh seeds"):
+        plan_search(Asked(samples=1_000_001))

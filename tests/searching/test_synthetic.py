@@ -4,9 +4,11 @@ import pytest
 
 from harness.errors import InputError
 from harness.searching import fresh
+from harness.searching import search as searching
 from harness.searching.status import result_lines
 from harness.store import Store
 from harness.studies import DONE, FAILED, PRUNED, Studies
+from tests.searching.runs import check
 from tests.searching.synthetic import SPACE, SyntheticMetric, conduct, install, planned
 
 KEPT = ("number", "status", "origin", "params", "settings", "fingerprint", "nfe", "twin", "rival", "rungs", "value")
@@ -144,3 +146,34 @@ def test_finals_are_the_best_and_the_baseline(metric, tmp_path):
     chosen = fresh.finals(search, rows)
     assert [one["role"] for one in chosen] == ["top", "top", "baseline"]
     assert chosen[2]["label"] == "Heun"
+
+
+def test_points_that_make_no_sampler_are_failed_trials(metric, tmp_path):
+    """In the store, in Optuna's tables, and the search goes on; the folder's name is none of Optuna's business."""
+    space = SPACE.replace("rho:", "sigma_min: {low: 1, high: 60, log: true}\n    rho:")
+    folder = tmp_path / "{of braces}"
+    folder.mkdir()
+    rows = conduct(planned(tmp_path, space, method="random"), folder, 30).rows
+    failed = [row for row in rows.values() if row["status"] == FAILED]
+    assert 0 < len(failed) < 30
+    assert all("sigma_min" in row["reason"] and row["finished_at"] for row in failed)
+    with Store(str(folder / "store.sqlite")) as store:
+        check(store, 30, "synthetic_digits-vp_nfe9_random")
+
+
+def test_a_budget_of_evaluations_ends_where_nothing_more_is_to_be_found(metric, tmp_path, monkeypatch):
+    """33 points are soon drawn, and repeats cost nothing."""
+    monkeypatch.setattr(searching, "FREE", 10)
+    search = planned(tmp_path, method="random", on_grid=True, pruner="none", ahead=1)
+    rows = conduct(search, tmp_path, evals=10**9).rows
+    assert all(row["twin"] is not None for row in list(rows.values())[-10:])
+    assert rows[len(rows) - 11]["twin"] is None
+    assert told(conduct(search, tmp_path, evals=10**9).rows) == told(rows)
+
+
+def test_a_budget_that_no_trial_fits_is_refused(metric, tmp_path):
+    with pytest.raises(InputError, match=r"--evals 575 is too few for one trial, which may take 576 \(NFE 9 times 64"):
+        conduct(planned(tmp_path), tmp_path, evals=575)
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        assert Studies(store).names() == []
+    assert len(conduct(planned(tmp_path), tmp_path, evals=576).rows) == 1

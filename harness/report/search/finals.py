@@ -43,11 +43,13 @@ class Final(NamedTuple):
         labels: its names, each role's.
         roles: why it was measured.
         number: of its slot; None where the search never had it.
-        place: its rank by the search-time value among all that the search measured fully.
+        place: its rank by the search-time value among all that the search measured fully; None where it is not one of
+            the best of these.
         settings: in a line.
         nfe: denoiser evaluations per image.
         trial: the Trial's JSON.
-        search: the objective at full N on the search seeds; None where that was not measured.
+        search: the objective at full N on the search seeds, of one along the ranking that was pruned its estimate;
+            None where there is none.
         fresh: the metric on fresh seeds; None where that is missing or failed.
         row: the result row of `fresh`; also of a failed one.
         ranks: among the finals that have both values: by the search-time one, by the fresh one; None for others.
@@ -105,7 +107,7 @@ def _final(search: Search, group: list[dict[str, Any]]) -> Final:
     first = group[0]
     row = search.rows.get(first["fingerprint"])
     paths = [str(each["path"]) for each in search.parameters]
-    places = [entry["rank"] for entry in group if entry.get("rank")]
+    places = [entry["rank"] for entry in group if entry["role"] == "top" and entry.get("rank")]
     numbers = [entry["number"] for entry in group if entry.get("number") is not None]
     measured = [found for entry in group if (found := as_value(entry.get("search")))]
     return Final(

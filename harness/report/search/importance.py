@@ -115,7 +115,7 @@ def _shares(every: list[Point], space: list[Parameter], log: bool, is_common: bo
 def _fanova(rows: list[list[Any]], space: list[Parameter], values: list[float]) -> dict[str, float]:
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.importance import FanovaImportanceEvaluator
 
     columns = list(zip(*rows, strict=True))
     over: dict[str, BaseDistribution] = {}
@@ -131,9 +131,9 @@ def _fanova(rows: list[list[Any]], space: list[Parameter], values: list[float]) 
         for row, value in zip(rows, values, strict=True):
             params = dict(zip(over, row, strict=True))
             study.add_trial(optuna.create_trial(params=params, distributions=over, value=value))
-        return get_param_importances(
-            study, evaluator=FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=SEED), params=list(over)
-        )
+        forest = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=SEED)
+        # Not by `get_param_importances`: its shares add up to 1, as if combinations of parameters explained nothing.
+        return forest.evaluate(study, params=list(over))
     finally:
         optuna.logging.set_verbosity(said)
 

@@ -21,7 +21,7 @@ from harness.report.search.history import history
 from harness.report.search.importance import importance
 from harness.report.search.moves import moves
 from harness.report.search.proxy import proxy
-from harness.report.search.settings import sampler_yaml
+from harness.report.search.settings import sampler_yaml, source_yaml
 from harness.report.search.slices import slices
 from harness.report.search.study import Search, load_search, sign
 from harness.report.search.tradeoff import tradeoff
@@ -40,7 +40,8 @@ HOW = {
 }
 PRUNERS = {
     "paired": "a trial ends when, on the same seeds, its paired difference from a rival leaves little doubt",
-    "halving": "successive halving: of the trials at a rung, the better part goes on",
+    "halving": "successive halving: of the trials at a rung, the better half goes on, less those that the paired "
+    "difference from a rival ends",
     "none": "none: every trial goes to full N",
 }
 
@@ -121,8 +122,6 @@ def title(search: Search) -> str:
     """What the page is called."""
     return f"{search.record.get('title') or search.name}: a search on {search.record['denoiser']}"
 
-    return f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}"
-
 
 def scale_note(search: Search) -> str:
     """What the metric is not; "" where there is nothing to say."""
@@ -131,13 +130,17 @@ def scale_note(search: Search) -> str:
     return SCALE.format(metric["title"]) if is_other else ""
 
 
-def blocks(search: Search, found: list[Final]) -> list[tuple[str, str]]:
-    """Settings to copy: the best on fresh seeds, and the best of the search where that is another."""
+def blocks(search: Search, found: list[Final]) -> list[tuple[str, str, str]]:
+    """Settings to copy, each with its label, sampler and, where guidance is searched, the denoiser's source.
+
+    They are the best on fresh seeds, and the best of the search where that is another.
+    """
+    paths = [str(each["path"]) for each in search.parameters]
     top = best(found)
     chosen = [top] if top else []
     own = next((each for each in found if each.fresh and each.is_found), None)
     chosen += [own] if own and own is not top else []
-    return [(each.label, sampler_yaml(each.trial)) for each in chosen]
+    return [(each.label, sampler_yaml(each.trial), source_yaml(each.trial, paths)) for each in chosen]
 
 
 def spec_facts(search: Search) -> list[Fact]:

@@ -16,7 +16,7 @@ from harness.report.axes import Frame
 from harness.report.numbers import plural, significant
 from harness.report.search import draw
 from harness.report.search.finals import Final
-from harness.report.search.study import Search, by_factors, sign
+from harness.report.search.study import PRUNED, Search, by_factors, sign
 from harness.report.summary import lowered
 
 WIDTH, HEIGHT = 5.6, 3.2  # inches
@@ -76,13 +76,25 @@ def proxy(search: Search, found: list[Final], prefix: str = "proxy") -> Proxy | 
         if correlation.low == correlation.low
         else "no interval: all ranks agree, and the formula then gives none"
     )
+    pruned = sum(each.number is not None and _is_pruned(search, each.number) for each, _, _ in used)
+    guessed = (
+        f" Of {plural(pruned, 'setting that was pruned', 'settings that were pruned')} the search-time value is the "
+        "estimate by the paired difference from the rival."
+        if pruned
+        else ""
+    )
     aside = " A negative value would mean that they rank the opposite way." if correlation.r < 0 else ""
     told = (
         f"The search compared by {one}, a proxy. Over {plural(correlation.n, 'setting')} that it chose, best ones and "
         f"others along the ranking, Spearman’s rank correlation of its search-time {one} with {other} on fresh seeds "
-        f"is {significant(correlation.r, 2)} ({ends}); 1 would mean that both rank settings alike.{aside}"
+        f"is {significant(correlation.r, 2)} ({ends}); 1 would mean that both rank settings alike.{aside}{guessed}"
     )
     return Proxy(told, _draw(search, used, prefix))
+
+
+def _is_pruned(search: Search, number: int) -> bool:
+    slot = search.by_number.get(number)
+    return slot is not None and slot.status == PRUNED
 
 
 def _draw(search: Search, used: Sequence[tuple[Final, object, object]], prefix: str) -> str:

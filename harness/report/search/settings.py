@@ -29,18 +29,22 @@ def text(value: Any) -> str:
 
 
 def setting_line(settings: Mapping[str, Any] | None, trial: Mapping[str, Any], paths: list[str]) -> str:
-    """A setting in a line: parameter by parameter, or the axes that are searched where it lies outside of the space.
+    """A setting in a line: parameter by parameter, or what is searched where it lies outside of the space.
 
     Args:
         settings: by the names of parameters; None or empty for a setting outside the space.
         trial: the Trial's JSON.
-        paths: of the parameters, e.g. `stochasticity.S_churn`.
+        paths: of the parameters, e.g. `sampler.stochasticity.S_churn` or `denoiser.weight`.
     """
     if settings:
         return ", ".join(f"{name} {text(value)}" for name, value in settings.items())
-    sampler = trial.get("sampler") or {}
-    fields = list(dict.fromkeys(path.split(".")[0] for path in paths))
-    parts = [(field, sampler[field]) for field in fields if field in sampler]
+    sampler, denoiser = trial.get("sampler") or {}, trial.get("denoiser")
+    words = [path.split(".") for path in paths]  # words between `sampler` and an axis are of choices
+    fields = dict.fromkeys(next((word for word in path if word in sampler), "") for path in words)
+    parts = [(field, sampler[field]) for field in fields if field]
+    if isinstance(denoiser, Mapping):
+        own = dict.fromkeys(path[1] for path in words if path[0] == "denoiser" and len(path) > 1)
+        parts += [(field, denoiser[field]) for field in own if field in denoiser]
     return ", ".join(str(describe(value)) if field in AXES else f"{field} {text(value)}" for field, value in parts)
 
 
@@ -52,6 +56,14 @@ def sampler_yaml(trial: Mapping[str, Any]) -> str:
         if name not in DEFAULTS or value != DEFAULTS[name]:
             lines += _lines(name, _short(value))
     return "\n".join(lines) + "\n"
+
+
+def source_yaml(trial: Mapping[str, Any], paths: list[str]) -> str:
+    """The denoiser of a trial as a grid's `source`, where fields of its guidance are searched; "" elsewhere."""
+    denoiser = trial.get("denoiser")
+    if not isinstance(denoiser, Mapping) or not any(path.split(".")[0] == "denoiser" for path in paths):
+        return ""
+    return f"source: {_flow(_short(denoiser, is_axis=False))}\n"
 
 
 def _short(value: Any, is_axis: bool = True) -> Any:

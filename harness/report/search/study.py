@@ -17,9 +17,8 @@ from harness.studies import DONE as DONE
 from harness.studies import FAILED as FAILED
 from harness.studies import PRUNED as PRUNED
 from harness.studies import RUNNING as RUNNING
+from harness.studies import SUGGESTED as SUGGESTED
 from harness.studies import Studies
-
-SUGGESTED = "suggested"
 
 
 class Value(NamedTuple):
@@ -142,7 +141,7 @@ class Search:
         """Why the numbers may still change, a clause each; empty for a search that is over."""
         wanted, begun, running = self.budget.get("trials"), len(self.slots), self.count(RUNNING)
         why = []
-        if wanted and begun < wanted:
+        if wanted and begun < wanted and not (self.is_over and self._ended_early):
             why.append(f"{whole(begun)} of {plural(wanted, 'trial')} were begun")
         if running:
             why.append(f"{plural(running, 'trial is', 'trials are')} not settled")
@@ -153,6 +152,14 @@ class Search:
         if missing:
             why.append(f"{whole(missing)} of {plural(len(names), 'setting')} to be measured on fresh seeds are missing")
         return why
+
+    @property
+    def _ended_early(self) -> bool:
+        """Whether something other than the number of trials ends the search: evaluations, or the grid's points."""
+        limit, points = self.budget.get("evaluations"), self.record.get("points")
+        used = sum(slot.evaluations for slot in self.slots)
+        is_spent = limit is not None and used + int(self.record.get("full") or 0) > limit
+        return is_spent or (points is not None and sum(slot.origin == SUGGESTED for slot in self.slots) >= points)
 
     def fresh_seeds(self) -> str:
         """The fresh seeds, from first to last."""
