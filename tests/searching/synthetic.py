@@ -82,7 +82,7 @@ class SyntheticCrew:
     metric: SyntheticMetric
     reverse = False
 
-    def __init__(self, store, aim, device, batch):
+    def __init__(self, store, aim, device, batch, stops=()):
         self.aim, self.ready = aim, []
 
     @property

@@ -1,8 +1,12 @@
 """Whole studies over a made-up metric: budgets, resuming, order of arrival, failures, and the winner's curse."""
 
+import html
+import re
+
 import pytest
 
 from harness.errors import InputError
+from harness.report.search.page import render_search
 from harness.searching import fresh
 from harness.searching import search as searching
 from harness.searching.status import result_lines
@@ -34,6 +38,7 @@ def test_fresh_seeds_change_the_ranking(metric, tmp_path):
         tops = [final for final in row["finals"] if final["role"] == "top"]
         results = {found["fingerprint"]: found for found in store.results() if found["first_seed"] == 1_000_000}
         lines = result_lines(search, outcome, store)
+        page = html.unescape(render_search(store, search.name))
     assert [final["rank"] for final in tops] == [1, 2, 3, 4, 5]
     during = [final["search"]["value"] for final in tops]
     after = [results[final["fingerprint"]]["value"] for final in tops]
@@ -44,6 +49,14 @@ def test_fresh_seeds_change_the_ranking(metric, tmp_path):
     assert after[0] - during[0] > 0  # the winner looked better than it is
     assert any(f"best on fresh seeds: {tops[best]['label']}" in line for line in lines)
     assert any("against Heun" in line for line in lines)
+    assert f"Of 6 settings measured again on fresh seeds, {tops[best]['label']} has the lowest" in page
+    assert re.search(
+        rf"The ranking changed on fresh seeds: \d of 6 settings have another place, and {tops[0]['label']}", page
+    )
+    moved = re.search(r"Its value went from ([−\d.]+) on the search seeds to ([−\d.]+) on fresh ones", page)
+    assert [float(number.replace("−", "-")) for number in moved.groups()] == pytest.approx(
+        [during[0], after[0]], rel=0.01
+    )
 
 
 @pytest.mark.parametrize("pruner", ["halving", "paired", "none"])
