@@ -128,7 +128,7 @@ class Store:
         for part in _portions(fingerprints):
             query = sa.select(table).where(table.c.extractor.in_(names))
             query = query if part is None else query.where(table.c.fingerprint.in_(part))
-            rows += self._rows(query.order_by(table.c.fingerprint, table.c.first_seed))
+            rows += self.rows(query.order_by(table.c.fingerprint, table.c.first_seed))
         return rows
 
     def claim(self, chunk: Chunk, retry_failed: bool = False, within: tuple[int, int] | None = None) -> bool:
@@ -180,13 +180,13 @@ class Store:
         """Extend the leases of this process's claims."""
         table = tables.chunks
         mine = (table.c.status == "claimed") & (table.c.owner == str(self.owner))
-        self._write(sa.update(table).where(mine).values(expires=time.time() + LEASE_SECONDS))
+        self.write(sa.update(table).where(mine).values(expires=time.time() + LEASE_SECONDS))
 
     def release(self) -> None:
         """Give back the claims of this process that were not finished."""
         table = tables.chunks
         with contextlib.suppress(SQLAlchemyError):
-            self._write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
+            self.write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
 
     def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
         """Store a chunk's moments: the file first, then the row that vouches for it.
@@ -239,7 +239,7 @@ class Store:
         """Record that a chunk could not be computed, and why."""
         table, values = tables.chunks, {"status": "failed", "reason": reason, "step": step, "info": dict(info)}
         same = (table.c.key == chunk.key) & (table.c.status != "done")  # another process may have made it meanwhile
-        self._write(sa.update(table).where(same).values(expires=None, **values))
+        self.write(sa.update(table).where(same).values(expires=None, **values))
 
     def forget(
         self,
@@ -250,40 +250,40 @@ class Store:
     ) -> None:
         """Drop the chunks, results and pictures of some trials, so that they are computed again (`--force`)."""
         for row in self.chunks(extractor if sources is None else sources, fingerprints):
-            self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+            self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
             self.files.remove(row["key"])
         results, images = tables.results, tables.images
         for part in _portions(fingerprints):
             mine = results.c.fingerprint.in_(part or []) & (results.c.extractor == extractor)
-            self._write(sa.delete(results).where(mine))
+            self.write(sa.delete(results).where(mine))
         for part in _portions(list(pictures)):
-            self._write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
+            self.write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
 
     def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> None:
         """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
         for row in self.chunks(extractor, fingerprints):
             if row["status"] == "done" and not self.files.has(row["key"]):
-                self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+                self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
 
     def all_chunks(self) -> list[dict[str, Any]]:
         """Every chunk row."""
-        return self._rows(sa.select(tables.chunks))
+        return self.rows(sa.select(tables.chunks))
 
     def drop_chunk(self, key: str) -> None:
         """Drop a chunk and its file."""
-        self._write(sa.delete(tables.chunks).where(tables.chunks.c.key == key))
+        self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == key))
         self.files.remove(key)
 
     def drop_claims(self, dry_run: bool = False) -> int:
         """Drop claims whose lease is over or whose process is gone; returns how many there were."""
         old = [row["key"] for row in self.all_chunks() if row["status"] == "claimed" and lapsed(row)]
         for part in [] if dry_run else _portions(old):
-            self._write(sa.delete(tables.chunks).where(tables.chunks.c.key.in_(part or [])))
+            self.write(sa.delete(tables.chunks).where(tables.chunks.c.key.in_(part or [])))
         return len(old)
 
     def keys_in_facts(self) -> set[str]:
         """Keys of array files that facts refer to."""
-        rows = self._rows(sa.select(tables.facts.c.value))
+        rows = self.rows(sa.select(tables.facts.c.value))
         return {str(row["value"]["key"]) for row in rows if isinstance(row["value"], dict) and "key" in row["value"]}
 
     def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -303,7 +303,7 @@ class Store:
         rows: list[dict[str, Any]] = []
         for part in _portions(fingerprints):
             query = sa.select(table)
-            rows += self._rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
+            rows += self.rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
         return sorted(rows, key=lambda row: row["id"])
 
     def put_grid(self, name: str, plan: Mapping[str, Any]) -> None:
@@ -312,12 +312,12 @@ class Store:
 
     def grid(self, name: str) -> dict[str, Any] | None:
         """The plan stored for a grid."""
-        rows = self._rows(sa.select(tables.grids.c.plan).where(tables.grids.c.name == name))
+        rows = self.rows(sa.select(tables.grids.c.plan).where(tables.grids.c.name == name))
         return rows[0]["plan"] if rows else None
 
     def grid_names(self) -> list[str]:
         """All grids that were run, the latest first."""
-        rows = self._rows(sa.select(tables.grids.c.name).order_by(tables.grids.c.updated_at.desc()))
+        rows = self.rows(sa.select(tables.grids.c.name).order_by(tables.grids.c.updated_at.desc()))
         return [row["name"] for row in rows]
 
     def put_fact(self, key: str, value: Any) -> None:
@@ -326,7 +326,7 @@ class Store:
 
     def fact(self, key: str) -> Any:
         """A stored fact, or None."""
-        rows = self._rows(sa.select(tables.facts.c.value).where(tables.facts.c.key == key))
+        rows = self.rows(sa.select(tables.facts.c.value).where(tables.facts.c.key == key))
         return rows[0]["value"] if rows else None
 
     def put_image(self, fingerprint: str, first_seed: int, count: int, png: bytes) -> None:
@@ -340,7 +340,7 @@ class Store:
         table, found = tables.images, {}
         for part in _portions(fingerprints):
             query = sa.select(table).where(table.c.fingerprint.in_(part or []) & (table.c.first_seed == first_seed))
-            found.update({row["fingerprint"]: row["png"] for row in self._rows(query)})
+            found.update({row["fingerprint"]: row["png"] for row in self.rows(query)})
         return found
 
     def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -356,11 +356,13 @@ class Store:
                 if attempt == TRIES - 1:
                     raise
 
-    def _write(self, statement: Any) -> None:
+    def write(self, statement: Any) -> None:
+        """Execute a statement in a transaction of its own."""
         with self.engine.begin() as connection:
             connection.execute(statement)
 
-    def _rows(self, query: Any) -> list[dict[str, Any]]:
+    def rows(self, query: Any) -> list[dict[str, Any]]:
+        """The rows of a query."""
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 

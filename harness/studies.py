@@ -40,13 +40,13 @@ class Studies:
     def names(self) -> list[str]:
         """All studies, the latest first."""
         table = tables.studies
-        rows = self._rows(sa.select(table.c.name).order_by(table.c.updated_at.desc(), table.c.name))
+        rows = self.store.rows(sa.select(table.c.name).order_by(table.c.updated_at.desc(), table.c.name))
         return [row["name"] for row in rows]
 
     def find(self, name: str) -> dict[str, Any] | None:
         """A study's row; None if there is none of that name."""
         table = tables.studies
-        rows = self._rows(sa.select(table).where(table.c.name == name))
+        rows = self.store.rows(sa.select(table).where(table.c.name == name))
         return rows[0] if rows else None
 
     def open(self, name: str, spec: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Studies:
         spec = _plain(spec)
         first = {"name": name, "spec": spec, "record": dict(record)}
         with contextlib.suppress(IntegrityError):
-            self._write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
+            self.store.write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
         found = self.find(name)
         assert found is not None
         differ = [
@@ -75,7 +75,7 @@ class Studies:
     def update(self, name: str, **values: Any) -> None:
         """Change columns of a study's row."""
         table = tables.studies
-        self._write(sa.update(table).where(table.c.name == name).values(**values, updated_at=now()))
+        self.store.write(sa.update(table).where(table.c.name == name).values(**values, updated_at=now()))
 
     def take_mirror(self, name: str) -> bool:
         """Take it on to copy slots to Optuna's tables; False while another process does.
@@ -100,24 +100,24 @@ class Studies:
         """Let another process copy."""
         table = tables.studies
         mine = (table.c.name == name) & (table.c.mirror_owner == str(self.store.owner))
-        self._write(sa.update(table).where(mine).values(mirror_owner=None, mirror_expires=None))
+        self.store.write(sa.update(table).where(mine).values(mirror_owner=None, mirror_expires=None))
 
     def forget(self, name: str) -> None:
         """Drop a study with its slots; chunks and results stay."""
-        self._write(sa.delete(tables.slots).where(tables.slots.c.study == name))
-        self._write(sa.delete(tables.studies).where(tables.studies.c.name == name))
+        self.store.write(sa.delete(tables.slots).where(tables.slots.c.study == name))
+        self.store.write(sa.delete(tables.studies).where(tables.studies.c.name == name))
 
     # Slots ------------------------------------------------------------------------------------------------------------
 
     def slots(self, name: str) -> list[dict[str, Any]]:
         """A study's slots, in order."""
         table = tables.slots
-        return self._rows(sa.select(table).where(table.c.study == name).order_by(table.c.number))
+        return self.store.rows(sa.select(table).where(table.c.study == name).order_by(table.c.number))
 
     def slot(self, name: str, number: int) -> dict[str, Any] | None:
         """One of them; None if it was not begun."""
         table = tables.slots
-        rows = self._rows(sa.select(table).where((table.c.study == name) & (table.c.number == number)))
+        rows = self.store.rows(sa.select(table).where((table.c.study == name) & (table.c.number == number)))
         return rows[0] if rows else None
 
     def begin(self, name: str, number: int, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Studies:
         if row["status"] != RUNNING:  # a setting that makes no sampler is over as soon as it is begun
             row["finished_at"] = row["started_at"]
         with contextlib.suppress(IntegrityError):
-            self._write(sa.insert(tables.slots).values(row))
+            self.store.write(sa.insert(tables.slots).values(row))
         found = self.slot(name, number)
         assert found is not None
         return found
@@ -138,14 +138,6 @@ class Studies:
         ended = {} if values.get("status", RUNNING) == RUNNING else {"finished_at": now()}
         with self.engine.begin() as connection:
             return connection.execute(sa.update(table).where(same).values({**values, **ended})).rowcount == 1
-
-    def _write(self, statement: Any) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(statement)
-
-    def _rows(self, query: Any) -> list[dict[str, Any]]:
-        with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _plain(value: Any) -> Any:

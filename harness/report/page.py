@@ -40,7 +40,15 @@ def write_report(store: Store, grid: str, out: Path) -> Path:
     Raises:
         InputError: the store has no such grid, or the file cannot be written.
     """
-    html = render(store, grid)
+    return write_page(render(store, grid), out)
+
+
+def write_page(html: str, out: Path) -> Path:
+    """Write a page to a file, and return its path.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     out = Path(out)
     try:
         write_bytes(out, html.encode())

@@ -8,11 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.atomic import write_bytes
-from harness.errors import InputError
 from harness.report import provenance
 from harness.report.numbers import whole
-from harness.report.page import TEMPLATES, environment, style
+from harness.report.page import TEMPLATES, environment, style, write_page
 from harness.report.provenance import Fact
 from harness.report.search import lists
 from harness.report.search.contour import contour
@@ -60,13 +58,7 @@ def write_search_report(store: Store, study: str, out: Path) -> Path:
     Raises:
         InputError: the store has no such study, or the file cannot be written.
     """
-    html = render_search(store, study)
-    out = Path(out)
-    try:
-        write_bytes(out, html.encode())
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the report ({error.strerror}); give another --output") from None
-    return out
+    return write_page(render_search(store, study), out)
 
 
 def render_search(store: Store, study: str) -> str:
