@@ -1,6 +1,6 @@
 """Where studies stand, and what one came to, in lines for a terminal; read from the store alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from harness.searching.search import Budget
 from harness.searching.study import Outcome
 from harness.store import Store
 from harness.studies import Studies
+
+KNOWN = ("baseline", "paper")
+"""Roles of what the best is compared with."""
 
 
 def status_table(store: Store, name: str | None = None) -> Table:
@@ -72,15 +75,35 @@ def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
     measured = [final for final in finals if final["fingerprint"] in rows]
     if not measured or row["spec"]["pareto"]:
         return []
-    best = min(measured, key=lambda final: sign * rows[final["fingerprint"]]["value"])
-    found = rows[best["fingerprint"]]
-    lines = [f"best on fresh seeds: {best['label']}, {metric['title']} {_number(found)}{_settings(best)}"]
-    for final in finals:
-        other = rows.get(final["fingerprint"])
-        if final["role"] not in ("baseline", "paper") or other is None:
-            continue
-        lines.append(f"  against {final['label']}, {_number(other)}: {_difference(found, other, sign)}")
+
+    def value(final: Mapping[str, Any]) -> float:
+        return sign * float(rows[final["fingerprint"]]["value"])
+
+    best = min(measured, key=value)
+    lines = [f"best on fresh seeds: {_named(best, rows, metric)}", *_against(best, finals, rows, sign)]
+    known = {final["fingerprint"] for final in finals if final["role"] in KNOWN}
+    found = [final for final in measured if final["fingerprint"] not in known]
+    if found and best["fingerprint"] in known:
+        best = min(found, key=value)
+        lines += [f"best that the search found: {_named(best, rows, metric)}", *_against(best, finals, rows, sign)]
     return lines
+
+
+def _named(final: Mapping[str, Any], rows: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    return f"{final['label']}, {metric['title']} {_number(rows[final['fingerprint']])}{_settings(final)}"
+
+
+def _against(
+    best: Mapping[str, Any], finals: Sequence[Mapping[str, Any]], rows: Mapping[str, Any], sign: float
+) -> list[str]:
+    """The differences of a setting from the baseline and the paper's."""
+    mine = rows[best["fingerprint"]]
+    others = [(final, rows.get(final["fingerprint"])) for final in finals if final["role"] in KNOWN]
+    return [
+        f"  against {final['label']}, {_number(other)}: {_difference(mine, other, sign)}"
+        for final, other in others
+        if other is not None and other is not mine
+    ]
 
 
 def _fresh(store: Store, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

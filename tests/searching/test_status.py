@@ -30,3 +30,21 @@ def test_the_best_may_be_one_along_the_ranking(tmp_path):
         lines = _best_lines(store, Studies(store).find("one") or {})
     assert lines[0].startswith(f"best on fresh seeds: {best['label']}, ")
     assert all("better" in line for line in lines[1:]) and len(lines) == 3
+
+
+def test_where_a_known_setting_is_best_the_search_has_a_line_of_its_own(tmp_path):
+    made = search_store.searched()
+    finals = search_store.conclude(made, 2, 0)
+    baseline = next(final for final in finals if final["role"] == "baseline")
+    by_name = {each["fingerprint"]: each for each in made if each["twin"] is None}
+    rows = [
+        search_store.fresh_row(by_name[name], 0.2 if name == baseline["fingerprint"] else 3.0, evaluations=1)
+        for name in dict.fromkeys(final["fingerprint"] for final in finals)
+    ]
+    with search_store.fill(tmp_path / "s.sqlite", search_store.study(finals=finals), made, rows) as store:
+        lines = _best_lines(store, Studies(store).find("one") or {})
+    assert lines[0].startswith(f"best on fresh seeds: {baseline['label']}, ")
+    own = next(index for index, line in enumerate(lines) if line.startswith("best that the search found: No. "))
+    assert not any(baseline["label"] in line for line in lines[1:own])
+    against = next(line for line in lines[own:] if f"against {baseline['label']}, 0.2" in line)
+    assert "difference +2.7" in against and against.endswith("worse")
