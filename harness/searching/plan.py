@@ -25,7 +25,7 @@ from harness.searching.starts import Start, starts_of
 from harness.searching.target import Target, load_target
 from harness.searching.template import Among, Number, SpaceError, searched
 from harness.trial import LabelPolicy
-from harness.yamlfile import explain
+from harness.yamlfile import first_mistake
 
 Method = Literal["tpe", "grid", "random", "qmc", "gp", "cmaes", "nsga2"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -248,7 +248,8 @@ def _metric(asked: str | Mapping[str, Any], option: str) -> FeatureMetric | Meas
     try:
         metric = _METRIC.validate_python(asked)
     except ValidationError as error:
-        raise InputError(f"{option}: {explain(error.errors()[0])}") from None
+        kind = asked if isinstance(asked, str) else asked.get("kind", "")
+        raise InputError(f"{' '.join([option, str(kind)]).strip()}: {first_mistake(error)}") from None
     if isinstance(metric, FeatureMetric):
         metric = metric.model_copy(update={"ranges": 1})
         try:

@@ -87,7 +87,7 @@ BAD = [
     (["--samples", "3"], "over 4 blocks of seeds at least, and N is 3"),
     (["--denoiser", "{kind: gaussian, std: -1}"], "std"),
     (["--label", "7"], "class 7 was asked for and the denoiser has no classes"),
-    (["--metric", "fid9"], "--metric: unknown kind 'fid9'"),
+    (["--metric", "fid9"], "--metric fid9: unknown kind 'fid9'"),
     (["--target", "guidance"], "such as --denoiser digits-adm"),
     (["--status"], "there is no store yet"),
 ]
