@@ -108,7 +108,7 @@ BAD = [
     ({"study": "a/b"}, r"--study takes letters"),
     ({"metric": "fid"}, r"--metric fid: reference: this key is required and missing"),
     ({"metric": "fdd"}, r"--metric fdd: unknown kind 'fdd'"),
-    ({"proxy": "cheap"}, r"--proxy: unknown kind 'cheap'"),
+    ({"proxy": "cheap"}, r"--proxy cheap: unknown kind 'cheap'"),
     ({"denoiser": "digits-xx"}, r"digits-xx"),
     ({"rungs": (256, 128, 512)}, r"--rungs rise to N = 512, each once; we got 256, 128, 512"),
     ({"rungs": (128, 256)}, r"--rungs rise to N = 512"),
