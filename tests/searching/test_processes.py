@@ -142,6 +142,7 @@ def test_ctrl_c_and_then_two_processes(begin, whole, tmp_path):
         assert runs.log_of(tmp_path / "log") == runs.chunks(store).keys() == runs.chunks(whole).keys()
 
 
+@pytest.mark.slow  # two processes on PostgreSQL, and two that go on with a study in SQLite, are tested each time
 def test_two_processes_begin_a_study_together(begin, whole, tmp_path):
     path = tmp_path / "s.sqlite"
     for process in [begin(path, cpu=0), begin(path, cpu=1)]:
