@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 import harness
-from harness.evaluation.choices import FID, FIDInfinity, FrechetDigits
-from harness.evaluation.measure import Against, measure
-from harness.evaluation.observed import Observed
-from harness.evaluation.references import find_reference, read_reference
-from harness.evaluation.statistics import Statistics
-from harness.features.choices import DigitsFeatures, Pixels
-from harness.features.load import load_extractor
-from harness.metrics.moments import Moments
-from harness.metrics.uncertainty import Replicates, compare, jackknife
+from harness.metrics.choices import FID, FIDInfinity, FrechetDigits
+from harness.metrics.compute import Against, measure
+from harness.metrics.features.choices import DigitsFeatures, Pixels
+from harness.metrics.features.load import load_extractor
+from harness.metrics.features.summary import Observed
+from harness.metrics.reference_statistics import Statistics
+from harness.metrics.references import find_reference, read_reference
+from harness.metrics.statistics.jackknife import Replicates, compare, jackknife
+from harness.metrics.statistics.moments import Moments
 
 BLOCKS = 10
 

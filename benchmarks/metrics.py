@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from harness.datasets.image_bytes import from_bytes, to_bytes
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images
-from harness.evaluation.elsewhere import observe
-from harness.features.choices import Pixels
-from harness.features.extractor import Extractor, Outputs
-from harness.features.inception import InceptionFeatures, InceptionV3
-from harness.features.load import load_extractor
-from harness.metrics.bytes import from_bytes, to_bytes
+from harness.metrics.evaluate import observe
+from harness.metrics.features.choices import Pixels
+from harness.metrics.features.extractor import Extractor, Outputs
+from harness.metrics.features.inception import InceptionFeatures, InceptionV3
+from harness.metrics.features.load import load_extractor
 from harness.metrics.frechet import frechet_distance
-from harness.metrics.stream import MomentStream
+from harness.metrics.statistics.stream import MomentStream
 
 WIDTH = 2048
 

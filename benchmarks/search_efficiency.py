@@ -19,13 +19,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.running.chunk import device_name
-from harness.running.workers import devices_for
-from harness.searching.fresh import metric_aim, objective_aim, study_record
-from harness.searching.plan import Asked, plan_search
-from harness.searching.search import Budget, run_search
-from harness.store import Store
-from harness.studies import DONE, Studies
+from harness.execution.executors.processes import devices_for
+from harness.execution.worker import device_name
+from harness.search.holdout import metric_aim, objective_aim, study_record
+from harness.search.loop import Budget, run_search
+from harness.search.plan import Asked, plan_search
+from harness.store.database import Store
+from harness.store.studies import DONE, Studies
 
 SPACE = """
 title: Reduced space of stochastic sampling

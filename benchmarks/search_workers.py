@@ -21,8 +21,8 @@ from pathlib import Path
 
 import torch
 
-from harness.store import Store
-from harness.studies import Studies
+from harness.store.database import Store
+from harness.store.studies import Studies
 from tests.postgresql import NoServer, server
 
 ROOT = Path(__file__).parents[1]

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from harness.contract import check_denoiser as check_denoiser
+    from harness.core.errors import InputError as InputError
+    from harness.core.errors import SamplingError as SamplingError
+    from harness.denoisers.check import check_denoiser as check_denoiser
     from harness.denoisers.load import load_denoiser as load_denoiser
-    from harness.errors import InputError as InputError
-    from harness.errors import SamplingError as SamplingError
     from harness.sampling.encode import encode as encode
     from harness.sampling.sample import sample as sample
     from harness.sampling.sampler import Sampler as Sampler
 
 _PUBLIC = {
-    "InputError": "harness.errors",
+    "InputError": "harness.core.errors",
     "Sampler": "harness.sampling.sampler",
-    "SamplingError": "harness.errors",
-    "check_denoiser": "harness.contract",
+    "SamplingError": "harness.core.errors",
+    "check_denoiser": "harness.denoisers.check",
     "encode": "harness.sampling.encode",
     "load_denoiser": "harness.denoisers.load",
     "sample": "harness.sampling.sample",

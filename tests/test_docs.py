@@ -5,20 +5,20 @@ from typing import get_args
 
 import pytest
 
-from harness.cli import app
-from harness.commands.images import data, ref
+from harness.cli.images import data, ref
+from harness.cli.main import app
 from harness.denoisers.specs import MEMBERS
-from harness.features.choices import EXTRACTORS
-from harness.planning.grid import Grid, Panel, Series
-from harness.planning.metric import MEMBERS as METRICS
+from harness.experiments.grid import Grid, Panel, Series
+from harness.experiments.metric import MEMBERS as METRICS
+from harness.metrics.features.choices import EXTRACTORS
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import ALIASES, Solver
 from harness.sampling.solvers.sde_form import Rate
 from harness.sampling.stochasticity.restart import Interval
-from harness.searching.plan import METHODS, PRUNERS
-from harness.searching.target import Known, Target, target_names
-from harness.searching.template import Among, Number
+from harness.search.plan import METHODS, PRUNERS
+from harness.search.target import Known, Target, target_names
+from harness.search.template import Among, Number
 
 ROOT = Path(__file__).parents[1]
 GROUPS = (data, ref)
@@ -66,7 +66,7 @@ def test_every_command_is_documented():
 
 
 def test_every_target_method_and_key_of_a_search_is_documented():
-    from harness.commands.search import search
+    from harness.cli.search import search
 
     text = (ROOT / "docs" / "search.md").read_text()
     models = [Target, Known, Number, Among]

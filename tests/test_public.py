@@ -45,8 +45,8 @@ def test_the_embedded_networks_draw_digits(name):
 
 def test_classes_of_the_conditional_network():
     """Two classes asked for are two kinds of image; the classifier tells them apart."""
-    from harness.features.choices import DigitsFeatures
-    from harness.features.load import load_extractor
+    from harness.metrics.features.choices import DigitsFeatures
+    from harness.metrics.features.load import load_extractor
 
     denoiser = harness.load_denoiser("digits-adm")
     extractor = load_extractor(DigitsFeatures(), (1, 8, 8))
@@ -57,8 +57,8 @@ def test_classes_of_the_conditional_network():
 
 
 def test_embedded_files_are_small():
-    from harness.data_files import data_dir
-    from harness.denoisers.cards import denoiser_cards
+    from harness.core.embedded import data_dir
+    from harness.hub.cards import denoiser_cards
 
     for name in NETWORKS:
         card = denoiser_cards()[name]

@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from harness.core.errors import InputError
 from harness.datasets.image_set import ImageSet
 from harness.datasets.tar_members import read_tar
-from harness.errors import InputError
-from harness.unpickling.machine import Budget, unpickle
-from harness.unpickling.numpy_arrays import NUMPY_ARRAYS, array_of
-from harness.unpickling.torch_file import mapped
-from harness.unpickling.torch_names import encoded
+from harness.denoisers.checkpoints.pickles.machine import Budget, unpickle
+from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS, array_of
+from harness.denoisers.checkpoints.pickles.torch_file import mapped
+from harness.denoisers.checkpoints.pickles.torch_names import encoded
 
 Part = Literal["train", "test"]
 SHAPE = (3, 32, 32)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import InputError
-from harness.printable import brief
+from harness.core.errors import InputError
+from harness.core.text import brief
 
 NAME = "dataset.json"
 MAX_BYTES = 256 << 20

@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.atomic import writing
+from harness.core.errors import InputError, RunError
+from harness.core.files import writing
+from harness.core.text import brief
 from harness.datasets.classes import NAME
 from harness.datasets.decode import BadImage
-from harness.datasets.fitting import Color, Crop, check_fitting, fit, png
 from harness.datasets.image_files import ImageFiles, different
 from harness.datasets.image_set import ImageSet, Shape, new_digest
 from harness.datasets.open import find_images
-from harness.errors import InputError, RunError
-from harness.printable import brief
+from harness.datasets.resize import Color, Crop, check_fitting, fit, png
 
 Progress = Callable[[int, int], None]
 """Told after every image how many were looked at, and how many there are."""

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from harness.core.errors import InputError
+from harness.core.text import brief
 from harness.datasets.image_set import Shape
-from harness.errors import InputError
-from harness.printable import brief
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})

@@ -1,50 +1,21 @@
-"""Handwritten digits that come with scikit-learn: 1,797 grey images of 8x8 pixels in ten classes, no download.
-
-They are the test half of the UCI "Optical Recognition of Handwritten Digits" data (Alpaydin and Kaynak 1998). A pixel
-is a count of ink dots, 0 to 16, and becomes x/8 - 1 in [-1, 1].
-"""
-
-from typing import NamedTuple
+"""The digits that come with scikit-learn as a set of bytes, beside the floats of `digits`."""
 
 import numpy as np
-import torch
-from torch import Tensor
 
-CLASSES = 10
-SHAPE = (1, 8, 8)
-HOLD_OUT = 5
-"""Every fifth image is held out from the training of a classifier."""
+from harness.datasets.image_bytes import to_bytes
+from harness.datasets.image_set import ImageSet, of_array
+
+NAME = "digits"
 
 
-class Digits(NamedTuple):
-    """Images [N, 1, 8, 8] float32 in [-1, 1] and their classes [N] int64, 0 to 9."""
+def digit_images() -> ImageSet:
+    """All 1,797 images [1, 8, 8] with their ten classes, in the order of the source.
 
-    images: Tensor
-    labels: Tensor
-
-    def take(self, rows: Tensor) -> "Digits":
-        """The rows chosen by an index or a boolean mask."""
-        return Digits(self.images[rows], self.labels[rows])
-
-
-class Split(NamedTuple):
-    """A part to learn from and a part held out."""
-
-    train: Digits
-    test: Digits
-
-
-def load_digits() -> Digits:
-    """All 1,797 images, in the order of the source."""
+    A pixel counts ink dots, k = 0 to 16; its byte is that of the float k/8 - 1 which networks see, so features of these
+    bytes are those of the float images after `to_bytes`.
+    """
     from sklearn import datasets
 
     found = datasets.load_digits()
-    images = torch.from_numpy(found.images.astype(np.float32) / 8 - 1)  # exact: sixteenths of two
-    return Digits(images[:, None].contiguous(), torch.from_numpy(found.target.astype(np.int64)))
-
-
-def split_digits() -> Split:
-    """The fixed split for a classifier: rows 0, 5, 10, ... are held out (360), the other 1,437 are for training."""
-    digits = load_digits()
-    held = torch.arange(len(digits.labels)) % HOLD_OUT == 0
-    return Split(digits.take(~held), digits.take(held))
+    floats = found.images.astype(np.float32) / 8 - 1
+    return of_array(NAME, to_bytes(floats)[:, None], found.target.astype(np.int64))

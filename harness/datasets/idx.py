@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.core.errors import InputError
 from harness.datasets.image_set import ImageSet, of_array
-from harness.errors import InputError
-from harness.unpickling.torch_file import mapped
+from harness.denoisers.checkpoints.pickles.torch_file import mapped
 
 HEAD = b"\0\0\x08"
 """Bytes, whatever the number of sides that follows."""

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.core.errors import InputError
+from harness.core.text import brief
 from harness.datasets import classes
 from harness.datasets.decode import SUFFIXES, BadImage, Header, decode, header
 from harness.datasets.image_set import ImageSet, Shape, said_shape
 from harness.datasets.member_names import is_image
 from harness.datasets.zip_members import ZipMembers
-from harness.errors import InputError
-from harness.printable import brief
 
 MAX_FILE = 256 << 20
 """Bytes of one image's file: what MAX_PIXELS take in RGB, and some."""

@@ -2,9 +2,9 @@
 
 import re
 
+from harness.core.errors import InputError
+from harness.core.text import brief
 from harness.datasets.decode import SUFFIXES
-from harness.errors import InputError
-from harness.printable import brief
 
 OTHER_PICTURES = frozenset(
     {".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".tga", ".ico", ".psd", ".exr", ".jfif"}

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from harness.core.errors import InputError
+from harness.core.text import brief
 from harness.datasets.image_set import ImageSet, of_array
 from harness.datasets.zip_members import ZipMembers
-from harness.errors import InputError
-from harness.printable import brief
-from harness.unpickling.torch_file import mapped
+from harness.denoisers.checkpoints.pickles.torch_file import mapped
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 16 << 10

@@ -4,12 +4,12 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.datasets import cifar, digit_images, idx, image_files, numpy_files
+from harness.core.errors import InputError
+from harness.datasets import cifar, digits, idx, image_files, numpy_files
 from harness.datasets.image_files import ImageFiles
 from harness.datasets.image_set import ImageSet
 from harness.datasets.zip_members import ZipMembers
-from harness.errors import InputError
-from harness.unpickling.archive import HEAD as ZIP
+from harness.denoisers.checkpoints.pickles.archive import HEAD as ZIP
 
 UNDERSTOOD = """\
   digits                     the 1,797 digits that come with scikit-learn
@@ -53,8 +53,8 @@ def find_images(source: str | Path) -> ImageFiles | ImageSet:
     Raises:
         InputError: nothing there that is understood, or damaged.
     """
-    if source == digit_images.NAME:
-        return digit_images.digit_images()
+    if source == digits.NAME:
+        return digits.digit_images()
     path, part = split_part(source)
     if path.is_dir():
         if cifar.is_folder(path):

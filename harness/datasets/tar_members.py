@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from harness.core.errors import InputError
+from harness.core.text import brief
 from harness.datasets.member_names import check_member
-from harness.errors import InputError
-from harness.printable import brief
 
 BLOCK = 512
 MAX_INFLATED = 256 << 20

@@ -12,11 +12,11 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.core.errors import InputError
+from harness.core.text import brief
 from harness.datasets.member_names import check_member
-from harness.errors import InputError
-from harness.printable import brief
-from harness.unpickling.archive import HEAD, directory_claims
-from harness.unpickling.torch_file import mapped
+from harness.denoisers.checkpoints.pickles.archive import HEAD, directory_claims
+from harness.denoisers.checkpoints.pickles.torch_file import mapped
 
 MAX_MEMBERS = 8_000_000
 HEADER = 30

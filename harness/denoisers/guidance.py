@@ -14,8 +14,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from harness.core.errors import InputError
 from harness.denoisers.guidance_specs import check_classes, check_same_classes
-from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser, cost_at
 
 

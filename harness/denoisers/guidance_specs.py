@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from harness.choice import Choice, Real
-from harness.denoisers.analytic_specs import AnalyticSpec, NonNegative
-from harness.errors import InputError
+from harness.core.config import Choice, Real
+from harness.core.errors import InputError
+from harness.denoisers.analytic.specs import AnalyticSpec, NonNegative
 
 Part = Annotated[str | AnalyticSpec, Field(union_mode="left_to_right")]
 """A card's name, a checkpoint's path, or an analytic spec."""

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.data_files import sha256_of
+from harness.core.embedded import sha256_of
+from harness.core.errors import InputError
+from harness.core.text import printable
 from harness.denoisers.checkpoints.blueprint import compare, empty, from_json, to_json
 from harness.denoisers.checkpoints.formats.found import Found, plain
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
-from harness.denoisers.checkpoints.header import read_header
 from harness.denoisers.preconditioned import Preconditioned
-from harness.errors import InputError
-from harness.printable import printable
+from harness.hub.header import read_header
 
 WIDEST = 40
 """Letters of a key that the values of others are moved to the right for."""

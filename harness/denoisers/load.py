@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from harness.data_files import sha256_of
-from harness.denoisers.cards import DenoiserCard, checked_path, denoiser_cards
-from harness.denoisers.checkpoints.header import read_header
+from harness.core.embedded import sha256_of
+from harness.core.errors import InputError
 from harness.denoisers.guidance_specs import AutoguidanceSpec, CFGSpec, check_classes, check_same_classes
 from harness.denoisers.specs import KINDS, Spec, parse
-from harness.errors import InputError
+from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards
+from harness.hub.header import read_header
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +110,7 @@ def load_denoiser(
 
             main, guide = (load_denoiser(part, device, dtype) for part in (found.denoiser, found.guide))
             return Autoguidance(main, guide, found.weight, found.sigma_lo, found.sigma_hi)
-    from harness.denoisers.analytic import build
+    from harness.denoisers.analytic.exact import build
 
     if wanted not in (None, torch.float64):
         raise InputError(f"an analytic denoiser computes in float64, not {wanted}; leave dtype out")

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from harness.choice import Shorthand, kinds
-from harness.denoisers.analytic_specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
+from harness.core.config import Shorthand, kinds
+from harness.core.errors import InputError
+from harness.core.yaml import explain
+from harness.denoisers.analytic.specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.guidance_specs import AutoguidanceSpec, CFGSpec
-from harness.errors import InputError
-from harness.yamlfile import explain
 
 Spec = GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec | CFGSpec | AutoguidanceSpec
 

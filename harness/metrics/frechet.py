@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.errors import InputError, SamplingError
-from harness.metrics.dense import dense
+from harness.core.errors import InputError, SamplingError
+from harness.metrics.statistics.linear_algebra import dense
 
 EPS = float(np.finfo(np.float64).eps)
 DOUBT = 1e-9

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import InputError
-from harness.metrics.estimate import Estimate
-from harness.metrics.moments import as_rows
+from harness.core.errors import InputError
+from harness.metrics.statistics.estimate import Estimate
+from harness.metrics.statistics.moments import as_rows
 
 TOLERANCE = 1e-3
 """How far the probabilities of a sample may be from adding up to 1: half precision gets within this."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics.uncertainty import compare
+from harness.metrics.statistics.jackknife import compare
 from harness.report.beside import columns
 from harness.report.curves import Curve, Panel, points
 from harness.report.data import GridData, records

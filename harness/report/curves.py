@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.paper import PaperPanel, Published, load_paper
+from harness.core.published import PaperPanel, Published, load_paper
 from harness.report.data import GridData, records
 from harness.report.within import Lowest, Point, SpeedUp, lowest_nfe, speed_up
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.report.belongs import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.choices import AXES, describe
 from harness.report.numbers import plural
-from harness.store import Store
+from harness.store.database import Store
 
 COLUMNS = [
     *("panel", "series", *AXES, "steps", "nfe", "nfe_min", "nfe_max", "x", "value", "low", "high", "status", "reason"),

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from harness.atomic import write_bytes
-from harness.errors import InputError
+from harness.core.errors import InputError
+from harness.core.files import write_bytes
 from harness.report.data import load
 from harness.report.numbers import listing, plural
 from harness.report.page import environment, style, write_report
@@ -22,8 +22,8 @@ from harness.report.search.study import load_search
 from harness.report.search.words import words
 from harness.report.sections import Drawn, sections
 from harness.report.summary import summarize
-from harness.store import Store
-from harness.studies import Studies
+from harness.store.database import Store
+from harness.store.studies import Studies
 
 
 class Entry(NamedTuple):

@@ -8,7 +8,7 @@ from harness.report.curves import Curve, Panel
 from harness.report.data import GridData, records
 from harness.report.formula import symbols
 from harness.report.numbers import evaluations, significant
-from harness.store import Store
+from harness.store.database import Store
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

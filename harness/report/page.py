@@ -8,9 +8,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from harness.atomic import write_bytes
-from harness.errors import InputError
-from harness.paper import load_paper
+from harness.core.errors import InputError
+from harness.core.files import write_bytes
+from harness.core.published import load_paper
 from harness.report import lists, provenance
 from harness.report.choices import AXES
 from harness.report.curves import Panel
@@ -21,7 +21,7 @@ from harness.report.palette import styles, variables
 from harness.report.sections import Section, sections
 from harness.report.signs import SIZE, series_signs
 from harness.report.summary import summarize
-from harness.store import Store
+from harness.store.database import Store
 
 TEMPLATES = Path(__file__).with_name("templates")
 

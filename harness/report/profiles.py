@@ -27,7 +27,7 @@ MARKERS = 12
 
 
 class Line(NamedTuple):
-    """One trial: a label, its look, and columns by noise level as `harness.metrics.per_sample.profile` has them."""
+    """One trial: a label, its look, and columns by noise level as `per_sample.profile` has them."""
 
     label: str
     style: Style

@@ -24,7 +24,7 @@ from harness.report.ranges import table as ranges_table
 from harness.report.ranges import words as ranges_words
 from harness.report.signs import Sign, line_signs, mark_signs
 from harness.report.strips import Strip, strips
-from harness.store import Store
+from harness.store.database import Store
 
 
 class Drawn(NamedTuple):

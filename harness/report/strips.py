@@ -5,7 +5,7 @@ from typing import NamedTuple
 from harness.report.curves import Panel
 from harness.report.data import GridData, records
 from harness.report.mosaics import data_uri, png_size
-from harness.store import Store
+from harness.store.database import Store
 
 NAMES = {"noisy": "x = y + σ n", "denoised": "D(x; σ)"}
 

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from harness.metrics.uncertainty import compare
-from harness.paper import load_paper
+from harness.core.published import load_paper
+from harness.metrics.statistics.jackknife import compare
 from harness.report.curves import Curve, Panel, panels, points
 from harness.report.data import GridData, records
 from harness.report.formula import symbols

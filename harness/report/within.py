@@ -2,7 +2,7 @@
 
 A curve is the metric FD against NFE for one series. Its cost is the lowest NFE at which FD is within 3 % of the curve's
 own best (Karras et al. 2022, Figure 2). With few samples that choice is itself uncertain. For each point i and the best
-b, the statistic FD_i - 1.03 FD_b has a paired jackknife interval over blocks of seeds (`harness.metrics.uncertainty`):
+b, the statistic FD_i - 1.03 FD_b has a paired jackknife interval over blocks of seeds:
 a point is `within` or `beyond` where the interval leaves out zero, else `undecided`. The cost's range runs from the
 lowest NFE that is not beyond to the lowest NFE that is within; the best itself always counts as within.
 """
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.metrics.uncertainty import Interval, Replicates, compare, within_best
+from harness.metrics.statistics.jackknife import Interval, Replicates, compare, within_best
 
 FACTOR = 1.03
 """Within 3 % of the best."""

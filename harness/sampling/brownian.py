@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 
 Clock = Callable[[Tensor], Tensor]
 """u(sigma), elementwise and monotone, float64."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.brownian import Brownian, Clock
 from harness.sampling.denoiser import Denoiser, cost_at
 from harness.sampling.noise import Noise

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Optimized
 from harness.sampling.sampler import Sampler

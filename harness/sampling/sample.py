@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.optimize import settled
 from harness.sampling.sampler import Sampler

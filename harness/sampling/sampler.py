@@ -6,8 +6,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from harness.choice import Choice
-from harness.errors import InputError
+from harness.core.config import Choice
+from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Discretization
 from harness.sampling.schedules import Curve, Linear, NoScaling, Scaling, Schedule

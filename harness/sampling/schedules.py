@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Choice, Shorthand
+from harness.core.config import Choice, Shorthand
 
 
 class Curve(Protocol):

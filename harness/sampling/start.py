@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise

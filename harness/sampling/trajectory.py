@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.sampler import Sampler
 

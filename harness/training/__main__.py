@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.training.loop import Progress, TrainingError, train
 from harness.training.recipe import load_recipe
 

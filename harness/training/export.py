@@ -10,7 +10,7 @@ from torch import nn
 from harness.denoisers.checkpoints import safetensors_file
 from harness.denoisers.checkpoints.tensors import write_tensors
 from harness.denoisers.preconditioning import Preconditioned
-from harness.features import digits
+from harness.metrics.features import digits
 from harness.training.recipe import ClassifierRecipe, Recipe
 from harness.training.tasks import test_accuracy
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.errors import RunError
+from harness.core.errors import RunError
 from harness.training import state as states
 from harness.training.export import export, is_result_of
 from harness.training.recipe import Recipe

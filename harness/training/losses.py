@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from harness.choice import Choice, Finite, Positive, Shorthand
+from harness.core.config import Choice, Finite, Positive, Shorthand
 
 Augment = Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]]
 """Augmentation of images [N, C, H, W]: the changed images and the labels [N, A] that say what was changed."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.training.loop import WORK, TrainingError
 from harness.training.recipe import Recipe, load_recipe
 

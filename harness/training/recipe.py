@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from harness import yamlfile
-from harness.choice import Choice, Positive, Shorthand
+from harness.core import yaml
+from harness.core.config import Choice, Positive, Shorthand
 from harness.training.losses import Loss
 
 Count = Annotated[int, Field(ge=1)]
@@ -220,12 +220,12 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises:
         InputError: missing file, not YAML, an unknown key or kind, or a value out of range; with file and line.
     """
-    document = yamlfile.load(path)
+    document = yaml.load(path)
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
     models: dict[Any, type[DenoiserRecipe] | type[ClassifierRecipe]] = {
         "denoiser": DenoiserRecipe,
         "classifier": ClassifierRecipe,
     }
     if kind in ("denoiser", "classifier"):
-        return yamlfile.build(models[kind], document)
+        return yaml.build(models[kind], document)
     raise document.error(("kind",), f"unknown kind {kind!r} of recipe; allowed: 'denoiser', 'classifier'")

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.tensors import write_tensors
-from harness.errors import InputError
 from harness.training.recipe import Adam
 
 FORMAT = "harness-training-state-1"

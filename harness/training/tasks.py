@@ -6,9 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from harness.datasets.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
 from harness.denoisers.preconditioning import PRECONDITIONINGS
-from harness.features.digits import DigitClassifier
+from harness.hub.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
+from harness.metrics.features.digits import DigitClassifier
 from harness.training.losses import VELoss
 from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNet
 

@@ -8,10 +8,10 @@ import tarfile
 import numpy as np
 import pytest
 
+from harness.core.errors import InputError
 from harness.datasets.cifar import VERSIONS, read_batch
 from harness.datasets.image_set import of_array
 from harness.datasets.open import open_images
-from harness.errors import InputError
 from tests.datasets.sets import batch, cifar10, python2_batch, some_images, write_folder, write_tar
 
 IMAGES = some_images(15, height=32, width=32)

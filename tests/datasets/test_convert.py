@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.core.errors import InputError, RunError
 from harness.datasets.convert import convert
-from harness.datasets.fitting import fit
 from harness.datasets.open import open_images
-from harness.errors import InputError, RunError
+from harness.datasets.resize import fit
 from tests.datasets.sets import encoded, official, some_images, write_folder, write_zip
 
 SQUARE = some_images(5, height=8, width=8)

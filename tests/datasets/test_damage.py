@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
+from harness.core.errors import InputError
 from harness.datasets.open import open_images
-from harness.errors import InputError
 from tests.datasets.sets import (
     cifar10,
     encoded,

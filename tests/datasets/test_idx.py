@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
+from harness.core.errors import InputError
 from harness.datasets.image_set import of_array
 from harness.datasets.open import open_images
-from harness.errors import InputError
 from tests.datasets.sets import idx, some_images
 
 IMAGES = some_images(6, channels=1)

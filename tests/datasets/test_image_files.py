@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from harness.core.errors import InputError
 from harness.datasets.open import open_images
-from harness.errors import InputError
 from tests.datasets.sets import encoded, official, picture, some_images, write_folder, write_zip
 
 IMAGES = some_images(6)

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from harness.core.errors import InputError
 from harness.datasets.image_set import ImageSet, of_array
-from harness.errors import InputError
 from tests.datasets.sets import some_images
 
 IMAGES = some_images(7)

@@ -6,9 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from harness.core.errors import InputError
 from harness.datasets.image_set import of_array
 from harness.datasets.open import open_images
-from harness.errors import InputError
 from tests.datasets.sets import some_images
 
 IMAGES, GREY = some_images(6), some_images(6, channels=1)

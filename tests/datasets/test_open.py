@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from harness.core.errors import InputError
 from harness.datasets.convert import convert
-from harness.datasets.digits import load_digits
+from harness.datasets.image_bytes import to_bytes
 from harness.datasets.open import UNDERSTOOD, open_images
-from harness.errors import InputError
-from harness.metrics.bytes import to_bytes
+from harness.hub.digits import load_digits
 from tests.datasets.sets import (
     cifar10,
     encoded,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from harness.core.errors import InputError
 from harness.datasets.image_set import of_array
 from harness.datasets.open import open_images
 from harness.datasets.stats import stats
-from harness.errors import InputError
 from tests.datasets.sets import encoded, official, some_images, write_zip
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from harness.denoisers.analytic import Gaussian, Ideal, Mixture, build, posterior_mean
-from harness.denoisers.analytic_specs import GaussianSpec, IdealSpec, MixtureSpec
+from harness.core.errors import InputError
+from harness.denoisers.analytic.exact import Gaussian, Ideal, Mixture, build, posterior_mean
+from harness.denoisers.analytic.specs import GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.specs import parse
-from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from tests.conftest import golden, relative_error
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import harness
+from harness.core.errors import InputError
 from harness.denoisers.guidance import CFG, Autoguidance
 from harness.denoisers.load import describe
-from harness.errors import InputError
 from harness.sampling.denoiser import Denoiser, Metered
 from harness.sampling.sampler import Sampler
 from tests.problems import Analytic

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from harness.errors import InputError, SamplingError
-from harness.metrics import dense as dense_module
-from harness.metrics.dense import NumPy, Torch, dense
+from harness.core.errors import InputError, SamplingError
 from harness.metrics.frechet import FrechetReference, frechet_distance
-from harness.metrics.moments import Moments
+from harness.metrics.statistics import linear_algebra as dense_module
+from harness.metrics.statistics.linear_algebra import NumPy, Torch, dense
+from harness.metrics.statistics.moments import Moments
 from tests.conftest import golden
 
 GOLDEN = golden("frechet")
@@ -183,7 +183,7 @@ class TestWide:
         """The most that is held beside the blocks is a few matrices, not one a block."""
         import tracemalloc
 
-        from harness.metrics.uncertainty import replicates
+        from harness.metrics.statistics.jackknife import replicates
 
         rng = np.random.default_rng(0)
         blocks = [Moments.of(rng.normal(size=(50, self.width))) for _ in range(30)]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 
-from harness.errors import InputError, SamplingError
+from harness.core.errors import InputError, SamplingError
 from harness.metrics.inception_score import ClassSums, inception_score
 
 seeds = st.integers(0, 2**32 - 1)

@@ -7,8 +7,8 @@ from scipy.special import softmax
 
 from harness.metrics.frechet import frechet_distance
 from harness.metrics.inception_score import ClassSums, inception_score
-from harness.metrics.kernel import kid
-from harness.metrics.moments import Moments
+from harness.metrics.kid import kid
+from harness.metrics.statistics.moments import Moments
 from tests.metrics.judge import judge
 
 FrechetInceptionDistance = judge("image.fid", "FrechetInceptionDistance")

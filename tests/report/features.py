@@ -4,8 +4,8 @@ import zlib
 
 import numpy as np
 
-from harness import tables
-from harness.store import Store
+from harness.store import tables
+from harness.store.database import Store
 from tests.report import synthetic
 from tests.report.synthetic import BLOCKS, EXTRACTOR, FIRST, METRIC, REFERENCE, N
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import tables
-from harness.metrics.uncertainty import Replicates, compare, jackknife
+from harness.experiments.trial import Trial
+from harness.metrics.statistics.jackknife import Replicates, compare, jackknife
 from harness.sampling.sampler import Sampler
-from harness.store import Store
-from harness.trial import Trial
+from harness.store import tables
+from harness.store.database import Store
 from tests.report.synthetic import METRIC, insert
 
 N, CHUNK, RUNGS, FRESH, NFE = 640, 32, [128, 320, 640], 1_000_000, 127

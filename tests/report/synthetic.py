@@ -7,8 +7,8 @@ import numpy as np
 import sqlalchemy as sa
 from PIL import Image
 
-from harness import tables
-from harness.store import Store
+from harness.store import tables
+from harness.store.database import Store
 
 EXTRACTOR = "sha256:" + "e" * 16
 REFERENCE = "sha256:" + "f" * 16

@@ -2,12 +2,12 @@ import math
 
 import pytest
 
-from harness.errors import InputError
-from harness.paper import load_paper
+from harness.cli.tables import frame_table
+from harness.core.errors import InputError
+from harness.core.published import load_paper
 from harness.report.curves import panels
 from harness.report.data import COLUMNS, load, rows_table
 from harness.report.provenance import card_facts, facts
-from harness.report.terminal import frame_table
 from tests.report import synthetic
 
 

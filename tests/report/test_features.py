@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from harness.cli.tables import frame_table
 from harness.report.along import along
 from harness.report.axes import Frame, label_room
 from harness.report.curves import panels
@@ -18,7 +19,6 @@ from harness.report.palette import styles
 from harness.report.sections import sections
 from harness.report.spent import spent
 from harness.report.summary import summarize
-from harness.report.terminal import frame_table
 from tests.report import features, synthetic
 from tests.report.test_page import Page, words
 

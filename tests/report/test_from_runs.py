@@ -2,16 +2,16 @@
 
 import pytest
 
-from harness.planning.plan import plan
+from harness.execution import chunk as chunk_module
+from harness.execution import run as run_module
+from harness.experiments.plan import plan
 from harness.report.data import load
 from harness.report.page import render
 from harness.report.palette import styles
 from harness.report.sections import sections
-from harness.running import chunk as chunk_module
-from harness.running import run as run_module
-from harness.store import Store
+from harness.store.database import Store
+from tests.execution.inline import InlinePool
 from tests.report.test_page import Page, words
-from tests.running.inline import InlinePool
 
 GRID = """
 title: Every kind of number

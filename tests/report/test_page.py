@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.report.page import render, write_report
 from tests.report import synthetic
 
@@ -235,10 +235,10 @@ def test_no_torch(store, tmp_path):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from harness.store import Store\n"
+        "from harness.store.database import Store\n"
         "from harness.report.page import write_report\n"
         "from harness.report.data import rows_table\n"
-        "from harness.report.terminal import frame_table\n"
+        "from harness.cli.tables import frame_table\n"
         f"with Store({store.engine.url.database!r}, create=False) as opened:\n"
         f"    write_report(opened, 'fig2', Path({str(tmp_path / 'fig2.html')!r}))\n"
         "    frame_table(rows_table(opened, 'fig2'))\n"

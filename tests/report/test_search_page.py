@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 from harness import Sampler
+from harness.core.errors import InputError
+from harness.core.yaml import loads
 from harness.denoisers.specs import parse
-from harness.errors import InputError
-from harness.metrics.uncertainty import Replicates, compare
+from harness.metrics.statistics.jackknife import Replicates, compare
 from harness.report.index import search_file_name, write_reports
 from harness.report.numbers import large, ratio, signed, significant, span
 from harness.report.search import settings
 from harness.report.search.finals import finals as finals_of
 from harness.report.search.page import render_search, write_search_report
 from harness.report.search.study import load_search
-from harness.store import Store
-from harness.studies import Studies
-from harness.yamlfile import loads
+from harness.store.database import Store
+from harness.store.studies import Studies
 from tests.report import search_store
 from tests.report.test_page import EVIL, Page, words
 
@@ -420,7 +420,7 @@ def test_no_torch(store, tmp_path):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from harness.store import Store\n"
+        "from harness.store.database import Store\n"
         "from harness.report.search.page import write_search_report\n"
         f"with Store({store.engine.url.database!r}, create=False) as opened:\n"
         f"    write_search_report(opened, 'one', Path({str(tmp_path / 'one.html')!r}))\n"

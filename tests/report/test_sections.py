@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.planning.plan import plan
+from harness.execution import chunk as chunk_module
+from harness.execution import run as run_module
+from harness.experiments.plan import plan
 from harness.report.along import along
 from harness.report.curves import panels
 from harness.report.data import load
@@ -18,11 +20,9 @@ from harness.report.page import render
 from harness.report.palette import styles
 from harness.report.profiles import frame_of, plots
 from harness.report.sections import sections
-from harness.running import chunk as chunk_module
-from harness.running import run as run_module
-from harness.store import Store
+from harness.store.database import Store
+from tests.execution.inline import InlinePool
 from tests.report.test_page import Page, words
-from tests.running.inline import InlinePool
 
 CHURN = """
 title: Churn on a Gaussian

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.errors import InputError, SamplingError
+from harness.core.errors import InputError, SamplingError
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import MEMBERS

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.brownian import Brownian, Power
 
 CLOCKS = [Power(-2), Power(2), Power(1), Power(-1.0)]

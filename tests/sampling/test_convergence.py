@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.noise import Noise
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler

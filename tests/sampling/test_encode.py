@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import harness
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sampling.sampler import Sampler
 from tests.problems import Gaussian
 from tests.sampling.orders import latents, mixture, rms, slope

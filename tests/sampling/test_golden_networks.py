@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.metrics.bytes import to_bytes
+from harness.datasets.image_bytes import to_bytes
 from harness.sampling.sample import sample
 from tests.conftest import golden, relative_error
 from tests.denoisers.nets import build

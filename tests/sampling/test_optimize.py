@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import harness.sampling.optimize as optimize
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sampling.discretizations import Optimized
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler

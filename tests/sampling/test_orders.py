@@ -7,7 +7,7 @@ import torch
 
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import MEMBERS
-from harness.sampling.solvers.method import Method
+from harness.sampling.solvers.base import Method
 from tests.sampling.orders import SIGMA_FROM, SIGMA_TO, end_point, exact, latents, make, mixture, rms, slope
 
 STEPS = (128, 256, 512)

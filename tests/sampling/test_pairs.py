@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import MEMBERS

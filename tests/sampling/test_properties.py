@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sampling import discretizations, schedules
-from harness.sampling.discretizations.levels import Range
+from harness.sampling.discretizations.base import Range
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import MEMBERS, Solver

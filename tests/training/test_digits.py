@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from harness.datasets.digits import load_digits, split_digits
-from harness.errors import InputError
-from harness.features.digits import FORMAT, DigitClassifier, load_digit_features, to_bytes_and_back
+from harness.core.errors import InputError
+from harness.hub.digits import load_digits, split_digits
+from harness.metrics.features.digits import FORMAT, DigitClassifier, load_digit_features, to_bytes_and_back
 from harness.training.tasks import shift
 
 

@@ -7,9 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from harness.core.errors import InputError
 from harness.denoisers.load import load_denoiser
-from harness.errors import InputError
-from harness.features.digits import load_digit_features
+from harness.metrics.features.digits import load_digit_features
 from harness.training import loop
 from harness.training.loop import TrainingError, train
 from harness.training.recipe import Adam, Average, ClassifierRecipe, DenoiserRecipe, DhariwalUNet, SongUNet

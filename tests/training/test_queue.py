@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.training.loop import TrainingError
 from harness.training.queue import find_recipes, longest_first, train_all
 from harness.training.recipe import load_recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.training.losses import EDMLoss
 from harness.training.recipe import Adam, Average, load_recipe, parse_recipe
 from harness.training.tasks import task_of

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.core.errors import InputError
 from harness.denoisers.betas import MAX_STEPS
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
-from harness.errors import InputError
 
 LARGEST_ARGUMENT = 100_000
 """No count that a network is built from comes near it; bounds what a file can ask for before shapes are compared."""

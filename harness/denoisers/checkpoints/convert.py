@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from harness.data_files import sha256_of
+from harness.core.embedded import sha256_of
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.blueprint import compare, empty
 from harness.denoisers.checkpoints.formats.found import Found, blaming, plain
 from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.checkpoints.safetensors_file import metadata_of
 from harness.denoisers.checkpoints.tensors import Row, row, write_tensors
 from harness.denoisers.preconditioned import Preconditioned
-from harness.errors import InputError
 
 MAX_TOTAL = 8
 """Weights may be this many times as large as the file: float16 doubles, tied weights count twice."""

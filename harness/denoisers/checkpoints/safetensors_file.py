@@ -9,11 +9,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.blueprint import compare, empty, from_json, to_json
-from harness.denoisers.checkpoints.header import FORMAT, VERSION, Config, Kind, read_header
 from harness.denoisers.checkpoints.tensors import write_tensors
 from harness.denoisers.preconditioned import Preconditioned
-from harness.errors import InputError
+from harness.hub.header import FORMAT, VERSION, Config, Kind, read_header
 
 
 def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from harness.atomic import writing
-from harness.unpickling.stored import ITEM_SIZES, NUMPY_TYPES
+from harness.core.files import writing
+from harness.denoisers.checkpoints.pickles.stored import ITEM_SIZES, NUMPY_TYPES
 
 WORDS = {np.dtype(code): word for word, code in NUMPY_TYPES.items() if word != "BF16"}
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.core.errors import InputError
 from harness.denoisers.networks.diffusers_names import KNOWN
-from harness.errors import InputError
 
 
 class ClassTable(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from harness.metrics.uncertainty import Interval, Replicates, compare
+from harness.metrics.statistics.jackknife import Interval, Replicates, compare
 from harness.report.belongs import key
 from harness.report.search.settings import setting_line
 from harness.report.search.study import Search, Value, as_value, sign

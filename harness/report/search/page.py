@@ -26,7 +26,7 @@ from harness.report.search.tradeoff import tradeoff
 from harness.report.search.words import cost, words
 from harness.report.signs import SIZE
 from harness.report.summary import SCALE
-from harness.store import Store
+from harness.store.database import Store
 
 HOW = {
     "tpe": "TPE, the tree-structured Parzen estimator",

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.report.belongs import SAME
 from harness.report.numbers import listing, plural, whole
-from harness.store import Store
-from harness.studies import DONE as DONE
-from harness.studies import FAILED as FAILED
-from harness.studies import PRUNED as PRUNED
-from harness.studies import RUNNING as RUNNING
-from harness.studies import SUGGESTED as SUGGESTED
-from harness.studies import Studies
+from harness.store.database import Store
+from harness.store.studies import DONE as DONE
+from harness.store.studies import FAILED as FAILED
+from harness.store.studies import PRUNED as PRUNED
+from harness.store.studies import RUNNING as RUNNING
+from harness.store.studies import SUGGESTED as SUGGESTED
+from harness.store.studies import Studies
 
 
 class Value(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.choice import expand
+from harness.core.config import expand
 from harness.sampling.discretizations.cosine import Cosine
 from harness.sampling.discretizations.edm import EDM
 from harness.sampling.discretizations.explicit import Explicit

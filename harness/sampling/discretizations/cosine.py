@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from harness.choice import Positive
-from harness.sampling.discretizations.levels import Levels, Range, fractions
+from harness.core.config import Positive
+from harness.sampling.discretizations.base import Levels, Range, fractions
 
 
 class Cosine(Levels):

@@ -7,9 +7,9 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from harness.choice import Positive, freeze
-from harness.errors import InputError
-from harness.sampling.discretizations.levels import Levels, Range, check_supported
+from harness.core.config import Positive, freeze
+from harness.core.errors import InputError
+from harness.sampling.discretizations.base import Levels, Range, check_supported
 
 MAX_LEVELS = 100_000
 

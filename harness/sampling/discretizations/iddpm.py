@@ -8,9 +8,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from harness.choice import Positive
-from harness.errors import InputError
-from harness.sampling.discretizations.levels import Levels, Range
+from harness.core.config import Positive
+from harness.core.errors import InputError
+from harness.sampling.discretizations.base import Levels, Range
 
 
 class IDDPM(Levels):

@@ -6,10 +6,10 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from harness.choice import Positive, freeze
-from harness.errors import InputError
+from harness.core.config import Positive, freeze
+from harness.core.errors import InputError
+from harness.sampling.discretizations.base import Levels, Range, check_supported
 from harness.sampling.discretizations.explicit import check_descent
-from harness.sampling.discretizations.levels import Levels, Range, check_supported
 
 
 def _keep_none(value: Any) -> Any:

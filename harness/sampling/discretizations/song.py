@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Positive
-from harness.sampling.discretizations.levels import Levels, Range, fractions
+from harness.core.config import Positive
+from harness.sampling.discretizations.base import Levels, Range, fractions
 from harness.sampling.schedules import VP, VP_DEFAULT
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from harness.choice import expand
-from harness.sampling.solvers.method import Method
+from harness.core.config import expand
+from harness.sampling.solvers.base import Method
 
 FILES = (
     *("euler", "runge_kutta", "dpm_single", "dpm_multistep", "adams", "deis", "unipc", "rk45", "black_box"),  # ODE

@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.interpolation import weights
-from harness.sampling.solvers.method import Method
 
 Order = Annotated[int, Field(ge=1, le=4)]
 

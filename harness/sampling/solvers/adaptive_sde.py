@@ -6,13 +6,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Positive, Real
-from harness.errors import SamplingError
+from harness.core.config import Positive, Real
+from harness.core.errors import SamplingError
 from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import DDIM
-from harness.sampling.solvers.method import Method
 from harness.sampling.solvers.rk45 import MAX_TRIES, Tolerance
 
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import Euler
 from harness.sampling.solvers.meeting import meet
-from harness.sampling.solvers.method import Method
 from harness.sampling.solvers.rk45 import Tolerance
 
 

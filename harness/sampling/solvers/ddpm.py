@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import DDIM
-from harness.sampling.solvers.method import Method
 
 
 class DDPM(Method):

@@ -19,9 +19,9 @@ from torch import Tensor
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.schedules import VP_DEFAULT
 from harness.sampling.solvers.adams import recent, step
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.interpolation import weights
-from harness.sampling.solvers.method import Method
 
 
 class DEIS(Method):

@@ -12,14 +12,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Positive
+from harness.core.config import Positive
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.dpm_multistep import Phi, log_step, slope_weight, slopes, third_order
 from harness.sampling.solvers.dpm_single import Middle
 from harness.sampling.solvers.euler import DDIM
-from harness.sampling.solvers.method import Method
 
 Eta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import DDIM
-from harness.sampling.solvers.method import Method
 
 Middle = Annotated[float, Field(gt=0, le=1)]
 """Where the middle level stands, as a part of the step in log sigma; 1/2 is the authors' choice."""

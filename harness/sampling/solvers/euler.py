@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.method import Method
+from harness.sampling.solvers.base import Method
 
 
 class Euler(Method):

@@ -4,11 +4,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from harness.choice import Positive
+from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import Euler
-from harness.sampling.solvers.method import Method
 
 
 class EulerMaruyama(Method):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.method import Method
+from harness.sampling.solvers.base import Method
 
 
 class ReverseDiffusion(Method):

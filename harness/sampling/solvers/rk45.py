@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.errors import SamplingError
+from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import Euler
-from harness.sampling.solvers.method import Method
 
 NODES = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1)
 STAGES = (

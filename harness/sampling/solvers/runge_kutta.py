@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from harness.choice import Positive
+from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import Euler
-from harness.sampling.solvers.method import Method
 
 
 class RK2(Method):

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Choice, Positive, Real, Shorthand
+from harness.core.config import Choice, Positive, Real, Shorthand
 from harness.sampling.dynamics import Dynamics, Point
 
 Scale = Positive

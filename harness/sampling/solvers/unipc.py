@@ -21,8 +21,8 @@ from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
+from harness.sampling.solvers.base import Method
 from harness.sampling.solvers.euler import DDIM
-from harness.sampling.solvers.method import Method
 
 
 class Memory(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from harness.choice import Shorthand
+from harness.core.config import Shorthand
 from harness.sampling.stochasticity.ancestral import Ancestral
 from harness.sampling.stochasticity.churn import Churn
 from harness.sampling.stochasticity.deterministic import Deterministic

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Positive
+from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.deterministic import Deterministic
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from harness.choice import Finite, Real
+from harness.core.config import Finite, Real
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.deterministic import Deterministic
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from harness.choice import Choice
+from harness.core.config import Choice
 from harness.sampling.dynamics import Dynamics
 
 

@@ -8,10 +8,10 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from harness.choice import Choice, Positive, freeze
-from harness.errors import InputError
+from harness.core.config import Choice, Positive, freeze
+from harness.core.errors import InputError
+from harness.sampling.discretizations.base import Range
 from harness.sampling.discretizations.edm import EDM
-from harness.sampling.discretizations.levels import Range
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.deterministic import Deterministic, Leg
 

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.found import Found, Options
-from harness.denoisers.checkpoints.header import Layout, read_contents
+from harness.denoisers.checkpoints.pickles.stored import Storage, StorageType, Stored, whole
+from harness.denoisers.checkpoints.pickles.torch_file import mapped, read_torch_file
 from harness.denoisers.networks.diffusers_names import FIXED, KNOWN
-from harness.errors import InputError
-from harness.unpickling.stored import Storage, StorageType, Stored, whole
-from harness.unpickling.torch_file import mapped, read_torch_file
+from harness.hub.header import Layout, read_contents
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 MAX_JSON = 1_000_000

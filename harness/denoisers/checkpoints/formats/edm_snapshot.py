@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.found import Found, plain
-from harness.errors import InputError
-from harness.unpickling.legacy import read_legacy
-from harness.unpickling.machine import Allowed, Budget, Instance, unpickle
-from harness.unpickling.numpy_arrays import NUMPY_ARRAYS
-from harness.unpickling.stored import Storage, Stored
-from harness.unpickling.torch_file import mapped
-from harness.unpickling.torch_names import STORAGE_TYPES, TENSORS, ordered_dict
+from harness.denoisers.checkpoints.pickles.legacy import read_legacy
+from harness.denoisers.checkpoints.pickles.machine import Allowed, Budget, Instance, unpickle
+from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS
+from harness.denoisers.checkpoints.pickles.stored import Storage, Stored
+from harness.denoisers.checkpoints.pickles.torch_file import mapped
+from harness.denoisers.checkpoints.pickles.torch_names import STORAGE_TYPES, TENSORS, ordered_dict
 
 PRECONDITIONERS = {"VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm", "EDMPrecond": "edm"}
 """Classes of published networks, and our kinds."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import yamlfile
-from harness.errors import InputError
-from harness.unpickling.machine import Instance
-from harness.unpickling.stored import Stored
+from harness.core import yaml
+from harness.core.errors import InputError
+from harness.denoisers.checkpoints.pickles.machine import Instance
+from harness.denoisers.checkpoints.pickles.stored import Stored
 
 MAX_DEPTH = 6
 MAX_VALUES = 2000
@@ -154,5 +154,5 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--set takes KEY=VALUE, such as image_size=64; we got '{setting}'")
-        found[key.strip()] = yamlfile.loads(value, f"--set {key}").data
+        found[key.strip()] = yaml.loads(value, f"--set {key}").data
     return found

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.found import Found, Options
-from harness.errors import InputError
-from harness.unpickling.stored import Stored
+from harness.denoisers.checkpoints.pickles.stored import Stored
 
 STAGE = re.compile(r"(input|output)_blocks\.([0-9]{1,4})\.([0-9]{1,4})\.")
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.diffusers_folder import is_diffusers, read_diffusers
 from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
 from harness.denoisers.checkpoints.formats.found import Found, blaming
 from harness.denoisers.checkpoints.formats.openai import is_openai, read_openai
 from harness.denoisers.checkpoints.formats.score_sde import is_score_sde, read_score_sde
-from harness.errors import InputError
-from harness.unpickling.torch_file import layout_of, mapped, read_torch_file
+from harness.denoisers.checkpoints.pickles.torch_file import layout_of, mapped, read_torch_file
 
 KNOWN = "EDM snapshots (.pkl), score_sde_pytorch (.pth), guided- and improved-diffusion (.pt), folders of diffusers"
 

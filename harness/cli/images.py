@@ -1,0 +1,195 @@
+"""Commands about images and what they are compared with: `eval`, `data`, `ref`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from harness.cli.console import DeviceOption, err, on, out
+
+if TYPE_CHECKING:
+    from harness.datasets.resize import Color, Crop
+    from harness.metrics.evaluate import Evaluated
+    from harness.metrics.features.choices import AnyExtractor
+
+data = typer.Typer(name="data", help="Data sets: look at them, convert them.", no_args_is_help=True)
+ref = typer.Typer(name="ref", help="Reference statistics of real images.", no_args_is_help=True)
+
+Source = Annotated[
+    str, typer.Argument(help="Folder, zip, CIFAR archive (#test for its test part), IDX, .npy, .npz, or digits.")
+]
+ExtractorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--extractor",
+        help="inception, inception-pt, digits, raw, or YAML: '{kind: torchscript, path: P, sha256: H}'.",
+    ),
+]
+SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be decoded.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images per network call.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    on(app, "eval")(evaluate)
+    app.add_typer(data)
+    app.add_typer(ref)
+
+
+def evaluate(
+    source: Source,
+    reference: Annotated[
+        str | None,
+        typer.Option("--ref", help="What to compare with: digits, a card, a file of statistics, a data set."),
+    ] = None,
+    metrics: Annotated[str, typer.Option("--metrics", help="Such as fid,kid,precision,recall.")] = "fid",
+    extractor: ExtractorOption = None,
+    skip_bad: SkipOption = False,
+    device: DeviceOption = None,
+    batch: BatchOption = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Measure images that any program made: FID, KID and others, each with an interval."""
+    from harness.metrics.parse import read_metrics
+
+    asked = read_metrics(metrics, reference, _choice(extractor))
+
+    from harness.cli.bar import Bar
+    from harness.datasets.open import open_images
+    from harness.metrics.evaluate import evaluate as measure
+
+    images = open_images(source, skip_bad)
+    with Bar(err, "images") as bar:
+        found = measure(images, asked, _device(device), batch, bar.at, skip_bad)
+    _skipped(images.skipped)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([_record(one) for one in found], indent=2))
+        return
+    for one in found:
+        _say(one)
+
+
+def _choice(text: str | None) -> "AnyExtractor | None":
+    from harness.metrics.features.choices import read_extractor
+
+    return None if text is None else read_extractor(text)
+
+
+def _device(device: str | None) -> str:
+    from harness.execution.executors.processes import devices_for
+
+    return devices_for(device)[0]
+
+
+def _record(one: "Evaluated") -> dict[str, object]:
+    between = one.measured.interval
+    return {
+        "metric": one.metric.name,
+        "value": one.measured.value,
+        "low": between.low if between else None,
+        "high": between.high if between else None,
+        "n": one.n,
+        "extractor": one.extractor,
+        "reference": one.reference,
+        "details": one.measured.details,
+    }
+
+
+def _say(one: "Evaluated") -> None:
+    between = one.measured.interval
+    interval = f" ({between.low:.5g} to {between.high:.5g})" if between else " (no interval: too few images)"
+    typer.echo(f"{one.metric.title}: {one.measured.value:.6g}{interval}, N = {one.n:,}")
+    typer.echo(f"  extractor {one.extractor}" + (f", reference {one.reference}" if one.reference else ""))
+    for caution in one.measured.details.get("cautions", []):
+        typer.echo(f"  note: {caution}")
+
+
+def _skipped(skipped: list[str]) -> None:
+    if skipped:
+        err.print(f"left out {len(skipped)} images that cannot be decoded:", markup=False, highlight=False)
+        for line in skipped[:10]:
+            err.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@on(data)
+def stats(
+    source: Source,
+    skip_bad: SkipOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show what a data set is: images, shape, classes, means, duplicates, hash."""
+    from harness.datasets.open import open_images
+    from harness.datasets.stats import stats as look
+
+    images = open_images(source, skip_bad)
+    found = look(images)
+    _skipped(found.skipped)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(found._asdict(), indent=2, default=lambda value: getattr(value, "tolist", str)()))
+        return
+    channels = ", ".join(f"{mean:.2f} ± {std:.2f}" for mean, std in zip(found.mean, found.std, strict=True))
+    counts = found.classes
+    classes = "none" if counts is None else f"{len(counts)}, {min(counts):,} to {max(counts):,} images each"
+    lines = {
+        "images": f"{found.images:,} of {'x'.join(str(side) for side in found.shape)} (channels, height, width)",
+        "classes": classes,
+        "bytes": f"{channels} (mean ± standard deviation of each channel, 0 to 255)",
+        "duplicates": f"{found.duplicates:,}",
+        "digest": found.digest,
+    }
+    for name, text in lines.items():
+        out.print(f"{name:<11}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+@on(data)
+def convert(
+    source: Source,
+    target: Annotated[Path, typer.Argument(metavar="DEST.zip", help="Where to write.")],
+    resolution: Annotated[int | None, typer.Option("--resolution", min=1, help="Pixels a side.")] = None,
+    crop: Annotated[str, typer.Option("--crop", help="none, center, or center-dhariwal (of ADM).")] = "none",
+    color: Annotated[str | None, typer.Option("--color", help="rgb or grey.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many images.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    skip_bad: SkipOption = False,
+) -> None:
+    """Write a data set in EDM's layout: a stored zip of PNG files with dataset.json."""
+    from harness.cli.bar import Bar
+    from harness.datasets.convert import convert as write
+
+    with Bar(err, "images") as bar:
+        chosen = cast("Crop", crop), cast("Color | None", color)  # other words are refused there
+        found = write(source, target, resolution, *chosen, skip_bad, limit, overwrite, bar.at)
+    _skipped(found.skipped)
+    typer.echo(f"{target}: {found.images:,} images, {found.classes} classes, digest {found.digest}")
+
+
+@on(ref)
+def build(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .npz file to write.")],
+    extractor: ExtractorOption = None,
+    skip_bad: SkipOption = False,
+    device: DeviceOption = None,
+) -> None:
+    """Compute a data set's statistics: mu and sigma as official files have them, and features of 10,000 images."""
+    from harness.cli.bar import Bar
+    from harness.datasets.open import open_images
+    from harness.metrics.features.choices import Inception
+    from harness.metrics.features.load import load_extractor
+    from harness.metrics.references import of_images
+
+    choice = _choice(extractor) or Inception()
+    choice.check()
+    images = open_images(source, skip_bad)
+    with Bar(err, "images") as bar:
+        found = of_images(images, load_extractor(choice, images.shape, _device(device)), bar.at)
+    found.statistics.write(output)
+    _skipped(images.skipped)
+    width, kept = found.statistics.width, found.statistics.features
+    typer.echo(f"{output}: {found.id}; {width:,} features, of {0 if kept is None else len(kept):,} images kept")
+    if (found.statistics.n or 0) <= width:
+        typer.echo(f"note: {found.statistics.n:,} images are not more than the {width:,} features; sigma is singular")

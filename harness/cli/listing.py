@@ -1,0 +1,82 @@
+"""What there is to choose from, a line each, taken from the docstrings and the cards."""
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from harness.core.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.hub.cards import DenoiserCard
+
+
+def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
+    """Title -> (name, one line) of every choice; of one axis if given.
+
+    Raises:
+        InputError: no such axis.
+    """
+    makers = {
+        "denoisers": _denoisers,
+        "grids": _grids,
+        "solvers": lambda: _union("harness.sampling.solvers", "Solver"),
+        "discretizations": lambda: _union("harness.sampling.discretizations", "Discretization"),
+        "schedules": lambda: _union("harness.sampling.schedules", "Schedule"),
+        "scalings": lambda: _union("harness.sampling.schedules", "Scaling"),
+        "stochasticity": lambda: _union("harness.sampling.stochasticity", "Stochasticity"),
+        "metrics": _metrics,
+        "extractors": _extractors,
+    }
+    if axis is not None and axis not in makers:
+        raise InputError(f"nothing is called '{axis}'; there is: {', '.join(makers)}")
+    return {name: make() for name, make in makers.items() if axis in (None, name)}
+
+
+def _union(module: str, name: str) -> list[tuple[str, str]]:
+    from importlib import import_module
+
+    home = import_module(module)
+    members = get_args(get_args(getattr(home, name))[0])
+    rows = [(member.model_fields["kind"].default, _first_line(member)) for member in members]
+    for alias, long in getattr(home, "ALIASES", {}).items():
+        fields = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in long.items())
+        rows.append((alias, f"The same as {', '.join(fields)}."))
+    return rows
+
+
+def _first_line(member: Any) -> str:
+    return (member.__doc__ or "").strip().splitlines()[0]
+
+
+def _denoisers() -> list[tuple[str, str]]:
+    from harness.denoisers.specs import MEMBERS
+    from harness.hub.cards import denoiser_cards
+
+    cards = sorted(denoiser_cards().items(), key=lambda item: item[1].file is None)
+    rows = [(name, _denoiser(name, card)) for name, card in cards]
+    return rows + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in MEMBERS]
+
+
+def _denoiser(name: str, card: "DenoiserCard") -> str:
+    from harness.hub.cards import how_to_get, in_use
+
+    size = f", {card.parameters:,} parameters" if card.parameters else ""
+    missing = "" if card.file or in_use(card).is_file() else f"; not here, {how_to_get(name, card)}"
+    return f"{card.dataset}{size}, sigma {card.sigma_min:g} to {card.sigma_max:g}{missing}"
+
+
+def _grids() -> list[tuple[str, str]]:
+    from harness.core.embedded import data_dir
+    from harness.experiments.grid import load_grid
+
+    return [(path.stem, load_grid(path)[0].title) for path in sorted(data_dir("grids").glob("*.yaml"))]
+
+
+def _metrics() -> list[tuple[str, str]]:
+    from harness.experiments.metric import MEMBERS
+
+    return [(member.model_fields["kind"].default, _first_line(member)) for member in MEMBERS]
+
+
+def _extractors() -> list[tuple[str, str]]:
+    from harness.metrics.features.choices import EXTRACTORS
+
+    return [(member.model_fields["kind"].default, _first_line(member)) for member in EXTRACTORS]

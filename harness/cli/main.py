@@ -1,0 +1,301 @@
+"""The command line: thin commands over library calls. Heavy libraries are imported by the commands that need them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import __version__
+from harness.cli import images, results, search
+from harness.cli.console import (
+    BatchOption,
+    DeviceOption,
+    FilesOption,
+    SamplesOption,
+    SetOption,
+    StoreOption,
+    err,
+    on,
+    out,
+)
+from harness.core.errors import InputError
+
+app = typer.Typer(
+    name="harness",
+    help="Which sampler settings should I use on this diffusion model, and how do I know?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+command = on(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@command
+def run(
+    grids: Annotated[
+        list[str],
+        typer.Argument(
+            help="Paths of grids' YAML files, or names of those that come with the package.", metavar="GRID..."
+        ),
+    ],
+    samples: SamplesOption = None,
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Forget what is stored of these trials; compute again.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
+) -> None:
+    """Run grids: compute what the store lacks, measure every trial. Run again to resume."""
+    import signal
+
+    from harness.cli.progress import Terminal
+    from harness.execution.scheduler import run as run_plan
+    from harness.experiments.grid import find_grid
+    from harness.experiments.plan import plan
+    from harness.store.database import Store
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plans = [plan(find_grid(grid), samples) for grid in grids]
+    failed = 0
+    with Store(store, files) as opened:
+        for planned in plans:
+            with Terminal(err) as listener:
+                summary = run_plan(planned, opened, device, batch, force, retry_failed, listener)
+            typer.echo(
+                f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
+                f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
+            )
+            failed += summary.failed
+    if failed:
+        raise typer.Exit(1)
+
+
+@command
+def plan(
+    grid: Annotated[str, typer.Argument(help="Path or name of a grid.")],
+    samples: SamplesOption = None,
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run."""
+    from harness.cli.plan_tables import cost_table, trial_table
+    from harness.execution.cost import costs
+    from harness.execution.levels import settled
+    from harness.experiments.grid import find_grid
+    from harness.experiments.plan import plan as make_plan
+    from harness.store.database import open_if_there
+
+    planned = make_plan(find_grid(grid), samples)
+    out.print(trial_table(planned))
+    opened = open_if_there(store, files)
+    out.print(cost_table(costs(settled(planned, opened, device, search=False), opened, device, batch)))
+
+
+@command
+def report(
+    grid: Annotated[str | None, typer.Argument(help="Name of a grid that was run.  [default: the latest]")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="HTML file, or the folder for --all.  [default: reports/GRID.html]"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="The reports of all grids, and an index page.")] = False,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Write the HTML report of a grid from the store."""
+    from harness.report.index import write_reports
+    from harness.report.page import write_report
+    from harness.store.database import Store
+
+    if every and grid:
+        raise InputError(f"--all writes the reports of all grids; leave out '{grid}', or --all")
+    with Store(store, files, create=False) as opened:
+        if every:
+            for written in write_reports(opened, output or Path("reports")):
+                typer.echo(written)
+            return
+        names = opened.grid_names()
+        if not names:
+            raise InputError(f"{opened.name}: no grid has been run into this store; `harness run GRID` first")
+        name = Path(grid).stem if grid else names[0]
+        if name not in names:
+            raise InputError(f"grid '{name}' was not run into this store; it has: {', '.join(names)}")
+        written = write_report(opened, name, output or Path("reports") / f"{name}.html")
+    typer.echo(written)
+
+
+@command
+def show(
+    grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", help="Write CSV to this file, or - for standard output.")] = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """List the trials in the store."""
+    from harness.cli.tables import frame_table
+    from harness.report.data import rows_table
+    from harness.store.database import Store
+
+    with Store(store, files, create=False) as opened:
+        frame = rows_table(opened, Path(grid).stem if grid else None)
+    if csv == "-":
+        sys.stdout.write(frame.to_csv(index=False))
+    elif csv:
+        frame.to_csv(csv, index=False)
+        typer.echo(csv)
+    else:
+        out.print(frame_table(frame))
+
+
+@command
+def ls(
+    axis: Annotated[str | None, typer.Argument(help="denoisers, solvers, discretizations, ...  [default: all]")] = None,
+) -> None:
+    """List denoisers, solvers and the choices on every other axis, a line each."""
+    from harness.cli.listing import listing
+
+    for title, entries in listing(axis).items():
+        out.print(title, style="bold")
+        width = max(18, *(len(name) for name, _ in entries))
+        for name, line in entries:
+            text = f"  {name:<{width}} {line}"
+            if out.is_terminal:
+                out.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
+            else:
+                typer.echo(text)
+
+
+@command
+def sample(
+    denoiser: Annotated[str, typer.Argument(help="A card's name, a checkpoint's path, or an analytic spec as YAML.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="A .png file for one sheet, or a folder for one file each.")
+    ],
+    sampler: Annotated[str, typer.Option(help="Sampler as YAML text or file: '{solver: heun, steps: 18}'.")] = "{}",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0-63 or 1,5,8.")] = "0-63",
+    label: Annotated[str, typer.Option(help="random, unconditional, or a class index.")] = "random",
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+) -> None:
+    """Draw images to a PNG sheet or a folder."""
+    from harness.execution.sample_images import draw, parse_label, parse_sampler, parse_seeds, parse_source
+
+    drawn = draw(
+        parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
+    )
+    typer.echo(f"{output}: {drawn.images} images, NFE {drawn.nfe:g}")
+
+
+@command
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of files, as --list shows them.", metavar="NAME...")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show what can be fetched, and what is here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again what is here.")] = False,
+) -> None:
+    """Download official networks and statistics by name: checked, resumed, imported."""
+    from harness.cli.download_bar import DownloadBar
+    from harness.denoisers.fetch import entries
+    from harness.denoisers.fetch import fetch as fetch_files
+
+    if listed:
+        for entry in entries():
+            size = "size not known" if entry.size is None else f"{entry.size:,} bytes"
+            here = "here" if entry.here else "not here"
+            typer.echo(f"{entry.name:<36} {entry.kind:<10} {size:>18}  {here:<9} {entry.about}")
+        return
+    if not names:
+        raise InputError("harness fetch takes names, and none was given; `harness fetch --list` shows what there is")
+    with DownloadBar(err) as bar:
+        for file in fetch_files(names, force, bar):
+            state = "pinned" if file.pinned else "fetched" if file.new else "was here, intact"
+            typer.echo(f"{file.name}: {file.path}, SHA-256 {file.sha256}, {state}")
+
+
+@on(app, "import")
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A snapshot, .pth or .pt of another program, or a folder of diffusers.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write.  [default: NAME.safetensors, here]")
+    ] = None,
+    settings: SetOption = None,
+) -> None:
+    """Write another program's checkpoint as one of ours, once. Nothing in it is executed."""
+    from harness.denoisers.checkpoints.convert import import_file
+    from harness.denoisers.checkpoints.formats.found import parse_settings
+
+    written = import_file(
+        checkpoint, output or Path(f"{checkpoint.name.split('.')[0]}.safetensors"), parse_settings(settings or [])
+    )
+    for key, value in written.found.assumed.items():
+        err.print(f"assumed: {key} = {value} (the file does not say)", markup=False, highlight=False)
+    typer.echo(f"{written.path}: {written.found.format}, SHA-256 {written.sha256}")
+
+
+@command
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours or of another program.")],
+    settings: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show what a checkpoint is: network, noise range, training, what was ignored. Loads no weights."""
+    from harness.denoisers.checkpoints.formats.found import parse_settings
+    from harness.denoisers.inspect import as_lines
+    from harness.denoisers.inspect import inspect as look
+
+    facts = look(checkpoint, parse_settings(settings or []))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(facts, indent=2, default=str))
+    else:
+        for line in as_lines(facts):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@command
+def train(
+    recipes: Annotated[list[Path], typer.Argument(help="Recipes, such as pretrained/recipes/digits-vp.yaml.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")] = Path("pretrained"),
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")] = 2,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
+) -> None:
+    """Train networks from recipes. Stop and run again to resume."""
+    from harness.training.queue import train_all
+
+    for path in train_all(recipes, output, workers=workers, fresh=fresh):
+        typer.echo(path)
+
+
+search.add_to(app)
+results.add_to(app)
+images.add_to(app)
+
+
+def main() -> Any:
+    """Entry point of the `harness` command."""
+    return app()

@@ -1,0 +1,129 @@
+"""Commands about results in a store: `compare`, `verify`, `gc`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.console import DeviceOption, FilesOption, StoreOption, on
+from harness.core.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.execution.compare import Compared, Pair
+
+Trial = Annotated[str, typer.Argument(help="Start of a fingerprint (show --csv), or GRID:DENOISER:SERIES@NFE.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    on(app)(compare)
+    on(app)(verify)
+    on(app)(gc)
+
+
+def compare(
+    a: Trial,
+    b: Trial,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Compare two trials on common seeds: difference, interval, verdict."""
+    from harness.execution.compare import compare_trials
+    from harness.store.database import Store
+
+    with Store(store, files, create=False) as opened:
+        found = compare_trials(opened, a, b)
+    if as_json:
+        import json
+
+        pairs = [{key: _plain(value) for key, value in pair._asdict().items()} for pair in found.pairs]
+        typer.echo(json.dumps(found._asdict() | {"pairs": pairs}, indent=2))
+    else:
+        for line in _lines(found):
+            typer.echo(line)
+    if not found.pairs:
+        raise InputError("the two trials have no result in common that can be compared")
+
+
+def _plain(value: object) -> object:
+    return value._asdict() if hasattr(value, "_asdict") else value
+
+
+def _lines(found: "Compared") -> list[str]:
+    lines = [f"a: {found.a[:12]}", f"b: {found.b[:12]}"]
+    for pair in found.pairs:
+        seeds = f"seeds {pair.first_seed} to {pair.first_seed + pair.n - 1}"
+        lines.append(f"{pair.metric}, N = {pair.n:,}, {seeds}: a {pair.a:.6g}, b {pair.b:.6g}")
+        lines += [f"  {line}" for line in _said(pair)]
+    return lines + [f"left out: {line}" for line in found.apart]
+
+
+def _said(pair: "Pair") -> list[str]:
+    if pair.difference is None:
+        return ["no interval: the two were not measured on the same blocks of seeds; undecided"]
+    apart = pair.difference
+    lines = [f"a - b = {apart.estimate:.5g} ({apart.low:.5g} to {apart.high:.5g}), paired by {apart.blocks} blocks"]
+    if pair.ratio is not None:
+        lines.append(f"a / b = {pair.ratio.estimate:.4g} ({pair.ratio.low:.4g} to {pair.ratio.high:.4g})")
+    half = apart.high - apart.estimate
+    if pair.unpaired and half > 0:
+        lines.append(f"with seeds of their own the interval would be {pair.unpaired / half:.2g} times as wide")
+    return [*lines, f"verdict: {pair.verdict}"]
+
+
+def verify(
+    grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
+    device: DeviceOption = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Compute stored results again from their stored moments, and compare."""
+    from harness.execution.verify import verify as verify_all
+    from harness.store.database import Store
+
+    done = bad = 0
+    worst = 0.0
+    with Store(store, files, create=False) as opened:
+        for one in verify_all(opened, _fingerprints(opened.grid(_stem(grid)), grid) if grid else None, device):
+            done += 1
+            worst = max(worst, one.worst)
+            if one.problem:
+                bad += 1
+                row = one.row
+                typer.echo(f"{row['fingerprint'][:12]} {row['metric']} N = {row['n']:,}: {one.problem}")
+    if not done:
+        raise InputError("no finished result to verify; `harness run GRID` first")
+    typer.echo(f"{done - bad} of {done} results are as stored; the largest relative difference is {worst:.1e}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _stem(grid: str) -> str:
+    return Path(grid).stem
+
+
+def _fingerprints(plan: "dict[str, list[dict[str, str]]] | None", grid: str) -> list[str]:
+    if plan is None:
+        raise InputError(f"grid '{grid}' was not run into this store")
+    return list(dict.fromkeys(item["fingerprint"] for item in plan["items"]))
+
+
+def gc(
+    unused: Annotated[bool, typer.Option("--unused", help="Drop finished chunks that no result is of, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Make a store smaller: merge the chunks of a block, drop what nothing refers to."""
+    from harness.execution.gc import collect
+    from harness.store.database import Store
+
+    with Store(store, files, create=False) as opened:
+        found = collect(opened, unused, dry_run)
+    would = "would be " if dry_run else ""
+    typer.echo(f"{found.merged} chunks {would}merged into {found.blocks} blocks")
+    typer.echo(
+        f"{found.orphans} files without a row, {found.unused} unused chunks, {found.claims} claims {would}dropped"
+    )
+    typer.echo(f"{found.freed:,} bytes {would}freed" + (" (not counting merges)" if dry_run and found.merged else ""))

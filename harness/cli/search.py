@@ -1,0 +1,135 @@
+"""The command `search`: find good sampler settings for a denoiser, and say how sure that is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.console import BatchOption, DeviceOption, FilesOption, StoreOption, err, on, out
+from harness.core.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.search.plan import Search
+    from harness.search.study import Outcome
+    from harness.store.database import Store
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    on(app)(search)
+
+
+def search(
+    target: Annotated[
+        str, typer.Option("--target", help="stochastic, deterministic, levels, guidance, full, or a YAML file.")
+    ] = "stochastic",
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="Trials in all, over restarts.  [default: 200]")
+    ] = None,
+    evals: Annotated[
+        int | None, typer.Option("--evals", min=1, help="Network evaluations in all, beside --budget or in its place.")
+    ] = None,
+    denoiser: Annotated[
+        str | None,
+        typer.Option(
+            "--denoiser",
+            help="A card's name, a checkpoint's path, or a spec as YAML.  [default: the target's, digits-vp]",
+        ),
+    ] = None,
+    metric: Annotated[str, typer.Option("--metric", help="What is to be good: a kind, or YAML.")] = "fd-digits",
+    proxy: Annotated[
+        str | None, typer.Option("--proxy", help="Search by this cheaper metric, such as end-point-error.")
+    ] = None,
+    nfe: Annotated[
+        int | None, typer.Option("--nfe", min=1, help="Evaluations per sample.  [default: the target's, 127]")
+    ] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Search every NFE up to --nfe: two objectives.")] = False,
+    method: Annotated[str, typer.Option("--method", help="tpe, grid, random, qmc, gp, cmaes or nsga2.")] = "tpe",
+    on_grid: Annotated[bool, typer.Option("--on-grid", help="Search declared values only, by any method.")] = False,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=2, help="N of a trial that is not pruned.  [default: 512]")
+    ] = None,
+    rungs: Annotated[
+        str | None, typer.Option("--rungs", help="Samples after which a trial is looked at, such as 128,256,512.")
+    ] = None,
+    pruner: Annotated[str, typer.Option("--pruner", help="paired, halving or none.")] = "paired",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search method.")] = 0,
+    ahead: Annotated[
+        int, typer.Option("--ahead", min=1, help="Trials under way at a time; at least one a worker.")
+    ] = 4,
+    top: Annotated[int, typer.Option("--top", min=1, help="Settings that are measured on fresh seeds.")] = 5,
+    label: Annotated[str, typer.Option("--label", help="random, unconditional, or a class index.")] = "random",
+    study: Annotated[str | None, typer.Option("--study", help="Name of the study.  [default: of what it is]")] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show where studies stand; nothing is run.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/search_STUDY.html]")
+    ] = None,
+    device: DeviceOption = None,
+    batch: BatchOption = None,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings."""
+    import signal
+
+    from harness.cli.search_progress import SearchTerminal
+    from harness.cli.search_status import status_table
+    from harness.execution.executors.processes import devices_for
+    from harness.execution.sample_images import parse_label, parse_source
+    from harness.report.search.page import write_search_report
+    from harness.search.plan import Asked, plan_search
+    from harness.search.study import budget_of, run_study
+    from harness.store.database import Store
+
+    if status:
+        with Store(store, files, create=False) as opened:
+            out.print(status_table(opened, study))
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    labels = parse_label(label)
+    asked = Asked(
+        target=target,
+        denoiser=None if denoiser is None else parse_source(denoiser),
+        metric=parse_source(metric),
+        proxy=None if proxy is None else parse_source(proxy),
+        nfe=nfe,
+        pareto=pareto,
+        method=method,
+        on_grid=on_grid,
+        samples=samples,
+        rungs=_numbers(rungs),
+        pruner=pruner,
+        seed=seed,
+        ahead=ahead,
+        top=top,
+        study=study,
+        labels="random" if labels is None else labels,  # type: ignore[arg-type]
+    )
+    planned = plan_search(asked)
+    for note in planned.notes:
+        err.print(f"note: {note}", style="yellow", markup=False)
+    devices_for(device)
+    allowed = budget_of(planned, budget, evals)
+    with Store(store, files) as opened:
+        with SearchTerminal(err, planned.objective.better) as listener:
+            outcome = run_study(planned, opened, allowed, device, batch, listener)
+        _say(planned, outcome, opened)
+        written = write_search_report(opened, planned.name, output or Path("reports") / f"search_{planned.name}.html")
+    typer.echo(written)
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--rungs takes numbers such as 128,256,512; we got '{text}'")
+    return tuple(map(int, parts))
+
+
+def _say(planned: "Search", outcome: "Outcome", store: "Store") -> None:
+    """The study in a few lines, on standard output."""
+    from harness.cli.search_status import result_lines
+
+    for line in result_lines(planned, outcome, store):
+        typer.echo(line)

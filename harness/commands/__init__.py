@@ -1,1 +1,0 @@
-"""The parts of the command line; `harness.cli` puts them together."""

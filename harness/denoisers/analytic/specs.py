@@ -1,0 +1,140 @@
+"""What an analytic denoiser is made of, without torch: the specs that YAML becomes.
+
+The data distribution is a density whose optimal denoiser has a closed form: one Gaussian, a mixture of Gaussians, or
+points: two a pixel, or the images of a data set. A spec knows the image shape [C, H, W] and the noise range, so that a
+plan needs no tensor; `harness.denoisers.analytic.exact.build` turns it into the denoiser.
+"""
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.core.config import Choice, Finite, Positive, Shape, Shorthand, freeze
+
+DATASET_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (1, 8, 8)}
+"""The data sets that `ideal` knows by name, with the shape [C, H, W] of their images."""
+
+
+Image = tuple[tuple[tuple[Finite, ...], ...], ...]
+Level = Finite | Image
+"""A mean: one number for every pixel, or nested lists [C][H][W]."""
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def shape_of(nested: Any) -> tuple[int, ...]:
+    """The shape of nested sequences of numbers; () for a number.
+
+    Raises:
+        ValueError: ragged or empty lists.
+    """
+    if not isinstance(nested, list | tuple):
+        return ()
+    inner = {shape_of(item) for item in nested}
+    if len(inner) != 1:
+        raise ValueError(f"nested lists must be rectangular and not empty; we got shapes {sorted(inner)}")
+    return (len(nested), *inner.pop())
+
+
+def _with_shape(data: Any, means: list[Any]) -> Any:
+    """Fill in `shape` from means given as nested lists; refuse means that contradict each other or it."""
+    found = {shape_of(mean) for mean in means} - {()}
+    if not found:
+        return data
+    shape = data.get("shape")
+    allowed = found if shape is None else found | {freeze(shape)}
+    if len(allowed) != 1 or len(next(iter(found))) != 3:
+        raise ValueError(f"means must be numbers or have one shape [C, H, W]; we got {sorted(allowed)}")
+    return {**data, "shape": next(iter(found))}
+
+
+class _Spec(Choice):
+    sigma_min: ClassVar[float] = 0.0
+    sigma_max: ClassVar[float] = math.inf
+    label_dim: ClassVar[int] = 0
+    cost: ClassVar[int] = 1
+
+
+class GaussianSpec(_Spec):
+    """Data from N(mean, std^2 I).
+
+    Args:
+        mean: a number, or nested lists [C][H][W]; image units.
+        std: standard deviation of every pixel, at least 0.
+        shape: [C, H, W]; taken from `mean` where that is nested.
+    """
+
+    kind: Literal["gaussian"] = "gaussian"
+    mean: Annotated[Level, BeforeValidator(freeze)] = 0.0
+    std: NonNegative = 0.5
+    shape: Shape = (1, 8, 8)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape(cls, data: Any) -> Any:
+        return _with_shape(data, [data.get("mean", 0.0)]) if isinstance(data, dict) else data
+
+
+class MixtureSpec(_Spec):
+    """Data from sum_k w_k N(mean_k, std^2 I).
+
+    Args:
+        means: K entries, each a number or nested lists [C][H][W]; image units.
+        weights: K positive numbers, brought to sum 1; all equal by default.
+        std: standard deviation shared by all components, at least 0.
+        shape: [C, H, W]; taken from `means` where those are nested.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    means: Annotated[tuple[Level, ...], BeforeValidator(freeze), Field(min_length=1)]
+    weights: Annotated[tuple[Positive, ...] | None, BeforeValidator(freeze)] = None
+    std: NonNegative = 0.0
+    shape: Shape = (1, 8, 8)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("means"), list | tuple):
+            return data
+        return _with_shape(data, list(data["means"]))
+
+    @model_validator(mode="after")
+    def _one_weight_a_mean(self) -> "MixtureSpec":
+        if self.weights is not None and len(self.weights) != len(self.means):
+            raise ValueError(f"needs one weight a mean; we got {len(self.weights)} for {len(self.means)} means")
+        return self
+
+
+class DiracsSpec(_Spec):
+    """Data whose every number is -1 or +1, equally likely and independent: the one-dimensional example of Figure 3.
+
+    Args:
+        shape: [C, H, W]; a single number by default.
+    """
+
+    kind: Literal["diracs"] = "diracs"
+    shape: Shape = (1, 1, 1)
+
+
+class IdealSpec(_Spec):
+    """Data that are exactly the images of a data set, each equally likely.
+
+    Args:
+        dataset: name of the data set; see `DATASET_SHAPES`.
+    """
+
+    kind: Literal["ideal"] = "ideal"
+    dataset: Literal["digits"] = "digits"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[C, H, W] of the images."""
+        return DATASET_SHAPES[self.dataset]
+
+
+AnalyticSpec = Annotated[
+    Annotated[GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec, Field(discriminator="kind")],
+    Shorthand,
+]
+"""Any of the analytic specs; a bare word stands for the kind with its defaults."""

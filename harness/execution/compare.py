@@ -1,0 +1,174 @@
+"""Two trials side by side: on every metric that both were measured by, on the same seeds.
+
+Numbers that differ in extractor, reference, number of images, seeds or label policy are not compared; the reasons are
+given instead.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from harness.core.errors import InputError
+from harness.experiments.metric import MEMBERS
+from harness.metrics.statistics.jackknife import Interval, Replicates, compare, jackknife
+from harness.store.database import Store
+
+SAME = ("metric", "extractor", "reference", "first_seed", "n")
+SHORTEST = 6
+"""Letters of a fingerprint that name a trial."""
+
+Verdict = Literal["a better", "b better", "undecided"]
+
+
+class Pair(NamedTuple):
+    """Two trials under one metric, on common seeds.
+
+    Args:
+        metric: its name.
+        extractor, reference, first_seed, n: what both share.
+        a, b: their values.
+        difference: a - b with its interval, paired by blocks of seeds; None with too few blocks.
+        ratio: a / b with its interval; None where a value is not above zero.
+        unpaired: half-width of the difference's interval if the seeds were not shared; None like `difference`.
+        verdict: which is better.
+    """
+
+    metric: str
+    extractor: str
+    reference: str
+    first_seed: int
+    n: int
+    a: float
+    b: float
+    difference: Interval | None
+    ratio: Interval | None
+    unpaired: float | None
+    verdict: Verdict
+
+
+class Compared(NamedTuple):
+    """Two trials, the metrics that both have, and what could not be compared, in words."""
+
+    a: str
+    b: str
+    pairs: list[Pair]
+    apart: list[str]
+
+
+def compare_trials(store: Store, a: str, b: str) -> Compared:
+    """Compare two trials of a store.
+
+    Args:
+        store: where they are.
+        a, b: the beginning of a fingerprint, or `GRID:DENOISER:SERIES@NFE`.
+
+    Raises:
+        InputError: no such trial, several, the same twice, or label policies that differ.
+    """
+    one, other = find_trial(store, a), find_trial(store, b)
+    if one == other:
+        raise InputError(f"'{a}' and '{b}' are one trial, {one[:12]}; name two")
+    rows = {key: [row for row in store.results([key]) if row["status"] == "done"] for key in (one, other)}
+    for key in (one, other):
+        if not rows[key]:
+            raise InputError(f"trial {key[:12]} has no finished result; run its grid")
+    labels = [rows[key][0]["trial"]["labels"] for key in (one, other)]
+    if labels[0] != labels[1]:
+        raise InputError(f"label policies differ ({labels[0]} and {labels[1]}), so the numbers cannot be compared")
+    theirs = {_key(row): row for row in rows[other]}
+    pairs = [_pair(row, theirs[_key(row)]) for row in sorted(rows[one], key=_key) if _key(row) in theirs]
+    return Compared(one, other, pairs, _apart(rows[one], rows[other]))
+
+
+def find_trial(store: Store, name: str) -> str:
+    """The fingerprint of a trial by its beginning, or by its place in a grid.
+
+    Raises:
+        InputError: none, or several.
+    """
+    if ":" in name:
+        return _in_grid(store, name)
+    if len(name) < SHORTEST:
+        raise InputError(
+            f"'{name}': a trial is named by at least {SHORTEST} letters of its fingerprint; see show --csv"
+        )
+    found = sorted({row["fingerprint"] for row in store.results() if row["fingerprint"].startswith(name.lower())})
+    if len(found) != 1:
+        have = f"{len(found)} trials begin so; give more letters" if found else "no trial begins so; see show --csv"
+        raise InputError(f"'{name}': {have}")
+    return str(found[0])
+
+
+def _in_grid(store: Store, name: str) -> str:
+    """`GRID:DENOISER:SERIES@NFE`."""
+    place, _, nfe = name.rpartition("@")
+    parts = place.split(":", 2)
+    if len(parts) != 3 or not nfe.isdigit():
+        raise InputError(f"'{name}': a trial of a grid is named GRID:DENOISER:SERIES@NFE")
+    plan = store.grid(parts[0])
+    if plan is None:
+        raise InputError(f"'{name}': no grid '{parts[0]}' in this store; it has: {', '.join(store.grid_names())}")
+    items = [item for item in plan["items"] if (item["panel"], item["series"]) == (parts[1], parts[2])]
+    if not items:
+        known = sorted({f"{item['panel']}:{item['series']}" for item in plan["items"]})
+        raise InputError(f"'{name}': no such series; grid '{parts[0]}' has: {', '.join(known)}")
+    found = {item["fingerprint"] for item in items if item["nfe"] == int(nfe)}
+    if len(found) != 1:
+        known = sorted({item["nfe"] for item in items})
+        raise InputError(f"'{name}': {len(found)} trials at that NFE; there are: {', '.join(map(str, known))}")
+    return str(found.pop())
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in SAME)
+
+
+def _pair(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair:
+    shared = {name: a[name] for name in SAME}
+    numbers = a["value"], b["value"]
+    count = len(a["blocks"] or [])
+    if count < 2 or a["blocks"] != b["blocks"] or any(len(side["replicates"] or []) != count for side in (a, b)):
+        return Pair(
+            **shared, a=numbers[0], b=numbers[1], difference=None, ratio=None, unpaired=None, verdict="undecided"
+        )
+    sizes = np.diff([*a["blocks"], a["first_seed"] + a["n"]])
+    one, other = (Replicates(row["value"], np.array(row["replicates"]), sizes) for row in (a, b))
+    found = compare(one, other)
+    alone = [jackknife(*side) for side in (one, other)]
+    apart = math.hypot(*(side.high - side.estimate for side in alone if side is not None))
+    verdict: Verdict = found.verdict
+    if verdict != "undecided" and _higher_is_better(a):
+        verdict = "b better" if verdict == "a better" else "a better"
+    return Pair(
+        **shared,
+        a=numbers[0],
+        b=numbers[1],
+        difference=found.difference,
+        ratio=found.ratio,
+        unpaired=apart,
+        verdict=verdict,
+    )
+
+
+def _higher_is_better(row: Mapping[str, Any]) -> bool:
+    """Which way a metric is better; lower, if nothing says."""
+    kind = (row["provenance"].get("choice") or {}).get("kind", row["metric"])
+    member = next((one for one in MEMBERS if one.model_fields["kind"].default == kind), None)
+    return member is not None and member.better == "higher"
+
+
+def _apart(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
+    """For every number that only one has: what the nearest of the other differs in."""
+    found = []
+    for row, others in [*((row, theirs) for row in mine), *((row, mine) for row in theirs)]:
+        if any(_key(row) == _key(other) for other in others):
+            continue
+        near = [other for other in others if other["metric"] == row["metric"]]
+        if not near:
+            found.append(f"{row['metric']} (N = {row['n']:,}) was measured of {row['fingerprint'][:12]} only")
+            continue
+        differ = [f"{name} {row[name]} and {near[0][name]}" for name in SAME if row[name] != near[0][name]]
+        found.append(f"{row['metric']}: not comparable, {', '.join(differ)}")
+    return list(dict.fromkeys(found))

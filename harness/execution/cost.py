@@ -1,0 +1,115 @@
+"""What a plan will cost: evaluations that are missing, and the time they will take at a measured speed."""
+
+import time
+from typing import NamedTuple
+
+from harness.execution.chunks import Missing, work
+from harness.execution.executors.processes import devices_for
+from harness.execution.measurements import Aim, aims
+from harness.execution.scheduler import call_shape
+from harness.experiments.plan import Plan, Planned
+from harness.store.database import Store
+
+TIMED_CALLS = 3
+
+
+class Cost(NamedTuple):
+    """What a plan's missing chunks come to, by panel.
+
+    Args:
+        panel: name of the denoiser in the grid.
+        trials: distinct trials of this panel, each once for every metric, and `missing` those that lack chunks.
+        evaluations: network rows still to compute.
+        rate: evaluations per second of all workers together.
+        measured: where the rate is from: "store" (earlier chunks on such a device) or "timed" (a few calls just now).
+    """
+
+    panel: str
+    trials: int
+    missing: int
+    evaluations: int
+    rate: float
+    measured: str
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time."""
+        return self.evaluations / self.rate if self.evaluations else 0.0
+
+
+def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None) -> list[Cost]:
+    """Estimate a plan's cost without running any of it; an unknown network's speed is timed over a few calls.
+
+    Args:
+        plan: what would run.
+        store: where results would go; None if there is none yet.
+        device, batch: as for `run`.
+    """
+    devices = devices_for(device)
+    wanted = aims(plan)
+    every = [(aim, _waiting(part)) for aim, part in zip(wanted, work(wanted, store).by_aim, strict=True)]
+    found = []
+    for panel in plan.grid.denoisers:
+        own = [(aim, key) for aim, _ in every for key, item in aim.trials.items() if item.panel == panel]
+        if not own:
+            continue
+        lacking = [(aim, key, n) for aim, left in every for key, n in left.items() if aim.trials[key].panel == panel]
+        rows = sum(n * aim.evaluations(key) for aim, key, n in lacking)
+        rate, measured = _rate(own, store, devices, batch)
+        found.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
+    return found
+
+
+def _waiting(missing: Missing) -> dict[str, int]:
+    """Samples that an aim still has to compute, by trial; 0 where others compute all that is missing."""
+    waiting = {fingerprint: 0 for _, fingerprint in missing.shared}
+    for job in missing.jobs:
+        waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
+    return waiting
+
+
+def _rate(own: list[tuple[Aim, str]], store: Store | None, devices: list[str], batch: int | None) -> tuple[float, str]:
+    """Evaluations per second of all devices together, from the store if it knows, else timed."""
+    from harness.execution.worker import device_name
+
+    if store is not None:
+        name = device_name(devices[0])
+        trials: dict[str, list[str]] = {}
+        for aim, key in own:
+            trials.setdefault(aim.source, []).append(key)
+        infos = [row["info"] for extractor, keys in trials.items() for row in store.chunks(extractor, keys)]
+        infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
+        seconds = sum(info["seconds"] for info in infos)
+        if seconds:
+            return len(devices) * sum(info["evaluations"] for info in infos) / seconds, "store"
+    aim, key = own[0]
+    shape = call_shape(aim.samples, devices, batch)
+    return len(devices) * time_network(aim.trials[key], devices[0], shape), "timed"
+
+
+def time_network(item: Planned, device: str, batch: int) -> float:
+    """Rows per second of one worker, over a few calls of the network on noise."""
+    import torch
+
+    from harness.denoisers.load import load_denoiser
+    from harness.sampling.dynamics import one_hot
+
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        denoiser = load_denoiser(item.trial.denoiser, device=device)
+        x = torch.zeros(batch, *denoiser.shape, dtype=denoiser.dtype, device=denoiser.device)
+        sigma = torch.tensor(min(1.0, denoiser.sigma_max), dtype=torch.float64)
+        labels = one_hot(torch.zeros(batch, dtype=torch.int64), denoiser.label_dim) if denoiser.label_dim else None
+        labels = labels if labels is None else labels.to(denoiser.device)
+        with torch.no_grad():
+            denoiser(x, sigma, labels)
+            started = time.perf_counter()
+            for _ in range(TIMED_CALLS):
+                checked = float(denoiser(x, sigma, labels).sum())  # waits for the device
+            spent = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    assert checked == checked, "the network gives NaN for zeros"
+    return TIMED_CALLS * batch * denoiser.cost / spent

@@ -1,0 +1,150 @@
+"""What a run is after: a metric of the grid, the trials that it is asked of, and the seeds."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from harness.execution.reference import against
+from harness.execution.results import BLOCKS
+from harness.execution.seed_ranges import Span
+from harness.experiments.metric import evaluations, samples_of
+from harness.experiments.plan import Plan, Planned
+from harness.metrics.choices import FeatureMetric
+from harness.metrics.compute import Against
+from harness.metrics.diagnostics import Measure
+from harness.metrics.features.choices import DigitsFeatures
+from harness.store.database import Store
+
+NO_REFERENCE = "none"
+"""The reference of a metric that compares with nothing outside of its own observation."""
+
+CHUNK, WIDE_CHUNK = 64, 1000
+"""Seeds per unit of work: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of.
+
+There are as many chunks as the jackknife has blocks, at least.
+"""
+
+
+class Aim(NamedTuple):
+    """One metric of a plan on one range of seeds.
+
+    Args:
+        metric: what is measured.
+        extractor: identity of what is taken from images: of a feature network, or of the measure itself.
+        sources: names under which the store has chunks that will do; new ones go under the first.
+        reference: identity of what it is compared with, and how; "" while that is not known.
+        samples: N.
+        first: the first seed.
+        chunk: seeds per unit of work.
+        trials: by fingerprint; the first of equal ones, its images kept if any of them asks for it.
+        against: the reference of a metric of features, ready for use; None for a measure.
+    """
+
+    metric: FeatureMetric | Measure
+    extractor: str
+    sources: tuple[str, ...]
+    reference: str
+    samples: int
+    first: int
+    chunk: int
+    trials: dict[str, Planned]
+    against: Against | None = None
+
+    @property
+    def last(self) -> int:
+        """The last seed."""
+        return self.first + self.samples - 1
+
+    @property
+    def seeds(self) -> Span:
+        """All of them."""
+        return Span(self.first, self.last)
+
+    @property
+    def source(self) -> str:
+        """Name under which new chunks are stored."""
+        return self.sources[0]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What new chunks keep of images beside moments: `features`, `classes`."""
+        return tuple(self.source.removeprefix(self.extractor).split("+")[1:])
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the moments of a chunk are large, so that finished chunks are merged."""
+        return isinstance(self.metric, FeatureMetric) and not isinstance(self.metric.features, DigitsFeatures)
+
+    def pictures(self, fingerprint: str) -> dict[str, str]:
+        """Keys of the pictures that are to be kept of a trial, by name; none for most."""
+        if isinstance(self.metric, Measure):
+            return {name: picture_key(fingerprint, self.extractor, name) for name in self.metric.pictures}
+        return {"mosaic": fingerprint} if self.trials[fingerprint].mosaic else {}
+
+    def evaluations(self, fingerprint: str) -> int:
+        """About how many evaluations a sample of a trial costs."""
+        item = self.trials[fingerprint]
+        return evaluations(self.metric, item.trial.sampler, item.nfe)
+
+
+def aims(plan: Plan) -> list[Aim]:
+    """The metrics of a plan, each on its ranges of seeds, without their references; loads no network."""
+    return _pooled([aim for metric in plan.grid.metrics for aim in _aims(plan, metric)])
+
+
+def _pooled(every: list[Aim]) -> list[Aim]:
+    """New chunks of aims that look at the same images keep what any of them needs, so that each is sampled once."""
+    needs: dict[Any, frozenset[str]] = {}
+    for aim in every:
+        if isinstance(aim.metric, FeatureMetric):
+            needs[_images(aim)] = needs.get(_images(aim), frozenset()) | aim.metric.needs
+    return [
+        aim._replace(sources=_first("+".join([aim.extractor, *sorted(needs[_images(aim)])]), aim.sources))
+        if isinstance(aim.metric, FeatureMetric)
+        else aim
+        for aim in every
+    ]
+
+
+def _images(aim: Aim) -> tuple[Any, ...]:
+    """Which images an aim looks at, and through what."""
+    return aim.extractor, aim.first, aim.samples, tuple(aim.trials)
+
+
+def _first(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return (name, *(other for other in names if other != name))
+
+
+def _aims(plan: Plan, metric: FeatureMetric | Measure) -> list[Aim]:
+    samples, first = samples_of(metric, plan.grid.samples), plan.grid.first_seed
+    trials = unique_trials(plan.asked_of(metric))
+    chunk = plan.grid.chunk or CHUNK
+    if isinstance(metric, Measure):
+        return [Aim(metric, metric.identity, (metric.identity,), NO_REFERENCE, samples, first, chunk, trials)]
+    identity = metric.features.identity
+    one = Aim(metric, identity, metric.sources, "", samples, first, chunk, trials)
+    if one.is_wide and not plan.grid.chunk:
+        one = one._replace(chunk=min(WIDE_CHUNK, -(-samples // BLOCKS)))
+    return [one._replace(first=first + index * samples) for index in range(metric.ranges)]
+
+
+def with_reference(aim: Aim, store: Store, device: str | None = None) -> Aim:
+    """The aim with its reference, computed once a store, and its floor among the store's facts."""
+    if isinstance(aim.metric, Measure):
+        return aim
+    found = against(aim.metric, aim.samples, store, device)
+    return aim._replace(reference=found.id, against=found.against)
+
+
+def unique_trials(items: Iterable[Planned]) -> dict[str, Planned]:
+    """Trials by fingerprint; the first of equal ones, its images kept if any of them asks for it."""
+    found: dict[str, Planned] = {}
+    for item in items:
+        key = item.trial.fingerprint
+        found[key] = found.get(key, item)._replace(mosaic=item.mosaic or (key in found and found[key].mosaic))
+    return found
+
+
+def picture_key(fingerprint: str, extractor: str, name: str) -> str:
+    """Under which a measure's picture of a trial is stored."""
+    return hashlib.sha256(f"{fingerprint}\n{extractor}\n{name}".encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""What a metric is measured against: the reference statistics and the floor, computed once a store."""
+
+import hashlib
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.metrics.choices import FID, FeatureMetric, FrechetDigits, Memorisation
+from harness.metrics.compute import Against, real_features
+from harness.metrics.features.choices import AnyExtractor
+from harness.metrics.reference_statistics import Statistics, from_arrays
+from harness.metrics.references import Place, all_features, find_reference, read_reference
+from harness.metrics.statistics.floor import floor
+from harness.store.database import Store
+
+FLOOR_WIDTH = 512
+"""Features up to which a floor is computed: 20 draws of wider ones take minutes."""
+
+FLOOR_IMAGES = 4
+"""Images below which there is no floor: two a side."""
+
+
+class Known(NamedTuple):
+    """The reference of a metric: an identity, with the method where there is one, and what to measure against."""
+
+    id: str
+    against: Against
+
+
+def against(metric: FeatureMetric, samples: int, store: Store, device: str | None = None) -> Known:
+    """The reference of a metric and, as facts for the report, the floor at this number of samples.
+
+    The first call on a store runs the extractor over the real images; later ones read what it kept.
+
+    Raises:
+        InputError: a reference that is not there, or does not go with the extractor.
+    """
+    if metric.source is None:
+        return Known(metric.method, Against(None))
+    place = find_reference(metric.source, metric.features)
+    id, statistics = _statistics(place, metric.features, store, device)
+    if "features" in metric.needs and not isinstance(metric, Memorisation):
+        real_features(metric, statistics)  # which it may lack; better said before anything is sampled
+    if isinstance(metric, FID | FrechetDigits):
+        _keep_floor(metric, id, statistics, samples, store)
+    whole = f"{metric.method} | {id}" if metric.method else id
+    training = (lambda: _training(place.source, metric.features)) if isinstance(metric, Memorisation) else None
+    return Known(whole, Against(statistics, training))
+
+
+def _statistics(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> tuple[str, Statistics]:
+    """Of a file as they are; of a data set those that the store has, or new ones for it."""
+    if place.path is not None:
+        return read_reference(place, extractor)
+    name = f"reference:{extractor.identity}:{hashlib.sha256(place.key.encode()).hexdigest()[:32]}"
+    fact = store.fact(name)
+    if fact is None or not store.files.has(fact["key"]):
+        fact = _compute(place, extractor, store, device)
+        store.put_fact(name, fact)
+    return fact["id"], from_arrays(store.files.read(fact["key"], fact["sha256"]), str(store.files.folder))
+
+
+def _compute(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> dict[str, Any]:
+    from harness.execution.executors.processes import devices_for
+    from harness.metrics.features.load import load_extractor
+
+    where = devices_for(device)[0]
+    found = read_reference(place, extractor, lambda shape: load_extractor(extractor, shape, where))
+    key = hashlib.sha256(f"reference\n{found.id}".encode()).hexdigest()
+    return {"id": found.id, "key": key, "sha256": store.files.write(key, found.statistics.arrays())}
+
+
+def _keep_floor(metric: FeatureMetric, id: str, statistics: Statistics, samples: int, store: Store) -> None:
+    """The floor as a fact, where every real image's features are there and are not too wide."""
+    key = f"floor:{metric.features.identity}:{id}:{samples}"
+    if not statistics.has_all_features or statistics.width > FLOOR_WIDTH or store.fact(key) is not None:
+        return
+    assert statistics.features is not None
+    if len(statistics.features) < FLOOR_IMAGES:
+        return
+    low_to_high = floor(statistics.features, samples)
+    store.put_fact(key, low_to_high._asdict() | {"band": f"least to greatest of {low_to_high.draws} draws"})
+
+
+@lru_cache(maxsize=1)
+def _training(source: str, extractor: AnyExtractor) -> np.ndarray:
+    """Features of every training image, kept while a run compares many trials with them."""
+    return all_features(source, extractor)

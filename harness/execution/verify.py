@@ -1,0 +1,112 @@
+"""Results computed again from what the store kept of the images: a number in a report is then more than a claim.
+
+The moments, features or values of a result's chunks are read, their checksums compared, and the metric is computed anew
+against the reference that its row names.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from harness.core.errors import InputError, SamplingError
+from harness.core.yaml import explain
+from harness.execution.reference import against
+from harness.execution.results import compared, measured
+from harness.execution.seed_ranges import Span
+from harness.execution.stored import stored_pieces
+from harness.experiments.metric import MEMBERS, read_metric
+from harness.experiments.trial import canonical
+from harness.metrics.choices import FeatureMetric
+from harness.metrics.diagnostics import Measure
+from harness.metrics.statistics.linear_algebra import WIDE
+from harness.store.database import Store
+
+TOLERANCE, WIDE_TOLERANCE = 1e-9, 1e-6
+"""Of a value's size: what another order of sums, or another library, may change. Of wide features the roots of many
+small eigenvalues add up, and another number of threads changes their rounding."""
+
+CHECKED = ("value", "low", "high", "nfe")
+
+
+class Verified(NamedTuple):
+    """A result and what became of computing it again.
+
+    Args:
+        row: of the result.
+        problem: what is wrong, in words; "" if it is as it was.
+        worst: the largest difference, of the value's size.
+    """
+
+    row: Mapping[str, Any]
+    problem: str
+    worst: float
+
+
+def verify(store: Store, fingerprints: list[str] | None = None, device: str | None = None) -> Iterator[Verified]:
+    """Compute finished results again, one after the other.
+
+    Args:
+        store: where they are.
+        fingerprints: of some trials; None for all.
+        device: where features of a data set of reference are computed, if that has to be done again.
+    """
+    for row in store.results(fingerprints):
+        if row["status"] == "done":
+            yield _verify(row, store, device)
+
+
+def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verified:
+    try:
+        found, tolerance = _again(row, store, device)
+    except (InputError, SamplingError) as error:
+        return Verified(row, str(error), math.nan)
+    worst, problem = 0.0, ""
+    for name in CHECKED:
+        before, now = row[name], found[name]
+        if before is None or now is None:
+            problem = problem or (f"{name} was {before} and is {now}" if before != now else "")
+            continue
+        size = max(abs(found["value"]), 1e-12) if name != "nfe" else max(abs(now), 1.0)
+        apart = abs(before - now) / size
+        worst = max(worst, apart)
+        if not apart <= tolerance:
+            problem = problem or f"{name} was {before:.10g} and is {now:.10g}"
+    return Verified(row, problem, worst)
+
+
+def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[dict[str, Any], float]:
+    """The columns computed anew, and what they may be off."""
+    metric, seeds = metric_of(row), Span(row["first_seed"], row["first_seed"] + row["n"] - 1)
+    if isinstance(metric, Measure):
+        if metric.identity != row["extractor"]:
+            raise InputError(f"measure {metric.identity} is not the one that was used, {row['extractor']}")
+        return measured(stored_pieces(store, (row["extractor"],), row["fingerprint"], seeds)), TOLERANCE
+    identity = metric.features.identity
+    if identity != row["extractor"]:
+        raise InputError(f"extractor is '{identity}' now, and was '{row['extractor']}'")
+    known = against(metric, row["n"], store, device)
+    if known.id != row["reference"]:
+        raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
+    pieces, statistics = stored_pieces(store, metric.sources, row["fingerprint"], seeds), known.against.statistics
+    is_wide = statistics is not None and statistics.width >= WIDE
+    return compared(metric, pieces, known.against), WIDE_TOLERANCE if is_wide else TOLERANCE
+
+
+def metric_of(row: Mapping[str, Any]) -> FeatureMetric | Measure:
+    """The metric of a result's row.
+
+    Raises:
+        InputError: the row does not say.
+    """
+    choice = row["provenance"].get("choice")
+    if choice is None:
+        if row["metric"] not in [member.model_fields["kind"].default for member in MEMBERS]:
+            raise InputError(f"the row does not say how '{row['metric']}' was measured")
+        choice = {"kind": row["metric"]}
+    try:
+        return read_metric(canonical(choice))
+    except ValidationError as error:
+        told = explain(error.errors()[0])
+        raise InputError(f"the row's choice of '{row['metric']}' is none that this version knows: {told}") from None

@@ -1,0 +1,132 @@
+"""What a grid's file can get wrong beyond its types: names that nothing has, budgets, levels; errors name the line."""
+
+from harness.core.errors import InputError
+from harness.core.published import load_paper
+from harness.core.yaml import Document, Where
+from harness.denoisers.load import Description, describe, verify
+from harness.experiments.grid import Grid, Panel, Series
+from harness.experiments.trial import LabelPolicy
+from harness.metrics.choices import FeatureMetric
+from harness.metrics.diagnostics import Measure
+from harness.metrics.references import find_reference
+from harness.sampling.discretizations import Optimized
+from harness.sampling.sampler import Sampler
+
+
+def check_metrics(grid: Grid, document: Document) -> None:
+    """Metrics name series and denoisers that the grid has, no two share a name, and what they need is there."""
+    known = {"series": [series.name for series in grid.series], "denoisers": list(grid.denoisers)}
+    for index, metric in enumerate(grid.metrics):
+        where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
+        if metric in grid.metrics[:index]:
+            raise document.error(where, f"metric '{metric.name}' is there twice; remove one")
+        if any(metric.name == other.name for other in grid.metrics[:index]):
+            raise document.error(where, f"two metrics go by '{metric.name}'; give one of them a `label`")
+        number = _number(metric)
+        same = [other for other in grid.metrics[:index] if number is not None and _number(other) == number]
+        if same:
+            raise document.error(where, f"'{metric.name}' is the same number as '{same[0].name}'; remove one")
+        for key, names in known.items():
+            for name in getattr(metric, key) or ():
+                if name not in names:
+                    have = ", ".join(names)
+                    raise document.error((*where, key), f"metric '{metric.name}' names '{name}'; this grid has: {have}")
+
+
+def _number(metric: FeatureMetric | Measure) -> tuple[object, ...] | None:
+    """What makes two metrics of features one number under two names; None for a measure."""
+    if isinstance(metric, Measure):
+        return None
+    return metric.features, metric.source, metric.method, metric.samples
+
+
+def check_features(grid: Grid, document: Document) -> None:
+    """Weights and references of metrics are there; no network is loaded.
+
+    Raises:
+        InputError: with the line, and how to get them.
+    """
+    for index, metric in enumerate(grid.metrics):
+        if not isinstance(metric, FeatureMetric):
+            continue
+        where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
+        try:
+            metric.features.check()
+            if metric.source is not None:
+                find_reference(metric.source, metric.features)
+        except InputError as error:
+            raise document.error(where, f"metric '{metric.name}': {error}") from None
+
+
+def check_mosaics(grid: Grid, document: Document) -> None:
+    """Images are kept at budgets that some series has."""
+    holders: tuple[Grid | Series, ...] = (grid, *grid.series)
+    budgets = {budget for holder in holders for budget in (*(holder.nfe or ()), *(holder.steps or ()))}
+    for budget in grid.mosaics or ():
+        if budgets and budget not in budgets:
+            have = ", ".join(map(str, sorted(budgets)))
+            raise document.error(("mosaics",), f"{budget} is no budget of this grid; it has: {have}")
+
+
+def check_names(series: Series, index: int, grid: Grid, document: Document) -> None:
+    """A series names denoisers that the grid has, and published figures that there are."""
+    for key, names in (("per_denoiser", series.per_denoiser), ("only", series.only or ())):
+        for name in names:
+            if name not in grid.denoisers:
+                known = ", ".join(grid.denoisers)
+                raise document.error(("series", index, key, name), f"unknown denoiser '{name}'; this grid has: {known}")
+            if key == "per_denoiser" and series.only is not None and name not in series.only:
+                where: Where = ("series", index, key, name)
+                raise document.error(where, f"the series is for {', '.join(series.only)} only; remove '{name}' here")
+    papers = [load_paper().panels[panel.paper] for panel in grid.denoisers.values() if panel.paper]
+    series_known = {name for paper in papers for name in (*paper.points, *paper.tables)}
+    if series.paper is not None and series.paper not in series_known:
+        known = ", ".join(sorted(series_known)) or "none, since no denoiser names published figures"
+        raise document.error(
+            ("series", index, "paper"), f"no published series goes by '{series.paper}'; known: {known}"
+        )
+
+
+def describe_panel(name: str, panel: Panel, document: Document) -> Description:
+    """What a plan needs to know of a denoiser, once its file, labels and type are seen to fit."""
+    where: Where = ("denoisers", name)
+    check_paper(panel.paper, (*where, "paper"), document)
+    try:
+        source = panel.source if panel.source is not None else name
+        found = describe(source)
+        verify(source)
+    except InputError as error:
+        raise document.error(where, str(error)) from None
+    wrong = misfit(found, panel.labels, panel.dtype)
+    if wrong is not None:
+        raise document.error((*where, wrong[0]), wrong[1])
+    return found
+
+
+def misfit(found: Description, labels: LabelPolicy, dtype: str | None) -> tuple[str, str] | None:
+    """What of labels and type does not go with a denoiser, and why; None if all does."""
+    if dtype == "float32" and not found.identity.startswith("sha256:"):
+        return "dtype", "an analytic denoiser computes in float64; leave dtype out"
+    if found.guided_by_class and labels == "unconditional":
+        return "labels", "classifier-free guidance leads towards a class; leave labels out"
+    if isinstance(labels, int) and labels >= found.label_dim:
+        have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
+        return "labels", f"class {labels} was asked for and the denoiser has {have}"
+    return None
+
+
+def check_paper(name: str | None, where: Where, document: Document) -> None:
+    """Published figures go by known names."""
+    known = load_paper().panels
+    if name is not None and name not in known:
+        raise document.error(where, f"no published figures go by '{name}'; known: {', '.join(known)}")
+
+
+def check_levels(sampler: Sampler) -> None:
+    """Levels that are still to be found are picked from the reference's."""
+    levels = sampler.discretization
+    if isinstance(levels, Optimized) and levels.levels is None and sampler.steps > levels.reference:
+        raise InputError(
+            f"discretization 'optimized' picks from {levels.reference} levels and cannot make {sampler.steps}; raise "
+            "`reference`"
+        )

@@ -1,0 +1,129 @@
+"""How many evaluations a sampler needs: counted by running it on a one-number denoiser, never by a formula."""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.core.errors import InputError, SamplingError
+from harness.denoisers.load import Window
+from harness.sampling.discretizations import EDM, Optimized
+from harness.sampling.sample import sample
+from harness.sampling.sampler import Sampler
+
+
+class _Probe:
+    """A denoiser of images of one number over a given noise range: that of N(0, 1/4), so that steps can adapt to it."""
+
+    shape, label_dim = (1, 1, 1), 0
+    dtype, device = torch.float64, torch.device("cpu")
+
+    def __init__(self, sigma_min: float, sigma_max: float, cost: int, window: Window | None) -> None:
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+        self.cost, self.window = cost, window or Window(0.0, math.inf, cost)
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        return x * 0.25 / (0.25 + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+    def round_sigma(self, sigma: Tensor) -> Tensor:
+        return sigma
+
+    def cost_at(self, sigma: Tensor) -> Tensor:
+        inside = (sigma > self.window.sigma_lo) & (sigma <= self.window.sigma_hi)
+        return torch.where(inside, self.cost, self.window.outside)
+
+
+@lru_cache(maxsize=100_000)
+def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 1, window: Window | None = None) -> int:
+    """Evaluations per sample that a sampler makes over a denoiser's noise range.
+
+    For an adaptive solver, whose steps depend on the denoiser, this is what one Gaussian number takes: a rough guess.
+
+    Args:
+        sampler: the choice of every axis; levels that are still to be found are counted as `edm`.
+        sigma_min, sigma_max: the denoiser's range.
+        cost: network evaluations that one call of the denoiser stands for.
+        window: where it stands for fewer.
+
+    Raises:
+        InputError: the sampler does not fit the range, or evaluates outside it; with step and value.
+    """
+    changes: dict[str, Any] = {"noise_device": "cpu"}
+    levels = sampler.discretization
+    if isinstance(levels, Optimized) and levels.levels is None:
+        changes["discretization"] = EDM(rho=levels.rho, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)
+    try:
+        found = sample(_Probe(sigma_min, sigma_max, cost, window), sampler.model_copy(update=changes), seeds=[0])
+    except SamplingError as error:
+        raise InputError(f"step {error.step} of {sampler.steps}: {error.reason}") from None
+    return int(found.nfe[0])
+
+
+def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
+    """Refuse a sampler whose levels or times cannot be laid out over a denoiser's range; evaluates nothing.
+
+    Raises:
+        InputError: with the reason.
+    """
+    sampler.route(_Probe(sigma_min, sigma_max, 1, None))
+
+
+def steps_for(
+    nfe: int, sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 1, window: Window | None = None
+) -> Sampler:
+    """The sampler with the largest number of steps whose NFE is at most `nfe`.
+
+    Where more steps may take fewer evaluations, as under guidance with an interval of levels, it is the last number
+    before the first that takes too many.
+
+    Args:
+        nfe: evaluations per sample, in the denoiser's own cost.
+        sampler: everything but the number of steps.
+        sigma_min, sigma_max, cost, window: of the denoiser, as for `count_nfe`.
+
+    Raises:
+        InputError: one step alone costs more, every larger number of steps within the budget is refused (then with the
+            reason), or the solver picks its own number of steps.
+    """
+    if sampler.solver.adaptive:
+        raise InputError(
+            f"solver '{sampler.solver.kind}' picks its own steps, so it cannot be given `nfe`; give it tolerances, "
+            "with `along: solver.rtol` for a curve of them"
+        )
+
+    def cost_of(steps: int) -> int:
+        return count_nfe(sampler.model_copy(update={"steps": steps}), sigma_min, sigma_max, cost, window)
+
+    def fits(steps: int) -> bool:
+        try:
+            return cost_of(steps) <= nfe
+        except InputError:  # no such number of levels, or a second stage below zero noise
+            return False
+
+    least = sampler.least_steps
+    first = cost_of(least)
+    if first > nfe:
+        raise InputError(f"solver '{sampler.solver.kind}' needs at least {first} evaluations; nfe {nfe} is too few")
+    # exact where all steps but the last cost the same
+    steps = least + (nfe - first) // _slope(cost_of, least, first, nfe)
+    while steps > least and not fits(steps):
+        steps -= 1
+    while fits(steps + 1):
+        steps += 1
+    if steps == least and nfe >= 2 * first:
+        cost_of(steps + 1)  # says why there is nothing between one step and the budget
+    return sampler.model_copy(update={"steps": steps})
+
+
+def _slope(cost_of: Callable[[int], int], least: int, first: int, nfe: int) -> int:
+    """Evaluations per further step, from the smallest power of two of steps that the sampler can take."""
+    more = 1
+    while more <= nfe:
+        try:
+            return max((cost_of(least + more) - first) // more, 1)
+        except InputError:
+            more *= 2
+    return 1

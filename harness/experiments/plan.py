@@ -1,0 +1,252 @@
+"""Plans: a grid's denoisers x series x budgets as trials, each with its place in the figure."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.core import yaml
+from harness.core.errors import InputError
+from harness.core.yaml import Document, Where
+from harness.denoisers.load import Description, Window
+from harness.experiments.checks import (
+    check_features,
+    check_levels,
+    check_metrics,
+    check_mosaics,
+    check_names,
+    describe_panel,
+)
+from harness.experiments.grid import Grid, Series, load_grid
+from harness.experiments.metric import check
+from harness.experiments.nfe import count_nfe, steps_for
+from harness.experiments.trial import Trial
+from harness.metrics.choices import FeatureMetric
+from harness.metrics.diagnostics import Measure
+from harness.sampling.sampler import Sampler
+
+MAX_TRIALS = 100_000
+
+NOT_AXES = ("sigmas", "levels", "intervals")
+"""Fields that are lists themselves, whose values are therefore not an axis."""
+
+
+class Planned(NamedTuple):
+    """One trial of a plan, with its place in the figure.
+
+    Args:
+        trial: denoiser and sampler.
+        panel: name of the denoiser in the grid.
+        series: name of the curve.
+        base: name of the series that the curve belongs to.
+        nfe: evaluations that it was planned at; a guess for adaptive solvers.
+        x: its place on the horizontal axis; None for NFE, or where the sampler has no such number.
+        mosaic: whether its first images are kept.
+    """
+
+    trial: Trial
+    panel: str
+    series: str
+    base: str
+    nfe: int
+    x: float | None
+    mosaic: bool
+
+
+class Plan(NamedTuple):
+    """What a grid amounts to: its trials in order, and the text it came from."""
+
+    name: str
+    grid: Grid
+    items: list[Planned]
+    source: str
+    series: list[dict[str, Any]]
+    described: dict[str, Description]
+
+    def asked_of(self, metric: FeatureMetric | Measure) -> list[Planned]:
+        """The trials that a metric of the grid is asked of."""
+        return [item for item in self.items if concerns(metric, item.base, item.panel)]
+
+
+class _Curve(NamedTuple):
+    """A series after its axes are expanded: name, raw samplers, and where each of their keys stands in the file.
+
+    Several samplers are the points of one curve.
+    """
+
+    name: str
+    series: Series
+    samplers: list[dict[str, Any]]
+    base: Where
+    moved: dict[str, Where]
+
+
+def plan(path: Path | str, samples: int | None = None) -> Plan:
+    """Turn a grid's file into trials.
+
+    Args:
+        path: the YAML file.
+        samples: N in place of the grid's own.
+
+    Raises:
+        InputError: anything wrong with the file, or a sampler that does not fit its denoiser.
+    """
+    grid, document = load_grid(path)
+    if samples is not None:
+        if samples < 2:
+            raise InputError(f"--samples must be at least 2; we got {samples}")
+        grid = grid.model_copy(update={"samples": samples})
+    check_metrics(grid, document)
+    check_features(grid, document)
+    described = {name: describe_panel(name, panel, document) for name, panel in grid.denoisers.items()}
+    items: list[Planned] = []
+    curves: dict[str, dict[str, Any]] = {}
+    for index, series in enumerate(grid.series):
+        check_names(series, index, grid, document)
+        for panel in series.only or grid.denoisers:
+            for curve in _curves(series, index, panel, grid, document):
+                for item in _trials(curve, panel, grid, described[panel], document):
+                    kept = {key: getattr(series, key) for key in ("note", "role", "paper")}
+                    curves.setdefault(item.series, {"name": item.series, "base": item.base, **kept})
+                    items.append(item)
+                if len(items) > MAX_TRIALS:
+                    raise document.error(("series", index), f"more than {MAX_TRIALS:,} trials; use shorter lists")
+    for index, metric in enumerate(grid.metrics):
+        if not any(concerns(metric, item.base, item.panel) for item in items):
+            raise document.error(
+                ("metrics", index), f"no trial is asked of metric '{metric.name}'; mend series, denoisers"
+            )
+    check_mosaics(grid, document)
+    if grid.x != "nfe" and all(item.x is None for item in items):
+        raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
+    source = Path(path).read_text(encoding="utf-8")
+    return Plan(Path(path).stem, grid, items, source, list(curves.values()), described)
+
+
+def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:
+    """One curve for every combination of the lists in a series' sampler, but for the list along the curve."""
+    base: Where = ("series", index, "sampler")
+    own = series.per_denoiser.get(panel, {})
+    moved: dict[str, Where] = {axis: ("series", index, "per_denoiser", panel, axis) for axis in own}
+    raw = {**series.sampler, **own}
+    along = tuple((series.along or ("" if grid.x == "nfe" else grid.x)).split("."))
+    axes = [(where, options) for where, options in _lists(raw) if where[-1] not in NOT_AXES]
+    for where, options in axes:
+        if not options:
+            place = (*moved[str(where[0])], *where[1:]) if where[0] in moved else (*base, *where)
+            raise document.error(place, "an empty list leaves nothing to run; give it values, or remove the key")
+    points = next((options for where, options in axes if where == along), None)
+    if series.along and points is None:
+        here = ".".join(along)
+        rule = "a list there is one choice, not an axis" if along[-1] in NOT_AXES else "the sampler has no list there"
+        raise document.error(("series", index, "along"), f"'{here}': {rule}; give a number a list, or remove along")
+    others = [(where, options) for where, options in axes if where != along]
+    for values in itertools.product(*(options for _, options in others)):
+        sampler, named = raw, []
+        for (where, _), value in zip(others, values, strict=True):
+            sampler = _with(sampler, where, value)
+            named.append(f"{where[-1]} {_in_words(value)}")
+        samplers = [sampler] if points is None else [_with(sampler, along, point) for point in points]
+        yield _Curve(", ".join([series.name, *named]), series, samplers, base, moved)
+
+
+def _in_words(value: Any) -> str:
+    """A choice among several, as part of a curve's name: a kind with its fields, or the value."""
+    if not isinstance(value, dict):
+        return str(value)
+    fields = [f"{key} {_in_words(inner)}" for key, inner in value.items() if key != "kind"]
+    return " ".join([str(value.get("kind", "")), *fields]).strip()
+
+
+def _lists(value: Any, where: Where = ()) -> Iterator[tuple[Where, list[Any]]]:
+    """The places of all lists in nested mappings."""
+    if isinstance(value, list):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _lists(inner, (*where, key))
+
+
+def _with(value: dict[str, Any], where: Where, new: Any) -> dict[str, Any]:
+    """A copy of nested mappings with one value replaced."""
+    key = str(where[0])
+    return {**value, key: new if len(where) == 1 else _with(value[key], where[1:], new)}
+
+
+def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document: Document) -> Iterator[Planned]:
+    """The trials of one curve on one denoiser: its points, at each budget."""
+    choice = grid.denoisers[panel]
+    for raw in curve.samplers:
+        sampler = yaml.build(Sampler, document, curve.base, raw, curve.moved)
+        by_nfe, budgets = _budgets(curve, raw, sampler, grid, document)
+        for budget in budgets if budgets is not None else (sampler.steps,):
+            try:
+                if by_nfe:
+                    chosen = steps_for(budget, sampler, *_cost(found))
+                else:
+                    chosen = sampler.model_copy(update={"steps": budget})
+                check_levels(chosen)
+                nfe = count_nfe(chosen, *_cost(found))
+                for metric in grid.metrics:
+                    if concerns(metric, curve.series.name, panel):
+                        check(metric, chosen, found.shape)
+            except InputError as error:
+                where = curve.base if curve.base in document.lines else curve.base[:2]
+                raise document.error(where, f"with denoiser '{panel}': {error}") from None
+            source = choice.source if choice.source is not None else panel
+            trial = Trial(
+                denoiser=source, weights=found.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
+            )
+            x = None if grid.x == "nfe" else number_at(chosen, grid.x)
+            is_one = grid.x == "nfe" or budgets is None or len(budgets) < 2
+            name = curve.name if is_one else _at_budget(curve.name, by_nfe, budget)
+            mosaic = budget in (grid.mosaics or ())
+            yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic)
+
+
+def _at_budget(name: str, by_nfe: bool, budget: int) -> str:
+    """Where the horizontal axis is not NFE, every budget has a curve of its own."""
+    return f"{name}, {'NFE' if by_nfe else 'steps'} {budget}"
+
+
+def concerns(metric: FeatureMetric | Measure, series: str, denoiser: str) -> bool:
+    """Whether a metric is asked of a series on a denoiser."""
+    return (metric.series is None or series in metric.series) and (
+        metric.denoisers is None or denoiser in metric.denoisers
+    )
+
+
+def number_at(sampler: Sampler, path: str) -> float | None:
+    """The number at a path such as `stochasticity.S_churn`; None where the sampler has none."""
+    value: Any = sampler
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _cost(found: Description) -> tuple[float, float, int, Window | None]:
+    """What counting evaluations needs to know of a denoiser."""
+    return found.sigma_min, found.sigma_max, found.cost, found.window
+
+
+def _budgets(
+    curve: _Curve, raw: dict[str, Any], sampler: Sampler, grid: Grid, document: Document
+) -> tuple[bool, tuple[int, ...] | None]:
+    """Whether budgets are NFE, and which they are; None where the sampler's own step count stands.
+
+    A curve along tolerances or the like has no budgets but its series' own.
+    """
+    series = curve.series
+    if series.along and grid.x == "nfe" and not sampler.solver.adaptive:
+        raise document.error(
+            (*curve.base[:2], "along"),
+            f"solver '{sampler.solver.kind}' has a fixed NFE, so its curve against NFE runs along budgets; remove "
+            f"along, or give the grid x: {series.along}",
+        )
+    holder: Series | Grid = series if series.nfe or series.steps or series.along else grid
+    where: Where = curve.base[:2] if holder is series else ()
+    if holder.nfe and holder.steps:
+        raise document.error((*where, "steps"), "give either `nfe` or `steps`, not both")
+    if "steps" in raw and (holder.nfe or holder.steps):
+        raise document.error((*curve.base, "steps"), "the budget is already given by `nfe` or `steps`; remove one")
+    return bool(holder.nfe), holder.nfe or holder.steps

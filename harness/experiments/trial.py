@@ -1,0 +1,51 @@
+"""Trial: one denoiser and one sampler, and what identifies it: the fingerprint that every stored number hangs on."""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from harness.core.config import Choice
+from harness.denoisers.specs import DenoiserSpec
+from harness.sampling.sampler import Sampler
+
+LabelPolicy = Literal["random", "unconditional"] | Annotated[int, Field(ge=0)]
+"""random: one class per seed, in the official order, where there are classes; unconditional; or one class for all."""
+
+AXES = ("solver", "discretization", "schedule", "scaling", "stochasticity")
+
+
+class Trial(Choice):
+    """A denoiser sampled by a sampler. Frozen, JSON both ways.
+
+    Args:
+        denoiser: a card's name, the path of a checkpoint, or a spec: how to load it.
+        weights: identity of the denoiser, `sha256:...` of its weights or the canonical JSON of its spec.
+        sampler: the choice on every axis.
+        labels: label policy.
+        dtype: type the network runs in; None for its own.
+    """
+
+    denoiser: str | DenoiserSpec
+    weights: str
+    sampler: Sampler
+    labels: LabelPolicy = "random"
+    dtype: Literal["float32", "float64"] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of all that changes the numbers, seeds apart.
+
+        Covers the weights (not the name or path they go by), every sampler field with its default, the label policy,
+        the network's type, and the versions of the components.
+        """
+        versions = {axis: getattr(self.sampler, axis).version for axis in AXES} | {"sampler": self.sampler.version}
+        identity = self.model_dump(mode="json", exclude={"denoiser"}) | {"versions": versions}
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces, and no NaN or infinity: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)

@@ -1,0 +1,50 @@
+"""Handwritten digits that come with scikit-learn: 1,797 grey images of 8x8 pixels in ten classes, no download.
+
+They are the test half of the UCI "Optical Recognition of Handwritten Digits" data (Alpaydin and Kaynak 1998). A pixel
+is a count of ink dots, 0 to 16, and becomes x/8 - 1 in [-1, 1].
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CLASSES = 10
+SHAPE = (1, 8, 8)
+HOLD_OUT = 5
+"""Every fifth image is held out from the training of a classifier."""
+
+
+class Digits(NamedTuple):
+    """Images [N, 1, 8, 8] float32 in [-1, 1] and their classes [N] int64, 0 to 9."""
+
+    images: Tensor
+    labels: Tensor
+
+    def take(self, rows: Tensor) -> "Digits":
+        """The rows chosen by an index or a boolean mask."""
+        return Digits(self.images[rows], self.labels[rows])
+
+
+class Split(NamedTuple):
+    """A part to learn from and a part held out."""
+
+    train: Digits
+    test: Digits
+
+
+def load_digits() -> Digits:
+    """All 1,797 images, in the order of the source."""
+    from sklearn import datasets
+
+    found = datasets.load_digits()
+    images = torch.from_numpy(found.images.astype(np.float32) / 8 - 1)  # exact: sixteenths of two
+    return Digits(images[:, None].contiguous(), torch.from_numpy(found.target.astype(np.int64)))
+
+
+def split_digits() -> Split:
+    """The fixed split for a classifier: rows 0, 5, 10, ... are held out (360), the other 1,437 are for training."""
+    digits = load_digits()
+    held = torch.arange(len(digits.labels)) % HOLD_OUT == 0
+    return Split(digits.take(~held), digits.take(held))

@@ -1,0 +1,189 @@
+"""The header of a checkpoint: everything about a denoiser but its numbers, read without torch and without trust.
+
+A safetensors file is an 8-byte little-endian length, a JSON header of that length and the tensors' bytes. The header
+maps names to dtype, shape and place, and `__metadata__` to texts. Ours has
+
+    format       harness-denoiser
+    version      1
+    config       JSON of `Config`: which preconditioning, with which arguments
+    provenance   JSON: how the weights came about
+
+Every number in a header is checked against the file's size before anything is built from it.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from harness.core.config import Choice, Real, Shape
+from harness.core.errors import InputError
+from harness.core.yaml import explain
+
+NUMPY_TYPES: dict[str, str] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",  # widened when read: NumPy has no such type
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+"""Types of numbers, in safetensors' words, as NumPy reads them."""
+
+ITEM_SIZES = {word: np.dtype(code).itemsize for word, code in NUMPY_TYPES.items()}
+"""Bytes of a number of each type."""
+
+FORMAT = "harness-denoiser"
+VERSION = "1"
+MAX_HEADER = 10_000_000  # bytes; ten thousand tensors take one million
+MAX_NUMBERS = 2_000_000_000
+MAX_SIDES = 16
+MAX_PLACE = 1 << 44
+
+
+Kind = Literal["vp", "ve", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]
+"""The preconditionings that there are."""
+
+
+class Layout(NamedTuple):
+    """Of one tensor: its type in safetensors' words (`F32`), its shape, and where it begins, after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+
+class Contents(NamedTuple):
+    """What a safetensors file says of itself: texts by key, and tensors by name."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, Layout]
+
+
+class Config(Choice):
+    """How to build a denoiser again, and what a plan needs to know of it.
+
+    Args:
+        preconditioning: kind of the preconditioning.
+        arguments: its constructor's arguments, those of the network included.
+        shape: [C, H, W] of the images.
+        label_dim: classes; 0 means unconditional.
+        sigma_min, sigma_max: noise range that it supports.
+        parameters: trained numbers.
+    """
+
+    preconditioning: Kind
+    arguments: dict[str, Any]
+    shape: Shape
+    label_dim: Annotated[int, Field(ge=0)]
+    sigma_min: Annotated[Real, Field(ge=0)]
+    sigma_max: Annotated[Real, Field(gt=0)]
+    parameters: Annotated[int, Field(ge=1)]
+
+
+class Header(NamedTuple):
+    """A denoiser's checkpoint without its numbers."""
+
+    config: Config
+    provenance: dict[str, Any]
+    tensors: dict[str, Layout]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of a denoiser's checkpoint.
+
+    Raises:
+        InputError: missing, damaged or foreign file, or a header that contradicts itself.
+    """
+    contents = read_contents(path)
+    metadata = contents.metadata
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: format is {metadata.get('format', 'not given')!r}, not '{FORMAT}'; "
+            "use a checkpoint that `harness train` or `harness import` wrote"
+        )
+    if metadata.get("version") != VERSION:
+        raise InputError(
+            f"{path}: version {metadata.get('version')!r} of the format is not known here, only '{VERSION}'; upgrade"
+        )
+    try:
+        config = Config.model_validate_json(metadata.get("config", ""))
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: config: {where + ': ' if where else ''}{explain(first)}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: provenance is not JSON; the file is damaged") from None
+    if not isinstance(provenance, dict) or config.sigma_min >= config.sigma_max:
+        raise InputError(f"{path}: the header contradicts itself; the file is damaged")
+    return Header(config, provenance, contents.tensors)
+
+
+def read_contents(path: Path) -> Contents:
+    """Read the header of any safetensors file and check it against the file's size.
+
+    Raises:
+        InputError: missing, truncated or not a safetensors file.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: not a file; check the path")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= min(size - 8, MAX_HEADER):
+                raise InputError(f"{path}: not a safetensors file, or truncated ({size:,} bytes)")
+            raw = file.read(length)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+    try:
+        header = json.loads(raw.decode("utf-8"))
+        metadata = header.pop("__metadata__", {})
+        layouts = {name: _layout(entry) for name, entry in header.items()}
+        end = _end(header)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise InputError(f"{path}: not a safetensors file: its header is not as it should be") from None
+    numbers = sum(layout.numel for layout in layouts.values())
+    if numbers > MAX_NUMBERS:
+        raise InputError(f"{path}: {numbers:,} numbers are more than the {MAX_NUMBERS:,} allowed in a checkpoint")
+    if end != size - 8 - length:
+        raise InputError(
+            f"{path}: truncated or damaged: the header promises {end:,} bytes of tensors, the file has "
+            f"{size - 8 - length:,}; copy or download it again"
+        )
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise InputError(f"{path}: not a safetensors file: __metadata__ must map texts to texts")
+    return Contents(metadata, layouts)
+
+
+def _end(header: dict[str, Any]) -> int:
+    """Where the last tensor ends; ValueError unless they lie one behind the other."""
+    at = 0
+    for start, end in sorted(entry["data_offsets"] for entry in header.values()):
+        if start != at:
+            raise ValueError("tensors overlap or leave a gap")
+        at = end
+    return at
+
+
+def _layout(entry: Any) -> Layout:
+    """One tensor's layout; ValueError unless type, shape and place fit together."""
+    shape, (start, end) = entry["shape"], entry["data_offsets"]
+    if len(shape) > MAX_SIDES or not all(type(n) is int and 0 <= n < MAX_PLACE for n in (*shape, start, end)):
+        raise ValueError("sides and places are non-negative integers, and few")
+    if end - start != math.prod(shape) * ITEM_SIZES[entry["dtype"]]:
+        raise ValueError("the place does not fit the shape")
+    return Layout(entry["dtype"], tuple(shape), start)

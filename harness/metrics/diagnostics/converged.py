@@ -1,0 +1,135 @@
+"""The truth that samplers are measured against: trajectories followed with so many steps that more change nothing."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.core.errors import InputError, SamplingError
+from harness.metrics.diagnostics.base import Task
+from harness.sampling.discretizations import EDM
+from harness.sampling.discretizations.base import Range
+from harness.sampling.dynamics import Dynamics
+from harness.sampling.sample import sample
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import start
+from harness.sampling.trajectory import trajectory
+
+KEPT = 32
+"""End points kept: the trials of a grid ask for the same ones again."""
+COARSER = 4
+"""How many times as many steps a trajectory has that counts as converged."""
+
+
+class EndPoints(NamedTuple):
+    """Converged images [N, C, H, W], and the network rows that they took when they were computed."""
+
+    images: Tensor
+    rows: int
+
+
+def check_path(sampler: Sampler, purpose: str, reference: int, finest: int) -> None:
+    """What a converged trajectory can be the truth of: the ODE, or an SDE solver on its Brownian path.
+
+    Args:
+        sampler: what is compared with it.
+        purpose: what compares, for the message.
+        reference: steps of the converged trajectory.
+        finest: the largest number of steps that is compared with it.
+
+    Raises:
+        InputError: noise that is not tied to a path, no step beside the last, or steps that are not much larger than
+            the reference's.
+    """
+    if sampler.stochasticity.draws or (sampler.solver.draws and not sampler.solver.declared):
+        axis = "stochasticity" if sampler.stochasticity.draws else "solver"
+        kind = sampler.stochasticity.kind if sampler.stochasticity.draws else sampler.solver.kind
+        raise InputError(
+            f"{purpose} compares with a converged trajectory, and the noise of {axis} '{kind}' has none; use an ODE "
+            "solver, or an SDE solver with a strong order such as 'dpmpp_2m_sde'"
+        )
+    check_steps(sampler, purpose)
+    if COARSER * finest > reference:
+        raise InputError(
+            f"{purpose} compares {finest} steps with a trajectory of {reference}, which should be {COARSER} times as "
+            f"many to count as converged; give it reference: {COARSER * finest} or more"
+        )
+
+
+def check_steps(sampler: Sampler, purpose: str) -> None:
+    """A measure of trajectories needs one.
+
+    Raises:
+        InputError: a sampler with nothing but its last step.
+    """
+    if sampler.steps < 2:
+        raise InputError(f"{purpose} needs a step beside the last one; we got steps {sampler.steps}; raise it")
+
+
+def end_points(task: Task, steps: int) -> EndPoints:
+    """Where the task's own latents end when followed with very many steps over the sampler's own range.
+
+    The ODE is followed by Heun's method in sigma with the levels of eq. 5 and a last step to the denoised image; an SDE
+    solver by itself over those levels, on the same Brownian path. What is in `task.known` is not computed again.
+    """
+    reference = _reference(task, steps)
+    known = {} if task.known is None else task.known
+    labels = task.labels.tolist() if isinstance(task.labels, Tensor) else task.labels
+    key = f"{reference.model_dump_json()}|{task.seeds}|{labels}|{task.device}|{task.batch}"
+    if key in known:
+        return known[key]._replace(rows=0)
+    out = sample(task.denoiser, reference, task.seeds, task.labels, device=task.device, batch=task.batch)
+    if len(known) >= KEPT:
+        del known[next(iter(known))]
+    known[key] = EndPoints(out.images, out.rows)
+    return known[key]
+
+
+def _reference(task: Task, steps: int) -> Sampler:
+    given = task.sampler
+    sigmas = given.sigmas(task.denoiser)
+    levels = EDM(sigma_min=sigmas[-1].item(), sigma_max=sigmas[0].item())
+    if given.solver.draws:
+        return given.model_copy(update={"discretization": levels, "steps": steps})
+    clip = given.clip_denoised
+    return Sampler(discretization=levels, steps=steps, clip_denoised=clip, noise_device=given.noise_device)
+
+
+class Follower:
+    """Follows the ODE in sigma between any two levels, with many sub-steps of Heun's or Euler's method.
+
+    Args:
+        task: gives denoiser, seeds, labels and batch.
+        substeps: between two levels.
+        solver: `heun` or `euler`.
+    """
+
+    def __init__(self, task: Task, substeps: int, solver: str = "heun") -> None:
+        kept = {name: getattr(task.sampler, name) for name in ("clip_denoised", "noise_device")}
+        self.sampler = Sampler.model_validate({"solver": solver, **kept})
+        self.substeps = substeps
+        begun = start(task.denoiser, self.sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
+        self.dynamics: Dynamics = begun.dynamics
+        self.latents = begun.latents
+
+    def step(self, xbar: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        """From xbar at one level to the lower (or higher) level, both above 0; levels as in eq. 5."""
+        if sigma == sigma_next:
+            return xbar
+        low, high = sorted((sigma.item(), sigma_next.item()))
+        levels = EDM()(self.substeps + 1, Range(low, high))
+        for taken in trajectory(self.dynamics, self.sampler, levels if sigma_next < sigma else levels.flip(0), xbar):
+            xbar = taken.x
+        return xbar
+
+    def through(self, sigmas: Tensor) -> Iterator[Tensor]:
+        """The states without scaling at all of these falling levels, from the task's own latents."""
+        xbar = self.latents * sigmas[0]
+        yield xbar
+        for sigma, sigma_next in pairwise(sigmas):
+            xbar = self.step(xbar, sigma, sigma_next)
+            if not bool(torch.isfinite(xbar).all()):
+                raise SamplingError("the converged trajectory is not finite (NaN or infinity)")
+            yield xbar

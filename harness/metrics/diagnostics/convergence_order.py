@@ -1,0 +1,68 @@
+"""The order of convergence that a sampler shows on a denoiser, from its end-point error at more and more steps."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.core.errors import InputError
+from harness.metrics.diagnostics.base import Measure, Observation, Task, rmse
+from harness.metrics.diagnostics.converged import check_path, end_points
+from harness.sampling.discretizations import IDDPM, Explicit, Optimized
+from harness.sampling.sample import sample
+from harness.sampling.sampler import Sampler
+
+
+class ConvergenceOrder(Measure):
+    """Fitted order: minus the slope of log end-point error against log steps, for each sample.
+
+    The sampler is run at its own number of steps and at doublings of it. The last step, to sigma = 0, is part of all of
+    them alike. An order well below the solver's own says that the steps are too large, or the denoiser too rough, for
+    the order to show.
+
+    Args:
+        doublings: how often the number of steps is doubled, >= 1.
+        reference: steps of the converged trajectory, at least four times the most that are compared with it; 16 to
+            100,000.
+    """
+
+    title: ClassVar[str] = "Fitted order of convergence"
+    better: ClassVar[Literal["lower", "higher"]] = "higher"
+
+    kind: Literal["convergence-order"] = "convergence-order"
+    doublings: Annotated[int, Field(ge=1, le=10)] = 2
+    reference: Annotated[int, Field(ge=16, le=100_000)] = 1024
+
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+        levels = sampler.discretization
+        if sampler.solver.adaptive or isinstance(levels, Explicit | Optimized | IDDPM):
+            raise InputError(
+                f"{self.kind} doubles the number of steps, which solver '{sampler.solver.kind}' with discretization "
+                f"'{levels.kind}' does not let it do; use a fixed-step solver and a formula for levels"
+            )
+        check_path(sampler, self.kind, self.reference, sampler.steps * 2**self.doublings)
+
+    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+        return nfe * (2 ** (self.doublings + 1) - 1) + self.reference // 2
+
+    def observe(self, task: Task) -> Observation:
+        self.check(task.sampler)
+        errors, rows, nfe = [], 0, torch.zeros(len(task.seeds), dtype=torch.int64)
+        steps = [task.sampler.steps * 2**k for k in range(self.doublings + 1)]
+        for n in steps:
+            finer = task.sampler.model_copy(update={"steps": n})
+            out = sample(task.denoiser, finer, task.seeds, task.labels, device=task.device, batch=task.batch)
+            truth = end_points(task, self.reference)
+            errors.append(rmse(out.images, truth.images))
+            rows += out.rows + truth.rows
+            nfe = out.nfe if n == task.sampler.steps else nfe
+        return Observation(-slope(steps, torch.stack(errors)), nfe, rows)
+
+
+def slope(sizes: list[int], errors: Tensor) -> Tensor:
+    """Least-squares slope of log error [K, N] against log size [K], for each sample [N]."""
+    x = torch.tensor(sizes, dtype=torch.float64).log()
+    x = x - x.mean()
+    y = errors.clip(min=torch.finfo(torch.float64).tiny).log()
+    return (x[:, None] * (y - y.mean(0))).sum(0) / x.square().sum()

@@ -1,0 +1,69 @@
+"""What a denoiser makes of images at each noise level: its error, and pictures (paper Figure 1)."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from harness.metrics.diagnostics.base import APART, Measure, Observation, Profile, Task, rmse
+from harness.metrics.diagnostics.images import Source, check_images, images_for
+from harness.sampling.noise import Noise
+from harness.sampling.optimize import settled
+from harness.sampling.sampler import Sampler
+from harness.sampling.start import start
+
+PICTURES = 8
+"""Seeds whose pictures are kept."""
+
+
+class DenoisingError(Measure):
+    """Root mean square of D(y + sigma n; sigma) - y, by noise level: the levels are the sampler's, nothing is sampled.
+
+    Of all functions of x and sigma the ideal denoiser has the least mean square. Every image has one n for all levels.
+    The value of a sample is the mean over levels; pictures of the noisy and the denoised images are kept.
+
+    Args:
+        images: `digits`, that data set's, or `samples`, which the denoiser itself makes of the seeds' latents.
+
+    Source: Karras et al. 2022, Figure 1 and eq. 2.
+    """
+
+    title: ClassVar[str] = "Denoising error"
+    by_level: ClassVar[str | None] = "Denoising error by noise level"
+    pictures: ClassVar[tuple[str, ...]] = ("noisy", "denoised")
+    runs: ClassVar[bool] = False
+
+    kind: Literal["denoising-error"] = "denoising-error"
+    images: Source = "digits"
+
+    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+        check_images(self.images, shape)
+
+    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+        return sampler.steps + (127 if self.images == "samples" else 0)
+
+    @torch.no_grad()
+    def observe(self, task: Task) -> Observation:
+        given = images_for(self.images, task)
+        sampler = settled(task.denoiser, task.sampler, task.device, task.batch)
+        begun = start(task.denoiser, sampler, task.seeds, given.labels, device=task.device, batch=task.batch)
+        apart = [seed + APART for seed in task.seeds]
+        noise = Noise(apart, task.denoiser.shape, begun.x.device, sampler.noise_device).normal()
+        errors, noisy, clean = [], [], []
+        for sigma in begun.route.sigmas:
+            x = given.images + sigma * noise
+            denoised = begun.dynamics.at_level(x, sigma).denoised
+            errors.append(rmse(denoised, given.images))
+            noisy.append(x[:PICTURES] / max(1.0, float(sigma)))
+            clean.append(denoised[:PICTURES])
+        profile = Profile(begun.route.sigmas, torch.stack(errors, dim=1))
+        pictures = {"noisy": _sheet(noisy), "denoised": _sheet(clean)}
+        dynamics = begun.dynamics
+        nfe = torch.zeros_like(dynamics.nfe)
+        return Observation(profile.values.mean(1), nfe, given.rows + dynamics.rows, profile, pictures)
+
+
+def _sheet(columns: list[Tensor]) -> Tensor:
+    """Pictures [seeds, levels, C, H, W] in bytes."""
+    stacked = torch.stack(columns, dim=1).double().cpu()
+    return (stacked * 127.5 + 128).clip(0, 255).to(torch.uint8)

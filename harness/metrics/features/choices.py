@@ -1,0 +1,277 @@
+"""Feature extractors as choices that a grid or a command line can name, with identities that need no network."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from harness.core import yaml
+from harness.core.config import Choice, Shorthand
+from harness.core.embedded import sha256_of
+from harness.core.errors import InputError
+from harness.hub.card_kinds import Digest
+from harness.hub.cards import checked_path, features_card, load_cards
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Place = Annotated[str, Field(min_length=1)]
+
+
+class ExtractorChoice(Choice):
+    """What all choices of an extractor can say of themselves without loading anything."""
+
+    word: ClassVar[str] = ""
+
+    @property
+    def title(self) -> str:
+        """How a distance in these features is called: FD-<title>, or FID where it is empty."""
+        return self.word
+
+    @property
+    def identity(self) -> str:
+        """Network, hash of the weights, layer and resizing.
+
+        Raises:
+            InputError: that depends on a file which is not there.
+        """
+        raise InputError(f"{type(self).__name__} has no identity")
+
+    def check(self) -> None:
+        """See that the weights are there and are the right ones.
+
+        Raises:
+            InputError: they are not; with what to do.
+        """
+
+
+class DigitsFeatures(ExtractorChoice):
+    """64 numbers of the embedded classifier of digits."""
+
+    word: ClassVar[str] = "digits"
+    kind: Literal["digits"] = "digits"
+
+    @property
+    def identity(self) -> str:
+        """Network, weights, layer."""
+        card = features_card("digits-features")
+        return f"digits-features:{card.sha256[:12]}:tanh{card.width}"
+
+
+class _Program(ExtractorChoice):
+    """A file that is code: only run if it is the one with this hash."""
+
+    path: Place
+    sha256: Digest | None = None
+
+    @property
+    def trusted(self) -> str:
+        """The hash that the file must have.
+
+        Raises:
+            InputError: none was given; with that of the file, to look at it first.
+        """
+        if self.sha256 is None:
+            found = sha256_of(Path(self.path)) if Path(self.path).is_file() else None
+            hint = f"; this file's is {found}" if found else ", and there is no such file"
+            kind = type(self).model_fields["kind"].default
+            raise InputError(
+                f"{self.path}: a {kind} file is a program, and none is run whose SHA-256 is not on a card or given as "
+                f"`sha256`{hint}"
+            )
+        return self.sha256
+
+    def check(self) -> None:
+        """The file is there, and is the one that was named."""
+        if sha256_of(_there(self.path)) != self.trusted:
+            raise InputError(f"{self.path}: SHA-256 is {sha256_of(Path(self.path))}, not {self.trusted}")
+
+
+class Inception(ExtractorChoice):
+    """Inception-v3 as the official TorchScript file: 2048 features, with its own resizing. FID's own network.
+
+    Args:
+        path: another file with the same call signature; the fetched one by default.
+        sha256: of that file; it is run only if this is its hash.
+        width: features that it gives.
+    """
+
+    CARD: ClassVar[str] = "inception-2015-12-05"
+    kind: Literal["inception"] = "inception"
+    path: Place | None = None
+    sha256: Digest | None = None
+    width: Count = 2048
+
+    @property
+    def program(self) -> "TorchScript | None":
+        """The user's own file, if it is not the fetched one."""
+        return None if self.path is None else TorchScript(path=self.path, sha256=self.sha256)
+
+    @property
+    def title(self) -> str:
+        """Nothing for the published network alone: only that gives FID."""
+        is_published = self.path is None or self.sha256 == _card_sha256(self.CARD)
+        return "" if is_published else "detector"
+
+    @property
+    def identity(self) -> str:
+        """Network, weights, layer; resizing is the file's own."""
+        known = self.program.trusted if self.program else _card_sha256(self.CARD)
+        return f"inception:{known[:12]}:pool{self.width}:tf299"
+
+    def check(self) -> None:
+        """The file is there, and is the one of the card or the one that was named."""
+        if self.program:
+            self.program.check()
+        else:
+            checked_path(self.CARD, load_cards()[self.CARD])
+
+
+class InceptionPT(ExtractorChoice):
+    """Inception-v3 with the weights of torch-fidelity and pytorch-fid, in our own network: no program from a file.
+
+    Args:
+        path: a file of weights; the fetched one by default.
+    """
+
+    CARD: ClassVar[str] = "inception-pt-2015-12-05"
+    kind: Literal["inception-pt"] = "inception-pt"
+    path: Place | None = None
+
+    @property
+    def identity(self) -> str:
+        """Network, weights, layer, resizing."""
+        known = sha256_of(_there(self.path)) if self.path else _card_sha256(self.CARD)
+        return f"inception-pt:{known[:12]}:pool2048:tf299"
+
+    @property
+    def title(self) -> str:
+        """Nothing for the published weights alone: only those give FID."""
+        known = _card_sha256(self.CARD)
+        is_published = self.path is None or sha256_of(_there(self.path)) == known
+        return "" if is_published else "inception"
+
+    @property
+    def file(self) -> Path:
+        """The weights, checked where they were fetched."""
+        return _there(self.path) if self.path else checked_path(self.CARD, load_cards()[self.CARD])
+
+    def check(self) -> None:
+        """The file is there; the fetched one is that of the card."""
+        _ = self.file
+
+
+class DinoV2(ExtractorChoice):
+    """DINOv2's class token, with weights from a folder; needs the extra `dinov2`.
+
+    Args:
+        path: folder with `config.json` and `model.safetensors`.
+    """
+
+    word: ClassVar[str] = "DINOv2"
+    kind: Literal["dinov2"] = "dinov2"
+    path: Place
+
+    @property
+    def identity(self) -> str:
+        """Network, weights, layer, resizing."""
+        return f"dinov2:{sha256_of(_there(str(Path(self.path) / 'model.safetensors')))[:12]}:cls:bicubic224"
+
+    def check(self) -> None:
+        """The weights are there."""
+        _there(str(Path(self.path) / "model.safetensors"))
+        _there(str(Path(self.path) / "config.json"))
+
+
+class _Anybodys(_Program):
+    """A network of the user's: images in, features [N, d] out.
+
+    Args:
+        path: the file.
+        sha256: its hash, without which it is not run.
+        values: what the network takes: `bytes` (uint8) or `unit` (float32 in [-1, 1]).
+        channels: it takes; grey images are repeated to 3. Null for any.
+        width: features that it gives; found by trying it, if left out.
+    """
+
+    word: ClassVar[str] = "own"
+    values: Literal["bytes", "unit"] = "unit"
+    channels: Literal[1, 3] | None = 3
+    width: Count | None = None
+
+    @property
+    def identity(self) -> str:
+        """Kind, hash, and what it is given."""
+        kind = type(self).model_fields["kind"].default
+        return f"{kind}:{self.trusted[:12]}:{self.values}{self.channels or ''}"
+
+
+class TorchScript(_Anybodys):
+    """A TorchScript module."""
+
+    kind: Literal["torchscript"] = "torchscript"
+
+
+class Exported(_Anybodys):
+    """A program of torch.export (`.pt2`)."""
+
+    kind: Literal["exported"] = "exported"
+
+
+class Pixels(ExtractorChoice):
+    """Pixels as they are, or averaged down.
+
+    Args:
+        size: pixels a side after averaging; all, if left out.
+    """
+
+    word: ClassVar[str] = "pixels"
+    kind: Literal["raw"] = "raw"
+    size: Annotated[int, Field(ge=1, le=4096)] | None = None
+
+    @property
+    def identity(self) -> str:
+        """There are no weights."""
+        return f"raw:{self.size or 'all'}:mean"
+
+
+EXTRACTORS = (Inception, InceptionPT, DinoV2, DigitsFeatures, TorchScript, Exported, Pixels)
+
+AnyExtractor = Inception | InceptionPT | DinoV2 | DigitsFeatures | TorchScript | Exported | Pixels
+ExtractorSpec = Annotated[
+    Annotated[AnyExtractor, Field(discriminator="kind")],
+    Shorthand,
+]
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(ExtractorSpec)
+
+
+def read_extractor(text: str) -> AnyExtractor:
+    """An extractor from a word, or from a mapping in YAML or JSON, as a command line gives it.
+
+    Raises:
+        InputError: unknown kind or field.
+    """
+    value = yaml.loads(text, "--extractor").data
+    try:
+        chosen: AnyExtractor = _ADAPTER.validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"extractor {text}: {yaml.first_mistake(error)}") from None
+    return chosen
+
+
+def _card_sha256(name: str) -> str:
+    """The hash on a card that has one."""
+    known = load_cards()[name].sha256
+    assert known is not None
+    return known
+
+
+def _there(path: str) -> Path:
+    """A file that has to be there.
+
+    Raises:
+        InputError: it is not.
+    """
+    found = Path(path)
+    if not found.is_file():
+        raise InputError(f"{found}: there is no such file; check the path")
+    return found

@@ -1,0 +1,87 @@
+"""What all feature extractors are: images in, numbers out, the same for an image and for the PNG it would become.
+
+Images arrive as values in [-1, 1] and become bytes first, trunc(clip(127.5 x + 128, 0, 255)), as when they are written
+to a file; networks see those. So features of samples that never were files equal those of the files, and stored bytes,
+read as byte / 127.5 - 1, come back as they were.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.core.errors import InputError
+from harness.datasets.image_bytes import to_bytes
+
+
+class Outputs(NamedTuple):
+    """What an extractor says of images: features [N, width], and class probabilities [N, classes] if asked for."""
+
+    features: Tensor
+    probabilities: Tensor | None = None
+
+
+class Extractor(ABC):
+    """Images to features, with an identity: results under unequal ids are not comparable.
+
+    Args:
+        id: network, hash of the weights, layer and resizing, in one line.
+        width: features of an image, d.
+        classes: number of classes; 0 if the network tells none.
+        channels: channels that the network takes; None for any. Grey images are repeated to 3.
+        device: where it computes.
+    """
+
+    def __init__(
+        self, id: str, width: int, classes: int = 0, channels: int | None = 3, device: str | torch.device = "cpu"
+    ) -> None:
+        self.id, self.width, self.classes, self.channels = id, width, classes, channels
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features [N, width] float64 of images [N, C, H, W] in [-1, 1], on the extractor's device.
+
+        Raises:
+            InputError: images of a shape that it does not take, or features of another length than it should have.
+            SamplingError: images that are not finite.
+        """
+        return self.outputs(images).features
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor, probabilities: bool = False) -> Outputs:
+        """Features as `__call__`, and if asked for the probabilities [N, classes] float64.
+
+        Raises:
+            InputError, SamplingError: as `__call__`; InputError also where probabilities are asked of a network that
+                has none.
+        """
+        if probabilities and not self.classes:
+            raise InputError(f"extractor '{self.id}' tells no classes, and an Inception Score needs them")
+        seen = self.seen(images)
+        found = self.of_bytes(seen, probabilities)
+        if found.features.shape != (len(seen), self.width):
+            raise InputError(
+                f"extractor '{self.id}' should give [{len(seen)}, {self.width}] features; we got "
+                f"{list(found.features.shape)}"
+            )
+        chances = found.probabilities
+        return Outputs(found.features.double(), None if chances is None else chances.double())
+
+    def seen(self, images: Tensor) -> Tensor:
+        """The bytes that the network sees, uint8 [N, channels, H, W] on its device."""
+        if images.ndim != 4:
+            raise InputError(f"features need images [N, C, H, W]; we got {list(images.shape)}")
+        seen = to_bytes(images.to(self.device))
+        if self.channels == 3 and seen.shape[1] == 1:
+            seen = seen.expand(-1, 3, -1, -1)
+        if self.channels is not None and seen.shape[1] != self.channels:
+            raise InputError(
+                f"extractor '{self.id}' takes images of {self.channels} channels; we got {images.shape[1]}"
+            )
+        return seen
+
+    @abstractmethod
+    def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
+        """Features, and probabilities if asked for, of uint8 images [N, channels, H, W]."""

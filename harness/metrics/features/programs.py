@@ -1,0 +1,169 @@
+"""Feature networks that are programs in a file: TorchScript, and programs of torch.export.
+
+Such a file is code: whoever wrote it decides what runs. So it is read once, hashed, and run only if its hash is the
+one on a card or the one that the user gave.
+"""
+
+import hashlib
+import inspect
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from harness.core.errors import InputError
+from harness.datasets.image_bytes import from_bytes
+from harness.metrics.features.extractor import Extractor, Outputs
+
+PROBE = 2
+"""Images that a network is tried on, where nothing says how many features it has."""
+
+Values = Literal["bytes", "unit"]
+
+
+def read_trusted(path: Path, sha256: str) -> bytes:
+    """A file's content, if it is the one with this hash.
+
+    Raises:
+        InputError: it cannot be read, or is another one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise InputError(
+            f"{path}: SHA-256 is {found}, not {sha256}; a program is run only if it is the one that was named"
+        )
+    return content
+
+
+def load_torchscript(path: Path, sha256: str, device: str | torch.device) -> Any:
+    """A TorchScript module, in evaluation mode. From torch 2.13 on loading one warns; that is kept quiet here alone.
+
+    Raises:
+        InputError: another file than the one with this hash, or no TorchScript.
+    """
+    content = read_trusted(path, sha256)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.*")
+            return torch.jit.load(io.BytesIO(content), map_location=device).eval()
+    except RuntimeError as error:
+        raise InputError(f"{path}: not a TorchScript module ({_first_line(error)})") from None
+
+
+def load_exported(path: Path, sha256: str, device: str | torch.device) -> Any:
+    """A program of torch.export as a module.
+
+    Raises:
+        InputError: another file than the one with this hash, or no such program.
+    """
+    content = read_trusted(path, sha256)
+    try:
+        return torch.export.load(io.BytesIO(content)).module().to(device)
+    except Exception as error:  # whatever the reader of such files raises at a damaged one
+        raise InputError(f"{path}: not a program of torch.export ({_first_line(error)})") from None
+
+
+class OfficialInception(Extractor):
+    """A detector with the official call signature: `network(images, return_features=True)` on bytes [N, 3, H, W].
+
+    Class probabilities come from a second call, `network(images, no_output_bias=True)`, where it takes that word.
+
+    Args:
+        network: the TorchScript module; it resizes and scales by itself.
+        id: identity.
+        width: features of an image.
+        device: where it computes.
+    """
+
+    def __init__(self, network: Any, id: str, width: int, device: str | torch.device = "cpu") -> None:
+        words = _words(network)
+        if "return_features" not in words:
+            raise InputError(
+                f"extractor '{id}': the network takes {', '.join(words) or 'nothing'}, and the official one takes "
+                "`return_features`; use kind 'torchscript' for other networks"
+            )
+        super().__init__(id, width, 1008 if "no_output_bias" in words else 0, 3, device)
+        self.network = network
+
+    def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
+        """The features, and the softmax without the bias of the last layer."""
+        seen = seen.contiguous()
+        features = _called(lambda: self.network(seen, return_features=True), self.id)
+        chances = _called(lambda: self.network(seen, no_output_bias=True), self.id) if probabilities else None
+        return Outputs(features, chances)
+
+
+class ProgramFeatures(Extractor):
+    """Anybody's network: one tensor of images in, features [N, d] out, flattened if they have more axes.
+
+    Args:
+        network: a callable.
+        id: identity.
+        values: what it takes: `bytes` (uint8) or `unit` (float32 in [-1, 1]).
+        width: features of an image; None to find out by trying it on two images.
+        shape: [channels, height, width] of the images that it is tried on.
+        channels: that it takes; None for any.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], Tensor],
+        id: str,
+        values: Values,
+        width: int | None,
+        shape: tuple[int, int, int],
+        channels: int | None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        super().__init__(id, width or 0, 0, channels, device)
+        self.network, self.values = network, values
+        if width is None:
+            blank = torch.zeros(PROBE, channels or shape[0], *shape[1:], dtype=torch.uint8, device=self.device)
+            with torch.no_grad():
+                self.width = self.of_bytes(blank, False).features.shape[1]
+
+    def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
+        """The network's features."""
+        given = seen.contiguous() if self.values == "bytes" else from_bytes(seen.contiguous())
+        found = _called(lambda: self.network(given), self.id)
+        return Outputs(found.flatten(1))
+
+
+def _words(network: Any) -> list[str]:
+    """Names of what a network takes."""
+    schema = getattr(getattr(network, "forward", None), "schema", None)
+    if schema is not None:
+        return [argument.name for argument in schema.arguments if argument.name != "self"]
+    return list(inspect.signature(network.forward).parameters)
+
+
+def _called(call: Callable[[], Any], id: str) -> Tensor:
+    """What a foreign network says, as a tensor of numbers.
+
+    Raises:
+        InputError: it fails, or says something else. Running out of memory is passed on.
+    """
+    try:
+        found = call()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # it is somebody else's program: anything may come
+        raise InputError(f"extractor '{id}' failed on a batch of images ({_first_line(error)})") from None
+    if not isinstance(found, Tensor) or found.ndim < 2 or not found.is_floating_point():
+        what = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"extractor '{id}' should give a floating tensor [N, d]; we got {what}")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

@@ -1,0 +1,177 @@
+"""Mean and covariance of features, streamed: n, the mean and the scatter about it, in float64.
+
+    mean = (1/n) sum f        scatter = sum (f - mean)(f - mean)^T        covariance = scatter / (n - 1)
+
+Two sets merge exactly in real arithmetic (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample
+variance"), with d = mean_b - mean_a:
+
+    mean = mean_a + d n_b / n        scatter = scatter_a + scatter_b + d d^T n_a n_b / n
+
+The scatter is kept about the mean, not as the raw sum of f f^T: that sum loses as many digits as mean^2 / variance has,
+and a fixed shift that would save them has to be agreed between all who add to a result. Any order and any cut into
+chunks give the same numbers to about 1e-13 of their size.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from harness.core.errors import InputError, SamplingError
+
+
+@dataclass(eq=False)
+class Moments:
+    """Count, mean and scatter of features of one length.
+
+    Args:
+        n: number of feature vectors, at least 0.
+        mean: [d] float64; zeros where n is 0.
+        scatter: [d, d] float64, symmetric; the sum of (f - mean)(f - mean)^T.
+    """
+
+    n: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @classmethod
+    def empty(cls, width: int) -> "Moments":
+        """The moments of no features of length `width`: the neutral element of `+`."""
+        return cls(0, np.zeros(width), np.zeros((width, width)))
+
+    @classmethod
+    def of(cls, features: Any) -> "Moments":
+        """The moments of features [B, d].
+
+        Raises:
+            SamplingError: rows that are not finite, with their number.
+        """
+        rows = as_rows(features)
+        if not len(rows):
+            return cls.empty(rows.shape[1])
+        mean = rows.mean(0)
+        about = rows - mean
+        return cls(len(rows), mean, about.T @ about)
+
+    @classmethod
+    def merge(cls, parts: Iterable["Moments"]) -> "Moments":
+        """The moments of all parts together, at least one.
+
+        Raises:
+            InputError: no parts, or parts of unequal lengths.
+        """
+        chunks = list(parts)
+        if not chunks:
+            raise InputError("nothing to merge: needs the moments of at least one chunk")
+        return reduce(add, chunks)
+
+    def update(self, features: Any) -> None:
+        """Add features [B, d], in place; unchanged if it raises.
+
+        Raises:
+            SamplingError: rows that are not finite, with their number.
+            InputError: features of another length.
+        """
+        total = self + Moments.of(features)
+        self.n, self.mean, self.scatter = total.n, total.mean, total.scatter
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both sets together.
+
+        Raises:
+            InputError: features of unequal lengths.
+        """
+        if self.mean.shape != other.mean.shape:
+            raise InputError(f"features must have one length; we got {len(self.mean)} and {len(other.mean)}")
+        if not (self.n and other.n):
+            one = self if self.n else other
+            return Moments(one.n, one.mean.copy(), one.scatter.copy())
+        n, apart = self.n + other.n, other.mean - self.mean
+        between = np.outer(apart, apart) * (self.n / n * other.n)
+        return Moments(n, self.mean + apart * (other.n / n), self.scatter + other.scatter + between)
+
+    @property
+    def width(self) -> int:
+        """Length d of a feature vector."""
+        return len(self.mean)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Unbiased covariance [d, d], scatter / (n - 1).
+
+        Raises:
+            InputError: fewer than 2 samples.
+        """
+        if self.n < 2:
+            raise InputError(f"a covariance needs at least 2 samples; we got {self.n}; use more seeds")
+        return self.scatter / (self.n - 1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays to keep in a file: `n` int64 [], `mean` [d], and `half` [d (d + 1) / 2], the scatter's upper half
+        row by row with its diagonal."""
+        half = self.scatter[_upper(self.width)]
+        return {"n": np.array(self.n, dtype=np.int64), "mean": self.mean, "half": half}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """Read back what `arrays` gave, for instance from `np.load(..., allow_pickle=False)`.
+
+        Raises:
+            InputError: arrays missing, of the wrong type or shape, or not finite.
+        """
+        missing = {"n", "mean", "half"} - set(arrays) - ({"half"} if "scatter" in arrays else set())
+        if missing:
+            raise InputError(f"not a file of moments: lacks {sorted(missing)}")
+        n, mean = arrays["n"], arrays["mean"]
+        scatter = (
+            arrays["scatter"] if "scatter" in arrays else _whole(arrays["half"], mean)
+        )  # as earlier versions wrote
+        if n.shape != () or n.dtype.kind != "i" or n < 0:
+            raise InputError(f"not a file of moments: n must be one integer, at least 0; we got {n!r}")
+        if mean.ndim != 1 or scatter.shape != 2 * mean.shape or {mean.dtype, scatter.dtype} != {np.dtype(np.float64)}:
+            raise InputError(
+                "not a file of moments: needs float64 mean [d] and half [d (d + 1) / 2]; "
+                f"we got {mean.dtype} {list(mean.shape)} and {scatter.dtype} {list(scatter.shape)}"
+            )
+        if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise InputError("not a file of moments: holds values that are not finite; compute the chunk again")
+        return cls(int(n), mean, scatter)
+
+
+@lru_cache(maxsize=2)
+def _upper(width: int) -> np.ndarray:
+    """Which numbers of a matrix [d, d] are on or above the diagonal."""
+    return np.triu(np.ones((width, width), dtype=bool))
+
+
+def _whole(half: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The symmetric matrix of an upper half; the half itself where it cannot be one of `mean`'s length."""
+    if mean.ndim != 1 or half.shape != (len(mean) * (len(mean) + 1) // 2,):
+        return half
+    upper = _upper(len(mean))
+    matrix = np.zeros((len(mean), len(mean)), dtype=half.dtype)
+    matrix[upper] = half
+    return np.where(upper, matrix, matrix.T)
+
+
+def as_rows(features: Any) -> np.ndarray:
+    """Features [B, d] as float64, from a numpy array or a torch tensor on any device.
+
+    Raises:
+        InputError: not two-dimensional.
+        SamplingError: rows that are not finite, with their number.
+    """
+    if not isinstance(features, np.ndarray):
+        import torch
+
+        features = torch.as_tensor(features).detach().cpu().numpy()
+    rows = np.asarray(features, dtype=np.float64)
+    if rows.ndim != 2:
+        raise InputError(f"features must be [B, d]; we got shape {list(rows.shape)}")
+    bad = int((~np.isfinite(rows).all(1)).sum())
+    if bad:
+        raise SamplingError(f"{bad} of {len(rows)} feature vectors are not finite")
+    return rows

@@ -1,0 +1,84 @@
+"""What every discretization has: a noise range, clamped to what the denoiser was trained for.
+
+A discretization gives noise levels, not times: the schedule in use maps them to t, and the sampler appends the final
+0. Each has its own default range, clamped to what the denoiser was trained for before `__call__(n, within)` lays out n
+levels over what is left: float64 [n], descending, the first at the top of the range (except for `iddpm`'s fixed table).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.core.config import Choice, Positive
+from harness.core.errors import InputError
+
+
+class Range(NamedTuple):
+    """The noise range in use, in units of the data: lowest and highest level, both reached."""
+
+    low: float
+    high: float
+
+
+class Levels(Choice):
+    """What every discretization has: a noise range, and the VP schedule's smallest time under that range."""
+
+    formula: ClassVar[str] = ""
+    """Level i of N as an expression; empty where there is none."""
+
+    kind: str
+    sigma_min: Positive | None
+    sigma_max: Positive | None
+
+    @property
+    def count(self) -> int | None:
+        """How many levels it has, where it lists them."""
+        return None
+
+    @property
+    def vp_epsilon(self) -> float:
+        """The time that the VP schedule gives to the lowest level."""
+        return 1e-3
+
+    def default_range(self) -> Range:
+        """The range where the choice names none."""
+        return Range(0.0, math.inf)
+
+    def clamp(self, sigma_min: float, sigma_max: float) -> Range:
+        """The part of this choice's range that the denoiser supports.
+
+        Raises:
+            InputError: nothing is left of the range.
+        """
+        default = self.default_range()
+        asked = Range(self.sigma_min or default.low, self.sigma_max or default.high)
+        low, high = max(asked.low, sigma_min), min(asked.high, sigma_max)
+        if not 0 < low < high < math.inf:
+            raise InputError(
+                f"no noise range is left: the discretization asks for {asked.low:g} to {asked.high:g} and the denoiser "
+                f"supports {sigma_min:g} to {sigma_max:g}; set sigma_min below sigma_max, within the denoiser's range"
+            )
+        return Range(low, high)
+
+
+def check_supported(kind: str, sigmas: Sequence[float], sigma_min: float, sigma_max: float) -> None:
+    """Levels that are not laid out over a range have to lie in the denoiser's.
+
+    Raises:
+        InputError: with the first level that does not.
+    """
+    slack = 1 + 1e-9  # what arithmetic may add to the ends of the range
+    for sigma in sigmas:
+        if not sigma_min / slack <= sigma <= sigma_max * slack:
+            raise InputError(
+                f"discretization '{kind}' lists {sigma:g}, outside the denoiser's range {sigma_min:g} to "
+                f"{sigma_max:g}; remove it"
+            )
+
+
+def fractions(n: int) -> Tensor:
+    """i / (n - 1) for i < n as float64 [n]; a single level sits at the top."""
+    return torch.arange(n, dtype=torch.float64) / max(n - 1, 1)

@@ -1,0 +1,289 @@
+"""The search itself: begin trials while the budget lasts, give each the seeds that it earns, settle it, remember it.
+
+Trial n begins when trials up to n - `ahead` are settled, and knows of those alone: what is suggested, what it is
+compared with and whether it is pruned follow from the study, not from the speed of workers, their number, or when they
+were stopped. Everything is in the store, so the same command goes on where the last one ended.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness.core.errors import InputError, RunError, SamplingError
+from harness.execution.executors.processes import devices_for
+from harness.execution.measurements import Aim
+from harness.execution.rows import result_row
+from harness.execution.scheduler import call_shape
+from harness.search.candidates import Setting
+from harness.search.optuna_bridge import Suggester
+from harness.search.plan import Search
+from harness.search.pruner import against_rival, best_of, measure_rung, verdict
+from harness.search.scheduler import Crew, Failure
+from harness.store.database import Store, is_full
+from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Studies
+
+
+class Budget(NamedTuple):
+    """What a study may cost in all, over all its runs: trials begun, and network evaluations; None for no limit."""
+
+    trials: int | None
+    evaluations: int | None = None
+
+
+class Listener(Protocol):
+    """Told of progress as it happens."""
+
+    def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None:
+        """The trials there are at the start."""
+
+    def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None:
+        """A trial is done, pruned or failed."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None: ...
+
+    def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None: ...
+
+
+def run_search(
+    search: Search,
+    aim: Aim,
+    store: Store,
+    budget: Budget,
+    device: str | None = None,
+    batch: int | None = None,
+    listener: Listener | None = None,
+) -> dict[int, dict[str, Any]]:
+    """Begin and settle trials until the budget is spent.
+
+    Args:
+        search: what is searched; its study is in the store.
+        aim: the objective on the search's seeds, with its reference.
+        store: where everything is.
+        budget: in all.
+        device, batch: as for a run.
+        listener: told of progress.
+
+    Returns:
+        The study's trials by number.
+
+    Raises:
+        RunError: the disk is full, or the store cannot be written.
+    """
+    devices = devices_for(device)
+    most = CPU_ROWS if devices[0] == "cpu" else call_shape(aim.samples, devices, None)
+    rows = max(min(search.rungs[0], most) // search.cell, 1) * search.cell
+    crew = Crew(store, aim, device, batch or rows, search.rungs)
+    algebra = devices[0] if aim.is_wide else "cpu"
+    try:
+        return _Run(search, aim, store, budget, crew, listener or Silent(), algebra).run()
+    except (OSError, SQLAlchemyError) as error:
+        what = (
+            "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
+        )
+        raise RunError(f"{what}; mend that and give the same command to go on") from error
+    finally:
+        crew.close()
+
+
+FREE = 100
+"""Repeats and failures in a row after which a search with a budget of evaluations alone has nothing more to find."""
+
+CPU_ROWS = 128
+"""Rows per network call on a CPU, at most, in whole blocks."""
+
+
+class _Run:
+    """The state of one search in one process."""
+
+    def __init__(
+        self, search: Search, aim: Aim, store: Store, budget: Budget, crew: Crew, listener: Listener, device: str
+    ) -> None:
+        self.search, self.aim, self.store, self.budget = search, aim, store, budget
+        self.crew, self.listener, self.device = crew, listener, device
+        self.studies, self.suggester = Studies(store), Suggester(search)
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.settings: dict[int, Setting | None] = {}
+        self.identities: dict[str, int] = {}
+        self.wanted: set[int] = set()
+        self.ahead = int(search.spec["ahead"])
+
+    def run(self) -> dict[int, dict[str, Any]]:
+        for row in self.studies.slots(self.search.name):
+            self._take(row)
+        self.listener.began(self.rows, self.budget)
+        while True:
+            self._advance()
+            if self.crew.is_idle:
+                if all(row["status"] != RUNNING for row in self.rows.values()) and not self._may_begin(len(self.rows)):
+                    return self.rows
+                continue
+            for key, failure in self.crew.step():
+                self.wanted.discard(key)
+                if failure is None:
+                    self._measure(key)
+                else:
+                    self._fail(key, failure)
+
+    # Beginning --------------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Begin what may begin; want the next seeds of what runs; settle what only repeats another."""
+        changed = True
+        while changed:
+            changed = self._settle_twins()
+            while self._may_begin(len(self.rows)):
+                self._begin(len(self.rows))
+                changed = True
+        for number, row in self.rows.items():
+            if row["status"] == RUNNING and row["twin"] is None and number not in self.wanted:
+                setting = self.settings[number]
+                assert setting is not None
+                self.wanted.add(number)
+                self.crew.want(number, setting.trial, self.search.rungs[len(row["rungs"] or [])])
+
+    def _may_begin(self, number: int) -> bool:
+        """Whether the budget allows trial `number`, and all that it may know of is settled."""
+        if self.budget.trials is not None and number >= self.budget.trials:
+            return False
+        if self.search.points is not None and number >= len(self.search.starts) + len(self.search.points):
+            return False
+        if not self._settled(number - self.ahead):
+            return False
+        if self.budget.trials is None and self._is_exhausted(number - self.ahead):
+            return False
+        limit = self.budget.evaluations
+        if limit is None:
+            return True
+        full = self.search.nfe * self.aim.samples
+        if self._spent(number - self.ahead) + min(number + 1, self.ahead) * full <= limit:
+            return True
+        return self._settled(number - 1) and self._spent(number - 1) + full <= limit
+
+    def _settled(self, last: int) -> bool:
+        return all(self.rows[number]["status"] != RUNNING for number in range(last + 1))
+
+    def _is_exhausted(self, last: int) -> bool:
+        """Whether trials up to one have cost nothing for long, so that a budget of evaluations would never be spent."""
+        some = [self.rows[number] for number in range(max(last + 1 - FREE, 0), last + 1)]
+        return len(some) == FREE and all(row["twin"] is not None or row["status"] == FAILED for row in some)
+
+    def _spent(self, last: int) -> int:
+        return sum(self.rows[number]["evaluations"] for number in range(last + 1))
+
+    def _begin(self, number: int) -> None:
+        starts = self.search.starts
+        setting: Setting | None
+        if number < len(starts):
+            start = starts[number]
+            point, setting, reason = start.point, start.setting, None
+            values: dict[str, Any] = {"origin": start.known.name}
+        else:
+            values = {"origin": SUGGESTED}
+            point = self.suggester.ask(self.rows, number)
+            setting, reason = self._make(point)
+        grid = self.search.points is not None and number < len(starts)
+        values["params"] = None if point is None or grid else point.coordinates
+        values["settings"] = None if point is None else point.settings
+        values["rungs"] = []
+        if setting is None:
+            values |= {"status": FAILED, "reason": reason, "nfe": None}
+        else:
+            values |= {
+                "status": RUNNING,
+                "trial": setting.trial.model_dump(mode="json"),
+                "fingerprint": setting.trial.fingerprint,
+                "nfe": setting.nfe,
+                "twin": self.identities.get(setting.identity),
+                "rival": best_of(self._known(number, setting.nfe), self.search.objective.better),
+                "held": self.crew.held(setting.trial),
+            }
+        self._take(self.studies.begin(self.search.name, number, values), setting)
+        if number < len(starts):
+            self.suggester.enqueue(self.rows, number)
+        if setting is None:
+            self.listener.settled(self.rows, number)
+
+    def _make(self, point: Any) -> tuple[Setting | None, str | None]:
+        try:
+            return self.search.setting(point), None
+        except InputError as error:
+            return None, str(error)
+
+    def _take(self, row: dict[str, Any], setting: Setting | None = None) -> None:
+        """Take a row into account that this or another process wrote."""
+        number = row["number"]
+        self.rows[number] = row
+        if row["trial"] is not None:
+            if setting is None or setting.trial.fingerprint != row["fingerprint"]:
+                setting = self.search.maker.read(row["trial"], row["nfe"])
+            self.identities.setdefault(setting.identity, number)
+        self.settings[number] = setting
+
+    # Settling ---------------------------------------------------------------------------------------------------------
+
+    def _measure(self, number: int) -> None:
+        """A rung's seeds are there: measure, compare, and prune, go on or finish."""
+        row, setting = self.rows[number], self.settings[number]
+        assert setting is not None
+        n = self.search.rungs[len(row["rungs"] or [])]
+        pieces = self.crew.pieces(setting.trial, n)
+        try:
+            rung, values = measure_rung(self.aim, pieces, self.device)
+        except SamplingError as error:
+            self._fail(number, Failure(error.reason, error.step))
+            return
+        better = self.search.objective.better
+        rung = against_rival(rung, None if row["rival"] is None else self.rows[row["rival"]])
+        known = self._known(number, row["nfe"])
+        is_last = n == self.search.rungs[-1]
+        reason = None if is_last else verdict(self.search.spec["pruner"], rung, row["rival"], better, known)
+        changes: dict[str, Any] = {
+            "rungs": [*(row["rungs"] or []), rung._asdict()],
+            "value": rung.value,
+            "evaluations": max(0, n - row["held"]) * row["nfe"],
+            "status": DONE if is_last else PRUNED if reason else RUNNING,
+            "reason": reason,
+        }
+        if is_last:
+            infos = [dict(piece.info) for piece in pieces]
+            self.store.put_result(result_row(self.aim, setting.trial, {"status": "done", **values}, infos))
+        self._change(number, changes)
+
+    def _fail(self, number: int, failure: Failure) -> None:
+        row = self.rows[number]
+        n = row["rungs"][-1]["n"] if row["rungs"] else 0
+        spent = max(0, n - row["held"]) * row["nfe"]
+        self._change(number, {"status": FAILED, "reason": failure.reason, "step": failure.step, "evaluations": spent})
+
+    def _settle_twins(self) -> bool:
+        """Trials that repeat another get what it got, once that is settled."""
+        found = [
+            number
+            for number, row in self.rows.items()
+            if row["status"] == RUNNING and row["twin"] is not None and self.rows[row["twin"]]["status"] != RUNNING
+        ]
+        for number in found:
+            first = self.rows[self.rows[number]["twin"]]
+            same = {key: first[key] for key in ("status", "rungs", "value", "reason", "step", "rival")}
+            self._change(number, same)
+        return bool(found)
+
+    def _known(self, number: int, nfe: int) -> list[dict[str, Any]]:
+        """The trials that one may be compared with: settled when it began, and with two objectives no dearer."""
+        known = [row for row in self.rows.values() if row["number"] <= number - self.ahead and row["nfe"] is not None]
+        return [row for row in known if row["nfe"] <= nfe] if self.search.is_pareto else known
+
+    def _change(self, number: int, changes: dict[str, Any]) -> None:
+        """Write what became of a trial, or see what another process wrote."""
+        name = self.search.name
+        self.studies.settle(name, number, changes)
+        row = self.studies.slot(name, number)
+        assert row is not None
+        self.rows[number] = row
+        if row["status"] != RUNNING:
+            self.listener.settled(self.rows, number)

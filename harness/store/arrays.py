@@ -1,0 +1,64 @@
+"""Arrays on disk: one file a key, written whole or not at all, and checked when read."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from harness.core.errors import InputError
+from harness.core.files import write_bytes
+
+
+class ArrayFiles:
+    """A folder of `.npz` files, each named by a key and checked against the SHA-256 that the store's row holds.
+
+    Args:
+        folder: where the files lie; made when first written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, key: str, arrays: Mapping[str, np.ndarray]) -> str:
+        """Store arrays under a key (hexadecimal) and return the file's SHA-256."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **dict(arrays))
+        content = buffer.getvalue()
+        write_bytes(self._path(key), content)
+        return hashlib.sha256(content).hexdigest()
+
+    def read(self, key: str, sha256: str) -> dict[str, np.ndarray]:
+        """The arrays of a key.
+
+        Raises:
+            InputError: the file is missing, or is not the one that was written.
+        """
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"{path}: a stored result cannot be read ({error.strerror}); point --files at the store's folder, or "
+                "run with --force to compute it again"
+            ) from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise InputError(f"{path}: the file was changed since it was written; run with --force to compute it again")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    def has(self, key: str) -> bool:
+        """Whether a file is there."""
+        return self._path(key).is_file()
+
+    def size(self, key: str) -> int:
+        """Bytes of a key's file; 0 if it is not there."""
+        return self._path(key).stat().st_size if self.has(key) else 0
+
+    def remove(self, key: str) -> None:
+        """Delete a key's file, if there."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.npz"

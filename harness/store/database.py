@@ -1,0 +1,450 @@
+"""The store: every number the harness has measured, in SQLite or any database that SQLAlchemy speaks to.
+
+Work is kept as chunks: the moments of one trial's features over a run of seeds. A chunk is claimed by a leased row
+before it is computed, so that several processes can share a store, and no chunk is computed twice. Results (one row per
+trial and number of seeds) are merges of chunks. Arrays are files beside the database, named by chunk key.
+"""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from harness.core.errors import InputError
+from harness.store import tables
+from harness.store.arrays import ArrayFiles
+from harness.store.leases import Owner
+from harness.store.migrations import add_details, make_tables, schema_of
+
+LEASE_SECONDS = 60.0
+TRIES = 10
+DEFAULT_STORE = "results/harness.sqlite"
+
+
+class Chunk(NamedTuple):
+    """A run of seeds of one trial under one feature extractor: first to last seed, both included."""
+
+    fingerprint: str
+    first: int
+    last: int
+    extractor: str
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the four fields."""
+        text = "\n".join([self.fingerprint, str(self.first), str(self.last), self.extractor])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """An open store.
+
+    Args:
+        url: path of an SQLite file, or an SQLAlchemy URL; None for `results/harness.sqlite`.
+        files: folder of the arrays; None for `files` beside the SQLite file.
+        create: make the store if there is none; otherwise a missing one is an error.
+
+    Raises:
+        InputError: the database cannot be opened, is of another schema version, or a URL came without `files`.
+    """
+
+    def __init__(self, url: str | None = None, files: Path | str | None = None, create: bool = True) -> None:
+        url = url or DEFAULT_STORE
+        is_url = "://" in url
+        if is_url and files is None and not url.startswith("sqlite:///"):
+            raise InputError("a store that is not an SQLite file needs --files DIR, a folder that all processes share")
+        self._url = _parse_url(url) if is_url else sa.URL.create("sqlite", database=url)
+        database = Path(self._url.database or "")
+        if self._url.get_backend_name() == "sqlite":
+            if not create and not database.exists():
+                raise InputError(f"{database}: there is no store yet; `harness run GRID` makes one, or give --store")
+            _make_folder(database.parent)
+        self.files = ArrayFiles(Path(files) if files else database.parent / "files")
+        self.owner = Owner.this()
+        self.engine = self._open()
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for another database."""
+        is_file = self._url.get_backend_name() == "sqlite" and self._url.database
+        return Path(self._url.database or "") if is_file else None
+
+    @property
+    def url(self) -> sa.URL:
+        """Where the store is, any password included; not for people."""
+        return self._url
+
+    @property
+    def name(self) -> str:
+        """Where the store is, without any password."""
+        return self._url.render_as_string(hide_password=True)
+
+    def _open(self) -> sa.Engine:
+        try:
+            engine = sa.create_engine(self._url)
+            if engine.dialect.name == "sqlite":
+                sa.event.listen(engine, "connect", _tune_sqlite)
+            make_tables(engine)
+            found = schema_of(engine)
+            if found == "1":
+                add_details(engine)
+                found = schema_of(engine)
+        except SQLAlchemyError as error:
+            raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
+        except ImportError as error:
+            raise InputError(f"{self.name}: the database's driver is not installed ({error.name})") from None
+        if found != str(tables.SCHEMA_VERSION):
+            raise InputError(
+                f"{self.name}: the store has schema version {found} and this program reads {tables.SCHEMA_VERSION}; "
+                "use the version that made it, or another --store"
+            )
+        return engine
+
+    def close(self) -> None:
+        """Release the claims of this process and the connections."""
+        self.release()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Chunks -----------------------------------------------------------------------------------------------------------
+
+    def chunks(self, extractor: str | Sequence[str], fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
+        """Chunk rows under an extractor or any of several, by seed; of all trials or some."""
+        table = tables.chunks
+        rows: list[dict[str, Any]] = []
+        names = [extractor] if isinstance(extractor, str) else list(extractor)
+        for part in _portions(fingerprints):
+            query = sa.select(table).where(table.c.extractor.in_(names))
+            query = query if part is None else query.where(table.c.fingerprint.in_(part))
+            rows += self.rows(query.order_by(table.c.fingerprint, table.c.first_seed))
+        return rows
+
+    def claim(self, chunk: Chunk, retry_failed: bool = False, within: tuple[int, int] | None = None) -> bool:
+        """Take a chunk for this process: False if another has it, or it is done or failed.
+
+        A claim whose lease has lapsed, or whose process on this host is gone, is taken over.
+
+        Args:
+            chunk: which.
+            retry_failed: take one that failed.
+            within: first and last seed that are wanted: a chunk is not taken that became part of a larger one of these
+                seeds. None for any.
+        """
+        table, now = tables.chunks, time.time()
+        claim = {
+            "status": "claimed",
+            "owner": str(self.owner),
+            "expires": now + LEASE_SECONDS,
+            "reason": None,
+            "step": None,
+        }
+        fresh = claim | _named(chunk)
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(table).values(fresh))
+                covered = connection.scalar(sa.select(table.c.id).where(_covering(chunk, within)).limit(1)) is not None
+                if covered:  # by chunks that were merged meanwhile
+                    connection.execute(sa.delete(table).where(table.c.key == chunk.key))
+            return not covered
+        except IntegrityError:
+            pass
+        with self.engine.begin() as connection:
+            row = connection.execute(sa.select(table).where(table.c.key == chunk.key)).mappings().one_or_none()
+            if row is None:
+                return False
+            free = row["status"] == "failed" and retry_failed
+            free |= row["status"] == "claimed" and lapsed(dict(row), now)
+            if not free:
+                return False
+            unchanged = (
+                (table.c.status == row["status"])
+                & (table.c.owner == row["owner"])
+                & (table.c.expires == row["expires"])
+            )
+            done = connection.execute(sa.update(table).where((table.c.key == chunk.key) & unchanged).values(claim))
+            return done.rowcount == 1
+
+    def renew(self) -> None:
+        """Extend the leases of this process's claims."""
+        table = tables.chunks
+        mine = (table.c.status == "claimed") & (table.c.owner == str(self.owner))
+        self.write(sa.update(table).where(mine).values(expires=time.time() + LEASE_SECONDS))
+
+    def release(self) -> None:
+        """Give back the claims of this process that were not finished."""
+        table = tables.chunks
+        with contextlib.suppress(SQLAlchemyError):
+            self.write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
+
+    def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+        """Store a chunk's moments: the file first, then the row that vouches for it.
+
+        The claim may have lapsed and be gone. The work is kept then, unless a larger chunk has its seeds by now.
+        """
+        table, values = tables.chunks, {"status": "done", "expires": None, "info": dict(info)}
+        values["sha256"] = self.files.write(chunk.key, arrays)
+        with self.engine.begin() as connection:
+            if connection.execute(sa.update(table).where(table.c.key == chunk.key).values(values)).rowcount:
+                return
+            if connection.scalar(sa.select(table.c.id).where(_covering(chunk)).limit(1)) is None:
+                connection.execute(sa.insert(table).values(_named(chunk) | values))
+                return
+        self.files.remove(chunk.key)
+
+    def merge(
+        self, parts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
+    ) -> bool:
+        """Put one chunk in the place of finished ones that follow each other.
+
+        Args:
+            parts: their rows, at least two, by seed.
+            arrays: of all of them together.
+            info: of all of them together.
+
+        Returns:
+            Whether that was done; not, if another process was there first.
+        """
+        table, first, last = tables.chunks, parts[0], parts[-1]
+        whole = Chunk(first["fingerprint"], first["first_seed"], last["last_seed"], first["extractor"])
+        keys = [row["key"] for row in parts]
+        parted = table.c.key.in_(keys) & (table.c.status == "done")
+        try:
+            with self.engine.begin() as connection:
+                if connection.execute(sa.delete(table).where(parted)).rowcount != len(keys):
+                    connection.rollback()
+                    return False
+                connection.execute(sa.insert(table).values({**_named(whole), "status": "done", "info": dict(info)}))
+                # The file comes last, when no other process can be writing it, nor have a row that vouches for it.
+                sha256 = self.files.write(whole.key, arrays)
+                connection.execute(sa.update(table).where(table.c.key == whole.key).values(sha256=sha256))
+        except IntegrityError:
+            return False
+        for key in keys:
+            self.files.remove(key)
+        return True
+
+    def fail(self, chunk: Chunk, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
+        """Record that a chunk could not be computed, and why."""
+        table, values = tables.chunks, {"status": "failed", "reason": reason, "step": step, "info": dict(info)}
+        same = (table.c.key == chunk.key) & (table.c.status != "done")  # another process may have made it meanwhile
+        self.write(sa.update(table).where(same).values(expires=None, **values))
+
+    def forget(
+        self,
+        extractor: str,
+        fingerprints: list[str],
+        pictures: Iterable[str] = (),
+        sources: Sequence[str] | None = None,
+    ) -> None:
+        """Drop the chunks, results and pictures of some trials, so that they are computed again (`--force`)."""
+        for row in self.chunks(extractor if sources is None else sources, fingerprints):
+            self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+            self.files.remove(row["key"])
+        results, images = tables.results, tables.images
+        for part in _portions(fingerprints):
+            mine = results.c.fingerprint.in_(part or []) & (results.c.extractor == extractor)
+            self.write(sa.delete(results).where(mine))
+        for part in _portions(list(pictures)):
+            self.write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
+
+    def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> None:
+        """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
+        for row in self.chunks(extractor, fingerprints):
+            if row["status"] == "done" and not self.files.has(row["key"]):
+                self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+
+    def all_chunks(self) -> list[dict[str, Any]]:
+        """Every chunk row."""
+        return self.rows(sa.select(tables.chunks))
+
+    def drop_chunk(self, key: str) -> None:
+        """Drop a chunk and its file."""
+        self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == key))
+        self.files.remove(key)
+
+    def drop_claims(self, dry_run: bool = False) -> int:
+        """Drop claims whose lease is over or whose process is gone; returns how many there were."""
+        old = [row["key"] for row in self.all_chunks() if row["status"] == "claimed" and lapsed(row)]
+        for part in [] if dry_run else _portions(old):
+            self.write(sa.delete(tables.chunks).where(tables.chunks.c.key.in_(part or [])))
+        return len(old)
+
+    def keys_in_facts(self) -> set[str]:
+        """Keys of array files that facts refer to."""
+        rows = self.rows(sa.select(tables.facts.c.value))
+        return {str(row["value"]["key"]) for row in rows if isinstance(row["value"], dict) and "key" in row["value"]}
+
+    def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The arrays of a finished chunk row."""
+        return self.files.read(row["key"], row["sha256"])
+
+    # Results, grids, facts, images ------------------------------------------------------------------------------------
+
+    def put_result(self, row: Mapping[str, Any]) -> None:
+        """Write one trial's result at its number of seeds, in place of an earlier one."""
+        key = {name: row[name] for name in ("fingerprint", "extractor", "reference", "first_seed", "n")}
+        self._replace(tables.results, key, {**row, "finished_at": now()})
+
+    def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
+        """Result rows, in the order in which they were made; of all trials or some."""
+        table = tables.results
+        rows: list[dict[str, Any]] = []
+        for part in _portions(fingerprints):
+            query = sa.select(table)
+            rows += self.rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
+        return sorted(rows, key=lambda row: row["id"])
+
+    def put_grid(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Remember what a grid consists of, for the report."""
+        self._replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": now()})
+
+    def grid(self, name: str) -> dict[str, Any] | None:
+        """The plan stored for a grid."""
+        rows = self.rows(sa.select(tables.grids.c.plan).where(tables.grids.c.name == name))
+        return rows[0]["plan"] if rows else None
+
+    def grid_names(self) -> list[str]:
+        """All grids that were run, the latest first."""
+        rows = self.rows(sa.select(tables.grids.c.name).order_by(tables.grids.c.updated_at.desc()))
+        return [row["name"] for row in rows]
+
+    def put_fact(self, key: str, value: Any) -> None:
+        """Keep something that is computed once a store: floors, facts of references, levels found."""
+        self._replace(tables.facts, {"key": key}, {"value": value})
+
+    def fact(self, key: str) -> Any:
+        """A stored fact, or None."""
+        rows = self.rows(sa.select(tables.facts.c.value).where(tables.facts.c.key == key))
+        return rows[0]["value"] if rows else None
+
+    def put_image(self, fingerprint: str, first_seed: int, count: int, png: bytes) -> None:
+        """Keep a PNG: a mosaic of a trial's first images under its fingerprint, or a measure's under its own."""
+        self._replace(
+            tables.images, {"fingerprint": fingerprint, "first_seed": first_seed}, {"count": count, "png": png}
+        )
+
+    def images(self, fingerprints: list[str], first_seed: int) -> dict[str, bytes]:
+        """PNG mosaics by fingerprint."""
+        table, found = tables.images, {}
+        for part in _portions(fingerprints):
+            query = sa.select(table).where(table.c.fingerprint.in_(part or []) & (table.c.first_seed == first_seed))
+            found.update({row["fingerprint"]: row["png"] for row in self.rows(query)})
+        return found
+
+    def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Write a row in place of the one under its key; of processes that do so at the same time, the last stays."""
+        same = sa.and_(*(table.c[name] == value for name, value in key.items()))
+        for attempt in range(TRIES):
+            try:
+                with self.engine.begin() as connection:
+                    connection.execute(sa.delete(table).where(same))
+                    connection.execute(sa.insert(table).values({**key, **values}))
+                return
+            except IntegrityError:  # another process wrote it between the two
+                if attempt == TRIES - 1:
+                    raise
+
+    def write(self, statement: Any) -> None:
+        """Execute a statement in a transaction of its own."""
+        with self.engine.begin() as connection:
+            connection.execute(statement)
+
+    def rows(self, query: Any) -> list[dict[str, Any]]:
+        """The rows of a query."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _named(chunk: Chunk) -> dict[str, Any]:
+    """The columns that say which chunk a row is of."""
+    return {
+        "key": chunk.key,
+        "fingerprint": chunk.fingerprint,
+        "first_seed": chunk.first,
+        "last_seed": chunk.last,
+        "extractor": chunk.extractor,
+    }
+
+
+def _covering(chunk: Chunk, within: tuple[int, int] | None = None) -> sa.ColumnElement[bool]:
+    """Finished chunks that hold all seeds of this one and more, but none outside of `within`."""
+    table = tables.chunks
+    same = (table.c.fingerprint == chunk.fingerprint) & (table.c.extractor == chunk.extractor)
+    around = (table.c.first_seed <= chunk.first) & (table.c.last_seed >= chunk.last) & (table.c.key != chunk.key)
+    inside = sa.true() if within is None else (table.c.first_seed >= within[0]) & (table.c.last_seed <= within[1])
+    return same & around & inside & (table.c.status == "done")
+
+
+def open_if_there(url: str | None, files: Path | str | None = None) -> Store | None:
+    """The store if there is one, else None; makes nothing."""
+    url = url or DEFAULT_STORE
+    if "://" not in url and not Path(url).exists():
+        return None
+    return Store(url, files, create=False)
+
+
+def lapsed(row: Mapping[str, Any], at: float | None = None) -> bool:
+    """Whether a claim's lease is over, or its process on this host is gone."""
+    return row["expires"] < (time.time() if at is None else at) or Owner.parse(row["owner"]).is_gone()
+
+
+def now() -> str:
+    """The time in UTC, to the second, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of the database or the file system says that the disk is full."""
+    text = str(error).lower()
+    return "disk is full" in text or "no space left" in text or "disk quota" in text
+
+
+def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:
+    """None as it is, or lists short enough for one IN clause."""
+    if fingerprints is None:
+        yield None
+        return
+    for start in range(0, len(fingerprints), size):
+        yield fingerprints[start : start + size]
+
+
+def _tune_sqlite(connection: Any, _: Any) -> None:
+    """Wait for other writers instead of failing at once; a write-ahead log lets readers go on meanwhile."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    with contextlib.suppress(Exception):
+        cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
+
+
+def _parse_url(url: str) -> sa.URL:
+    try:
+        return sa.make_url(url)
+    except SQLAlchemyError:
+        raise InputError(
+            "--store is neither a path nor an SQLAlchemy URL such as postgresql+psycopg://HOST/DB"
+        ) from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make the store's folder ({error.strerror}); give another --store") from None
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    """The database's own words, without the statement and its parameters."""
+    return str(error.orig) if isinstance(error, OperationalError) and error.orig else type(error).__name__

@@ -1,0 +1,65 @@
+"""The tables of a store: made where they are missing, and brought up from an earlier schema."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+
+from harness.store import tables
+
+SQLITE = b"SQLite format 3\0"
+
+
+def make_tables(engine: sa.Engine, attempts: int = 10) -> None:
+    """Make the tables that are not there and note the schema version; another process may be doing the same."""
+    for attempt in range(attempts):
+        try:
+            tables.metadata.create_all(engine)
+            break
+        except (OperationalError, ProgrammingError, IntegrityError):  # the last is what PostgreSQL calls it
+            if attempt == attempts - 1:
+                raise
+            time.sleep(0.1)
+    schema = {"key": "schema", "value": str(tables.SCHEMA_VERSION)}
+    with contextlib.suppress(IntegrityError), engine.begin() as connection:
+        connection.execute(sa.insert(tables.meta).values(schema))
+
+
+def schema_of(engine: sa.Engine) -> str | None:
+    """The schema version that a database says it has."""
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.key == "schema"))
+
+
+def add_details(engine: sa.Engine) -> None:
+    """Schema 1 lacks one column, which is empty for all that it holds; another process may be adding it too."""
+    column = tables.results.c.details
+    kind = column.type.compile(engine.dialect)
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"ALTER TABLE {tables.results.name} ADD COLUMN {column.name} {kind}"))
+    except (OperationalError, ProgrammingError):
+        if column.name not in {found["name"] for found in sa.inspect(engine).get_columns(tables.results.name)}:
+            raise
+    with engine.begin() as connection:
+        same = tables.meta.c.key == "schema"
+        connection.execute(sa.update(tables.meta).where(same).values(value=str(tables.SCHEMA_VERSION)))
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is an SQLite database with the tables of a store."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(SQLITE)) != SQLITE:
+                return False
+    except OSError:
+        return False
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    try:
+        return sa.inspect(engine).has_table(tables.chunks.name)
+    except SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()

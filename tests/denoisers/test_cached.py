@@ -1,0 +1,122 @@
+"""A denoiser that remembers answers as the one it stands for, whatever callers do, and keeps no more than it may."""
+
+import pytest
+import torch
+
+from harness.denoisers.cached import Remembered
+from harness.denoisers.check import check_denoiser
+from harness.denoisers.load import load_denoiser
+from harness.metrics.diagnostics.base import Task
+from harness.metrics.diagnostics.jacobian_asymmetry import JacobianAsymmetry
+from harness.sampling.sample import sample
+from harness.sampling.sampler import Sampler
+
+
+class Counting:
+    """D = x / (1 + sigma), with a count of its calls; twice the cost above sigma 1."""
+
+    shape, label_dim, cost, sigma_min, sigma_max = (1, 2, 2), 2, 2, 0.0, float("inf")
+    dtype, device = torch.float64, torch.device("cpu")
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x, sigma, labels=None):
+        self.calls += 1
+        return x / (1 + sigma) + (0.0 if labels is None else labels.sum())
+
+    def round_sigma(self, sigma):
+        return sigma
+
+    def cost_at(self, sigma):
+        return torch.where(sigma > 1, 2, 1)
+
+
+def images(count=3):
+    return torch.arange(4.0 * count, dtype=torch.float64).reshape(count, 1, 2, 2)
+
+
+def level(sigma):
+    return torch.tensor(sigma, dtype=torch.float64)
+
+
+def test_equal_questions_are_asked_once_and_answers_belong_to_the_caller():
+    main = Counting()
+    denoiser, x = Remembered(main), images()
+    first = denoiser(x, level(2.0))
+    expected = first.clone()
+    first.zero_()
+    second = denoiser(x, level(2.0))
+    assert torch.equal(second, expected)
+    second.zero_()
+    assert torch.equal(denoiser(x, level(2.0)), expected)
+    assert (main.calls, denoiser.saved) == (1, 2 * 2 * 3)
+    x[0] += 1
+    assert not torch.equal(denoiser(x, level(2.0)), expected)
+    assert main.calls == 2
+
+
+def test_other_levels_labels_and_shapes_are_other_questions():
+    main = Counting()
+    denoiser, one = Remembered(main), torch.eye(2)[[0, 0, 0]]
+    for sigma, labels in ((0.5, None), (0.7, None), (0.5, one), (0.5, torch.eye(2)[[1, 1, 1]])):
+        denoiser(images(), level(sigma), labels)
+    denoiser(images().reshape(3, 1, 4, 1), level(0.5))
+    assert (main.calls, denoiser.saved) == (5, 0)
+
+
+def test_the_longest_unused_answers_go_first():
+    main = Counting()
+    denoiser = Remembered(main, limit=2 * images().nbytes)
+    for sigma in (0.1, 0.2, 0.1, 0.3, 0.1, 0.2):  # at 0.3 that of 0.2 goes
+        denoiser(images(), level(sigma))
+    assert main.calls == 4
+    assert denoiser.size <= denoiser.limit
+    small = Remembered(main, limit=1)
+    small(images(), level(0.1))
+    assert small.size == 0
+
+
+def test_derivatives_are_those_of_the_denoiser_itself():
+    denoiser, x = Remembered(Counting()), images()
+    denoiser(x, level(1.0))
+    for _ in range(2):
+        free = x.clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(denoiser(free, level(1.0)).sum(), free)
+        assert torch.equal(slope, torch.full_like(x, 0.5))
+
+
+@pytest.mark.parametrize("name", ["digits-vp", "digits-adm"])
+def test_a_measure_that_differentiates_is_the_same(name):
+    main = load_denoiser(name)
+    sampler, measure = Sampler.model_validate({"steps": 2}), JacobianAsymmetry(probes=2)
+    seen = [
+        measure.observe(Task(one, sampler, [0, 1], None, main.device, batch=2, known={}))
+        for one in (main, Remembered(main))
+    ]
+    assert torch.equal(seen[0].values, seen[1].values)
+
+
+def churned(s_tmax, s_noise=1.0):
+    noise = {"kind": "churn", "S_churn": 2.0, "S_tmax": s_tmax, "S_noise": s_noise}
+    return Sampler.model_validate({"stochasticity": noise, "steps": 8})
+
+
+def test_trials_that_begin_alike_share_their_beginning_to_the_last_bit():
+    main, seeds = load_denoiser("digits-vp"), range(6)
+    remembered = Remembered(main)
+    samplers = [churned(1.0), churned(1.0, 1.007), churned(5.0), churned(80.0)]
+    saved = []
+    for sampler in samplers:
+        before, alone = remembered.saved, sample(main, sampler, seeds, batch=6)
+        found = sample(remembered, sampler, seeds, batch=6)
+        assert torch.equal(found.images, alone.images) and torch.equal(found.nfe, alone.nfe)
+        saved.append((remembered.saved - before) // 6)
+    above = [int((samplers[0].sigmas(main) > limit).sum()) for limit in (1.0, 5.0)]
+    assert (saved[0], saved[3]) == (0, 0)
+    assert saved[1] == 2 * above[0]  # two evaluations a step, down to the window
+    assert 2 * above[1] <= saved[2] < saved[1]
+
+
+def test_it_is_a_denoiser():
+    check_denoiser(Remembered(load_denoiser("digits-vp")))

@@ -1,0 +1,182 @@
+"""Real processes: kill -9 and go on, Ctrl-C, two runs over one store, a worker that dies."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.core.errors import InputError
+from harness.execution.executors.processes import Failed, Pool, devices_for
+from harness.store.database import Store
+
+GRID = """
+title: Enough chunks to be interrupted in
+samples: 60
+chunk: 3
+steps: [12, 24, 36]
+denoisers:
+  ideal:
+series:
+  - name: euler
+    sampler: {solver: euler}
+  - name: heun
+"""
+CHUNKS = 2 * 3 * 20
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def _hear_ctrl_c():
+    """Shells start background jobs with SIGINT ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start(grid):
+    """Starts `harness run` on the grid and a store; whatever still runs when the test ends is killed."""
+    started = []
+
+    def run(store):
+        command = [
+            sys.executable,
+            "-m",
+            "harness.cli",
+            "run",
+            str(grid),
+            "--store",
+            str(store),
+            "--device",
+            "cpu",
+            "--batch",
+            "3",
+        ]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, preexec_fn=_hear_ctrl_c, **pipes))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, out + err
+    return out, err
+
+
+def chunks_of(out):
+    return int(re.search(r"; (\d+) chunks", out).group(1))
+
+
+def done_rows(path):
+    if not path.exists():
+        return {}
+    with Store(str(path)) as store:
+        names = store.grid_names()
+        rows = store.chunks(store.grid(names[0])["metrics"][0]["extractor"]) if names else []
+    return {row["key"]: row["info"]["seconds"] for row in rows if row["status"] == "done"}
+
+
+def wait_for(path, count, process):
+    """Until the store has that many chunks; the process must still be running then."""
+    deadline = time.monotonic() + 240
+    while len(done_rows(path)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def values(path):
+    with Store(str(path)) as store:
+        return {row["fingerprint"]: row["value"] for row in store.results()}
+
+
+def test_kill_9_five_times(start, tmp_path):
+    """The same values as an uninterrupted run, and what was stored is never computed again."""
+    draw = random.Random(20220601)
+    killed, whole = tmp_path / "killed" / "s.sqlite", tmp_path / "whole" / "s.sqlite"
+    targets = sorted(draw.sample(range(1, CHUNKS - 10), 5))
+    stored = {}
+    for target in targets:
+        process = start(killed)
+        wait_for(killed, max(target, len(stored) + 1), process)
+        process.kill()
+        process.communicate()
+        now = done_rows(killed)
+        assert stored.items() <= now.items()
+        stored = now
+    out, _ = finish(start(killed))
+    assert stored.items() <= done_rows(killed).items()
+    assert chunks_of(out) == CHUNKS - len(stored)
+    out, _ = finish(start(whole))
+    assert chunks_of(out) == CHUNKS
+    expected = values(whole)
+    assert len(expected) == 6
+    for key, value in values(killed).items():
+        assert value == pytest.approx(expected[key], rel=1e-9)
+
+
+def test_ctrl_c_keeps_what_is_stored(start, tmp_path):
+    path = tmp_path / "s.sqlite"
+    process = start(path)
+    wait_for(path, 3, process)
+    process.send_signal(signal.SIGINT)
+    _, err = finish(process, code=130)
+    assert "interrupted; what was finished is stored" in err
+    assert "Traceback" not in err
+    with Store(str(path)) as store:
+        rows = store.chunks(store.grid("grid")["metrics"][0]["extractor"])
+    assert len(rows) >= 3
+    assert {row["status"] for row in rows} == {"done"}  # no claim is left behind
+
+
+def test_two_runs_share_a_store(start, tmp_path):
+    path = tmp_path / "s.sqlite"
+    first, second = start(path), start(path)
+    total = sum(chunks_of(finish(process)[0]) for process in (first, second))
+    assert total == CHUNKS
+    assert len(values(path)) == 6
+    assert None not in values(path).values()
+
+
+def test_a_worker_that_dies_twice_on_a_task_fails_it(monkeypatch):
+    pool = Pool(["cpu"])
+    try:
+        pool.submit(1, "anything")
+        for _ in range(2):
+            os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+            found = []
+            deadline = time.monotonic() + 60
+            while not found and time.monotonic() < deadline and pool._deaths.get(1, 0) < 1:
+                found = pool.collect(1.0)
+        found = found or pool.collect(60)
+        assert found[0].ticket == 1
+        assert isinstance(found[0].outcome, Failed)
+        assert "died twice" in found[0].outcome.reason
+        assert pool.free == 1
+        pool.submit(2, "not a task")  # the fresh worker is alive, and says what is wrong
+        (answer,) = pool.collect(60)
+        assert answer.ticket == 2
+        assert isinstance(answer.outcome, Failed)
+    finally:
+        pool.close()
+
+
+def test_devices():
+    assert devices_for("cpu") == ["cpu"] * len(os.sched_getaffinity(0))
+    with pytest.raises(InputError, match="no such device here; there is: cpu"):
+        devices_for("cuda:99")
+    with pytest.raises(InputError, match="--device tpu"):
+        devices_for("tpu")

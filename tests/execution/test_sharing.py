@@ -1,0 +1,37 @@
+"""Tasks that remember what the denoiser was asked: the same arrays, and only what was computed is counted."""
+
+import numpy as np
+
+from harness.denoisers.load import identity
+from harness.execution.seed_ranges import Span
+from harness.execution.worker import Task, run_task
+from harness.experiments.metric import read_metric
+from harness.experiments.trial import Trial
+from harness.sampling.sampler import Sampler
+
+METRIC = '{"kind": "fd-digits"}'
+
+
+def task(s_noise, remember):
+    noise = {"kind": "churn", "S_churn": 2.0, "S_tmax": 1.0, "S_noise": s_noise}
+    sampler = Sampler.model_validate({"stochasticity": noise, "steps": 8})
+    trial = Trial(denoiser="digits-vp", weights=identity("digits-vp"), sampler=sampler)
+    spans = (Span(0, 3), Span(4, 7))
+    return Task(trial.model_dump_json(), spans, read_metric(METRIC).model_dump_json(), 8, False, (), remember)
+
+
+def total(done):
+    return sum(piece.info["evaluations"] for piece in done.pieces)
+
+
+def test_a_second_task_computes_only_what_is_new():
+    apart = [run_task(task(s_noise, remember=False), "cpu") for s_noise in (1.0, 1.007)]
+    shared = [run_task(task(s_noise, remember=True), "cpu") for s_noise in (1.0, 1.007)]
+    for one, other in zip(apart, shared, strict=True):
+        for mine, theirs in zip(one.pieces, other.pieces, strict=True):
+            assert mine.info["nfe"] == theirs.info["nfe"] == [15, 15.0, 15]
+            for key, array in mine.arrays.items():
+                assert np.array_equal(array, theirs.arrays[key])
+    assert [total(done) for done in apart] == [8 * 15, 8 * 15]
+    again = total(run_task(task(1.007, remember=True), "cpu"))
+    assert total(shared[1]) < 8 * 15 and again == 0

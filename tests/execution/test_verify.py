@@ -1,0 +1,89 @@
+"""Results computed again: a healthy store passes, and whatever was changed is found."""
+
+import numpy as np
+import pytest
+
+from harness.execution.verify import metric_of, verify
+from harness.store import tables
+from tests.execution.wide import FID, KID, PRECISION, SOURCE, _inline, by_metric, grid, reference, run, store
+
+__all__ = ["_inline", "grid", "reference", "store"]
+
+CURVATURE = "{kind: curvature, samples: 8}"
+
+
+def problems(store, **options):
+    return [found.problem for found in verify(store, **options) if found.problem]
+
+
+def change(store, key, **values):
+    table = tables.results
+    same = (table.c.metric == key[0]) & (table.c.n == key[2])
+    with store.engine.begin() as connection:
+        assert connection.execute(table.update().where(same).values(values)).rowcount == 1
+
+
+def test_a_healthy_store(store, grid):
+    run(grid(FID, KID, PRECISION, CURVATURE, chunk=4), store)
+    found = list(verify(store))
+    assert len(found) == 4
+    assert all((one.problem, one.worst < 1e-12) == ("", True) for one in found)
+    assert list(verify(store, ["0" * 64])) == []
+
+
+@pytest.mark.parametrize("name", ["value", "low", "high", "nfe"])
+def test_a_changed_number(store, grid, name):
+    run(grid(FID, KID, chunk=4), store)
+    key = ("fd-pixels", 0, 40)
+    before = by_metric(store)[key][name]
+    change(store, key, **{name: before * (1 + 1e-6)})
+    (problem,) = problems(store)
+    assert problem.startswith(f"{name} was")
+    change(store, key, **{name: None})
+    assert problems(store) == [f"{name} was None and is {before!r}"]
+    change(store, key, **{name: before})
+    assert not problems(store)
+
+
+def test_a_changed_file_and_a_missing_one(store, grid):
+    run(grid(FID, chunk=4), store)
+    rows = store.chunks(SOURCE)
+    path = next(store.files.folder.rglob(f"{rows[1]['key']}.npz"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert ["was changed since it was written" in problem for problem in problems(store)] == [True]
+    path.unlink()
+    assert ["cannot be read" in problem for problem in problems(store)] == [True]
+    store.drop_chunk(rows[1]["key"])
+    (problem,) = problems(store)
+    assert "seeds 4 to 7" in problem
+    assert "run its grid again" in problem
+    assert run(grid(FID, chunk=4), store).chunks == 1
+    assert not problems(store)
+
+
+def test_another_reference_is_told(store, grid, reference):
+    run(grid(FID, chunk=4), store)
+    np.save(reference, np.zeros((60, 3, 8, 8), dtype=np.uint8))
+    (problem,) = problems(store)
+    assert f"reference '{reference}' is" in problem
+    reference.unlink()
+    (problem,) = problems(store)
+    assert "no such file" in problem
+
+
+def test_a_failed_result_is_nothing_to_verify(store, grid):
+    run(grid(FID, chunk=4), store)
+    (row,) = store.results()
+    store.put_result({**{k: v for k, v in row.items() if k not in ("id", "finished_at")}, "status": "failed"})
+    assert list(verify(store)) == []
+
+
+def test_a_row_that_does_not_say_how(store, grid):
+    run(grid(FID, chunk=4), store)
+    change(store, ("fd-pixels", 0, 40), provenance={})
+    assert problems(store) == ["the row does not say how 'fd-pixels' was measured"]
+    change(store, ("fd-pixels", 0, 40), provenance={"choice": {"kind": "fid", "extractor": "nothing"}})
+    (problem,) = problems(store)
+    assert problem.startswith("the row's choice of 'fd-pixels' is none that this version knows")
+    assert metric_of({"provenance": {}, "metric": "fd-digits"}).kind == "fd-digits"
