@@ -15,7 +15,7 @@ from harness.metrics.choices import FID, FIDInfinity, FrechetDigits
 from harness.metrics.compute import Against, measure
 from harness.metrics.features.choices import DigitsFeatures, Pixels
 from harness.metrics.features.load import load_extractor
-from harness.metrics.features.summary import Observed
+from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import find_reference, read_reference
 from harness.metrics.statistics.jackknife import Replicates, compare, jackknife
@@ -24,9 +24,9 @@ from harness.metrics.statistics.moments import Moments
 BLOCKS = 10
 
 
-def cut(features: np.ndarray) -> list[Observed]:
+def cut(features: np.ndarray) -> list[FeatureSummary]:
     """Ten blocks of consecutive rows."""
-    return [Observed(Moments.of(part)) for part in np.array_split(features, BLOCKS)]
+    return [FeatureSummary(Moments.of(part)) for part in np.array_split(features, BLOCKS)]
 
 
 def coverage(width: int, n: int, scale: float, shift: float, repeats: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from harness.execution.executors.processes import devices_for
 from harness.execution.worker import device_name
-from harness.search.holdout import metric_aim, objective_aim, study_record
+from harness.search.holdout import metric_measurement, objective_measurement, study_record
 from harness.search.loop import Budget, run_search
 from harness.search.plan import Asked, plan_search
 from harness.store.database import Store
@@ -76,10 +76,10 @@ class Until:
 def run(asked: Asked, store: Store, trials: int, limit: float = -1.0) -> list[dict[str, Any]]:
     """A study's trials, up to one that is good enough, and without the fresh seeds of its end."""
     search = plan_search(asked)
-    aim = objective_aim(search, store)
-    Studies(store).open(search.name, search.spec, study_record(search, aim, metric_aim(search, store)))
+    measurement = objective_measurement(search, store)
+    Studies(store).open(search.name, search.spec, study_record(search, measurement, metric_measurement(search, store)))
     with contextlib.suppress(Reached):
-        run_search(search, aim, store, Budget(trials), listener=Until(limit))
+        run_search(search, measurement, store, Budget(trials), listener=Until(limit))
     return Studies(store).slots(search.name)
 
 

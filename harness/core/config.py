@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 
-class Choice(BaseModel):
+class Config(BaseModel):
     """Base of all configuration objects: immutable, hashable, unknown keys refused, strict types.
 
     A component whose numbers change gets the next `version`, which is part of every trial's fingerprint.
@@ -72,12 +72,12 @@ def freeze(value: Any) -> Any:
     return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def kinds(members: tuple[type[Choice], ...]) -> tuple[str, ...]:
+def kinds(members: tuple[type[Config], ...]) -> tuple[str, ...]:
     """The words that `kind` allows in a union of choices."""
     return tuple(member.model_fields["kind"].default for member in members)
 
 
-def expand(members: tuple[type[Choice], ...], aliases: Mapping[str, Mapping[str, Any]]) -> BeforeValidator:
+def expand(members: tuple[type[Config], ...], aliases: Mapping[str, Mapping[str, Any]]) -> BeforeValidator:
     """Read a bare word as the kind with its defaults, and an alias as the choice of fields that it stands for.
 
     An alias and its long form are one choice with one fingerprint. Fields that the alias leaves open may be given.

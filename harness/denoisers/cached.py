@@ -16,7 +16,7 @@ LIMIT = 256 * 2**20
 """Bytes of answers that are kept; the ones longest unused go first."""
 
 
-class Remembered:
+class CachedDenoiser:
     """A denoiser on the CPU, with the answers to what it was asked of late.
 
     Args:

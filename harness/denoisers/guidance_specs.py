@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from harness.core.config import Choice, Real
+from harness.core.config import Config, Real
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import AnalyticSpec, NonNegative
 
@@ -13,7 +13,7 @@ Part = Annotated[str | AnalyticSpec, Field(union_mode="left_to_right")]
 """A card's name, a checkpoint's path, or an analytic spec."""
 
 
-class _Guided(Choice):
+class _Guided(Config):
     """What all guidance has: the guided denoiser, a weight, and the noise levels at which it is on.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which chunks a run has to compute: what its aims need, less what the store has, and each chunk once.
+"""Which chunks a run has to compute: what its measurements need, less what the store has, and each chunk once.
 
 Aims that use the same features of the same seeds share chunks. The richest goes first: what it keeps of images serves
 the others.
@@ -8,42 +8,42 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.execution.results import MOSAIC
-from harness.execution.seed_ranges import Span, cover
+from harness.execution.seed_ranges import SeedRange, partition_seeds
 from harness.metrics.diagnostics import Measure
 from harness.store.database import Store, lapsed
 
 Key = tuple[int, str]
-"""What is measured: number of the aim, and trial."""
+"""What is measured: number of the measurement, and trial."""
 
 
 class Job(NamedTuple):
     """A chunk to compute; `images_only` where its arrays are stored already and only its pictures are wanted."""
 
-    aim: int
+    measurement: int
     fingerprint: str
-    span: Span
+    span: SeedRange
     keep_images: bool
     images_only: bool = False
 
     @property
     def key(self) -> Key:
-        """What is measured: number of the aim, and trial."""
-        return self.aim, self.fingerprint
+        """What is measured: number of the measurement, and trial."""
+        return self.measurement, self.fingerprint
 
     @property
-    def chunk(self) -> tuple[int, str, Span]:
+    def chunk(self) -> tuple[int, str, SeedRange]:
         """Which chunk of whom, whatever pictures are wanted."""
-        return self.aim, self.fingerprint, self.span
+        return self.measurement, self.fingerprint, self.span
 
 
 class Missing(NamedTuple):
-    """What an aim still needs.
+    """What an measurement still needs.
 
     Args:
         jobs: chunks to compute for it.
-        shared: chunks that other aims' jobs compute, with the trial that waits for them.
+        shared: chunks that other measurements' jobs compute, with the trial that waits for them.
         complete: trials that wait for none.
         failed: trials with a failed chunk, and its row.
         spans: of every trial, all its chunks in order.
@@ -53,97 +53,99 @@ class Missing(NamedTuple):
     shared: list[tuple[Job, str]]
     complete: list[str]
     failed: dict[str, dict[str, Any]]
-    spans: dict[str, list[Span]]
+    spans: dict[str, list[SeedRange]]
 
 
 class Work(NamedTuple):
     """What a run still needs.
 
     Args:
-        jobs: chunks to compute, each once, in the order of the aims.
-        waiting: who waits for a chunk besides the aim that computes it.
-        by_aim: in the order of the aims.
+        jobs: chunks to compute, each once, in the order of the measurements.
+        waiting: who waits for a chunk besides the measurement that computes it.
+        by_measurement: in the order of the measurements.
     """
 
     jobs: list[Job]
-    waiting: dict[tuple[int, str, Span], list[Key]]
-    by_aim: list[Missing]
+    waiting: dict[tuple[int, str, SeedRange], list[Key]]
+    by_measurement: list[Missing]
 
 
-def work(every: list[Aim], store: Store | None, retry_failed: bool = False) -> Work:
-    """Compare all aims with the store; None for an empty one."""
+def work(every: list[Measurement], store: Store | None, retry_failed: bool = False) -> Work:
+    """Compare all measurements with the store; None for an empty one."""
     order = sorted(range(len(every)), key=lambda index: len(every[index].sources))
-    planned: dict[tuple[str, str], dict[Span, Job]] = {}
+    planned: dict[tuple[str, str], dict[SeedRange, Job]] = {}
     found: dict[int, Missing] = {}
-    waiting: dict[tuple[int, str, Span], list[Key]] = {}
+    waiting: dict[tuple[int, str, SeedRange], list[Key]] = {}
     drawn: set[tuple[str, int]] = set()
     for index in order:
-        aim = every[index]
-        found[index] = missing(aim, store, retry_failed, index, planned, drawn)
+        measurement = every[index]
+        found[index] = missing(measurement, store, retry_failed, index, planned, drawn)
         for job in found[index].jobs:
             if not job.images_only:
-                planned.setdefault((aim.source, job.fingerprint), {})[job.span] = job
+                planned.setdefault((measurement.source, job.fingerprint), {})[job.span] = job
             if job.keep_images:
-                drawn |= {(name, aim.first) for name in aim.pictures(job.fingerprint).values()}
+                drawn |= {(name, measurement.first) for name in measurement.pictures(job.fingerprint).values()}
         for job, fingerprint in found[index].shared:
             waiting.setdefault(job.chunk, []).append((index, fingerprint))
-    by_aim = [found[index] for index in range(len(every))]
-    pictured = {job.chunk for part in by_aim for job, _ in part.shared if job.keep_images}
+    by_measurement = [found[index] for index in range(len(every))]
+    pictured = {job.chunk for part in by_measurement for job, _ in part.shared if job.keep_images}
     jobs = [
         job._replace(keep_images=job.keep_images or (job.chunk in pictured and not job.images_only))
-        for part in by_aim
+        for part in by_measurement
         for job in part.jobs
     ]
-    return Work(jobs, waiting, by_aim)
+    return Work(jobs, waiting, by_measurement)
 
 
 def missing(
-    aim: Aim,
+    measurement: Measurement,
     store: Store | None,
     retry_failed: bool = False,
     number: int = 0,
-    planned: Mapping[tuple[str, str], Mapping[Span, Job]] | None = None,
+    planned: Mapping[tuple[str, str], Mapping[SeedRange, Job]] | None = None,
     drawn: AbstractSet[tuple[str, int]] = frozenset(),
 ) -> Missing:
-    """Compare an aim, cut into chunks, with the store.
+    """Compare an measurement, cut into chunks, with the store.
 
     Args:
-        aim: what is wanted.
+        measurement: what is wanted.
         store: what is there; None for nothing.
         retry_failed: whether failed chunks are wanted again.
-        number: of the aim in the run.
-        planned: jobs of other aims by source and trial, whose chunks will do.
+        number: of the measurement in the run.
+        planned: jobs of other measurements by source and trial, whose chunks will do.
         drawn: pictures that those jobs give, each with the first seed.
     """
-    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in aim.trials}
-    for row in store.chunks(aim.sources, list(aim.trials)) if store else []:
+    rows: dict[str, list[dict[str, Any]]] = {key: [] for key in measurement.trials}
+    for row in store.chunks(measurement.sources, list(measurement.trials)) if store else []:
         rows[row["fingerprint"]].append(row)
-    pictures = {key: list(aim.pictures(key).values()) for key in aim.trials}
+    pictures = {key: list(measurement.pictures(key).values()) for key in measurement.trials}
     wanted = [name for names in pictures.values() for name in names]
-    pictured = store.images(wanted, aim.first) if store else {}
+    pictured = store.images(wanted, measurement.first) if store else {}
     found = Missing([], [], [], {}, {})
-    for key in aim.trials:
-        inside = [row for row in rows[key] if row["first_seed"] >= aim.first and row["last_seed"] <= aim.last]
-        done = {span_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
-        spans = cover(aim.first, aim.last, done, aim.chunk)
-        others: dict[Span, Job] = {}
+    for key in measurement.trials:
+        inside = [
+            row for row in rows[key] if row["first_seed"] >= measurement.first and row["last_seed"] <= measurement.last
+        ]
+        done = {seeds_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
+        spans = partition_seeds(measurement.first, measurement.last, done, measurement.chunk)
+        others: dict[SeedRange, Job] = {}
         if not done.issuperset(spans):
             # A failure counts while its seeds are wanted: they may have been computed since, in other chunks.
             bad = next((row for row in inside if row["status"] == "failed"), None)
             if bad and not retry_failed:
                 found.failed[key] = bad
                 continue
-            taken = {span_of(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
-            others = _planned(planned or {}, aim.sources, key)
-            spans = cover(aim.first, aim.last, done | taken | set(others), aim.chunk)
+            taken = {seeds_of(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
+            others = _planned(planned or {}, measurement.sources, key)
+            spans = partition_seeds(measurement.first, measurement.last, done | taken | set(others), measurement.chunk)
         found.spans[key] = spans
-        wants = any(name not in pictured and (name, aim.first) not in drawn for name in pictures[key])
+        wants = any(name not in pictured and (name, measurement.first) not in drawn for name in pictures[key])
         waits = False
         for span in spans:
-            keep = wants and span.first == aim.first
+            keep = wants and span.first == measurement.first
             if span in done:
                 if keep:
-                    found.jobs.insert(0, Job(number, key, _drawn_from(aim, span), True, images_only=True))
+                    found.jobs.insert(0, Job(number, key, _drawn_from(measurement, span), True, images_only=True))
                     waits = True
                 continue
             waits = True
@@ -157,19 +159,23 @@ def missing(
 
 
 def _planned(
-    planned: Mapping[tuple[str, str], Mapping[Span, Job]], sources: Iterable[str], fingerprint: str
-) -> dict[Span, Job]:
-    found: dict[Span, Job] = {}
+    planned: Mapping[tuple[str, str], Mapping[SeedRange, Job]], sources: Iterable[str], fingerprint: str
+) -> dict[SeedRange, Job]:
+    found: dict[SeedRange, Job] = {}
     for source in sources:
         found |= planned.get((source, fingerprint), {})
     return found
 
 
-def _drawn_from(aim: Aim, span: Span) -> Span:
+def _drawn_from(measurement: Measurement, span: SeedRange) -> SeedRange:
     """The seeds of a chunk that its pictures are of: a merged one has many more than a mosaic shows."""
-    return span if isinstance(aim.metric, Measure) else Span(span.first, min(span.last, span.first + MOSAIC - 1))
+    return (
+        span
+        if isinstance(measurement.metric, Measure)
+        else SeedRange(span.first, min(span.last, span.first + MOSAIC - 1))
+    )
 
 
-def span_of(row: Mapping[str, Any]) -> Span:
+def seeds_of(row: Mapping[str, Any]) -> SeedRange:
     """The seeds of a chunk's row."""
-    return Span(row["first_seed"], row["last_seed"])
+    return SeedRange(row["first_seed"], row["last_seed"])

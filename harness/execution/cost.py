@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harness.execution.chunks import Missing, work
 from harness.execution.executors.processes import devices_for
-from harness.execution.measurements import Aim, aims
+from harness.execution.measurements import Measurement, measurements
 from harness.execution.scheduler import call_shape
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Store
@@ -46,45 +46,60 @@ def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None
         device, batch: as for `run`.
     """
     devices = devices_for(device)
-    wanted = aims(plan)
-    every = [(aim, _waiting(part)) for aim, part in zip(wanted, work(wanted, store).by_aim, strict=True)]
+    wanted = measurements(plan)
+    every = [
+        (measurement, _waiting(part))
+        for measurement, part in zip(wanted, work(wanted, store).by_measurement, strict=True)
+    ]
     found = []
     for panel in plan.grid.denoisers:
-        own = [(aim, key) for aim, _ in every for key, item in aim.trials.items() if item.panel == panel]
+        own = [
+            (measurement, key)
+            for measurement, _ in every
+            for key, item in measurement.trials.items()
+            if item.panel == panel
+        ]
         if not own:
             continue
-        lacking = [(aim, key, n) for aim, left in every for key, n in left.items() if aim.trials[key].panel == panel]
-        rows = sum(n * aim.evaluations(key) for aim, key, n in lacking)
+        lacking = [
+            (measurement, key, n)
+            for measurement, left in every
+            for key, n in left.items()
+            if measurement.trials[key].panel == panel
+        ]
+        rows = sum(n * measurement.evaluations(key) for measurement, key, n in lacking)
         rate, measured = _rate(own, store, devices, batch)
         found.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
     return found
 
 
 def _waiting(missing: Missing) -> dict[str, int]:
-    """Samples that an aim still has to compute, by trial; 0 where others compute all that is missing."""
+    """Samples that an measurement still has to compute, by trial; 0 where others compute all that is missing."""
     waiting = {fingerprint: 0 for _, fingerprint in missing.shared}
     for job in missing.jobs:
         waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
     return waiting
 
 
-def _rate(own: list[tuple[Aim, str]], store: Store | None, devices: list[str], batch: int | None) -> tuple[float, str]:
+def _rate(
+    own: list[tuple[Measurement, str]], store: Store | None, devices: list[str], batch: int | None
+) -> tuple[float, str]:
     """Evaluations per second of all devices together, from the store if it knows, else timed."""
     from harness.execution.worker import device_name
 
     if store is not None:
         name = device_name(devices[0])
         trials: dict[str, list[str]] = {}
-        for aim, key in own:
-            trials.setdefault(aim.source, []).append(key)
+        for measurement, key in own:
+            trials.setdefault(measurement.source, []).append(key)
         infos = [row["info"] for extractor, keys in trials.items() for row in store.chunks(extractor, keys)]
         infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
         seconds = sum(info["seconds"] for info in infos)
         if seconds:
             return len(devices) * sum(info["evaluations"] for info in infos) / seconds, "store"
-    aim, key = own[0]
-    shape = call_shape(aim.samples, devices, batch)
-    return len(devices) * time_network(aim.trials[key], devices[0], shape), "timed"
+    measurement, key = own[0]
+    shape = call_shape(measurement.samples, devices, batch)
+    return len(devices) * time_network(measurement.trials[key], devices[0], shape), "timed"
 
 
 def time_network(item: Planned, device: str, batch: int) -> float:

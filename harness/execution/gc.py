@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
-from harness.execution.chunks import span_of
+from harness.execution.chunks import seeds_of
 from harness.execution.merging import merge_rows, together
-from harness.execution.seed_ranges import Span, cover
+from harness.execution.seed_ranges import SeedRange, partition_seeds
 from harness.execution.verify import metric_of
 from harness.metrics.choices import FeatureMetric
 from harness.metrics.diagnostics import Measure
@@ -68,7 +68,7 @@ class _Use(NamedTuple):
     """A result of a trial: the names under which its chunks are, and its seeds."""
 
     sources: tuple[str, ...]
-    seeds: Span
+    seeds: SeedRange
 
 
 def _merge(store: Store, dry_run: bool) -> tuple[int, int]:
@@ -77,7 +77,7 @@ def _merge(store: Store, dry_run: bool) -> tuple[int, int]:
     for row in store.results():
         metric = _metric(row)
         if row["status"] == "done" and isinstance(metric, FeatureMetric):
-            seeds = Span(row["first_seed"], row["first_seed"] + row["n"] - 1)
+            seeds = SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
             uses.setdefault((row["fingerprint"], row["extractor"]), []).append(_Use(metric.sources, seeds))
     merged = blocks = 0
     for (fingerprint, _), found in uses.items():
@@ -92,13 +92,13 @@ def _groups(store: Store, fingerprint: str, uses: list[_Use]) -> list[list[dict[
     names = sorted({name for use in uses for name in use.sources})
     every = [row for row in store.chunks(names, [fingerprint]) if row["status"] == "done"]
     rows = [row for row in every if store.files.has(row["key"])]
-    parts: list[list[Span]] = []
+    parts: list[list[SeedRange]] = []
     for use in uses:
-        present = {span_of(row) for row in rows if row["extractor"] in use.sources}
-        parts.append([span for span in cover(*use.seeds, present, use.seeds.size) if span in present])
+        present = {seeds_of(row) for row in rows if row["extractor"] in use.sources}
+        parts.append([span for span in partition_seeds(*use.seeds, present, use.seeds.size) if span in present])
     found = []
     for name in names:
-        mine = {span_of(row): row for row in rows if row["extractor"] == name}
+        mine = {seeds_of(row): row for row in rows if row["extractor"] == name}
         read = [part for use, part in zip(uses, parts, strict=True) if name in use.sources]
         found += [[mine[span] for span in group] for group in together(mine, read) if len(group) > 1]
     return found

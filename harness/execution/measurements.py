@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from harness.execution.reference import against
 from harness.execution.results import BLOCKS
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.experiments.metric import evaluations, samples_of
 from harness.experiments.plan import Plan, Planned
 from harness.metrics.choices import FeatureMetric
@@ -25,7 +25,7 @@ There are as many chunks as the jackknife has blocks, at least.
 """
 
 
-class Aim(NamedTuple):
+class Measurement(NamedTuple):
     """One metric of a plan on one range of seeds.
 
     Args:
@@ -56,9 +56,9 @@ class Aim(NamedTuple):
         return self.first + self.samples - 1
 
     @property
-    def seeds(self) -> Span:
+    def seeds(self) -> SeedRange:
         """All of them."""
-        return Span(self.first, self.last)
+        return SeedRange(self.first, self.last)
 
     @property
     def source(self) -> str:
@@ -87,53 +87,55 @@ class Aim(NamedTuple):
         return evaluations(self.metric, item.trial.sampler, item.nfe)
 
 
-def aims(plan: Plan) -> list[Aim]:
+def measurements(plan: Plan) -> list[Measurement]:
     """The metrics of a plan, each on its ranges of seeds, without their references; loads no network."""
-    return _pooled([aim for metric in plan.grid.metrics for aim in _aims(plan, metric)])
+    return _pooled([measurement for metric in plan.grid.metrics for measurement in _measurements(plan, metric)])
 
 
-def _pooled(every: list[Aim]) -> list[Aim]:
-    """New chunks of aims that look at the same images keep what any of them needs, so that each is sampled once."""
+def _pooled(every: list[Measurement]) -> list[Measurement]:
+    """New chunks of measurements of the same images keep what any of them needs, so each image is sampled once."""
     needs: dict[Any, frozenset[str]] = {}
-    for aim in every:
-        if isinstance(aim.metric, FeatureMetric):
-            needs[_images(aim)] = needs.get(_images(aim), frozenset()) | aim.metric.needs
+    for measurement in every:
+        if isinstance(measurement.metric, FeatureMetric):
+            needs[_images(measurement)] = needs.get(_images(measurement), frozenset()) | measurement.metric.needs
     return [
-        aim._replace(sources=_first("+".join([aim.extractor, *sorted(needs[_images(aim)])]), aim.sources))
-        if isinstance(aim.metric, FeatureMetric)
-        else aim
-        for aim in every
+        measurement._replace(
+            sources=_first("+".join([measurement.extractor, *sorted(needs[_images(measurement)])]), measurement.sources)
+        )
+        if isinstance(measurement.metric, FeatureMetric)
+        else measurement
+        for measurement in every
     ]
 
 
-def _images(aim: Aim) -> tuple[Any, ...]:
-    """Which images an aim looks at, and through what."""
-    return aim.extractor, aim.first, aim.samples, tuple(aim.trials)
+def _images(measurement: Measurement) -> tuple[Any, ...]:
+    """Which images an measurement looks at, and through what."""
+    return measurement.extractor, measurement.first, measurement.samples, tuple(measurement.trials)
 
 
 def _first(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return (name, *(other for other in names if other != name))
 
 
-def _aims(plan: Plan, metric: FeatureMetric | Measure) -> list[Aim]:
+def _measurements(plan: Plan, metric: FeatureMetric | Measure) -> list[Measurement]:
     samples, first = samples_of(metric, plan.grid.samples), plan.grid.first_seed
     trials = unique_trials(plan.asked_of(metric))
     chunk = plan.grid.chunk or CHUNK
     if isinstance(metric, Measure):
-        return [Aim(metric, metric.identity, (metric.identity,), NO_REFERENCE, samples, first, chunk, trials)]
+        return [Measurement(metric, metric.identity, (metric.identity,), NO_REFERENCE, samples, first, chunk, trials)]
     identity = metric.features.identity
-    one = Aim(metric, identity, metric.sources, "", samples, first, chunk, trials)
+    one = Measurement(metric, identity, metric.sources, "", samples, first, chunk, trials)
     if one.is_wide and not plan.grid.chunk:
         one = one._replace(chunk=min(WIDE_CHUNK, -(-samples // BLOCKS)))
     return [one._replace(first=first + index * samples) for index in range(metric.ranges)]
 
 
-def with_reference(aim: Aim, store: Store, device: str | None = None) -> Aim:
-    """The aim with its reference, computed once a store, and its floor among the store's facts."""
-    if isinstance(aim.metric, Measure):
-        return aim
-    found = against(aim.metric, aim.samples, store, device)
-    return aim._replace(reference=found.id, against=found.against)
+def with_reference(measurement: Measurement, store: Store, device: str | None = None) -> Measurement:
+    """The measurement with its reference, computed once a store, and its floor among the store's facts."""
+    if isinstance(measurement.metric, Measure):
+        return measurement
+    found = against(measurement.metric, measurement.samples, store, device)
+    return measurement._replace(reference=found.id, against=found.against)
 
 
 def unique_trials(items: Iterable[Planned]) -> dict[str, Planned]:

@@ -7,11 +7,11 @@ jackknife needs of a trial, and nothing needs more.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.execution.chunks import Job, Missing, span_of
-from harness.execution.measurements import Aim
+from harness.execution.chunks import Job, Missing, seeds_of
+from harness.execution.measurements import Measurement
 from harness.execution.results import Piece, groups, merged_info
-from harness.execution.seed_ranges import Span
-from harness.metrics.features.summary import Observed
+from harness.execution.seed_ranges import SeedRange
+from harness.metrics.features.summary import FeatureSummary
 from harness.store.database import Store
 
 
@@ -20,52 +20,52 @@ class Merger:
 
     Args:
         store: where they are.
-        aims: of the run.
-        needed: what each aim needs; says which chunks a trial consists of.
+        measurements: of the run.
+        needed: what each measurement needs; says which chunks a trial consists of.
     """
 
-    def __init__(self, store: Store, aims: Sequence[Aim], needed: Sequence[Missing]) -> None:
+    def __init__(self, store: Store, measurements: Sequence[Measurement], needed: Sequence[Missing]) -> None:
         self.store = store
-        self.blocks: dict[tuple[str, str, Span], list[Span]] = {}
-        self.sources = [aim.source for aim in aims]
-        parts = list(zip(aims, needed, strict=True))
-        for aim, part in parts:
-            if not aim.is_wide:
+        self.blocks: dict[tuple[str, str, SeedRange], list[SeedRange]] = {}
+        self.sources = [measurement.source for measurement in measurements]
+        parts = list(zip(measurements, needed, strict=True))
+        for measurement, part in parts:
+            if not measurement.is_wide:
                 continue
-            others = _measured_otherwise(store, aim, list(part.spans))
-            alike = [other.spans for one, other in parts if one.extractor == aim.extractor]
+            others = _measured_otherwise(store, measurement, list(part.spans))
+            alike = [other.spans for one, other in parts if one.extractor == measurement.extractor]
             for fingerprint, spans in part.spans.items():
                 if fingerprint in others:
                     continue
                 uses = [found[fingerprint] for found in alike if fingerprint in found]
                 for group in together(spans, uses):
                     for span in group if len(group) > 1 else []:
-                        self.blocks.setdefault((aim.source, fingerprint, span), group)
+                        self.blocks.setdefault((measurement.source, fingerprint, span), group)
 
     def finished(self, job: Job) -> None:
         """A chunk was stored: merge its block if that is complete now."""
-        source = self.sources[job.aim]
+        source = self.sources[job.measurement]
         group = self.blocks.get((source, job.fingerprint, job.span))
         if group is None:
             return
-        rows = {span_of(row): row for row in self.store.chunks(source, [job.fingerprint]) if row["status"] == "done"}
+        rows = {seeds_of(row): row for row in self.store.chunks(source, [job.fingerprint]) if row["status"] == "done"}
         if all(span in rows for span in group):
             merge_rows(self.store, [rows[span] for span in group])
 
 
-def together(spans: Iterable[Span], uses: Sequence[Sequence[Span]]) -> list[list[Span]]:
+def together(spans: Iterable[SeedRange], uses: Sequence[Sequence[SeedRange]]) -> list[list[SeedRange]]:
     """Runs of spans that follow each other and lie in one block of every use.
 
     Args:
         spans: to group, disjoint.
         uses: of each number that is measured, the chunks that it consists of; spans of none stay out.
     """
-    blocks: dict[Span, list[tuple[int, int]]] = {}
+    blocks: dict[SeedRange, list[tuple[int, int]]] = {}
     for number, use in enumerate(uses):
         for block, group in enumerate(groups(use) if use else []):
             for span in group:
                 blocks.setdefault(span, []).append((number, block))
-    found: list[list[Span]] = []
+    found: list[list[SeedRange]] = []
     for span in sorted(span for span in spans if span in blocks):
         before = found[-1][-1] if found else None
         if before and before.last + 1 == span.first and blocks[before] == blocks[span]:
@@ -75,13 +75,18 @@ def together(spans: Iterable[Span], uses: Sequence[Sequence[Span]]) -> list[list
     return found
 
 
-def _measured_otherwise(store: Store, aim: Aim, fingerprints: list[str]) -> set[str]:
-    """Trials with a result on other seeds that are partly the aim's: its blocks are to stay as they are."""
+def _measured_otherwise(store: Store, measurement: Measurement, fingerprints: list[str]) -> set[str]:
+    """Trials with a result on other seeds that are partly the measurement's: its blocks are to stay as they are."""
     found = set()
     for row in store.results(fingerprints):
         first, last = row["first_seed"], row["first_seed"] + row["n"] - 1
-        same = (first, last) == (aim.first, aim.last)
-        if row["extractor"] == aim.extractor and not same and first <= aim.last and last >= aim.first:
+        same = (first, last) == (measurement.first, measurement.last)
+        if (
+            row["extractor"] == measurement.extractor
+            and not same
+            and first <= measurement.last
+            and last >= measurement.first
+        ):
             found.add(row["fingerprint"])
     return found
 
@@ -92,6 +97,6 @@ def merge_rows(store: Store, rows: Sequence[dict[str, Any]]) -> bool:
     Raises:
         InputError: a file is missing or was changed.
     """
-    pieces = [Piece(span_of(row), store.moments(row), row["info"]) for row in rows]
-    together = Observed.merge(Observed.from_arrays(piece.arrays) for piece in pieces)
+    pieces = [Piece(seeds_of(row), store.moments(row), row["info"]) for row in rows]
+    together = FeatureSummary.merge(FeatureSummary.from_arrays(piece.arrays) for piece in pieces)
     return store.merge(rows, together.arrays(), merged_info(pieces))

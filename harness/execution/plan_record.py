@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.denoisers.load import Description, Source
 from harness.execution.design_table import design
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.experiments.plan import Plan
 from harness.hub.cards import denoiser_cards
 from harness.metrics.choices import FID, Coverage, FeatureMetric, FrechetDigits, Memorisation, Precision, Recall
@@ -18,7 +18,7 @@ SHARES = (Precision, Recall, Coverage, Memorisation)
 """Metrics between 0 and 1."""
 
 
-def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
+def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
     """The plan's JSON for `Store.put_grid`."""
     grid = plan.grid
     panels = [
@@ -53,7 +53,10 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
         "description": grid.description,
         "source": plan.source,
         "first_seed": grid.first_seed,
-        "metrics": [metric_record(list(ranges)) for _, ranges in groupby(aims, key=lambda aim: aim.metric.name)],
+        "metrics": [
+            metric_record(list(ranges))
+            for _, ranges in groupby(measurements, key=lambda measurement: measurement.metric.name)
+        ],
         "x": {"path": grid.x, "title": grid.x_title or grid.x.rsplit(".", 1)[-1]},
         "panels": panels,
         "series": plan.series,
@@ -62,30 +65,32 @@ def plan_record(plan: Plan, aims: list[Aim]) -> dict[str, Any]:
     }
 
 
-def metric_record(ranges: list[Aim]) -> dict[str, Any]:
-    """What the report needs to know of a metric, from its aims: one a range of seeds, alike but for the first seed."""
-    aim = ranges[0]
-    measure = aim.metric if isinstance(aim.metric, Measure) else None
+def metric_record(ranges: list[Measurement]) -> dict[str, Any]:
+    """What the report needs to know of a metric, from its measurements, one a range of seeds."""
+    measurement = ranges[0]
+    measure = measurement.metric if isinstance(measurement.metric, Measure) else None
     return {
-        "metric": aim.metric.name,
-        "title": aim.metric.title,
-        "about": first_paragraph(aim.metric),
-        "fields": aim.metric.model_dump(
+        "metric": measurement.metric.name,
+        "title": measurement.metric.title,
+        "about": first_paragraph(measurement.metric),
+        "fields": measurement.metric.model_dump(
             mode="json", exclude={"kind", "samples", "series", "denoisers", "label", "ranges"}, exclude_none=True
         ),
-        "method": aim.metric.method if isinstance(aim.metric, FeatureMetric) else "",
+        "method": measurement.metric.method if isinstance(measurement.metric, FeatureMetric) else "",
         "is_measure": measure is not None,
-        "is_distance": isinstance(aim.metric, DISTANCES),
-        "is_share": isinstance(aim.metric, SHARES),
-        "by_level": aim.metric.by_level,
-        "better": aim.metric.better,
-        "pictures": {key: aim.pictures(key) for key in aim.trials if aim.pictures(key)} if measure else {},
-        "extractor": aim.extractor,
-        "reference": aim.reference,
-        "n": aim.samples,
+        "is_distance": isinstance(measurement.metric, DISTANCES),
+        "is_share": isinstance(measurement.metric, SHARES),
+        "by_level": measurement.metric.by_level,
+        "better": measurement.metric.better,
+        "pictures": {key: measurement.pictures(key) for key in measurement.trials if measurement.pictures(key)}
+        if measure
+        else {},
+        "extractor": measurement.extractor,
+        "reference": measurement.reference,
+        "n": measurement.samples,
         "first_seeds": [each.first for each in ranges],
-        "series": aim.metric.series,
-        "denoisers": aim.metric.denoisers,
+        "series": measurement.metric.series,
+        "denoisers": measurement.metric.denoisers,
     }
 
 

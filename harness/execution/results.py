@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.metrics.choices import FeatureMetric
 from harness.metrics.compute import Against, measure
-from harness.metrics.features.summary import Observed
+from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.statistics import per_sample
 
 PATHS = 32
@@ -24,30 +24,30 @@ BLOCKS = 10
 class Piece(NamedTuple):
     """A finished chunk of a trial: its seeds, arrays (moments, or a measure's values), and what the worker said."""
 
-    span: Span
+    span: SeedRange
     arrays: Mapping[str, np.ndarray]
     info: Mapping[str, Any]
 
 
-def groups(spans: Sequence[Span], count: int = BLOCKS) -> list[list[Span]]:
+def groups(spans: Sequence[SeedRange], count: int = BLOCKS) -> list[list[SeedRange]]:
     """Group spans, in order of seeds, into at most `count` blocks of about equal size.
 
     The cut depends on the seeds alone, so trials in the same chunks get the same blocks.
     """
     first, last = spans[0].first, spans[-1].last
     total = last - first + 1
-    grouped: dict[int, list[Span]] = {}
+    grouped: dict[int, list[SeedRange]] = {}
     for span in spans:
         middle = (span.first + span.last) / 2 - first
         grouped.setdefault(min(int(middle * count / total), count - 1), []).append(span)
     return list(grouped.values())
 
 
-def blocks(pieces: Sequence[Piece], count: int = BLOCKS) -> list[tuple[int, Observed]]:
+def blocks(pieces: Sequence[Piece], count: int = BLOCKS) -> list[tuple[int, FeatureSummary]]:
     """The chunks of each block together: (first seed, what was seen)."""
     arrays = {piece.span: piece.arrays for piece in pieces}
     return [
-        (group[0].first, Observed.merge(Observed.from_arrays(arrays[span]) for span in group))
+        (group[0].first, FeatureSummary.merge(FeatureSummary.from_arrays(arrays[span]) for span in group))
         for group in groups([piece.span for piece in pieces], count)
     ]
 

@@ -3,17 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.execution.provenance import revision
 from harness.execution.results import gathered
 from harness.experiments.trial import Trial
 
 
-def result_row(aim: Aim, trial: Trial, values: Mapping[str, Any], infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def result_row(
+    measurement: Measurement, trial: Trial, values: Mapping[str, Any], infos: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """What `Store.put_result` takes.
 
     Args:
-        aim: metric, reference and seeds.
+        measurement: metric, reference and seeds.
         trial: what was measured.
         values: `status` and what goes with it: value and interval, or reason and step.
         infos: what the workers said of each chunk.
@@ -23,16 +25,16 @@ def result_row(aim: Aim, trial: Trial, values: Mapping[str, Any], infos: Sequenc
         "weights": trial.weights,
         "labels": trial.labels,
         "chunks": sum(info.get("parts", 1) for info in infos),
-        "choice": aim.metric.model_dump(mode="json", exclude_none=True),
+        "choice": measurement.metric.model_dump(mode="json", exclude_none=True),
         "revision": revision(),
     }
     return {
         "fingerprint": trial.fingerprint,
-        "extractor": aim.extractor,
-        "reference": aim.reference,
-        "first_seed": aim.first,
-        "n": aim.samples,
-        "metric": aim.metric.name,
+        "extractor": measurement.extractor,
+        "reference": measurement.reference,
+        "first_seed": measurement.first,
+        "n": measurement.samples,
+        "metric": measurement.metric.name,
         "trial": trial.model_dump(mode="json"),
         "provenance": provenance,
         **values,

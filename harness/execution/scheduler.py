@@ -13,16 +13,16 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError, SamplingError
-from harness.execution.chunks import Job, Key, Missing, span_of, work
+from harness.execution.chunks import Job, Key, Missing, seeds_of, work
 from harness.execution.executors.processes import Failed, Pool, devices_for
 from harness.execution.levels import settled
-from harness.execution.measurements import Aim, aims, with_reference
+from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.merging import Merger
 from harness.execution.plan_record import plan_record
 from harness.execution.provenance import versions
 from harness.execution.results import MOSAIC, compared, measured
 from harness.execution.rows import result_row
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.execution.stored import stored_pieces
 from harness.execution.worker import Done, Task
 from harness.experiments.plan import Plan, Planned
@@ -113,11 +113,11 @@ def run(
         store.release()
 
 
-def _around(job: Job, source: str, within: Span, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+def _around(job: Job, source: str, within: SeedRange, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     """A finished chunk that holds a job's seeds and more, all wanted: what it became when it was merged."""
     for row in rows:
         same = (row["extractor"], row["fingerprint"], row["status"]) == (source, job.fingerprint, "done")
-        if same and span_of(row).holds(job.span) and within.holds(span_of(row)):
+        if same and seeds_of(row).holds(job.span) and within.holds(seeds_of(row)):
             return row
     return None
 
@@ -128,7 +128,7 @@ class _Run:
     def __init__(self, plan: Plan, store: Store, device: str | None, batch: int | None, listener: Listener) -> None:
         self.plan, self.store, self.listener = plan, store, listener
         self.device, self.batch, self.devices = device, batch, [""]
-        self.aims: list[Aim] = []
+        self.measurements: list[Measurement] = []
         self.waiting: deque[Job] = deque()
         self.elsewhere: list[Job] = []
         self.at_work: dict[int, list[Job]] = {}
@@ -142,24 +142,26 @@ class _Run:
         started = time.perf_counter()
         self.retry_failed = retry_failed
         self.plan = settled(self.plan, self.store, self.device)
-        self.aims = [with_reference(aim, self.store, self.device) for aim in aims(self.plan)]
-        for aim in self.aims:
+        self.measurements = [
+            with_reference(measurement, self.store, self.device) for measurement in measurements(self.plan)
+        ]
+        for measurement in self.measurements:
             if force:
-                pictures = [name for key in aim.trials for name in aim.pictures(key).values()]
-                self.store.forget(aim.extractor, list(aim.trials), pictures, aim.sources)
-            self.store.drop_lost(aim.sources, list(aim.trials))
+                pictures = [name for key in measurement.trials for name in measurement.pictures(key).values()]
+                self.store.forget(measurement.extractor, list(measurement.trials), pictures, measurement.sources)
+            self.store.drop_lost(measurement.sources, list(measurement.trials))
         if record:
-            self.store.put_grid(self.plan.name, plan_record(self.plan, self.aims))
-        needed = work(self.aims, self.store, retry_failed)
+            self.store.put_grid(self.plan.name, plan_record(self.plan, self.measurements))
+        needed = work(self.measurements, self.store, retry_failed)
         self.waiting.extend(needed.jobs)
         self.also = needed.waiting
         for key in [key for job in needed.jobs for key in self._waits_for(job)]:
             self.open[key] = self.open.get(key, 0) + 1
-        self.merger = Merger(self.store, self.aims, needed.by_aim)
-        total = sum(len(aim.trials) for aim in self.aims)
-        ready = sum(len(found.complete) + len(found.failed) for found in needed.by_aim)
+        self.merger = Merger(self.store, self.measurements, needed.by_measurement)
+        total = sum(len(measurement.trials) for measurement in self.measurements)
+        ready = sum(len(found.complete) + len(found.failed) for found in needed.by_measurement)
         self.listener.started(total, ready, self._rows(self.waiting))
-        for index, found in enumerate(needed.by_aim):
+        for index, found in enumerate(needed.by_measurement):
             self._settle_stored(index, found)
         if self.waiting:
             self._compute()
@@ -168,25 +170,25 @@ class _Run:
         return Summary(total, len(self.settled) - failed, failed, self.chunks, self.evaluations, spent)
 
     def _waits_for(self, job: Job) -> list[Key]:
-        """Whose results need this job: its own aim's, and others' that share the chunk."""
+        """Whose results need this job: its own measurement's, and others' that share the chunk."""
         return [job.key] if job.images_only else [job.key, *self.also.get(job.chunk, [])]
 
-    def _within(self, job: Job) -> Span:
+    def _within(self, job: Job) -> SeedRange:
         """The seeds that all want who need this job: a larger chunk is of use to them only inside."""
-        seeds = [self.aims[number].seeds for number, _ in self._waits_for(job)]
-        return Span(max(span.first for span in seeds), min(span.last for span in seeds))
+        seeds = [self.measurements[number].seeds for number, _ in self._waits_for(job)]
+        return SeedRange(max(span.first for span in seeds), min(span.last for span in seeds))
 
     def _rows(self, jobs: Iterable[Job]) -> int:
-        return sum(job.span.size * self.aims[job.aim].evaluations(job.fingerprint) for job in jobs)
+        return sum(job.span.size * self.measurements[job.measurement].evaluations(job.fingerprint) for job in jobs)
 
     def _settle_stored(self, index: int, found: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""
-        aim = self.aims[index]
+        measurement = self.measurements[index]
         have = {
             row["fingerprint"]: row["status"]
             for row in self.store.results(found.complete + list(found.failed))
-            if (row["extractor"], row["reference"]) == (aim.extractor, aim.reference)
-            and (row["first_seed"], row["n"]) == (aim.first, aim.samples)
+            if (row["extractor"], row["reference"]) == (measurement.extractor, measurement.reference)
+            and (row["first_seed"], row["n"]) == (measurement.first, measurement.samples)
         }
         for key in found.complete:
             if have.get(key) == "done":
@@ -222,16 +224,16 @@ class _Run:
             jobs = self._next_task()
             if not jobs:
                 continue
-            aim = self.aims[jobs[0].aim]
-            trial = aim.trials[jobs[0].fingerprint].trial.model_dump_json()
+            measurement = self.measurements[jobs[0].measurement]
+            trial = measurement.trials[jobs[0].fingerprint].trial.model_dump_json()
             spans = tuple(job.span for job in jobs)
             ticket = next(self.tickets)
             self.at_work[ticket] = jobs
-            metric = aim.metric.model_dump_json()
-            pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images, aim.kept))
+            metric = measurement.metric.model_dump_json()
+            pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images, measurement.kept))
 
     def _shape(self, job: Job) -> int:
-        return call_shape(self.aims[job.aim].samples, self.devices, self.batch)
+        return call_shape(self.measurements[job.measurement].samples, self.devices, self.batch)
 
     def _next_task(self) -> list[Job]:
         """The next chunks to compute together: of one trial, claimed, and as many as fill one network call."""
@@ -253,7 +255,7 @@ class _Run:
         return jobs
 
     def _chunk(self, job: Job) -> Chunk:
-        return Chunk(job.fingerprint, job.span.first, job.span.last, self.aims[job.aim].source)
+        return Chunk(job.fingerprint, job.span.first, job.span.last, self.measurements[job.measurement].source)
 
     def _receive(self, jobs: list[Job], outcome: Done | Failed) -> None:
         if isinstance(outcome, Failed):
@@ -272,7 +274,7 @@ class _Run:
             self._arrived(job)
 
     def _pictures(self, key: Key) -> dict[str, str]:
-        return self.aims[key[0]].pictures(key[1])
+        return self.measurements[key[0]].pictures(key[1])
 
     def _give_up(self, jobs: list[Job], outcome: Failed) -> None:
         info = {"batch": self._shape(jobs[0]), "versions": versions()}
@@ -297,12 +299,12 @@ class _Run:
             time.sleep(POLL_SECONDS)
         trials: dict[str, list[str]] = {}
         for job in self.elsewhere:
-            trials.setdefault(self.aims[job.aim].source, []).append(job.fingerprint)
+            trials.setdefault(self.measurements[job.measurement].source, []).append(job.fingerprint)
         found = [row for name, keys in trials.items() for row in self.store.chunks(name, list(set(keys)))]
         rows = {row["key"]: row for row in found}
         still = []
         for job in self.elsewhere:
-            around = _around(job, self.aims[job.aim].source, self._within(job), found)
+            around = _around(job, self.measurements[job.measurement].source, self._within(job), found)
             row = rows.get(self._chunk(job).key) or around
             if row is None or (row["status"] == "claimed" and lapsed(row)):
                 self.waiting.append(job)
@@ -321,11 +323,11 @@ class _Run:
 
     def _measure(self, key: Key) -> None:
         """All chunks are there: put them together, measure, and write the trial's row."""
-        aim, fingerprint = self.aims[key[0]], key[1]
-        pieces = stored_pieces(self.store, aim.sources, fingerprint, aim.seeds)
-        if isinstance(aim.metric, FeatureMetric) and aim.against:
+        measurement, fingerprint = self.measurements[key[0]], key[1]
+        pieces = stored_pieces(self.store, measurement.sources, fingerprint, measurement.seeds)
+        if isinstance(measurement.metric, FeatureMetric) and measurement.against:
             try:
-                values = compared(aim.metric, pieces, aim.against, self._algebra(aim))
+                values = compared(measurement.metric, pieces, measurement.against, self._algebra(measurement))
             except SamplingError as error:
                 self._write_failure(key, error.reason, None, {})
                 return
@@ -334,18 +336,18 @@ class _Run:
         self._write(key, {"status": "done", **values}, [dict(piece.info) for piece in pieces])
         self.settled[key] = "done"
 
-    def _algebra(self, aim: Aim) -> str:
+    def _algebra(self, measurement: Measurement) -> str:
         """Where large matrices are computed: on the first GPU of the run, if there is one."""
-        return devices_for(self.device)[0] if aim.is_wide else "cpu"
+        return devices_for(self.device)[0] if measurement.is_wide else "cpu"
 
     def _write_failure(self, key: Key, reason: str, step: int | None, info: dict[str, Any]) -> None:
         self.settled[key] = "failed"
         self._write(key, {"status": "failed", "reason": reason, "step": step}, [info])
 
     def _write(self, key: Key, values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
-        aim, fingerprint = self.aims[key[0]], key[1]
-        planned = aim.trials[fingerprint]
-        row = result_row(aim, planned.trial, values, infos)
+        measurement, fingerprint = self.measurements[key[0]], key[1]
+        planned = measurement.trials[fingerprint]
+        row = result_row(measurement, planned.trial, values, infos)
         self.store.put_result(row)
         self.listener.trial(planned, row)
 

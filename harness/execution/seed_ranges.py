@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Span(NamedTuple):
+class SeedRange(NamedTuple):
     """Seeds from first to last, both included."""
 
     first: int
@@ -15,12 +15,12 @@ class Span(NamedTuple):
         """How many seeds."""
         return self.last - self.first + 1
 
-    def holds(self, other: "Span") -> bool:
+    def holds(self, other: "SeedRange") -> bool:
         """Whether all seeds of another are among these."""
         return self.first <= other.first and other.last <= self.last
 
 
-def cover(first: int, last: int, present: Iterable[Span], size: int) -> list[Span]:
+def partition_seeds(first: int, last: int, present: Iterable[SeedRange], size: int) -> list[SeedRange]:
     """Cut the seeds first..last into spans, taking those that are present as they are.
 
     Where those that are present suffice, they are all that is taken. Else what is missing is cut at multiples of
@@ -34,8 +34,8 @@ def cover(first: int, last: int, present: Iterable[Span], size: int) -> list[Spa
     Returns:
         Disjoint spans in order, which together are first..last.
     """
-    spans: list[Span] = []
-    inside = {span for span in present if Span(first, last).holds(span)}
+    spans: list[SeedRange] = []
+    inside = {span for span in present if SeedRange(first, last).holds(span)}
     ends = _ends(last, inside)
     usable = sorted(inside, key=lambda span: (span.first, -span.last))
     at = first
@@ -48,7 +48,7 @@ def cover(first: int, last: int, present: Iterable[Span], size: int) -> list[Spa
     return spans + _cut(at, last, size)
 
 
-def _ends(last: int, present: Iterable[Span]) -> set[int]:
+def _ends(last: int, present: Iterable[SeedRange]) -> set[int]:
     """Seeds from which spans that are present lead to the last, without a gap."""
     found = {last + 1}
     for span in sorted(present, key=lambda span: span.first, reverse=True):
@@ -57,10 +57,10 @@ def _ends(last: int, present: Iterable[Span]) -> set[int]:
     return found
 
 
-def _cut(first: int, last: int, size: int) -> list[Span]:
+def _cut(first: int, last: int, size: int) -> list[SeedRange]:
     spans = []
     while first <= last:
         end = min(last, (first // size + 1) * size - 1)
-        spans.append(Span(first, end))
+        spans.append(SeedRange(first, end))
         first = end + 1
     return spans

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from harness.core.errors import InputError
-from harness.execution.chunks import span_of
+from harness.execution.chunks import seeds_of
 from harness.execution.results import Piece
-from harness.execution.seed_ranges import Span, cover
+from harness.execution.seed_ranges import SeedRange, partition_seeds
 from harness.store.database import Store
 
 TRIES = 5
 
 
 def stored_pieces(
-    store: Store, sources: Sequence[str], fingerprint: str, seeds: Span, tries: int = TRIES
+    store: Store, sources: Sequence[str], fingerprint: str, seeds: SeedRange, tries: int = TRIES
 ) -> list[Piece]:
     """The finished chunks that make up a trial's seeds, in order.
 
@@ -28,8 +28,8 @@ def stored_pieces(
     """
     for last in reversed(range(tries)):
         rows = [row for row in store.chunks(sources, [fingerprint]) if row["status"] == "done"]
-        done = {span_of(row): row for row in rows}
-        spans = cover(*seeds, done, seeds.size)
+        done = {seeds_of(row): row for row in rows}
+        spans = partition_seeds(*seeds, done, seeds.size)
         lost = [span for span in spans if span not in done]
         if lost:
             raise InputError(
@@ -38,7 +38,7 @@ def stored_pieces(
             )
         chosen = [done[span] for span in spans]
         try:
-            return [Piece(span_of(row), store.moments(row), row["info"]) for row in chosen]
+            return [Piece(seeds_of(row), store.moments(row), row["info"]) for row in chosen]
         except InputError:
             if not last or all(store.files.has(row["key"]) for row in chosen):
                 raise

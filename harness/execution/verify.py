@@ -14,7 +14,7 @@ from harness.core.errors import InputError, SamplingError
 from harness.core.yaml import explain
 from harness.execution.reference import against
 from harness.execution.results import compared, measured
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.execution.stored import stored_pieces
 from harness.experiments.metric import MEMBERS, read_metric
 from harness.experiments.trial import canonical
@@ -78,7 +78,7 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
 
 def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[dict[str, Any], float]:
     """The columns computed anew, and what they may be off."""
-    metric, seeds = metric_of(row), Span(row["first_seed"], row["first_seed"] + row["n"] - 1)
+    metric, seeds = metric_of(row), SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
     if isinstance(metric, Measure):
         if metric.identity != row["extractor"]:
             raise InputError(f"measure {metric.identity} is not the one that was used, {row['extractor']}")

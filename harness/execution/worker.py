@@ -14,20 +14,20 @@ from torch import Tensor
 
 from harness.core.errors import InputError, SamplingError
 from harness.datasets.image_bytes import to_bytes
-from harness.denoisers.cached import Remembered
+from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
 from harness.execution.provenance import versions
 from harness.execution.results import MOSAIC, Piece
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.experiments.metric import read_metric
 from harness.experiments.trial import Trial
 from harness.metrics.choices import FeatureMetric
 from harness.metrics.diagnostics import Measure
-from harness.metrics.diagnostics import Task as Observed
+from harness.metrics.diagnostics import Task as DiagnosticTask
 from harness.metrics.features.choices import AnyExtractor
 from harness.metrics.features.extractor import Extractor
 from harness.metrics.features.load import load_extractor
-from harness.metrics.features.summary import see
+from harness.metrics.features.summary import extract_features
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.sample import sample
 from harness.sampling.start import Labels
@@ -44,7 +44,7 @@ class Task(NamedTuple):
     """
 
     trial: str
-    spans: tuple[Span, ...]
+    spans: tuple[SeedRange, ...]
     metric: str
     batch: int
     keep_images: bool
@@ -90,7 +90,7 @@ def run_task(task: Task, device: str) -> Done:
     trial = Trial.model_validate_json(task.trial)
     load = _remembered if task.remember and device == "cpu" else _denoiser
     denoiser = load(_source(trial), trial.weights, trial.dtype, device)
-    saved = denoiser.saved if isinstance(denoiser, Remembered) else 0
+    saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
     seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
     metric = read_metric(task.metric)
     if isinstance(metric, Measure):
@@ -104,7 +104,7 @@ def run_task(task: Task, device: str) -> Done:
         "dtype": str(denoiser.dtype).removeprefix("torch."),
         "versions": versions(),
     }
-    saved = denoiser.saved - saved if isinstance(denoiser, Remembered) else 0
+    saved = denoiser.saved - saved if isinstance(denoiser, CachedDenoiser) else 0
     rows = _shares(seen.rows - saved, [span.size for span in task.spans])
     pieces, at = [], 0
     for span, evaluations in zip(task.spans, rows, strict=True):
@@ -127,7 +127,7 @@ def _features(
     labels = _labels(trial)
     out, batch = _halving(lambda size: sample(denoiser, trial.sampler, seeds, labels=labels, batch=size), task.batch)
     extractor = _extractor(metric.features, denoiser.shape, device)
-    seen, _ = _halving(lambda size: see(extractor, out.images, task.kept, size), task.batch)
+    seen, _ = _halving(lambda size: extract_features(extractor, out.images, task.kept, size), task.batch)
     pngs = {"mosaic": mosaic(to_bytes(out.images[:MOSAIC].cpu().numpy()))} if task.keep_images else {}
     return _Seen(lambda part: seen.observed(part, task.kept).arrays(), out.nfe, out.rows, batch, pngs)
 
@@ -135,7 +135,7 @@ def _features(
 def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task) -> _Seen:
     """A measure's values, one a sample."""
     known = _known(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
-    observed = Observed(denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, known=known)
+    observed = DiagnosticTask(denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, known=known)
     seen, batch = _halving(lambda size: measure.observe(observed._replace(batch=size)), task.batch)
     bad = int((~torch.isfinite(seen.values)).sum())
     if bad:
@@ -193,7 +193,7 @@ def _denoiser(source: str, weights: str, dtype: str | None, device: str) -> Deno
 @lru_cache(maxsize=2)
 def _remembered(source: str, weights: str, dtype: str | None, device: str) -> Denoiser:
     """The same, with the answers that they gave."""
-    return Remembered(_denoiser(source, weights, dtype, device))
+    return CachedDenoiser(_denoiser(source, weights, dtype, device))
 
 
 @lru_cache(maxsize=2)

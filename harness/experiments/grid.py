@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Choice, Names
+from harness.core.config import Config, Names
 from harness.core.embedded import data_dir
 from harness.core.errors import InputError
 from harness.core.yaml import Document
@@ -42,7 +42,7 @@ AxisPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Panel(Choice):
+class Panel(Config):
     """One denoiser of a grid, and a panel of its figure.
 
     Args:
@@ -60,7 +60,7 @@ class Panel(Choice):
     dtype: Literal["float32", "float64"] | None = None
 
 
-class Series(Choice):
+class Series(Config):
     """One curve of every panel: a sampler, with what differs by denoiser.
 
     A list as a value is an axis of its own, a curve each; along `along` it is the points of one curve.
@@ -106,7 +106,7 @@ def _one_or_more(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-class Grid(Choice):
+class Grid(Config):
     """A YAML experiment.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.core.config import Choice
+from harness.core.config import Config
 from harness.denoisers.specs import DenoiserSpec
 from harness.sampling.sampler import Sampler
 
@@ -17,7 +17,7 @@ LabelPolicy = Literal["random", "unconditional"] | Annotated[int, Field(ge=0)]
 AXES = ("solver", "discretization", "schedule", "scaling", "stochasticity")
 
 
-class Trial(Choice):
+class Trial(Config):
     """A denoiser sampled by a sampler. Frozen, JSON both ways.
 
     Args:

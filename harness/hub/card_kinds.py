@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.core.config import Choice, Real, Shape
+from harness.core.config import Config, Real, Shape
 from harness.core.errors import InputError
 from harness.hub.header import Kind
 from harness.hub.transfer.addresses import check_address, file_name
@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class _Card(Choice):
+class _Card(Config):
     """What all cards say.
 
     Args:

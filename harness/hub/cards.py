@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from harness.core import yaml
-from harness.core.config import Choice
+from harness.core.config import Config
 from harness.core.embedded import data_dir, sha256_of
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
@@ -29,7 +29,7 @@ from harness.hub.transfer.addresses import file_name
 FEATURES_FORMAT = "harness-digit-features-1"
 
 
-class Cards(Choice):
+class Cards(Config):
     """The file: cards by name."""
 
     cards: dict[Text, Card] = Field(default_factory=dict)

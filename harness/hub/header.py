@@ -5,7 +5,7 @@ maps names to dtype, shape and place, and `__metadata__` to texts. Ours has
 
     format       harness-denoiser
     version      1
-    config       JSON of `Config`: which preconditioning, with which arguments
+    config       JSON of `CheckpointConfig`: which preconditioning, with which arguments
     provenance   JSON: how the weights came about
 
 Every number in a header is checked against the file's size before anything is built from it.
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, ValidationError
 
-from harness.core.config import Choice, Real, Shape
+from harness.core.config import Config, Real, Shape
 from harness.core.errors import InputError
 from harness.core.yaml import explain
 
@@ -72,7 +72,7 @@ class Contents(NamedTuple):
     tensors: dict[str, Layout]
 
 
-class Config(Choice):
+class CheckpointConfig(Config):
     """How to build a denoiser again, and what a plan needs to know of it.
 
     Args:
@@ -96,7 +96,7 @@ class Config(Choice):
 class Header(NamedTuple):
     """A denoiser's checkpoint without its numbers."""
 
-    config: Config
+    config: CheckpointConfig
     provenance: dict[str, Any]
     tensors: dict[str, Layout]
 
@@ -119,7 +119,7 @@ def read_header(path: Path) -> Header:
             f"{path}: version {metadata.get('version')!r} of the format is not known here, only '{VERSION}'; upgrade"
         )
     try:
-        config = Config.model_validate_json(metadata.get("config", ""))
+        config = CheckpointConfig.model_validate_json(metadata.get("config", ""))
         provenance = json.loads(metadata.get("provenance", "{}"))
     except ValidationError as error:
         first = error.errors()[0]

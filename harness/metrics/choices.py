@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.core.config import Choice, Names
+from harness.core.config import Config, Names
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
 from harness.metrics.features.choices import AnyExtractor, DigitsFeatures, ExtractorSpec, Inception, Pixels
@@ -23,7 +23,7 @@ MANY = 50_000
 """Images of an FID with Inception, as the field has it."""
 
 
-class FeatureMetric(Choice):
+class FeatureMetric(Config):
     """Base of all metrics of features.
 
     Args:

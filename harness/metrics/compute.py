@@ -9,7 +9,7 @@ from harness.core.errors import InputError
 from harness.metrics import choices
 from harness.metrics.cautions import cautions
 from harness.metrics.choices import FeatureMetric
-from harness.metrics.features.summary import Observed
+from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.inception_score import inception_score
 from harness.metrics.kid import kid
 from harness.metrics.memorization import memorisation
@@ -51,7 +51,7 @@ class Measured(NamedTuple):
     details: dict[str, Any]
 
 
-def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against, device: str = "cpu") -> Measured:
+def measure(metric: FeatureMetric, blocks: Sequence[FeatureSummary], against: Against, device: str = "cpu") -> Measured:
     """Compute a metric; what to keep in mind about the number stands among its details, under `cautions`.
 
     Args:
@@ -70,7 +70,7 @@ def measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against,
     return found._replace(details=found.details | {"cautions": told}) if told else found
 
 
-def _measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against, device: str) -> Measured:
+def _measure(metric: FeatureMetric, blocks: Sequence[FeatureSummary], against: Against, device: str) -> Measured:
     if isinstance(metric, choices.InceptionScore):
         return _found(inception_score([_classes(block) for block in blocks]))
     if isinstance(metric, choices.Memorisation):
@@ -88,25 +88,27 @@ def _measure(metric: FeatureMetric, blocks: Sequence[Observed], against: Against
     return _found(_by_neighbours(metric, blocks, statistics, device))
 
 
-def _frechet(blocks: Sequence[Observed], statistics: Statistics, device: str) -> Measured:
+def _frechet(blocks: Sequence[FeatureSummary], statistics: Statistics, device: str) -> Measured:
     found: Replicates = replicates([block.moments for block in blocks], statistics.frechet(device))
     return Measured(found.full, interval(found), found.left_out.tolist(), {})
 
 
-def _by_neighbours(metric: FeatureMetric, blocks: Sequence[Observed], statistics: Statistics, device: str) -> Estimate:
+def _by_neighbours(
+    metric: FeatureMetric, blocks: Sequence[FeatureSummary], statistics: Statistics, device: str
+) -> Estimate:
     assert isinstance(metric, choices.Precision | choices.Recall | choices.Density | choices.Coverage)
     real, sizes = real_features(metric, statistics), _kept(blocks)
     found = neighbours(_features(blocks), real, sizes, k=metric.k, k_density=metric.k, device=device)
     return getattr(found, metric.kind)
 
 
-def _memorised(blocks: Sequence[Observed], against: Against, device: str) -> Estimate:
+def _memorised(blocks: Sequence[FeatureSummary], against: Against, device: str) -> Estimate:
     if against.training is None:
         raise InputError("memorisation needs the training images; give a data set as its reference")
     return memorisation(_features(blocks), against.training(), _kept(blocks), device=device)
 
 
-def _statistics(metric: FeatureMetric, blocks: Sequence[Observed], against: Against) -> Statistics:
+def _statistics(metric: FeatureMetric, blocks: Sequence[FeatureSummary], against: Against) -> Statistics:
     assert against.statistics is not None
     width = blocks[0].moments.width
     if against.statistics.width != width:
@@ -131,18 +133,18 @@ def real_features(metric: FeatureMetric, statistics: Statistics) -> np.ndarray:
     return statistics.features
 
 
-def _features(blocks: Sequence[Observed]) -> np.ndarray:
+def _features(blocks: Sequence[FeatureSummary]) -> np.ndarray:
     parts = [block.features for block in blocks if block.features is not None]
     assert len(parts) == len(blocks), "features were not kept"
     return np.concatenate(parts)
 
 
-def _classes(block: Observed) -> Any:
+def _classes(block: FeatureSummary) -> Any:
     assert block.classes is not None, "class sums were not kept"
     return block.classes
 
 
-def _kept(blocks: Sequence[Observed]) -> np.ndarray:
+def _kept(blocks: Sequence[FeatureSummary]) -> np.ndarray:
     """Images of each block whose features were kept."""
     return np.array([0 if block.features is None else len(block.features) for block in blocks])
 

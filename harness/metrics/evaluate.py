@@ -19,7 +19,7 @@ from harness.metrics.compute import Against, Measured, Training, measure
 from harness.metrics.features.choices import AnyExtractor
 from harness.metrics.features.extractor import Extractor
 from harness.metrics.features.load import load_extractor
-from harness.metrics.features.summary import Observed, see
+from harness.metrics.features.summary import FeatureSummary, extract_features
 from harness.metrics.inception_score import ClassSums
 from harness.metrics.references import Progress, Reference, all_features, find_reference, read_reference
 from harness.metrics.statistics.reservoir import Reservoir
@@ -80,7 +80,7 @@ def evaluate(
     for metric in metrics:
         if (metric.source, metric.features) not in references:
             references[metric.source, metric.features] = _reference(metric, device, skip_bad)
-    observed: dict[AnyExtractor, list[Observed]] = {}
+    observed: dict[AnyExtractor, list[FeatureSummary]] = {}
     found = []
     for metric in metrics:
         choice = metric.features
@@ -115,7 +115,7 @@ def observe(
     kept: frozenset[str] = frozenset(),
     batch: int = BATCH,
     progress: Progress | None = None,
-) -> list[Observed]:
+) -> list[FeatureSummary]:
     """What an extractor sees of a set of images, in at most ten random blocks; memory is flat in their number.
 
     Args:
@@ -131,7 +131,7 @@ def observe(
     chances: list[ClassSums | None] = [None] * count
     reservoir, at = Reservoir.empty(extractor.width, FEW), 0
     for some in images.batches(AT_ONCE):
-        seen = see(extractor, from_bytes(torch.from_numpy(some)), kept, min(batch, len(some)))
+        seen = extract_features(extractor, from_bytes(torch.from_numpy(some)), kept, min(batch, len(some)))
         rows = np.arange(at, at + len(some))
         for which in range(count):
             mine = block[rows] == which
@@ -146,7 +146,7 @@ def observe(
             progress(at, len(images))
     features = _by_block(reservoir, block, count) if "features" in kept else [None] * count
     return [
-        Observed(stream.moments(), rows_of, sums)
+        FeatureSummary(stream.moments(), rows_of, sums)
         for stream, rows_of, sums in zip(streams, features, chances, strict=True)
     ]
 

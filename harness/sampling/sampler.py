@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from harness.core.config import Choice
+from harness.core.config import Config
 from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Discretization
@@ -29,7 +29,7 @@ class Route(NamedTuple):
     times: Tensor
 
 
-class Sampler(Choice):
+class Sampler(Config):
     """Solver x discretization x schedule x scaling x stochasticity x steps; the defaults are the paper's own choices.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.core.config import Choice, Shorthand
+from harness.core.config import Config, Shorthand
 
 
 class Curve(Protocol):
@@ -26,7 +26,7 @@ class Curve(Protocol):
     def t(self, sigma: Tensor) -> Tensor: ...
 
 
-class Linear(Choice):
+class Linear(Config):
     """sigma(t) = t: time is the noise level itself.
 
     Source: Karras et al. 2022, Table 1, columns "Ours" and iDDPM + DDIM.
@@ -49,7 +49,7 @@ class Linear(Choice):
         return sigma
 
 
-class VE(Choice):
+class VE(Config):
     """sigma(t) = sqrt(t): variance exploding.
 
     Source: Karras et al. 2022, Table 1, column VE; Song et al. 2021.
@@ -72,7 +72,7 @@ class VE(Choice):
         return sigma**2
 
 
-class VPCurve(Choice):
+class VPCurve(Config):
     """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in (0, 1]: the variance preserving curve, betas solved.
 
     Source: Karras et al. 2022, Table 1, column VP, and eq. 152-163 (Appendix C.1).
@@ -100,7 +100,7 @@ VP_DEFAULT = VPCurve(beta_d=19.9, beta_min=0.1)
 """The betas of Song et al. 2021, which give the default range of discretization `vp`."""
 
 
-class VP(Choice):
+class VP(Config):
     """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1): variance preserving, betas solved from the range.
 
     They are chosen so that sigma(1) = sigma_max and sigma(epsilon_s) = sigma_min. Under the default range of
@@ -123,7 +123,7 @@ class VP(Choice):
 Schedule = Annotated[Linear | VE | VP, Field(discriminator="kind"), Shorthand]
 
 
-class NoScaling(Choice):
+class NoScaling(Config):
     """s(t) = 1.
 
     Source: Karras et al. 2022, Table 1, columns VE, iDDPM + DDIM and "Ours".
@@ -140,7 +140,7 @@ class NoScaling(Choice):
         return torch.zeros_like(sigma)
 
 
-class VPScaling(Choice):
+class VPScaling(Config):
     """s = 1 / sqrt(1 + sigma^2), which keeps the variance of x near 1.
 
     Source: Karras et al. 2022, Table 1, column VP.

@@ -51,7 +51,7 @@ class WrongSampler(InputError):
         self.where, self.message = where, message
 
 
-class Setting(NamedTuple):
+class Candidate(NamedTuple):
     """A trial, its evaluations a sample, and what tells it from other samplers."""
 
     trial: Trial
@@ -59,7 +59,7 @@ class Setting(NamedTuple):
     identity: str
 
 
-class Maker:
+class TrialBuilder:
     """Makes settings for one denoiser.
 
     Args:
@@ -79,7 +79,7 @@ class Maker:
         """The denoiser as it is given."""
         return describe(self.source)
 
-    def make(self, filled: Mapping[str, Any], nfe: int) -> Setting:
+    def make(self, filled: Mapping[str, Any], nfe: int) -> Candidate:
         """The trial of a point.
 
         Args:
@@ -96,13 +96,13 @@ class Maker:
             check(metric, sampler, found.shape)
         check_route(sampler, found.sigma_min, found.sigma_max)
         trial = Trial(denoiser=source, weights=found.identity, sampler=sampler, labels=self.labels, dtype=self.dtype)
-        return Setting(trial, _count(sampler, found), identity(trial, found))
+        return Candidate(trial, _count(sampler, found), identity(trial, found))
 
-    def read(self, trial: Mapping[str, Any], nfe: int) -> Setting:
+    def read(self, trial: Mapping[str, Any], nfe: int) -> Candidate:
         """The setting of a trial that was stored."""
         found = Trial.model_validate(trial)
         described = self.described if found.weights == self.described.identity else describe(found.denoiser)
-        return Setting(found, nfe, identity(found, described))
+        return Candidate(found, nfe, identity(found, described))
 
     def steps(self, raw: Mapping[str, Any], nfe: int) -> int:
         """How many steps a sampler without free levels takes at a budget."""

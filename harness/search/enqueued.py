@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.core.errors import InputError
 from harness.sampling.stochasticity.churn import GAMMA_MAX
 from harness.search import free_levels
-from harness.search.candidates import Maker, Setting, WrongSampler
+from harness.search.candidates import Candidate, TrialBuilder, WrongSampler
 from harness.search.space import Point, Space
 from harness.search.target import Known, Target
 from harness.search.template import SpaceError, searched
@@ -22,11 +22,13 @@ class Start(NamedTuple):
     """A setting that is tried first: what the target says of it, and its point; None if the space does not hold it."""
 
     known: Known
-    setting: Setting
+    setting: Candidate
     point: Point | None
 
 
-def starts_of(target: Target, space: Space, maker: Maker, nfe: int, pareto: bool) -> tuple[list[Start], list[str]]:
+def starts_of(
+    target: Target, space: Space, maker: TrialBuilder, nfe: int, pareto: bool
+) -> tuple[list[Start], list[str]]:
     """The settings that a target tries first.
 
     Returns:
@@ -66,7 +68,7 @@ def _fixed(template: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in template.items() if not any(searched(value))}
 
 
-def _located(filled: dict[str, Any], setting: Setting, space: Space) -> Point | None:
+def _located(filled: dict[str, Any], setting: Candidate, space: Space) -> Point | None:
     """The point of a setting, in whichever words the space has for it."""
     sampler = setting.trial.sampler
     full = {"sampler": sampler.model_dump(mode="json")}
@@ -89,7 +91,7 @@ def _by_gamma(filled: dict[str, Any], sampler: "Sampler") -> dict[str, Any]:
     return {**filled, "sampler": {**filled["sampler"], "stochasticity": moved}}
 
 
-def _by_gaps(filled: dict[str, Any], setting: Setting, space: Space) -> dict[str, Any] | None:
+def _by_gaps(filled: dict[str, Any], setting: Candidate, space: Space) -> dict[str, Any] | None:
     """Levels by the factors that stretch the gaps of a space with free ones; None if the space has none."""
     free = space.template["sampler"].get("discretization")
     if not free_levels.is_free(free) or any(searched({key: free[key] for key in free if key != "stretch"})):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.execution.executors.processes import devices_for
-from harness.execution.measurements import Aim, aims, with_reference
+from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.plan_record import denoiser_facts, metric_record
 from harness.execution.provenance import versions
 from harness.execution.scheduler import Listener, Summary, call_shape, run
@@ -29,23 +29,25 @@ SPREAD = 10
 """Settings from the whole of a study that tell how well a proxy ranks them."""
 
 
-def objective_aim(search: Search, store: Store, device: str | None = None) -> Aim:
+def objective_measurement(search: Search, store: Store, device: str | None = None) -> Measurement:
     """What the search compares by, on its own seeds, with the reference."""
     return _aim(search, search.objective, search.spec["first_seed"], store, device)
 
 
-def metric_aim(search: Search, store: Store, device: str | None = None) -> Aim:
+def metric_measurement(search: Search, store: Store, device: str | None = None) -> Measurement:
     """What is to be good, on the fresh seeds."""
     return _aim(search, search.metric, search.spec["fresh_seed"], store, device)
 
 
-def _aim(search: Search, metric: Metric, first: int, store: Store, device: str | None) -> Aim:
-    aim = aims(_plan(search, metric, first, []))[0]
-    with contextlib.nullcontext() if aim.is_wide else one_thread():  # many images through a large network: all cores
-        return with_reference(aim, store, device)
+def _aim(search: Search, metric: Metric, first: int, store: Store, device: str | None) -> Measurement:
+    measurement = measurements(_plan(search, metric, first, []))[0]
+    with (
+        contextlib.nullcontext() if measurement.is_wide else one_thread()
+    ):  # many images through a large network: all cores
+        return with_reference(measurement, store, device)
 
 
-def study_record(search: Search, objective: Aim, metric: Aim) -> dict[str, Any]:
+def study_record(search: Search, objective: Measurement, metric: Measurement) -> dict[str, Any]:
     """What the report needs to know of a study."""
     source = search.maker.source
     return {
@@ -182,9 +184,9 @@ def run_finals(
     name = denoiser_name(search.maker.source)
     items = [Planned(trial, name, label, label, nfe, None, False) for trial, nfe, label in trials.values()]
     plan = _plan(search, search.metric, search.spec["fresh_seed"], items)
-    devices, aim = devices_for(device), aims(plan)[0]
+    devices, measurement = devices_for(device), measurements(plan)[0]
     if batch is None and devices[0] == "cpu":  # a chunk a call: then no seed's row depends on what was stored before
-        batch = min(aim.chunk, call_shape(aim.samples, devices, None))
+        batch = min(measurement.chunk, call_shape(measurement.samples, devices, None))
     return run(plan, store, device, batch, listener=listener, record=False)
 
 

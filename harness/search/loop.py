@@ -12,10 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import InputError, RunError, SamplingError
 from harness.execution.executors.processes import devices_for
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.execution.rows import result_row
 from harness.execution.scheduler import call_shape
-from harness.search.candidates import Setting
+from harness.search.candidates import Candidate
 from harness.search.optuna_bridge import Suggester
 from harness.search.plan import Search
 from harness.search.pruner import against_rival, best_of, measure_rung, verdict
@@ -51,7 +51,7 @@ class Silent:
 
 def run_search(
     search: Search,
-    aim: Aim,
+    measurement: Measurement,
     store: Store,
     budget: Budget,
     device: str | None = None,
@@ -62,7 +62,7 @@ def run_search(
 
     Args:
         search: what is searched; its study is in the store.
-        aim: the objective on the search's seeds, with its reference.
+        measurement: the objective on the search's seeds, with its reference.
         store: where everything is.
         budget: in all.
         device, batch: as for a run.
@@ -75,12 +75,12 @@ def run_search(
         RunError: the disk is full, or the store cannot be written.
     """
     devices = devices_for(device)
-    most = CPU_ROWS if devices[0] == "cpu" else call_shape(aim.samples, devices, None)
+    most = CPU_ROWS if devices[0] == "cpu" else call_shape(measurement.samples, devices, None)
     rows = max(min(search.rungs[0], most) // search.cell, 1) * search.cell
-    crew = Crew(store, aim, device, batch or rows, search.rungs)
-    algebra = devices[0] if aim.is_wide else "cpu"
+    crew = Crew(store, measurement, device, batch or rows, search.rungs)
+    algebra = devices[0] if measurement.is_wide else "cpu"
     try:
-        return _Run(search, aim, store, budget, crew, listener or Silent(), algebra).run()
+        return _Run(search, measurement, store, budget, crew, listener or Silent(), algebra).run()
     except (OSError, SQLAlchemyError) as error:
         what = (
             "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
@@ -101,13 +101,20 @@ class _Run:
     """The state of one search in one process."""
 
     def __init__(
-        self, search: Search, aim: Aim, store: Store, budget: Budget, crew: Crew, listener: Listener, device: str
+        self,
+        search: Search,
+        measurement: Measurement,
+        store: Store,
+        budget: Budget,
+        crew: Crew,
+        listener: Listener,
+        device: str,
     ) -> None:
-        self.search, self.aim, self.store, self.budget = search, aim, store, budget
+        self.search, self.measurement, self.store, self.budget = search, measurement, store, budget
         self.crew, self.listener, self.device = crew, listener, device
         self.studies, self.suggester = Studies(store), Suggester(search)
         self.rows: dict[int, dict[str, Any]] = {}
-        self.settings: dict[int, Setting | None] = {}
+        self.settings: dict[int, Candidate | None] = {}
         self.identities: dict[str, int] = {}
         self.wanted: set[int] = set()
         self.ahead = int(search.spec["ahead"])
@@ -159,7 +166,7 @@ class _Run:
         limit = self.budget.evaluations
         if limit is None:
             return True
-        full = self.search.nfe * self.aim.samples
+        full = self.search.nfe * self.measurement.samples
         if self._spent(number - self.ahead) + min(number + 1, self.ahead) * full <= limit:
             return True
         return self._settled(number - 1) and self._spent(number - 1) + full <= limit
@@ -177,7 +184,7 @@ class _Run:
 
     def _begin(self, number: int) -> None:
         starts = self.search.starts
-        setting: Setting | None
+        setting: Candidate | None
         if number < len(starts):
             start = starts[number]
             point, setting, reason = start.point, start.setting, None
@@ -208,13 +215,13 @@ class _Run:
         if setting is None:
             self.listener.settled(self.rows, number)
 
-    def _make(self, point: Any) -> tuple[Setting | None, str | None]:
+    def _make(self, point: Any) -> tuple[Candidate | None, str | None]:
         try:
             return self.search.setting(point), None
         except InputError as error:
             return None, str(error)
 
-    def _take(self, row: dict[str, Any], setting: Setting | None = None) -> None:
+    def _take(self, row: dict[str, Any], setting: Candidate | None = None) -> None:
         """Take a row into account that this or another process wrote."""
         number = row["number"]
         self.rows[number] = row
@@ -233,7 +240,7 @@ class _Run:
         n = self.search.rungs[len(row["rungs"] or [])]
         pieces = self.crew.pieces(setting.trial, n)
         try:
-            rung, values = measure_rung(self.aim, pieces, self.device)
+            rung, values = measure_rung(self.measurement, pieces, self.device)
         except SamplingError as error:
             self._fail(number, Failure(error.reason, error.step))
             return
@@ -251,7 +258,7 @@ class _Run:
         }
         if is_last:
             infos = [dict(piece.info) for piece in pieces]
-            self.store.put_result(result_row(self.aim, setting.trial, {"status": "done", **values}, infos))
+            self.store.put_result(result_row(self.measurement, setting.trial, {"status": "done", **values}, infos))
         self._change(number, changes)
 
     def _fail(self, number: int, failure: Failure) -> None:

@@ -19,7 +19,7 @@ from harness.metrics.diagnostics import Measure
 from harness.metrics.features.choices import DigitsFeatures
 from harness.metrics.references import find_reference
 from harness.search import free_levels
-from harness.search.candidates import Maker, Setting, denoiser_name
+from harness.search.candidates import Candidate, TrialBuilder, denoiser_name
 from harness.search.enqueued import Start, starts_of
 from harness.search.pruner import FEWEST_BLOCKS
 from harness.search.space import Point, Space
@@ -119,7 +119,7 @@ class Search(NamedTuple):
     spec: dict[str, Any]
     target: Target
     space: Space
-    maker: Maker
+    maker: TrialBuilder
     metric: FeatureMetric | Measure
     objective: FeatureMetric | Measure
     samples: int
@@ -144,7 +144,7 @@ class Search(NamedTuple):
         """Whether the search goes by something cheaper than the metric."""
         return self.objective != self.metric
 
-    def setting(self, point: Point) -> Setting:
+    def setting(self, point: Point) -> Candidate:
         """The trial of a point.
 
         Raises:
@@ -168,7 +168,7 @@ def plan_search(asked: Asked) -> Search:
     metric = _metric(asked.metric, "--metric")
     objective = metric if asked.proxy is None else _metric(asked.proxy, "--proxy")
     nfe = asked.nfe or target.nfe
-    maker = Maker(source, tuple(dict.fromkeys((objective, metric))), asked.labels, asked.dtype)
+    maker = TrialBuilder(source, tuple(dict.fromkeys((objective, metric))), asked.labels, asked.dtype)
     try:
         check_space(target.template)
         space = Space(_template(target, maker, nfe, asked.pareto), asked.on_grid or asked.method == "grid")
@@ -216,7 +216,7 @@ def plan_search(asked: Asked) -> Search:
     return found._replace(points=_different(found)) if asked.method == "grid" else found
 
 
-def _check_denoiser(asked: Asked, target: Target, maker: Maker, source: str | Spec) -> None:
+def _check_denoiser(asked: Asked, target: Target, maker: TrialBuilder, source: str | Spec) -> None:
     """Labels, type and guidance go with the denoiser."""
     found, guided = maker.described, getattr(source, "kind", None) in ("cfg", "autoguidance")
     check_guidance(target.template, found, guided)
@@ -261,7 +261,7 @@ def _metric(asked: str | Mapping[str, Any], option: str) -> FeatureMetric | Meas
     return metric
 
 
-def _template(target: Target, maker: Maker, nfe: int, pareto: bool) -> dict[str, Any]:
+def _template(target: Target, maker: TrialBuilder, nfe: int, pareto: bool) -> dict[str, Any]:
     """The target's space, with free levels laid out and the number of evaluations where that is searched."""
     template = {key: part for key, part in target.template.items() if part}
     template.setdefault("sampler", {})

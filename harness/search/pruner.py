@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.execution.results import Piece, compared, measured
 from harness.metrics.choices import FeatureMetric
 from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
@@ -54,7 +54,7 @@ class Rung(NamedTuple):
     difference: dict[str, float] | None
 
 
-def measure_rung(aim: Aim, pieces: Sequence[Piece], device: str) -> tuple[Rung, dict[str, Any]]:
+def measure_rung(measurement: Measurement, pieces: Sequence[Piece], device: str) -> tuple[Rung, dict[str, Any]]:
     """Measure a trial on some of its seeds.
 
     Returns:
@@ -63,9 +63,9 @@ def measure_rung(aim: Aim, pieces: Sequence[Piece], device: str) -> tuple[Rung, 
     Raises:
         SamplingError: features that are not finite.
     """
-    if isinstance(aim.metric, FeatureMetric):
-        assert aim.against is not None
-        values = compared(aim.metric, pieces, aim.against, device)
+    if isinstance(measurement.metric, FeatureMetric):
+        assert measurement.against is not None
+        values = compared(measurement.metric, pieces, measurement.against, device)
     else:
         values = measured(pieces)
     n = sum(piece.span.size for piece in pieces)

@@ -15,16 +15,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.core.errors import RunError
-from harness.execution.chunks import span_of
+from harness.execution.chunks import seeds_of
 from harness.execution.executors.processes import Failed, Pool, devices_for
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.execution.provenance import versions
 from harness.execution.results import Piece, merged_info
-from harness.execution.seed_ranges import Span, cover
+from harness.execution.seed_ranges import SeedRange, partition_seeds
 from harness.execution.worker import Task
 from harness.experiments.trial import Trial
 from harness.metrics.choices import FeatureMetric
-from harness.metrics.features.summary import Observed
+from harness.metrics.features.summary import FeatureSummary
 from harness.store.database import Chunk, Store, lapsed
 
 RENEW_SECONDS = 15.0
@@ -50,23 +50,25 @@ class _Piece(NamedTuple):
 
     key: int
     trial: Trial
-    span: Span
+    span: SeedRange
 
 
 class Crew:
-    """Computes what is wanted of an aim.
+    """Computes what is wanted of an measurement.
 
     Args:
         store: where chunks are and go.
-        aim: metric, first seed and N; its `chunk` is the block.
+        measurement: metric, first seed and N; its `chunk` is the block.
         device: as for a run.
         batch: rows per network call.
         stops: numbers of samples that are wanted at a time, rising; no network call goes across one.
     """
 
-    def __init__(self, store: Store, aim: Aim, device: str | None, batch: int, stops: Sequence[int] = ()) -> None:
-        self.store, self.aim, self.device, self.batch = store, aim, device, batch
-        self._groups = _cut(aim, batch, stops or (aim.samples,))
+    def __init__(
+        self, store: Store, measurement: Measurement, device: str | None, batch: int, stops: Sequence[int] = ()
+    ) -> None:
+        self.store, self.measurement, self.device, self.batch = store, measurement, device, batch
+        self._groups = _cut(measurement, batch, stops or (measurement.samples,))
         self.evaluations = 0
         self._pool: Pool | None = None
         self._waiting: deque[_Piece] = deque()
@@ -88,9 +90,13 @@ class Crew:
 
         Chunks whose file is gone are computed again, as in a run.
         """
-        self.store.drop_lost(self.aim.sources, [trial.fingerprint])
-        done = {span_of(row) for row in self._rows(trial.fingerprint, "done")}
-        spans = [span for cell in self._cells(count) for span in cover(*cell, _inside(done, cell), self.aim.chunk)]
+        self.store.drop_lost(self.measurement.sources, [trial.fingerprint])
+        done = {seeds_of(row) for row in self._rows(trial.fingerprint, "done")}
+        spans = [
+            span
+            for cell in self._cells(count)
+            for span in partition_seeds(*cell, _inside(done, cell), self.measurement.chunk)
+        ]
         lacking = [span for span in spans if span not in done]
         if not lacking:
             self._ready.append(Finished(key, None))
@@ -100,22 +106,22 @@ class Crew:
 
     def held(self, trial: Trial) -> int:
         """How many of a trial's seeds, from the first on, the store has."""
-        done = {span_of(row) for row in self._rows(trial.fingerprint, "done")}
+        done = {seeds_of(row) for row in self._rows(trial.fingerprint, "done")}
         count = 0
-        for cell in self._cells(self.aim.samples):
-            if any(span not in done for span in cover(*cell, _inside(done, cell), self.aim.chunk)):
+        for cell in self._cells(self.measurement.samples):
+            if any(span not in done for span in partition_seeds(*cell, _inside(done, cell), self.measurement.chunk)):
                 break
             count += cell.size
         return count
 
     def pieces(self, trial: Trial, count: int) -> list[Piece]:
         """The first `count` seeds, which are there, in the same blocks whatever chunks the store has them in."""
-        rows = {span_of(row): row for row in self._rows(trial.fingerprint, "done")}
+        rows = {seeds_of(row): row for row in self._rows(trial.fingerprint, "done")}
         found: list[Piece] = []
         for cell in self._cells(count):
-            spans = cover(*cell, _inside(set(rows), cell), self.aim.chunk)
+            spans = partition_seeds(*cell, _inside(set(rows), cell), self.measurement.chunk)
             parts = [Piece(span, self.store.moments(rows[span]), rows[span]["info"]) for span in spans]
-            several = len(parts) > 1 and isinstance(self.aim.metric, FeatureMetric)
+            several = len(parts) > 1 and isinstance(self.measurement.metric, FeatureMetric)
             found += [_together(cell, parts)] if several else parts
         return found
 
@@ -141,12 +147,12 @@ class Crew:
             self._pool.close()
         self.store.release()
 
-    def _cells(self, count: int) -> list[Span]:
-        first, size = self.aim.first, self.aim.chunk
-        return [Span(start, min(start + size, first + count) - 1) for start in range(first, first + count, size)]
+    def _cells(self, count: int) -> list[SeedRange]:
+        first, size = self.measurement.first, self.measurement.chunk
+        return [SeedRange(start, min(start + size, first + count) - 1) for start in range(first, first + count, size)]
 
     def _rows(self, fingerprint: str, status: str) -> list[dict[str, Any]]:
-        rows = self.store.chunks(self.aim.sources, [fingerprint])
+        rows = self.store.chunks(self.measurement.sources, [fingerprint])
         return [
             row for row in rows if row["status"] == status and (status != "done" or self.store.files.has(row["key"]))
         ]
@@ -162,10 +168,12 @@ class Crew:
                 continue
             ticket = next(self._tickets)
             self._at_work[ticket] = pieces
-            group, metric = self._group(pieces[0].span), self.aim.metric.model_dump_json()
+            group, metric = self._group(pieces[0].span), self.measurement.metric.model_dump_json()
             spans = tuple(_filled(group, [piece.span for piece in pieces]))
             trial = pieces[0].trial.model_dump_json()
-            self._pool.submit(ticket, Task(trial, spans, metric, self.batch, False, self.aim.kept, remember=True))
+            self._pool.submit(
+                ticket, Task(trial, spans, metric, self.batch, False, self.measurement.kept, remember=True)
+            )
 
     def _next(self) -> list[_Piece]:
         """Blocks of one trial to compute together: claimed, and of one network call."""
@@ -184,12 +192,12 @@ class Crew:
                 self._elsewhere.append(piece)
         return taken
 
-    def _group(self, span: Span) -> Span:
+    def _group(self, span: SeedRange) -> SeedRange:
         """The seeds that go through the network together with these."""
         return next(group for group in self._groups if group.holds(span))
 
     def _chunk(self, piece: _Piece) -> Chunk:
-        return Chunk(piece.trial.fingerprint, piece.span.first, piece.span.last, self.aim.source)
+        return Chunk(piece.trial.fingerprint, piece.span.first, piece.span.last, self.measurement.source)
 
     def _receive(self, pieces: list[_Piece], outcome: Any) -> None:
         if isinstance(outcome, Failed):
@@ -223,7 +231,7 @@ class Crew:
             return
         self._looked = time.monotonic()
         keys = sorted({piece.trial.fingerprint for piece in self._elsewhere})
-        rows = {row["key"]: row for row in self.store.chunks(self.aim.source, keys)}
+        rows = {row["key"]: row for row in self.store.chunks(self.measurement.source, keys)}
         still = []
         for piece in self._elsewhere:
             row = rows.get(self._chunk(piece).key)
@@ -241,35 +249,35 @@ class Crew:
         self._elsewhere = still
 
 
-def _cut(aim: Aim, batch: int, stops: Sequence[int]) -> list[Span]:
+def _cut(measurement: Measurement, batch: int, stops: Sequence[int]) -> list[SeedRange]:
     """Runs of seeds that go through the network together: whole blocks, as many as fill one call."""
-    groups, at = [], aim.first
-    size = max(batch // aim.chunk, 1) * aim.chunk
-    for end in (aim.first + stop for stop in stops):
+    groups, at = [], measurement.first
+    size = max(batch // measurement.chunk, 1) * measurement.chunk
+    for end in (measurement.first + stop for stop in stops):
         while at < end:
-            groups.append(Span(at, min(at + size, end) - 1))
+            groups.append(SeedRange(at, min(at + size, end) - 1))
             at = groups[-1].last + 1
     return groups
 
 
-def _filled(group: Span, spans: Iterable[Span]) -> Iterator[Span]:
+def _filled(group: SeedRange, spans: Iterable[SeedRange]) -> Iterator[SeedRange]:
     """All seeds of a group, cut so that the given spans are among the parts."""
     at = group.first
     for span in sorted(spans):
         if at < span.first:
-            yield Span(at, span.first - 1)
+            yield SeedRange(at, span.first - 1)
         yield span
         at = span.last + 1
     if at <= group.last:
-        yield Span(at, group.last)
+        yield SeedRange(at, group.last)
 
 
-def _together(cell: Span, parts: list[Piece]) -> Piece:
+def _together(cell: SeedRange, parts: list[Piece]) -> Piece:
     """Chunks of another search or grid as the one block that they are here."""
-    seen = Observed.merge(Observed.from_arrays(part.arrays) for part in parts)
+    seen = FeatureSummary.merge(FeatureSummary.from_arrays(part.arrays) for part in parts)
     return Piece(cell, seen.arrays(), merged_info(parts))
 
 
-def _inside(done: set[Span], cell: Span) -> set[Span]:
+def _inside(done: set[SeedRange], cell: SeedRange) -> set[SeedRange]:
     """The finished spans that lie in one block: others would make blocks unlike those of other trials."""
     return {span for span in done if cell.holds(span)}

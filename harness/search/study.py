@@ -5,11 +5,11 @@ from typing import Any, NamedTuple, Protocol
 
 from harness.core.errors import InputError
 from harness.execution.executors.processes import devices_for
-from harness.execution.measurements import Aim
+from harness.execution.measurements import Measurement
 from harness.execution.scheduler import Listener as RunListener
 from harness.execution.scheduler import Summary
 from harness.search import loop as searching
-from harness.search.holdout import finals, metric_aim, objective_aim, run_finals, study_record
+from harness.search.holdout import finals, metric_measurement, objective_measurement, run_finals, study_record
 from harness.search.loop import Budget, run_search
 from harness.search.optuna_tables import Mirror
 from harness.search.plan import BUDGET, Search
@@ -72,7 +72,7 @@ def run_study(
         note = _too_small(budget, before)
         if note:
             return Outcome(before, spent(before), None, note)
-    objective, metric = objective_aim(search, store, device), metric_aim(search, store, device)
+    objective, metric = objective_measurement(search, store, device), metric_measurement(search, store, device)
     studies.open(search.name, search.spec, study_record(search, objective, metric))
     studies.update(search.name, budget=budget._asdict())
     with one_thread():
@@ -81,7 +81,7 @@ def run_study(
 
 def _run(
     search: Search,
-    objective: Aim,
+    objective: Measurement,
     store: Store,
     budget: Budget,
     device: str | None,

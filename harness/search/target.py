@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.core import yaml
-from harness.core.config import Choice, Names
+from harness.core.config import Config, Names
 from harness.core.errors import InputError
 from harness.core.yaml import Document
 from harness.experiments.grid import Name
@@ -23,7 +23,7 @@ from harness.store.studies import SUGGESTED
 FOLDER = Path(__file__).with_name("targets")
 
 
-class Known(Choice):
+class Known(Config):
     """A sampler that is tried before any suggestion, and measured on fresh seeds at the end.
 
     Args:
@@ -41,7 +41,7 @@ class Known(Choice):
     denoiser: dict[str, Any] = Field(default_factory=dict)
 
 
-class Target(Choice):
+class Target(Config):
     """A search space with what belongs to it.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from harness.core.config import Choice, Finite, freeze
+from harness.core.config import Config, Finite, freeze
 from harness.core.errors import InputError
 from harness.core.yaml import Where, explain
 
@@ -38,7 +38,7 @@ class SpaceError(InputError):
         self.where = where
 
 
-class Number(Choice):
+class Number(Config):
     """A range of numbers, its declared values, or both.
 
     Args:
@@ -115,7 +115,7 @@ class Number(Choice):
         return (value - self.low) / (high - self.low)
 
 
-class Among(Choice):
+class Among(Config):
     """A choice of samplers' parts, each possibly with ranges of its own.
 
     Args:

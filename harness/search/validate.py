@@ -9,7 +9,7 @@ from harness.core.errors import InputError
 from harness.denoisers.load import Description
 from harness.sampling.solvers import MEMBERS
 from harness.search import free_levels
-from harness.search.candidates import Maker, WrongSampler
+from harness.search.candidates import TrialBuilder, WrongSampler
 from harness.search.space import Space
 from harness.search.template import Among, Number, SpaceError, is_number, places
 
@@ -114,7 +114,7 @@ def check_guidance(template: Mapping[str, Any], found: Description, guided: bool
         )
 
 
-def probe(space: Space, maker: Maker, nfe: int) -> list[str]:
+def probe(space: Space, maker: TrialBuilder, nfe: int) -> list[str]:
     """Draw points, of every choice's labels too.
 
     Returns:
@@ -143,7 +143,7 @@ def probe(space: Space, maker: Maker, nfe: int) -> list[str]:
     return notes
 
 
-def _any(space: Space, maker: Maker, nfe: int) -> None:
+def _any(space: Space, maker: TrialBuilder, nfe: int) -> None:
     reasons: Counter[str] = Counter()
     wrong = []
     for number in range(PROBES):
@@ -160,7 +160,7 @@ def _any(space: Space, maker: Maker, nfe: int) -> None:
     raise SpaceError(("sampler", *wrong[0].where), message) if len(wrong) == PROBES else InputError(message)
 
 
-def _reason(space: Space, maker: Maker, nfe: int, chooser: Drawn) -> InputError | None:
+def _reason(space: Space, maker: TrialBuilder, nfe: int, chooser: Drawn) -> InputError | None:
     """Why a point makes no sampler; None if it does."""
     point = space.draw(chooser)
     try:

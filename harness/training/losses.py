@@ -13,13 +13,13 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from harness.core.config import Choice, Finite, Positive, Shorthand
+from harness.core.config import Config, Finite, Positive, Shorthand
 
 Augment = Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]]
 """Augmentation of images [N, C, H, W]: the changed images and the labels [N, A] that say what was changed."""
 
 
-class DenoisingLoss(Choice):
+class DenoisingLoss(Config):
     """What the losses share: the order of draws and the weighted squared error. A member adds `draw` and `weight`.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from harness.core import yaml
-from harness.core.config import Choice, Positive, Shorthand
+from harness.core.config import Config, Positive, Shorthand
 from harness.training.losses import Loss
 
 Count = Annotated[int, Field(ge=1)]
@@ -27,7 +27,7 @@ Counts = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_tupl
 Sizes = Annotated[tuple[Count, ...], BeforeValidator(_tuple)]
 
 
-class Adam(Choice):
+class Adam(Config):
     """The optimiser and its learning rate over the run.
 
     The rate rises linearly to `lr` over the first `ramp_images`, and falls to zero over the last `decay_fraction` of
@@ -60,7 +60,7 @@ class Adam(Choice):
         return self.lr * ramp * (0.5 + 0.5 * math.cos(math.pi * min(1.0, fallen)))
 
 
-class Average(Choice):
+class Average(Config):
     """Exponential moving average of the weights; the average is what is kept.
 
     After k images the half-life is min(halflife_images, ramp * k), so that the first, bad weights are soon forgotten.
@@ -80,7 +80,7 @@ class Average(Choice):
         return 0.5 ** (batch / halflife) if halflife > 0 else 0.0
 
 
-class SongUNet(Choice):
+class SongUNet(Config):
     """A U-Net of Song et al. 2021 (arXiv 2011.13456): DDPM++ with the defaults, NCSN++ with fourier and residual.
 
     Args:
@@ -111,7 +111,7 @@ class SongUNet(Choice):
     resample_filter: Counts = (1, 1)
 
 
-class DhariwalUNet(Choice):
+class DhariwalUNet(Config):
     """The U-Net of Dhariwal and Nichol 2021 (arXiv 2105.05233), ADM. Blocks of fewer than 64 channels get no attention.
 
     Args: as for SongUNet.
@@ -130,7 +130,7 @@ UNet = Annotated[Annotated[SongUNet | DhariwalUNet, Field(discriminator="kind")]
 """The raw network inside a preconditioning."""
 
 
-class _Recipe(Choice):
+class _Recipe(Config):
     """What all recipes share: data, length and optimiser.
 
     Args:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from harness.core import yaml
-from harness.core.config import Choice, Real
+from harness.core.config import Config, Real
 from harness.core.errors import InputError
 
 
@@ -26,7 +26,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
 
 
 def test_nan_is_read_and_then_refused():
-    class Model(Choice):
+    class Model(Config):
         a: Real
 
     document = yaml.loads("a: .nan")
@@ -36,7 +36,7 @@ def test_nan_is_read_and_then_refused():
 
 
 def test_infinity_goes_both_ways():
-    class Model(Choice):
+    class Model(Config):
         a: Real
 
     assert yaml.build(Model, yaml.loads("a: inf")).a == math.inf
@@ -87,7 +87,7 @@ def test_a_huge_file_is_refused(tmp_path):
 
 
 def test_errors_name_the_place_of_a_key_that_was_moved():
-    class Inner(Choice):
+    class Inner(Config):
         n: int = Field(ge=1)
 
     document = yaml.loads("first: {n: 1}\nsecond:\n  n: 0\n")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.denoisers.cached import Remembered
+from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.check import check_denoiser
 from harness.denoisers.load import load_denoiser
 from harness.metrics.diagnostics.base import Task
@@ -42,7 +42,7 @@ def level(sigma):
 
 def test_equal_questions_are_asked_once_and_answers_belong_to_the_caller():
     main = Counting()
-    denoiser, x = Remembered(main), images()
+    denoiser, x = CachedDenoiser(main), images()
     first = denoiser(x, level(2.0))
     expected = first.clone()
     first.zero_()
@@ -58,7 +58,7 @@ def test_equal_questions_are_asked_once_and_answers_belong_to_the_caller():
 
 def test_other_levels_labels_and_shapes_are_other_questions():
     main = Counting()
-    denoiser, one = Remembered(main), torch.eye(2)[[0, 0, 0]]
+    denoiser, one = CachedDenoiser(main), torch.eye(2)[[0, 0, 0]]
     for sigma, labels in ((0.5, None), (0.7, None), (0.5, one), (0.5, torch.eye(2)[[1, 1, 1]])):
         denoiser(images(), level(sigma), labels)
     denoiser(images().reshape(3, 1, 4, 1), level(0.5))
@@ -67,18 +67,18 @@ def test_other_levels_labels_and_shapes_are_other_questions():
 
 def test_the_longest_unused_answers_go_first():
     main = Counting()
-    denoiser = Remembered(main, limit=2 * images().nbytes)
+    denoiser = CachedDenoiser(main, limit=2 * images().nbytes)
     for sigma in (0.1, 0.2, 0.1, 0.3, 0.1, 0.2):  # at 0.3 that of 0.2 goes
         denoiser(images(), level(sigma))
     assert main.calls == 4
     assert denoiser.size <= denoiser.limit
-    small = Remembered(main, limit=1)
+    small = CachedDenoiser(main, limit=1)
     small(images(), level(0.1))
     assert small.size == 0
 
 
 def test_derivatives_are_those_of_the_denoiser_itself():
-    denoiser, x = Remembered(Counting()), images()
+    denoiser, x = CachedDenoiser(Counting()), images()
     denoiser(x, level(1.0))
     for _ in range(2):
         free = x.clone().requires_grad_(True)
@@ -92,7 +92,7 @@ def test_a_measure_that_differentiates_is_the_same(name):
     sampler, measure = Sampler.model_validate({"steps": 2}), JacobianAsymmetry(probes=2)
     seen = [
         measure.observe(Task(one, sampler, [0, 1], None, main.device, batch=2, known={}))
-        for one in (main, Remembered(main))
+        for one in (main, CachedDenoiser(main))
     ]
     assert torch.equal(seen[0].values, seen[1].values)
 
@@ -104,7 +104,7 @@ def churned(s_tmax, s_noise=1.0):
 
 def test_trials_that_begin_alike_share_their_beginning_to_the_last_bit():
     main, seeds = load_denoiser("digits-vp"), range(6)
-    remembered = Remembered(main)
+    remembered = CachedDenoiser(main)
     samplers = [churned(1.0), churned(1.0, 1.007), churned(5.0), churned(80.0)]
     saved = []
     for sampler in samplers:
@@ -119,4 +119,4 @@ def test_trials_that_begin_alike_share_their_beginning_to_the_last_bit():
 
 
 def test_it_is_a_denoiser():
-    check_denoiser(Remembered(load_denoiser("digits-vp")))
+    check_denoiser(CachedDenoiser(load_denoiser("digits-vp")))

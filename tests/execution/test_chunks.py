@@ -6,8 +6,8 @@ import torch
 from harness.execution import chunk as chunk_module
 from harness.execution.chunks import work
 from harness.execution.cost import costs
-from harness.execution.measurements import aims
-from harness.execution.seed_ranges import Span
+from harness.execution.measurements import measurements
+from harness.execution.seed_ranges import SeedRange
 from harness.store.database import Chunk, Owner, Store
 from tests.execution.test_scheduler import Broken
 from tests.execution.wide import FID, KID, PRECISION, SOURCE, _inline, by_metric, grid, reference, run, spans, store
@@ -36,7 +36,7 @@ def test_metrics_with_different_needs_look_at_the_same_images(store, tmp_path):
     text += "denoisers: {exact: {source: {kind: gaussian, std: 0.4, shape: [1, 8, 8]}}}\n"
     (tmp_path / "mixed.yaml").write_text(text + "series: [{name: euler, sampler: {solver: euler}}]\n")
     planned = plan(tmp_path / "mixed.yaml")
-    assert len({aim.source for aim in aims(planned)}) == 1
+    assert len({measurement.source for measurement in measurements(planned)}) == 1
     summary = run(planned, store)
     assert (summary.done, summary.chunks, summary.evaluations) == (3, 2, 16 * 2)
 
@@ -132,13 +132,17 @@ def test_a_smaller_number_of_seeds_after_a_larger_chunk(store, grid):
 def test_claims_of_another_process_under_another_name(store, grid):
     """What somebody computes for another metric is cut alike; nobody waits for it."""
     planned = grid(FID, chunk=8)
-    (aim,) = aims(planned)
-    (key,) = aim.trials
+    (measurement,) = measurements(planned)
+    (key,) = measurement.trials
     other = Store(store.name.removeprefix("sqlite:///"))
     other.owner = Owner("elsewhere", 1, "1")
     assert other.claim(Chunk(key, 0, 11, f"{SOURCE}+features"))
-    found = work([aim], store)
-    assert [job.span for job in found.jobs] == [Span(0, 11), Span(12, 15), *(Span(at, at + 7) for at in (16, 24, 32))]
+    found = work([measurement], store)
+    assert [job.span for job in found.jobs] == [
+        SeedRange(0, 11),
+        SeedRange(12, 15),
+        *(SeedRange(at, at + 7) for at in (16, 24, 32)),
+    ]
     assert run(planned, store).done == 1
 
 

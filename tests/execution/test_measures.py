@@ -9,7 +9,7 @@ from harness.execution import chunk as chunk_module
 from harness.execution import run as run_module
 from harness.execution import settle
 from harness.execution.cost import costs
-from harness.execution.measurements import aims, picture_key
+from harness.execution.measurements import measurements, picture_key
 from harness.experiments.plan import plan
 from harness.metrics.diagnostics import EndPointError, Task
 from harness.sampling import optimize
@@ -66,7 +66,7 @@ def rows(store, metric):
 
 def test_each_metric_has_its_own_trials_and_samples(store, grid):
     planned = grid()
-    assert [len(aim.trials) for aim in aims(planned)] == [8, 4, 4]
+    assert [len(measurement.trials) for measurement in measurements(planned)] == [8, 4, 4]
     summary = run_module.run(planned, store, device="cpu")
     assert (summary.trials, summary.done, summary.failed) == (16, 16, 0)
     assert summary.chunks == 8 * 3 + 4 * 2 + 4 * 1
@@ -101,10 +101,10 @@ def test_more_samples_keep_what_is_there(store, grid):
 
 def test_pictures_are_kept_and_drawn_again_if_lost(store, grid):
     run_module.run(grid(), store, device="cpu")
-    aim = aims(grid())[2]
-    keys = [key for trial in aim.trials for key in aim.pictures(trial).values()]
+    measurement = measurements(grid())[2]
+    keys = [key for trial in measurement.trials for key in measurement.pictures(trial).values()]
     assert len(store.images(keys, 0)) == 2 * 4
-    assert keys[0] == picture_key(next(iter(aim.trials)), aim.extractor, "noisy")
+    assert keys[0] == picture_key(next(iter(measurement.trials)), measurement.extractor, "noisy")
     store.forget("none", [], keys[:2])
     assert run_module.run(grid(), store, device="cpu").chunks == 1
     assert len(store.images(keys, 0)) == 2 * 4

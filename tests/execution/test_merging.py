@@ -8,10 +8,10 @@ import pytest
 from harness.core.errors import InputError
 from harness.execution import run as run_module
 from harness.execution.chunks import work
-from harness.execution.measurements import aims
+from harness.execution.measurements import measurements
 from harness.execution.merging import Merger, merge_rows, together
 from harness.execution.results import groups
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.execution.stored import stored_pieces
 from harness.execution.verify import verify
 from harness.store.database import Chunk, Owner, Store
@@ -26,7 +26,7 @@ def healthy(store):
 
 
 def pieces(step, last):
-    return [Span(at, min(at + step - 1, last)) for at in range(0, last + 1, step)]
+    return [SeedRange(at, min(at + step - 1, last)) for at in range(0, last + 1, step)]
 
 
 def rows_of(store):
@@ -48,7 +48,7 @@ class TestTogether:
                 assert all(set(group) <= set(block) for group in inside)
 
     def test_what_nobody_uses_stays_out(self):
-        assert together(pieces(2, 39), [[], pieces(2, 3)]) == [[Span(0, 1)], [Span(2, 3)]]
+        assert together(pieces(2, 39), [[], pieces(2, 3)]) == [[SeedRange(0, 1)], [SeedRange(2, 3)]]
 
 
 def test_a_block_is_merged_as_soon_as_it_is_complete(store, grid, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_run_that_was_interrupted_goes_on(store, grid, monkeypatch):
 
 def test_going_on_merges_what_was_begun(store, grid):
     planned = grid(FID)
-    (aim,) = aims(planned)
+    (measurement,) = measurements(planned)
     run(planned, store)
     (row,) = store.results()
     for part in rows_of(store)[3:]:
@@ -119,7 +119,7 @@ def test_going_on_merges_what_was_begun(store, grid):
     assert summary.chunks == 14
     assert spans(store) == [(at, at + 3) for at in range(0, 40, 4)]
     assert store.results()[0]["value"] == pytest.approx(row["value"], rel=1e-12)
-    assert not work([aim], store).jobs
+    assert not work([measurement], store).jobs
     assert healthy(store)
 
 
@@ -201,7 +201,7 @@ def test_reading_while_another_process_merges(store, grid, monkeypatch):
         return real(row)
 
     monkeypatch.setattr(store, "moments", moments)
-    found = stored_pieces(store, [SOURCE], key, Span(0, 39))
+    found = stored_pieces(store, [SOURCE], key, SeedRange(0, 39))
     assert merged == [True]
     assert [tuple(piece.span) for piece in found] == [(0, 11), *((at, at + 3) for at in range(12, 40, 4))]
 
@@ -210,11 +210,11 @@ def test_what_is_lost_is_said(store, grid):
     run(grid(FID), store)
     key = store.results()[0]["fingerprint"]
     with pytest.raises(InputError, match=r"seeds 40 to 47 .* is not in the store any more; run its grid again"):
-        stored_pieces(store, [SOURCE], key, Span(0, 47))
+        stored_pieces(store, [SOURCE], key, SeedRange(0, 47))
     path = next(store.files.folder.rglob(f"{rows_of(store)[2]['key']}.npz"))
     path.write_bytes(b"")
     with pytest.raises(InputError, match="was changed since it was written"):
-        stored_pieces(store, [SOURCE], key, Span(0, 39))
+        stored_pieces(store, [SOURCE], key, SeedRange(0, 39))
 
 
 WHOLE = {"a": np.arange(8)}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from harness.denoisers.load import identity
-from harness.execution.seed_ranges import Span
+from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import Task, run_task
 from harness.experiments.metric import read_metric
 from harness.experiments.trial import Trial
@@ -16,7 +16,7 @@ def task(s_noise, remember):
     noise = {"kind": "churn", "S_churn": 2.0, "S_tmax": 1.0, "S_noise": s_noise}
     sampler = Sampler.model_validate({"stochasticity": noise, "steps": 8})
     trial = Trial(denoiser="digits-vp", weights=identity("digits-vp"), sampler=sampler)
-    spans = (Span(0, 3), Span(4, 7))
+    spans = (SeedRange(0, 3), SeedRange(4, 7))
     return Task(trial.model_dump_json(), spans, read_metric(METRIC).model_dump_json(), 8, False, (), remember)
 
 

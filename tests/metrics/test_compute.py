@@ -19,7 +19,7 @@ from harness.metrics.choices import (
 )
 from harness.metrics.compute import Against, measure
 from harness.metrics.features.choices import DigitsFeatures, Inception, InceptionPT, Pixels
-from harness.metrics.features.summary import Observed
+from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.frechet import FrechetReference
 from harness.metrics.inception_score import ClassSums, inception_score
 from harness.metrics.kid import kid
@@ -35,7 +35,9 @@ REAL = (RNG.normal(size=(150, 5)) + 0.3).astype(np.float32)
 CHANCES = RNG.dirichlet(np.ones(4), size=200)
 SIZES = np.full(10, 20)
 BLOCKS = [
-    Observed(Moments.of(FAKE[start : start + 20]), FAKE[start : start + 20], ClassSums.of(CHANCES[start : start + 20]))
+    FeatureSummary(
+        Moments.of(FAKE[start : start + 20]), FAKE[start : start + 20], ClassSums.of(CHANCES[start : start + 20])
+    )
     for start in range(0, 200, 20)
 ]
 MU, SIGMA = REAL.astype(float).mean(0), np.cov(REAL.astype(float).T)
@@ -77,7 +79,7 @@ def test_replicates_are_those_without_a_block():
 
 
 def test_one_block_has_no_interval():
-    whole = Observed.merge(BLOCKS)
+    whole = FeatureSummary.merge(BLOCKS)
     assert whole.n == 200 and np.array_equal(whole.features, FAKE)
     found = measure(FID(**RAW), [whole], AGAINST)
     assert found.interval is None and found.replicates == []
@@ -86,7 +88,7 @@ def test_one_block_has_no_interval():
 class TestNotes:
     def noted(self, metric, n, width=5):
         rows = np.random.default_rng(1).normal(size=(n, width))
-        found = measure(metric, [Observed(Moments.of(rows))], Against(Statistics(np.zeros(width), np.eye(width))))
+        found = measure(metric, [FeatureSummary(Moments.of(rows))], Against(Statistics(np.zeros(width), np.eye(width))))
         return found.details.get("cautions", [])
 
     def test_no_more_images_than_features(self):

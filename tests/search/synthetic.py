@@ -82,8 +82,8 @@ class SyntheticCrew:
     metric: SyntheticMetric
     reverse = False
 
-    def __init__(self, store, aim, device, batch, stops=()):
-        self.aim, self.ready = aim, []
+    def __init__(self, store, measurement, device, batch, stops=()):
+        self.measurement, self.ready = measurement, []
 
     @property
     def is_idle(self):
@@ -111,21 +111,21 @@ def install(monkeypatch, metric, reverse=False):
     """Put the made-up metric in the place of workers and measuring."""
     crew = type("Crew", (SyntheticCrew,), {"metric": metric, "reverse": reverse})
 
-    def measure_rung(aim, pieces, device):
+    def measure_rung(measurement, pieces, device):
         ((trial, count, _),) = pieces
-        value, left_out, sizes = metric.measured(trial, aim.first, count, aim.chunk)
-        starts = [aim.first + sum(sizes[:index]) for index in range(len(sizes))]
+        value, left_out, sizes = metric.measured(trial, measurement.first, count, measurement.chunk)
+        starts = [measurement.first + sum(sizes[:index]) for index in range(len(sizes))]
         row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
         return judge.Rung(count, value, row["low"], row["high"], left_out, sizes, None), row
 
     def run_finals(search, chosen, store, device=None, batch=None, listener=None):
-        aim = fresh.metric_aim(search, store)
+        measurement = fresh.metric_measurement(search, store)
         for one in chosen:
             trial = fresh.Trial.model_validate(one["trial"])
-            value, left_out, sizes = metric.measured(trial, aim.first, aim.samples, search.cell)
-            starts = [aim.first + sum(sizes[:index]) for index in range(len(sizes))]
+            value, left_out, sizes = metric.measured(trial, measurement.first, measurement.samples, search.cell)
+            starts = [measurement.first + sum(sizes[:index]) for index in range(len(sizes))]
             row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
-            store.put_result(searching.result_row(aim, trial, {"status": "done", "nfe": one["nfe"], **row}, []))
+            store.put_result(searching.result_row(measurement, trial, {"status": "done", "nfe": one["nfe"], **row}, []))
 
     monkeypatch.setattr(searching, "Crew", crew)
     monkeypatch.setattr(searching, "measure_rung", measure_rung)

@@ -8,10 +8,10 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.sampling.stochasticity.churn import GAMMA_MAX
-from harness.search.candidates import Maker, WrongSampler, denoiser_name, s_churn
+from harness.search.candidates import TrialBuilder, WrongSampler, denoiser_name, s_churn
 
 GAUSSIAN = {"kind": "gaussian", "std": 0.5, "shape": [1, 4, 4]}
-MAKER = Maker("digits-vp", ())
+MAKER = TrialBuilder("digits-vp", ())
 
 
 def churn(S_churn=10.0, S_tmin=0.0, S_tmax=80.0, S_noise=1.003, **more):
@@ -64,7 +64,7 @@ def test_windows_that_hold_the_same_levels_are_one():
 
 
 def test_rounded_networks_keep_windows_apart():
-    maker = Maker("digits-adm", ())
+    maker = TrialBuilder("digits-adm", ())
     assert not same(churn(S_tmin=0.100001), churn(S_tmin=0.1), maker=maker)
     assert same(churn(40, S_tmin=0.1), churn(80, S_tmin=0.1), maker=maker)
     assert same(churn(0), {"sampler": {}}, maker=maker)
@@ -98,7 +98,7 @@ PAIRS = [
 @pytest.mark.parametrize("denoiser", ["digits-vp", GAUSSIAN], ids=["digits-vp", "gaussian"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_one_identity_means_the_same_images(pair, denoiser):
-    maker = Maker(harness.denoisers.specs.parse(denoiser) if isinstance(denoiser, dict) else denoiser, ())
+    maker = TrialBuilder(harness.denoisers.specs.parse(denoiser) if isinstance(denoiser, dict) else denoiser, ())
     first, second = (make(filled, 23, maker) for filled in pair)
     if first.identity != second.identity:
         assert denoiser == GAUSSIAN  # whose range ends nowhere, so that nothing is clamped
@@ -142,7 +142,7 @@ def test_samplers_that_do_not_fit():
 
 
 def test_guidance_that_leads_nowhere_is_none():
-    maker = Maker("digits-adm", ())
+    maker = TrialBuilder("digits-adm", ())
     plain = make({"sampler": {}, "denoiser": {"weight": 1}}, 35, maker)
     assert plain.nfe == 35
     for fields in ({"weight": 1, "sigma_lo": 0.1, "sigma_hi": 2}, {"weight": 3, "sigma_lo": 2, "sigma_hi": 2}):

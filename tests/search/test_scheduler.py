@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from harness.execution.measurements import aims
+from harness.execution.measurements import measurements
 from harness.execution.results import groups
-from harness.execution.seed_ranges import Span
-from harness.metrics.features.summary import Observed
+from harness.execution.seed_ranges import SeedRange
+from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.statistics.moments import Moments
 from harness.search import fresh
 from harness.search.plan import Asked, plan_search
@@ -21,27 +21,27 @@ def search():
     return plan_search(Asked(samples=128))
 
 
-def put(store, aim, trial, spans, rows):
+def put(store, measurement, trial, spans, rows):
     for span in spans:
-        chunk = Chunk(trial.fingerprint, span.first, span.last, aim.source)
+        chunk = Chunk(trial.fingerprint, span.first, span.last, measurement.source)
         assert store.claim(chunk)
         part = rows[span.first : span.last + 1]
-        store.finish(chunk, Observed(Moments.of(part)).arrays(), INFO)
+        store.finish(chunk, FeatureSummary(Moments.of(part)).arrays(), INFO)
 
 
 def test_smaller_chunks_of_another_search_change_no_block(search, tmp_path):
     """Blocks of 4 and 8 seeds would fall into groups of other sizes, and trials with either could not be paired."""
-    aim = aims(fresh._plan(search, search.metric, 0, []))[0]
+    measurement = measurements(fresh._plan(search, search.metric, 0, []))[0]
     rows = np.random.default_rng(0).normal(size=(128, 5))
     one, other = (start.setting.trial for start in search.starts[:2])
     with Store(str(tmp_path / "s.sqlite")) as store:
-        crew = Crew(store, aim, "cpu", 8)
-        put(store, aim, one, [Span(at, at + 7) for at in range(0, 128, 8)], rows)
-        put(store, aim, other, [Span(at, at + 3) for at in range(0, 128, 4)], rows)
+        crew = Crew(store, measurement, "cpu", 8)
+        put(store, measurement, one, [SeedRange(at, at + 7) for at in range(0, 128, 8)], rows)
+        put(store, measurement, other, [SeedRange(at, at + 3) for at in range(0, 128, 4)], rows)
         assert crew.held(one) == crew.held(other) == 128
         whole, parts = crew.pieces(one, 128), crew.pieces(other, 128)
     spans = [piece.span for piece in whole]
-    assert spans == [piece.span for piece in parts] == [Span(at, at + 7) for at in range(0, 128, 8)]
+    assert spans == [piece.span for piece in parts] == [SeedRange(at, at + 7) for at in range(0, 128, 8)]
     assert len(groups(spans)) == 10
     assert {piece.info["evaluations"] for piece in parts} == {2032}
     for a, b in zip(whole, parts, strict=True):

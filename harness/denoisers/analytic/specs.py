@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.core.config import Choice, Finite, Positive, Shape, Shorthand, freeze
+from harness.core.config import Config, Finite, Positive, Shape, Shorthand, freeze
 
 DATASET_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (1, 8, 8)}
 """The data sets that `ideal` knows by name, with the shape [C, H, W] of their images."""
@@ -49,7 +49,7 @@ def _with_shape(data: Any, means: list[Any]) -> Any:
     return {**data, "shape": next(iter(found))}
 
 
-class _Spec(Choice):
+class _Spec(Config):
     sigma_min: ClassVar[float] = 0.0
     sigma_max: ClassVar[float] = math.inf
     label_dim: ClassVar[int] = 0

@@ -13,7 +13,7 @@ from harness.core.errors import InputError
 from harness.denoisers.checkpoints.blueprint import compare, empty, from_json, to_json
 from harness.denoisers.checkpoints.tensors import write_tensors
 from harness.denoisers.preconditioned import Preconditioned
-from harness.hub.header import FORMAT, VERSION, Config, Kind, read_header
+from harness.hub.header import FORMAT, VERSION, CheckpointConfig, Kind, read_header
 
 
 def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ def metadata_of(denoiser: Preconditioned, provenance: Mapping[str, Any]) -> dict
     Raises:
         ValueError: something of the network that a header cannot hold.
     """
-    config = Config(
+    config = CheckpointConfig(
         preconditioning=cast(Kind, denoiser.kind),
         arguments=to_json(denoiser.config),
         shape=denoiser.shape,

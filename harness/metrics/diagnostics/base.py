@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.core.config import Choice, Names
+from harness.core.config import Config, Names
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.sampler import Sampler
 from harness.sampling.start import Labels
@@ -80,7 +80,7 @@ class Task(NamedTuple):
     known: dict[str, Any] | None = None
 
 
-class Measure(Choice):
+class Measure(Config):
     """Base of all measures: a choice with a `kind`, like every other.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from harness.core import yaml
-from harness.core.config import Choice, Shorthand
+from harness.core.config import Config, Shorthand
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.hub.card_kinds import Digest
@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Place = Annotated[str, Field(min_length=1)]
 
 
-class ExtractorChoice(Choice):
+class ExtractorChoice(Config):
     """What all choices of an extractor can say of themselves without loading anything."""
 
     word: ClassVar[str] = ""

@@ -23,7 +23,7 @@ CLASSES = "classes_"
 
 
 @dataclass(frozen=True, eq=False)
-class Observed:
+class FeatureSummary:
     """What was seen of n images.
 
     Args:
@@ -41,17 +41,17 @@ class Observed:
         """Number of images."""
         return self.moments.n
 
-    def __add__(self, other: "Observed") -> "Observed":
+    def __add__(self, other: "FeatureSummary") -> "FeatureSummary":
         """Both together; what only one has kept is dropped."""
         features, classes = None, None
         if self.features is not None and other.features is not None:
             features = np.concatenate([self.features, other.features])
         if self.classes is not None and other.classes is not None:
             classes = self.classes + other.classes
-        return Observed(self.moments + other.moments, features, classes)
+        return FeatureSummary(self.moments + other.moments, features, classes)
 
     @classmethod
-    def merge(cls, parts: Iterable["Observed"]) -> "Observed":
+    def merge(cls, parts: Iterable["FeatureSummary"]) -> "FeatureSummary":
         """All parts together, at least one, in order."""
         return reduce(add, parts)
 
@@ -65,7 +65,7 @@ class Observed:
         return found
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Observed":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureSummary":
         """Read back what `arrays` gave.
 
         Raises:
@@ -83,7 +83,7 @@ class Seen:
     features: np.ndarray
     probabilities: np.ndarray | None
 
-    def observed(self, part: slice, kept: Iterable[str]) -> Observed:
+    def observed(self, part: slice, kept: Iterable[str]) -> FeatureSummary:
         """What is to be kept of a part of the images.
 
         Args:
@@ -94,10 +94,10 @@ class Seen:
         features = rows.astype(np.float32) if "features" in kept else None
         chances = self.probabilities
         classes = ClassSums.of(chances[part]) if "classes" in kept and chances is not None else None
-        return Observed(Moments.of(rows), features, classes)
+        return FeatureSummary(Moments.of(rows), features, classes)
 
 
-def see(extractor: "Extractor", images: "Tensor", kept: Iterable[str], batch: int) -> Seen:
+def extract_features(extractor: "Extractor", images: "Tensor", kept: Iterable[str], batch: int) -> Seen:
     """Features of images [n, C, H, W] in calls of exactly `batch` rows, so that they depend on no neighbour.
 
     The last call is padded with copies of its last image.

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from harness.core.config import Choice, Positive
+from harness.core.config import Config, Positive
 from harness.core.errors import InputError
 
 
@@ -23,7 +23,7 @@ class Range(NamedTuple):
     high: float
 
 
-class Levels(Choice):
+class Levels(Config):
     """What every discretization has: a noise range, and the VP schedule's smallest time under that range."""
 
     formula: ClassVar[str] = ""

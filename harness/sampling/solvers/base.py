@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from harness.core.config import Choice
+from harness.core.config import Config
 from harness.sampling.dynamics import Dynamics, Point
 
 
-class Method(Choice):
+class Method(Config):
     """Base of all solvers. A solver adds its fields, `declared`, `last` and the step itself.
 
     The step takes the sample from `here`, where the denoiser was evaluated, to `t_next`, and may evaluate it elsewhere

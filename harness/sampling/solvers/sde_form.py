@@ -15,13 +15,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.core.config import Choice, Positive, Real, Shorthand
+from harness.core.config import Config, Positive, Real, Shorthand
 from harness.sampling.dynamics import Dynamics, Point
 
 Scale = Positive
 
 
-class SongRate(Choice):
+class SongRate(Config):
     """beta = scale sigma'(t) / sigma(t): with scale 1 the SDEs of Song et al. 2021, whatever the schedule."""
 
     kind: Literal["song"] = "song"
@@ -31,7 +31,7 @@ class SongRate(Choice):
         return self.scale * sigma_dot / sigma
 
 
-class ConstantRate(Choice):
+class ConstantRate(Config):
     """beta = scale, per unit of t: the same share of the noise is replaced in any time of the same length."""
 
     kind: Literal["constant"] = "constant"
@@ -41,7 +41,7 @@ class ConstantRate(Choice):
         return torch.full_like(sigma, self.scale)
 
 
-class WindowRate(Choice):
+class WindowRate(Config):
     """beta = scale sigma'(t) / sigma(t) at noise levels from S_tmin to S_tmax, else 0: a window as for churn.
 
     On levels of equal ratios churn at a constant gamma has this as its limit.

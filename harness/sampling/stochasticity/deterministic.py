@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from harness.core.config import Choice
+from harness.core.config import Config
 from harness.sampling.dynamics import Dynamics
 
 
@@ -18,7 +18,7 @@ class Leg(NamedTuple):
     is_raise: bool = False
 
 
-class Deterministic(Choice):
+class Deterministic(Config):
     """The probability flow ODE as it is: nothing is drawn, nothing added.
 
     Another choice on this axis overrides `legs`, `lift` or `land`.

@@ -8,7 +8,7 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from harness.core.config import Choice, Positive, freeze
+from harness.core.config import Config, Positive, freeze
 from harness.core.errors import InputError
 from harness.sampling.discretizations.base import Range
 from harness.sampling.discretizations.edm import EDM
@@ -16,7 +16,7 @@ from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.deterministic import Deterministic, Leg
 
 
-class Interval(Choice):
+class Interval(Config):
     """One restart interval.
 
     Args:

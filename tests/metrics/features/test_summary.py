@@ -14,7 +14,7 @@ from harness.metrics.evaluate import evaluate, observe
 from harness.metrics.features.choices import DigitsFeatures, Pixels
 from harness.metrics.features.extractor import Extractor, Outputs
 from harness.metrics.features.load import load_extractor
-from harness.metrics.features.summary import Observed, see
+from harness.metrics.features.summary import FeatureSummary, extract_features
 from harness.metrics.statistics.moments import Moments
 
 SHAPE = (3, 4, 4)
@@ -31,11 +31,13 @@ def digits(count):
 
 
 def test_files_hold_what_was_kept(tmp_path):
-    seen = see(load_extractor(DigitsFeatures(), (1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8)
+    seen = extract_features(
+        load_extractor(DigitsFeatures(), (1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8
+    )
     one = seen.observed(slice(0, 30), {"features", "classes"})
     np.savez(tmp_path / "kept.npz", **one.arrays())
     with np.load(tmp_path / "kept.npz") as arrays:
-        back = Observed.from_arrays(arrays)
+        back = FeatureSummary.from_arrays(arrays)
     assert back.n == 30 and np.array_equal(back.features, one.features)
     assert back.classes.score() == one.classes.score()
     assert np.array_equal(back.moments.scatter, one.moments.scatter)
@@ -44,10 +46,12 @@ def test_files_hold_what_was_kept(tmp_path):
 
 
 def test_parts_together_are_the_whole():
-    seen = see(load_extractor(DigitsFeatures(), (1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8)
+    seen = extract_features(
+        load_extractor(DigitsFeatures(), (1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8
+    )
     kept = {"features", "classes"}
     parts = [seen.observed(slice(start, start + 10), kept) for start in (0, 10, 20)]
-    whole, merged = seen.observed(slice(0, 30), kept), Observed.merge(parts)
+    whole, merged = seen.observed(slice(0, 30), kept), FeatureSummary.merge(parts)
     assert np.array_equal(merged.features, whole.features)
     assert np.allclose(merged.moments.scatter, whole.moments.scatter, rtol=1e-12, atol=1e-12)
     assert merged.classes.score() == pytest.approx(whole.classes.score(), rel=1e-12)
@@ -62,7 +66,7 @@ def test_a_call_has_one_shape_and_an_image_no_neighbours():
             calls.append(len(seen))
             return Outputs(from_bytes(seen).flatten(1))
 
-    found = see(Counts("counts", 48), from_bytes(torch.from_numpy(images(19).read(np.arange(19)))), (), 8)
+    found = extract_features(Counts("counts", 48), from_bytes(torch.from_numpy(images(19).read(np.arange(19)))), (), 8)
     assert calls == [8, 8, 8] and found.features.shape == (19, 48)
 
 
