@@ -23,7 +23,7 @@ from harness.execution.executors.processes import devices_for
 from harness.execution.worker import device_name
 from harness.search.holdout import metric_measurement, objective_measurement, study_record
 from harness.search.loop import Budget, run_search
-from harness.search.plan import Asked, plan_search
+from harness.search.plan import SearchRequest, plan_search
 from harness.store.database import Store
 from harness.store.studies import DONE, Studies
 
@@ -73,7 +73,7 @@ class Until:
             raise Reached
 
 
-def run(asked: Asked, store: Store, trials: int, limit: float = -1.0) -> list[dict[str, Any]]:
+def run(asked: SearchRequest, store: Store, trials: int, limit: float = -1.0) -> list[dict[str, Any]]:
     """A study's trials, up to one that is good enough, and without the fresh seeds of its end."""
     search = plan_search(asked)
     measurement = objective_measurement(search, store)
@@ -99,7 +99,7 @@ def reached(rows: list[dict[str, Any]], limit: float, ahead: int) -> int | None:
 def compare(denoiser: str, options: argparse.Namespace, space: Path, store: Store) -> Iterator[dict[str, Any]]:
     """The grid of one denoiser, and after it what each method takes, one more at a time."""
     common = {"target": str(space), "denoiser": denoiser, "nfe": options.nfe, "samples": options.samples}
-    grid = run(Asked(**common, method="grid", pruner="none", study=f"{denoiser}-grid"), store, 10_000)
+    grid = run(SearchRequest(**common, method="grid", pruner="none", study=f"{denoiser}-grid"), store, 10_000)
     exhaustive = sum(cost(row) for row in grid)
     values = sorted(row["value"] for row in grid if row["status"] == DONE)
     limit = values[0] * WITHIN
@@ -108,7 +108,7 @@ def compare(denoiser: str, options: argparse.Namespace, space: Path, store: Stor
         found = []
         for seed in range(options.seeds):
             name = f"{denoiser}-{method}-{pruner}-{seed}"
-            asked = Asked(**common, method=method, pruner=pruner, seed=seed, on_grid=True, study=name)
+            asked = SearchRequest(**common, method=method, pruner=pruner, seed=seed, on_grid=True, study=name)
             spent = reached(run(asked, store, len(grid), limit), limit, asked.ahead)
             found.append(None if spent is None else spent / exhaustive)
         some = [math.inf if ratio is None else ratio for ratio in found]

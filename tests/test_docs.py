@@ -17,8 +17,8 @@ from harness.sampling.solvers import ALIASES, Solver
 from harness.sampling.solvers.sde_form import Rate
 from harness.sampling.stochasticity.restart import Interval
 from harness.search.plan import METHODS, PRUNERS
-from harness.search.target import Known, Target, target_names
-from harness.search.template import Among, Number
+from harness.search.target import EnqueuedSetting, Target, target_names
+from harness.search.template import Choices, NumberRange
 
 ROOT = Path(__file__).parents[1]
 GROUPS = (data, ref)
@@ -69,7 +69,7 @@ def test_every_target_method_and_key_of_a_search_is_documented():
     from harness.cli.search import search
 
     text = (ROOT / "docs" / "search.md").read_text()
-    models = [Target, Known, Number, Among]
+    models = [Target, EnqueuedSetting, NumberRange, Choices]
     words = [*target_names(), *METHODS, *PRUNERS, *(name for model in models for name in model.model_fields)]
     assert [word for word in words if f"`{word}`" not in text and f"--pruner {word}`" not in text] == []
     row = next(line for line in COMMANDS.splitlines() if "`harness search`" in line)

@@ -9,8 +9,8 @@ from harness.cli.console import BatchOption, DeviceOption, FilesOption, StoreOpt
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.search.plan import Search
-    from harness.search.study import Outcome
+    from harness.search.plan import SearchPlan
+    from harness.search.study import StudyOutcome
     from harness.store.database import Store
 
 
@@ -77,7 +77,7 @@ def search(
     from harness.execution.executors.processes import devices_for
     from harness.execution.sample_images import parse_label, parse_source
     from harness.report.search.page import write_search_report
-    from harness.search.plan import Asked, plan_search
+    from harness.search.plan import SearchRequest, plan_search
     from harness.search.study import budget_of, run_study
     from harness.store.database import Store
 
@@ -87,7 +87,7 @@ def search(
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     labels = parse_label(label)
-    asked = Asked(
+    asked = SearchRequest(
         target=target,
         denoiser=None if denoiser is None else parse_source(denoiser),
         metric=parse_source(metric),
@@ -127,7 +127,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _say(planned: "Search", outcome: "Outcome", store: "Store") -> None:
+def _say(planned: "SearchPlan", outcome: "StudyOutcome", store: "Store") -> None:
     """The study in a few lines, on standard output."""
     from harness.cli.search_status import result_lines
 

@@ -12,8 +12,8 @@ from harness.core.errors import InputError
 from harness.core.text import printable
 from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
 from harness.search.loop import Budget
-from harness.search.plan import Search
-from harness.search.study import Outcome
+from harness.search.plan import SearchPlan
+from harness.search.study import StudyOutcome
 from harness.store.database import Store
 from harness.store.studies import Studies
 
@@ -49,7 +49,7 @@ def status_table(store: Store, name: str | None = None) -> Table:
     return table
 
 
-def result_lines(search: Search, outcome: Outcome, store: Store) -> list[str]:
+def result_lines(search: SearchPlan, outcome: StudyOutcome, store: Store) -> list[str]:
     """What a study came to: trials, cost, and the best setting on fresh seeds against what it is compared with."""
     studies = Studies(store)
     row = studies.find(search.name)

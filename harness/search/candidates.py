@@ -43,7 +43,7 @@ USUAL = (0.002, 80.0)
 """Range of levels that evaluations are counted over where their number does not depend on it."""
 
 
-class WrongSampler(InputError):
+class InvalidSampler(InputError):
     """A sampler that is none whatever the budget and the denoiser are; `where` says in which of its fields."""
 
     def __init__(self, where: tuple[str, ...], message: str) -> None:
@@ -138,13 +138,13 @@ class TrialBuilder:
         chosen = _read({**plain, "steps": steps})
         window = chosen.stochasticity
         if isinstance(window, Churn) and window.S_tmin > window.S_tmax:
-            raise WrongSampler(
+            raise InvalidSampler(
                 ("stochasticity",),
                 f"S_tmin is {window.S_tmin:g} and S_tmax {window.S_tmax:g}, so noise is added nowhere; exchange them, "
                 "or give the range of S_tmin `below: S_tmax`",
             )
         if isinstance(chosen.discretization, Optimized) and chosen.discretization.levels is None:
-            raise WrongSampler(
+            raise InvalidSampler(
                 ("discretization",), "'optimized' is a search of its own; use another kind, or give its `levels`"
             )
         return chosen
@@ -159,7 +159,7 @@ def s_churn(gamma: float, steps: int) -> float:
 
 def _without_gamma(noise: Mapping[str, Any]) -> dict[str, Any]:
     if noise.get("kind") != "churn" or "S_churn" in noise:
-        raise WrongSampler(
+        raise InvalidSampler(
             ("stochasticity", "gamma"), "the relative increase of kind 'churn', in place of S_churn; remove one of them"
         )
     return {key: value for key, value in noise.items() if key != "gamma"}
@@ -244,7 +244,7 @@ def _read(raw: Mapping[str, Any]) -> Sampler:
     except ValidationError as error:
         first = error.errors()[0]
         where = tuple(str(part) for part in first["loc"] if isinstance(part, str))
-        raise WrongSampler(where, explain(first)) from None
+        raise InvalidSampler(where, explain(first)) from None
 
 
 def denoiser_name(source: Source) -> str:

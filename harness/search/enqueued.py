@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.core.errors import InputError
 from harness.sampling.stochasticity.churn import GAMMA_MAX
 from harness.search import free_levels
-from harness.search.candidates import Candidate, TrialBuilder, WrongSampler
-from harness.search.space import Point, Space
-from harness.search.target import Known, Target
+from harness.search.candidates import Candidate, InvalidSampler, TrialBuilder
+from harness.search.space import SearchSpace, SpacePoint
+from harness.search.target import EnqueuedSetting, Target
 from harness.search.template import SpaceError, searched
 
 if TYPE_CHECKING:
@@ -18,17 +18,17 @@ LARGEST = 0.41421356
 """The largest gamma as spaces write it."""
 
 
-class Start(NamedTuple):
+class EnqueuedTrial(NamedTuple):
     """A setting that is tried first: what the target says of it, and its point; None if the space does not hold it."""
 
-    known: Known
-    setting: Candidate
-    point: Point | None
+    setting: EnqueuedSetting
+    candidate: Candidate
+    point: SpacePoint | None
 
 
-def starts_of(
-    target: Target, space: Space, maker: TrialBuilder, nfe: int, pareto: bool
-) -> tuple[list[Start], list[str]]:
+def enqueued_trials(
+    target: Target, space: SearchSpace, builder: TrialBuilder, nfe: int, pareto: bool
+) -> tuple[list[EnqueuedTrial], list[str]]:
     """The settings that a target tries first.
 
     Returns:
@@ -43,17 +43,17 @@ def starts_of(
         if pareto:
             filled["nfe"] = nfe
         try:
-            setting = maker.make(filled, nfe)
-        except WrongSampler as error:
+            setting = builder.make(filled, nfe)
+        except InvalidSampler as error:
             raise SpaceError(("enqueue", index, "sampler", *error.where), f"'{known.name}': {error.message}") from None
         except InputError as error:
             notes.append(f"'{known.name}' is left out: {error}")
             continue
-        found.append(Start(known, setting, _located(filled, setting, space)))
+        found.append(EnqueuedTrial(known, setting, _located(filled, setting, space)))
     return found, notes
 
 
-def _filled(known: Known, template: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(known: EnqueuedSetting, template: Mapping[str, Any]) -> dict[str, Any]:
     """A known setting over what the space fixes."""
     found = {}
     for part in ("sampler", "denoiser"):
@@ -68,7 +68,7 @@ def _fixed(template: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in template.items() if not any(searched(value))}
 
 
-def _located(filled: dict[str, Any], setting: Candidate, space: Space) -> Point | None:
+def _located(filled: dict[str, Any], setting: Candidate, space: SearchSpace) -> SpacePoint | None:
     """The point of a setting, in whichever words the space has for it."""
     sampler = setting.trial.sampler
     full = {"sampler": sampler.model_dump(mode="json")}
@@ -91,7 +91,7 @@ def _by_gamma(filled: dict[str, Any], sampler: "Sampler") -> dict[str, Any]:
     return {**filled, "sampler": {**filled["sampler"], "stochasticity": moved}}
 
 
-def _by_gaps(filled: dict[str, Any], setting: Candidate, space: Space) -> dict[str, Any] | None:
+def _by_gaps(filled: dict[str, Any], setting: Candidate, space: SearchSpace) -> dict[str, Any] | None:
     """Levels by the factors that stretch the gaps of a space with free ones; None if the space has none."""
     free = space.template["sampler"].get("discretization")
     if not free_levels.is_free(free) or any(searched({key: free[key] for key in free if key != "stretch"})):

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.core.errors import InputError
 from harness.sampling.discretizations import EDM
-from harness.search.template import Among, Number
+from harness.search.template import Choices, NumberRange
 
 KIND = "free"
 """The word for free levels in a space; the sampler that comes of it lists them."""
@@ -42,12 +42,12 @@ def with_gaps(free: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """
     unknown = sorted(set(free) - FIELDS)
     stretch = free.get("stretch")
-    if unknown or not isinstance(stretch, Number) or not stretch.low > 0:
+    if unknown or not isinstance(stretch, NumberRange) or not stretch.low > 0:
         what = f"we got {', '.join(unknown)}" if unknown else "`stretch` is a range of factors above 0"
         raise InputError(f"discretization '{KIND}' takes rho, sigma_min, sigma_max and stretch; {what}")
     if steps < 2:
         raise InputError(f"free levels need at least 2 steps, and this budget allows {steps}; raise --nfe")
-    if any(isinstance(value, Among) for value in free.values()):
+    if any(isinstance(value, Choices) for value in free.values()):
         raise InputError(f"discretization '{KIND}' takes ranges, not choices")
     return {**free, "stretch": {f"gap {index + 1}": stretch for index in range(steps - 1)}}
 

@@ -19,8 +19,8 @@ from harness.experiments.plan import Plan, Planned
 from harness.experiments.trial import Trial
 from harness.search.candidates import Metric, denoiser_name
 from harness.search.optuna_bridge import value_of
-from harness.search.plan import Search, Start
-from harness.search.space import Number
+from harness.search.plan import EnqueuedTrial, SearchPlan
+from harness.search.space import NumberRange
 from harness.search.threads import one_thread
 from harness.store.database import Store
 from harness.store.studies import DONE, SUGGESTED
@@ -29,17 +29,17 @@ SPREAD = 10
 """Settings from the whole of a study that tell how well a proxy ranks them."""
 
 
-def objective_measurement(search: Search, store: Store, device: str | None = None) -> Measurement:
+def objective_measurement(search: SearchPlan, store: Store, device: str | None = None) -> Measurement:
     """What the search compares by, on its own seeds, with the reference."""
     return _aim(search, search.objective, search.spec["first_seed"], store, device)
 
 
-def metric_measurement(search: Search, store: Store, device: str | None = None) -> Measurement:
+def metric_measurement(search: SearchPlan, store: Store, device: str | None = None) -> Measurement:
     """What is to be good, on the fresh seeds."""
     return _aim(search, search.metric, search.spec["fresh_seed"], store, device)
 
 
-def _aim(search: Search, metric: Metric, first: int, store: Store, device: str | None) -> Measurement:
+def _aim(search: SearchPlan, metric: Metric, first: int, store: Store, device: str | None) -> Measurement:
     measurement = measurements(_plan(search, metric, first, []))[0]
     with (
         contextlib.nullcontext() if measurement.is_wide else one_thread()
@@ -47,48 +47,48 @@ def _aim(search: Search, metric: Metric, first: int, store: Store, device: str |
         return with_reference(measurement, store, device)
 
 
-def study_record(search: Search, objective: Measurement, metric: Measurement) -> dict[str, Any]:
+def study_record(search: SearchPlan, objective: Measurement, metric: Measurement) -> dict[str, Any]:
     """What the report needs to know of a study."""
-    source = search.maker.source
+    source = search.builder.source
     return {
         "title": search.target.title,
         "about": " ".join(search.target.about.split()),
         "denoiser": denoiser_name(source),
-        "card": denoiser_facts(source, search.maker.described),
+        "card": denoiser_facts(source, search.builder.described),
         "objective": metric_record([objective]),
         "metric": metric_record([metric]),
         "parameters": [
             {
                 "name": one.name,
                 "path": ".".join(one.path),
-                "kind": "number" if isinstance(one.node, Number) else "choice",
-                "low": one.node.low if isinstance(one.node, Number) else None,
-                "high": one.node.high if isinstance(one.node, Number) else None,
-                "log": isinstance(one.node, Number) and one.node.log,
-                "values": list(one.node.values) if isinstance(one.node, Number) and one.node.values else None,
-                "choices": None if isinstance(one.node, Number) else list(one.node.labels),
+                "kind": "number" if isinstance(one.node, NumberRange) else "choice",
+                "low": one.node.low if isinstance(one.node, NumberRange) else None,
+                "high": one.node.high if isinstance(one.node, NumberRange) else None,
+                "log": isinstance(one.node, NumberRange) and one.node.log,
+                "values": list(one.node.values) if isinstance(one.node, NumberRange) and one.node.values else None,
+                "choices": None if isinstance(one.node, NumberRange) else list(one.node.labels),
             }
             for one in search.space.parameters
         ],
-        "steps": search.starts[0].setting.trial.sampler.steps if search.starts and not search.is_pareto else None,
+        "steps": search.enqueued[0].candidate.trial.sampler.steps if search.enqueued and not search.is_pareto else None,
         "full": search.nfe * objective.samples,
         "points": None if search.points is None else len(search.points),
         "versions": versions(),
     }
 
 
-def finals(search: Search, rows: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def finals(search: SearchPlan, rows: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What is to be measured on fresh seeds: the best, the baseline, the paper's, and a spread under a proxy."""
     ranked = _ranked(search, rows, lambda row: row["status"] == DONE)
     chosen = _front(search, ranked) if search.is_pareto else ranked[: search.spec["top"]]
     found = [_entry("top", _label(row), rank, row) for rank, row in chosen]
-    starts = search.starts
+    enqueued = search.enqueued
     found += [
-        _start("baseline", start, rows.get(number)) for number, start in enumerate(starts) if _is(start, "baseline")
+        _start("baseline", start, rows.get(number)) for number, start in enumerate(enqueued) if _is(start, "baseline")
     ]
-    papers = [(number, start) for number, start in enumerate(starts) if _is(start, "paper")]
-    family = search.maker.described.family
-    own = [pair for pair in papers if pair[1].known.families and family in pair[1].known.families]
+    papers = [(number, start) for number, start in enumerate(enqueued) if _is(start, "paper")]
+    family = search.builder.described.family
+    own = [pair for pair in papers if pair[1].setting.families and family in pair[1].setting.families]
     found += [_start("paper", start, rows.get(number)) for number, start in own or papers]
     if search.has_proxy:
         every = _ranked(search, rows, lambda row: value_of(row, rows) is not None, rows)
@@ -105,12 +105,12 @@ def _label(row: Mapping[str, Any]) -> str:
     return f"No. {row['number']}{name}"
 
 
-def _is(start: Start, role: str) -> bool:
-    return start.known.role == role
+def _is(start: EnqueuedTrial, role: str) -> bool:
+    return start.setting.role == role
 
 
 def _ranked(
-    search: Search,
+    search: SearchPlan,
     rows: Mapping[int, Mapping[str, Any]],
     wanted: Any,
     known: Mapping[int, Mapping[str, Any]] | None = None,
@@ -126,7 +126,7 @@ def _ranked(
     return [(rank + 1, row) for rank, row in enumerate(sorted(some, key=place))]
 
 
-def _front(search: Search, ranked: list[tuple[int, Mapping[str, Any]]]) -> list[tuple[int, Mapping[str, Any]]]:
+def _front(search: SearchPlan, ranked: list[tuple[int, Mapping[str, Any]]]) -> list[tuple[int, Mapping[str, Any]]]:
     """The settings that none with as few evaluations beats."""
     front, best = [], math.inf
     for pair in ranked:
@@ -150,26 +150,26 @@ def _entry(
     return {"role": role, "label": label, "rank": rank, **kept, "search": search}
 
 
-def _start(role: str, start: Start, row: Mapping[str, Any] | None) -> dict[str, Any]:
+def _start(role: str, start: EnqueuedTrial, row: Mapping[str, Any] | None) -> dict[str, Any]:
     """A final from a setting that the target names, whether or not the study came to it."""
-    if row is not None and row["origin"] == start.known.name and row["fingerprint"]:
-        return _entry(role, start.known.name, None, row)
-    trial = start.setting.trial
+    if row is not None and row["origin"] == start.setting.name and row["fingerprint"]:
+        return _entry(role, start.setting.name, None, row)
+    trial = start.candidate.trial
     return {
         "role": role,
-        "label": start.known.name,
+        "label": start.setting.name,
         "rank": None,
         "number": None,
         "fingerprint": trial.fingerprint,
         "trial": trial.model_dump(mode="json"),
-        "nfe": start.setting.nfe,
+        "nfe": start.candidate.nfe,
         "settings": None if start.point is None else start.point.settings,
         "search": None,
     }
 
 
 def run_finals(
-    search: Search,
+    search: SearchPlan,
     chosen: Iterable[Mapping[str, Any]],
     store: Store,
     device: str | None = None,
@@ -181,7 +181,7 @@ def run_finals(
         str(one["fingerprint"]): (Trial.model_validate(one["trial"]), int(one["nfe"]), str(one["label"]))
         for one in chosen
     }
-    name = denoiser_name(search.maker.source)
+    name = denoiser_name(search.builder.source)
     items = [Planned(trial, name, label, label, nfe, None, False) for trial, nfe, label in trials.values()]
     plan = _plan(search, search.metric, search.spec["fresh_seed"], items)
     devices, measurement = devices_for(device), measurements(plan)[0]
@@ -190,16 +190,16 @@ def run_finals(
     return run(plan, store, device, batch, listener=listener, record=False)
 
 
-def _plan(search: Search, metric: Metric, first: int, items: list[Planned]) -> Plan:
+def _plan(search: SearchPlan, metric: Metric, first: int, items: list[Planned]) -> Plan:
     """The finals, or the search itself, as a plan with one metric."""
-    name = denoiser_name(search.maker.source)
+    name = denoiser_name(search.builder.source)
     grid = Grid(
         title=search.name,
         metrics=(metric,),  # type: ignore[arg-type]
         samples=search.spec["fresh_samples"] if first == search.spec["fresh_seed"] else search.samples,
         first_seed=first,
-        chunk=None if first == search.spec["fresh_seed"] else search.cell,
+        chunk=None if first == search.spec["fresh_seed"] else search.block,
         denoisers={name: Panel()},
         series=[Series(name="search")],
     )
-    return Plan(search.name, grid, items, "", [], {name: search.maker.described})
+    return Plan(search.name, grid, items, "", [], {name: search.builder.described})

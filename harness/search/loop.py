@@ -17,8 +17,8 @@ from harness.execution.rows import result_row
 from harness.execution.scheduler import call_shape
 from harness.search.candidates import Candidate
 from harness.search.optuna_bridge import Suggester
-from harness.search.plan import Search
-from harness.search.pruner import against_rival, best_of, measure_rung, verdict
+from harness.search.plan import SearchPlan
+from harness.search.pruner import against_incumbent, best_of, measure_rung, verdict
 from harness.search.scheduler import Crew, Failure
 from harness.store.database import Store, is_full
 from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Studies
@@ -50,7 +50,7 @@ class Silent:
 
 
 def run_search(
-    search: Search,
+    search: SearchPlan,
     measurement: Measurement,
     store: Store,
     budget: Budget,
@@ -76,7 +76,7 @@ def run_search(
     """
     devices = devices_for(device)
     most = CPU_ROWS if devices[0] == "cpu" else call_shape(measurement.samples, devices, None)
-    rows = max(min(search.rungs[0], most) // search.cell, 1) * search.cell
+    rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
     crew = Crew(store, measurement, device, batch or rows, search.rungs)
     algebra = devices[0] if measurement.is_wide else "cpu"
     try:
@@ -102,7 +102,7 @@ class _Run:
 
     def __init__(
         self,
-        search: Search,
+        search: SearchPlan,
         measurement: Measurement,
         store: Store,
         budget: Budget,
@@ -157,7 +157,7 @@ class _Run:
         """Whether the budget allows trial `number`, and all that it may know of is settled."""
         if self.budget.trials is not None and number >= self.budget.trials:
             return False
-        if self.search.points is not None and number >= len(self.search.starts) + len(self.search.points):
+        if self.search.points is not None and number >= len(self.search.enqueued) + len(self.search.points):
             return False
         if not self._settled(number - self.ahead):
             return False
@@ -183,12 +183,12 @@ class _Run:
         return sum(self.rows[number]["evaluations"] for number in range(last + 1))
 
     def _begin(self, number: int) -> None:
-        starts = self.search.starts
+        starts = self.search.enqueued
         setting: Candidate | None
         if number < len(starts):
             start = starts[number]
-            point, setting, reason = start.point, start.setting, None
-            values: dict[str, Any] = {"origin": start.known.name}
+            point, setting, reason = start.point, start.candidate, None
+            values: dict[str, Any] = {"origin": start.setting.name}
         else:
             values = {"origin": SUGGESTED}
             point = self.suggester.ask(self.rows, number)
@@ -217,7 +217,7 @@ class _Run:
 
     def _make(self, point: Any) -> tuple[Candidate | None, str | None]:
         try:
-            return self.search.setting(point), None
+            return self.search.candidate(point), None
         except InputError as error:
             return None, str(error)
 
@@ -227,7 +227,7 @@ class _Run:
         self.rows[number] = row
         if row["trial"] is not None:
             if setting is None or setting.trial.fingerprint != row["fingerprint"]:
-                setting = self.search.maker.read(row["trial"], row["nfe"])
+                setting = self.search.builder.read(row["trial"], row["nfe"])
             self.identities.setdefault(setting.identity, number)
         self.settings[number] = setting
 
@@ -245,7 +245,7 @@ class _Run:
             self._fail(number, Failure(error.reason, error.step))
             return
         better = self.search.objective.better
-        rung = against_rival(rung, None if row["rival"] is None else self.rows[row["rival"]])
+        rung = against_incumbent(rung, None if row["rival"] is None else self.rows[row["rival"]])
         known = self._known(number, row["nfe"])
         is_last = n == self.search.rungs[-1]
         reason = None if is_last else verdict(self.search.spec["pruner"], rung, row["rival"], better, known)

@@ -21,8 +21,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from harness.core.errors import RunError
-from harness.search.plan import Search
-from harness.search.space import Point
+from harness.search.plan import SearchPlan
+from harness.search.space import SpacePoint
 from harness.store.studies import DONE, PRUNED, SUGGESTED
 
 STATEFUL = ("grid", "qmc", "cmaes", "nsga2")
@@ -39,13 +39,13 @@ class Suggester:
         search: what is searched.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: SearchPlan) -> None:
         self.search, self.method = search, search.spec["method"]
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(directions=directions(search), sampler=optuna.samplers.RandomSampler(seed=0))
         self.told = self.asked = 0
 
-    def ask(self, slots: Mapping[int, Mapping[str, Any]], number: int) -> Point:
+    def ask(self, slots: Mapping[int, Mapping[str, Any]], number: int) -> SpacePoint:
         """The setting of trial `number`; earlier ones are those of `slots`."""
         for earlier in range(self.asked, number):
             self._again(slots, earlier)
@@ -83,7 +83,7 @@ class Suggester:
         self.study.add_trial(known)
         self.asked += 1
 
-    def _ask(self, number: int) -> Point:
+    def _ask(self, number: int) -> SpacePoint:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.study.sampler = self._sampler(number)
@@ -197,13 +197,13 @@ class _Given:
         return str(self.coordinates[name])
 
 
-def directions(search: Search) -> list[StudyDirection]:
+def directions(search: SearchPlan) -> list[StudyDirection]:
     """Which way each objective is better."""
     first = StudyDirection.MINIMIZE if search.objective.better == "lower" else StudyDirection.MAXIMIZE
     return [first, StudyDirection.MINIMIZE] if search.is_pareto else [first]
 
 
-def distributions(search: Search, coordinates: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+def distributions(search: SearchPlan, coordinates: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Where each coordinate of a point comes from, in Optuna's terms."""
     recorder = _Given(coordinates)
     if search.spec["method"] == "grid":

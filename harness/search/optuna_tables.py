@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError
 from harness.search.optuna_bridge import directions, distributions
-from harness.search.plan import Search
+from harness.search.plan import SearchPlan
 from harness.store.database import Store, is_full
 from harness.store.studies import DONE, PRUNED, RUNNING, Studies
 
@@ -32,7 +32,7 @@ TRIES, WAIT_SECONDS = 20, 0.1
 """Processes that begin together make Optuna's tables at the same time, and all but one fail at it."""
 
 
-class Mirror:
+class OptunaMirror:
     """Copies settled trials to Optuna's tables.
 
     Args:
@@ -43,7 +43,7 @@ class Mirror:
         RunError: the tables cannot be made.
     """
 
-    def __init__(self, search: Search, store: Store) -> None:
+    def __init__(self, search: SearchPlan, store: Store) -> None:
         self.search, self.store, self.studies = search, store, Studies(store)
         self.copied = 0
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -20,11 +20,11 @@ from harness.metrics.features.choices import DigitsFeatures
 from harness.metrics.references import find_reference
 from harness.search import free_levels
 from harness.search.candidates import Candidate, TrialBuilder, denoiser_name
-from harness.search.enqueued import Start, starts_of
+from harness.search.enqueued import EnqueuedTrial, enqueued_trials
 from harness.search.pruner import FEWEST_BLOCKS
-from harness.search.space import Point, Space
+from harness.search.space import SearchSpace, SpacePoint
 from harness.search.target import Target, load_target
-from harness.search.template import Among, Number, SpaceError, searched
+from harness.search.template import Choices, NumberRange, SpaceError, searched
 from harness.search.validate import check_guidance, check_space, probe
 
 Method = Literal["tpe", "grid", "random", "qmc", "gp", "cmaes", "nsga2"]
@@ -40,7 +40,7 @@ BUDGET = 200
 RUNGS = (0.25, 0.5, 1.0)
 """Parts of N after which a trial is looked at."""
 
-CELLS, WIDE_CELLS = 16, 8
+BLOCKS, WIDE_BLOCKS = 16, 8
 """Blocks of seeds that comparisons are made over; fewer where the moments of each are large."""
 
 FRESH = 1_000_000
@@ -55,7 +55,7 @@ MOST_POINTS = 20_000
 _METRIC: TypeAdapter[Any] = TypeAdapter(Metric)
 
 
-class Asked(NamedTuple):
+class SearchRequest(NamedTuple):
     """A search as a command asks for it; None for what follows from the rest.
 
     Args:
@@ -96,7 +96,7 @@ class Asked(NamedTuple):
     dtype: Literal["float32", "float64"] | None = None
 
 
-class Search(NamedTuple):
+class SearchPlan(NamedTuple):
     """A search that can be run.
 
     Args:
@@ -104,13 +104,13 @@ class Search(NamedTuple):
         spec: all that decides what is suggested and measured, as JSON.
         target: the search space with what belongs to it.
         space: with everything filled in that the denoiser and the budget decide.
-        maker: makes trials of points.
+        builder: makes trials of points.
         metric: what is to be good.
         objective: what the search compares by.
         samples: N.
-        cell: seeds a block.
+        block: seeds in one block, over which the jackknife runs.
         rungs: numbers of samples after which a trial is looked at.
-        starts: settings that are tried first.
+        enqueued: settings that the target names; they are tried first.
         points: of the declared grid, for method `grid`.
         notes: what people should know before it runs, such as a known setting that is left out.
     """
@@ -118,15 +118,15 @@ class Search(NamedTuple):
     name: str
     spec: dict[str, Any]
     target: Target
-    space: Space
-    maker: TrialBuilder
+    space: SearchSpace
+    builder: TrialBuilder
     metric: FeatureMetric | Measure
     objective: FeatureMetric | Measure
     samples: int
-    cell: int
+    block: int
     rungs: tuple[int, ...]
-    starts: list[Start]
-    points: list[Point] | None
+    enqueued: list[EnqueuedTrial]
+    points: list[SpacePoint] | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -144,16 +144,16 @@ class Search(NamedTuple):
         """Whether the search goes by something cheaper than the metric."""
         return self.objective != self.metric
 
-    def setting(self, point: Point) -> Candidate:
+    def candidate(self, point: SpacePoint) -> Candidate:
         """The trial of a point.
 
         Raises:
             InputError: it makes no sampler.
         """
-        return self.maker.make(point.filled, int(point.filled.get("nfe", self.nfe)))
+        return self.builder.make(point.filled, int(point.filled.get("nfe", self.nfe)))
 
 
-def plan_search(asked: Asked) -> Search:
+def plan_search(asked: SearchRequest) -> SearchPlan:
     """Check a search and settle what follows from the rest.
 
     Raises:
@@ -168,24 +168,24 @@ def plan_search(asked: Asked) -> Search:
     metric = _metric(asked.metric, "--metric")
     objective = metric if asked.proxy is None else _metric(asked.proxy, "--proxy")
     nfe = asked.nfe or target.nfe
-    maker = TrialBuilder(source, tuple(dict.fromkeys((objective, metric))), asked.labels, asked.dtype)
+    builder = TrialBuilder(source, tuple(dict.fromkeys((objective, metric))), asked.labels, asked.dtype)
     try:
         check_space(target.template)
-        space = Space(_template(target, maker, nfe, asked.pareto), asked.on_grid or asked.method == "grid")
+        space = SearchSpace(_template(target, builder, nfe, asked.pareto), asked.on_grid or asked.method == "grid")
     except SpaceError as error:
         raise document.error(error.where, str(error)) from None
-    _check_denoiser(asked, target, maker, source)
+    _check_denoiser(asked, target, builder, source)
     samples = _samples(objective, asked.samples)
     if max(samples, _samples(metric, asked.samples)) > FRESH:
         raise InputError(f"--samples is at most {FRESH}, where the fresh seeds of the end begin; we got more")
-    cell = _cell(objective, samples)
-    rungs = _rungs(asked, samples, cell)
+    block = _block(objective, samples)
+    rungs = _rungs(asked, samples, block)
     spec = {
         "target": name,
         "space": {"sampler": target.sampler, "denoiser": target.denoiser},
         "enqueue": [known.model_dump(mode="json", exclude_none=True) for known in target.enqueue],
         "denoiser": source if isinstance(source, str) else source.model_dump(mode="json"),
-        "weights": maker.described.identity,
+        "weights": builder.described.identity,
         "labels": asked.labels,
         "dtype": asked.dtype,
         "metric": metric.model_dump(mode="json", exclude_none=True),
@@ -198,7 +198,7 @@ def plan_search(asked: Asked) -> Search:
         "samples": samples,
         "first_seed": 0,
         "rungs": list(rungs),
-        "chunk": cell,
+        "chunk": block,
         "pruner": asked.pruner,
         "ahead": asked.ahead,
         "fresh_seed": FRESH,
@@ -207,18 +207,20 @@ def plan_search(asked: Asked) -> Search:
     }
     _check_method(asked, space)
     try:
-        starts, left_out = starts_of(target, space, maker, nfe, asked.pareto)
-        notes = (*left_out, *probe(space, maker, nfe))
+        enqueued, left_out = enqueued_trials(target, space, builder, nfe, asked.pareto)
+        notes = (*left_out, *probe(space, builder, nfe))
     except SpaceError as error:
         raise document.error(error.where, str(error)) from None
     study = asked.study or _study_name(name, source, nfe, asked)
-    found = Search(study, spec, target, space, maker, metric, objective, samples, cell, rungs, starts, None, notes)
+    found = SearchPlan(
+        study, spec, target, space, builder, metric, objective, samples, block, rungs, enqueued, None, notes
+    )
     return found._replace(points=_different(found)) if asked.method == "grid" else found
 
 
-def _check_denoiser(asked: Asked, target: Target, maker: TrialBuilder, source: str | Spec) -> None:
+def _check_denoiser(asked: SearchRequest, target: Target, builder: TrialBuilder, source: str | Spec) -> None:
     """Labels, type and guidance go with the denoiser."""
-    found, guided = maker.described, getattr(source, "kind", None) in ("cfg", "autoguidance")
+    found, guided = builder.described, getattr(source, "kind", None) in ("cfg", "autoguidance")
     check_guidance(target.template, found, guided)
     if target.denoiser and not guided:
         found = found._replace(guided_by_class=True)
@@ -227,7 +229,7 @@ def _check_denoiser(asked: Asked, target: Target, maker: TrialBuilder, source: s
         raise InputError(f"{'--label' if wrong[0] == 'labels' else wrong[0]}: {wrong[1]}")
 
 
-def _check_words(asked: Asked) -> None:
+def _check_words(asked: SearchRequest) -> None:
     for value, known, option in ((asked.method, METHODS, "--method"), (asked.pruner, PRUNERS, "--pruner")):
         if value not in known:
             raise InputError(f"{option} {value}: unknown; known: {', '.join(known)}")
@@ -261,7 +263,7 @@ def _metric(asked: str | Mapping[str, Any], option: str) -> FeatureMetric | Meas
     return metric
 
 
-def _template(target: Target, maker: TrialBuilder, nfe: int, pareto: bool) -> dict[str, Any]:
+def _template(target: Target, builder: TrialBuilder, nfe: int, pareto: bool) -> dict[str, Any]:
     """The target's space, with free levels laid out and the number of evaluations where that is searched."""
     template = {key: part for key, part in target.template.items() if part}
     template.setdefault("sampler", {})
@@ -274,7 +276,7 @@ def _template(target: Target, maker: TrialBuilder, nfe: int, pareto: bool) -> di
             raise SpaceError(
                 ("sampler",), "free levels are as many as the sampler has steps, so nothing beside them is searched"
             )
-        steps = maker.steps(plain, nfe)
+        steps = builder.steps(plain, nfe)
         try:
             template["sampler"] = plain | {"discretization": free_levels.with_gaps(discretization, steps)}
         except InputError as error:
@@ -282,7 +284,7 @@ def _template(target: Target, maker: TrialBuilder, nfe: int, pareto: bool) -> di
     if pareto:
         if nfe <= LEAST_NFE:
             raise InputError(f"--pareto searches budgets from {LEAST_NFE} evaluations up; raise --nfe {nfe}")
-        template["nfe"] = Number(low=LEAST_NFE, high=nfe, log=True, whole=True, values=_budgets(nfe))
+        template["nfe"] = NumberRange(low=LEAST_NFE, high=nfe, log=True, whole=True, values=_budgets(nfe))
     return template
 
 
@@ -299,43 +301,43 @@ def _samples(metric: FeatureMetric | Measure, asked: int | None) -> int:
     return SAMPLES if asked is None and metric.samples is None and usual == USUAL else usual
 
 
-def _cell(metric: FeatureMetric | Measure, samples: int) -> int:
+def _block(metric: FeatureMetric | Measure, samples: int) -> int:
     narrow = not isinstance(metric, FeatureMetric) or isinstance(metric.features, DigitsFeatures)
-    return max(1, samples // (CELLS if narrow else WIDE_CELLS))
+    return max(1, samples // (BLOCKS if narrow else WIDE_BLOCKS))
 
 
-def _rungs(asked: Asked, samples: int, cell: int) -> tuple[int, ...]:
+def _rungs(asked: SearchRequest, samples: int, block: int) -> tuple[int, ...]:
     """Where a trial is looked at: whole blocks, rising, the last of them N."""
     if asked.pruner == "none":
         if asked.rungs is not None:
             raise InputError("--pruner none looks at a trial at its end only; leave --rungs out, or use another rule")
         return (samples,)
     fewest = FEWEST_BLOCKS if asked.pruner == "paired" else 1
-    if samples < FEWEST_BLOCKS * cell:
+    if samples < FEWEST_BLOCKS * block:
         raise InputError(
             f"trials are compared over {FEWEST_BLOCKS} blocks of seeds at least, and N is {samples}; raise --samples, "
             "or use --pruner none"
         )
     if asked.rungs is None:
-        found = [max(fewest, 2, round(part * samples / cell)) * cell for part in RUNGS[:-1]]
+        found = [max(fewest, 2, round(part * samples / block)) * block for part in RUNGS[:-1]]
         return (*sorted({rung for rung in found if rung < samples}), samples)
     rungs = asked.rungs
     if list(rungs) != sorted(set(rungs)) or rungs[-1] != samples or rungs[0] < 2:
         raise InputError(f"--rungs rise to N = {samples}, each once; we got {', '.join(map(str, rungs))}")
     for rung in rungs[:-1]:
-        if rung % cell:
-            raise InputError(f"--rungs are whole blocks of {cell} seeds; we got {rung}")
-    if rungs[0] < fewest * cell:
+        if rung % block:
+            raise InputError(f"--rungs are whole blocks of {block} seeds; we got {rung}")
+    if rungs[0] < fewest * block:
         raise InputError(
-            f"--pruner paired decides nothing below {fewest} blocks, that is {fewest * cell} seeds; we got a rung at "
+            f"--pruner paired decides nothing below {fewest} blocks, that is {fewest * block} seeds; we got a rung at "
             f"{rungs[0]}; raise it"
         )
     return rungs
 
 
-def _check_method(asked: Asked, space: Space) -> None:
-    numbers = [one for one in space.parameters if isinstance(one.node, Number)]
-    choices = [one.name for one in space.parameters if isinstance(one.node, Among)]
+def _check_method(asked: SearchRequest, space: SearchSpace) -> None:
+    numbers = [one for one in space.parameters if isinstance(one.node, NumberRange)]
+    choices = [one.name for one in space.parameters if isinstance(one.node, Choices)]
     if asked.method == "cmaes":
         if asked.pareto:
             raise InputError("method cmaes has one objective; use nsga2 or tpe with --pareto")
@@ -351,13 +353,13 @@ def _check_method(asked: Asked, space: Space) -> None:
             raise InputError("method cmaes needs its package: pip install 'diffusion-harness[cmaes]'") from None
 
 
-def _study_name(target: str, source: str | Spec, nfe: int, asked: Asked) -> str:
+def _study_name(target: str, source: str | Spec, nfe: int, asked: SearchRequest) -> str:
     parts = [target, denoiser_name(source), f"nfe{nfe}"]
     parts += ["pareto"] * asked.pareto + [asked.method] * (asked.method != "tpe")
     return re.sub(r"[^\w.-]+", "-", "_".join(parts))[:100]
 
 
-def _different(search: Search) -> list[Point]:
+def _different(search: SearchPlan) -> list[SpacePoint]:
     """The points of the declared grid that make samplers, each sampler once, without those that are tried first.
 
     Raises:
@@ -369,11 +371,11 @@ def _different(search: Search) -> list[Point]:
             f"the declared grid has more than {MOST_POINTS:,} points; declare fewer `values`, or draw from them with "
             "--method random --on-grid"
         )
-    seen = {start.setting.identity for start in search.starts}
+    seen = {start.candidate.identity for start in search.enqueued}
     found = []
     for point in search.space.grid():
         try:
-            identity = search.setting(point).identity
+            identity = search.candidate(point).identity
         except InputError:
             continue
         if identity not in seen:

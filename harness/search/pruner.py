@@ -75,7 +75,7 @@ def measure_rung(measurement: Measurement, pieces: Sequence[Piece], device: str)
     return Rung(n, float(values["value"]), values["low"], values["high"], replicates, sizes, None), values
 
 
-def against_rival(rung: Rung, rival: Mapping[str, Any] | None) -> Rung:
+def against_incumbent(rung: Rung, rival: Mapping[str, Any] | None) -> Rung:
     """The rung with its paired difference from the rival's at the same n."""
     theirs = next((one for one in (rival or {}).get("rungs") or [] if one["n"] == rung.n), None)
     if theirs is None:

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from harness.core.yaml import Where
-from harness.search.template import NAME, Among, Number, SpaceError, is_number, places, read_template
+from harness.search.template import NAME, Choices, NumberRange, SpaceError, is_number, places, read_template
 
 Path = tuple[str, ...]
 
-__all__ = ["Among", "Chooser", "Number", "Parameter", "Point", "Space", "read_template"]
+__all__ = ["Choices", "Chooser", "NumberRange", "SpaceParameter", "SpacePoint", "SearchSpace", "read_template"]
 
 
-class Parameter(NamedTuple):
+class SpaceParameter(NamedTuple):
     """Something that is searched.
 
     Args:
@@ -37,11 +37,11 @@ class Parameter(NamedTuple):
 
     name: str
     path: tuple[str, ...]
-    node: Number | Among
+    node: NumberRange | Choices
     where: Where = ()
 
 
-class Point(NamedTuple):
+class SpacePoint(NamedTuple):
     """One choice of everything.
 
     Args:
@@ -68,11 +68,11 @@ class Chooser(Protocol):
         """One of some words."""
 
 
-class Space:
+class SearchSpace:
     """A template and the parameters in it.
 
     Args:
-        template: nested mappings, with `Number` and `Among` where something is searched.
+        template: nested mappings, with `NumberRange` and `Choices` where something is searched.
         on_grid: search declared values only.
 
     Raises:
@@ -83,9 +83,9 @@ class Space:
     def __init__(self, template: Mapping[str, Any], on_grid: bool = False) -> None:
         self.template, self.on_grid = dict(template), on_grid
         everything = list(places(self.template, ()))
-        found = [(path, where, node) for path, where, node in everything if isinstance(node, Number | Among)]
+        found = [(path, where, node) for path, where, node in everything if isinstance(node, NumberRange | Choices)]
         paths = [path for path, _, _ in found]
-        self.parameters = [Parameter(_short(path, paths), path, node, where) for path, where, node in found]
+        self.parameters = [SpaceParameter(_short(path, paths), path, node, where) for path, where, node in found]
         self._names = {one.path: one.name for one in self.parameters}
         if not self.parameters:
             raise SpaceError((), "nothing to search: the space has no range `{low, high}` and no `{choices}`")
@@ -93,34 +93,34 @@ class Space:
             if isinstance(node, Mapping):
                 _check_fields(node, where)
         for one in self.parameters:
-            if on_grid and isinstance(one.node, Number) and one.node.values is None:
+            if on_grid and isinstance(one.node, NumberRange) and one.node.values is None:
                 raise SpaceError(
                     one.where, f"'{one.name}' has no declared `values`, which a grid needs; give it some, or use tpe"
                 )
 
-    def draw(self, chooser: Chooser) -> Point:
+    def draw(self, chooser: Chooser) -> SpacePoint:
         """Choose a point."""
-        point = Point({}, {}, {})
+        point = SpacePoint({}, {}, {})
         point.filled.update(self._fill(self.template, (), chooser, point))
         return point
 
-    def branches(self) -> Iterator[tuple[Parameter, dict[str, str]]]:
+    def branches(self) -> Iterator[tuple[SpaceParameter, dict[str, str]]]:
         """Every choice's labels, one at a time, with those of the choices that it stands in."""
-        among = [one for one in self.parameters if isinstance(one.node, Among)]
+        among = [one for one in self.parameters if isinstance(one.node, Choices)]
         for one in among:
             above = {
                 other.name: one.path[len(other.path)]
                 for other in among
                 if len(other.path) < len(one.path) and one.path[: len(other.path)] == other.path
             }
-            assert isinstance(one.node, Among)
+            assert isinstance(one.node, Choices)
             for label in one.node.labels:
                 yield one, {**above, one.name: label}
 
-    def _fill(self, node: Any, path: tuple[str, ...], chooser: Chooser, point: Point) -> Any:
-        if isinstance(node, Number):
+    def _fill(self, node: Any, path: tuple[str, ...], chooser: Chooser, point: SpacePoint) -> Any:
+        if isinstance(node, NumberRange):
             return self._number(node, path, chooser, point)
-        if isinstance(node, Among):
+        if isinstance(node, Choices):
             name = self._names[path]
             label = chooser.one_of(name, node.labels)
             point.coordinates[name] = point.settings[name] = label
@@ -131,11 +131,11 @@ class Space:
             )
         return node
 
-    def _bound(self, node: Number, path: tuple[str, ...], settings: Mapping[str, Any]) -> float:
+    def _bound(self, node: NumberRange, path: tuple[str, ...], settings: Mapping[str, Any]) -> float:
         """What a number may not exceed, of those that are chosen already."""
         return math.inf if node.below is None else float(settings[self._names[*path[:-1], node.below]])
 
-    def _number(self, node: Number, path: tuple[str, ...], chooser: Chooser, point: Point) -> float | int:
+    def _number(self, node: NumberRange, path: tuple[str, ...], chooser: Chooser, point: SpacePoint) -> float | int:
         name, bound = self._names[path], self._bound(node, path, point.settings)
         if self.on_grid:
             values = _allowed(node, bound)
@@ -162,25 +162,25 @@ class Space:
         point.settings[name] = result = _typed(node, value)
         return result
 
-    def grid(self) -> Iterator[Point]:
+    def grid(self) -> Iterator[SpacePoint]:
         """Every combination of declared values and choices that is allowed.
 
         Raises:
             SpaceError: a number without declared values.
         """
-        Space(self.template, on_grid=True)
+        SearchSpace(self.template, on_grid=True)
         for settings, filled in self._combinations(self.template, (), {}):
-            yield Point({}, settings, filled)
+            yield SpacePoint({}, settings, filled)
 
     def _combinations(
         self, node: Any, path: tuple[str, ...], before: dict[str, Any]
     ) -> Iterator[tuple[dict[str, Any], Any]]:
         """Settings, those before included, and what stands at `path` with them."""
-        if isinstance(node, Number):
+        if isinstance(node, NumberRange):
             for value in _allowed(node, self._bound(node, path, before)):
                 result = _typed(node, value)
                 yield before | {self._names[path]: result}, result
-        elif isinstance(node, Among):
+        elif isinstance(node, Choices):
             for label, choice in zip(node.labels, node.choices, strict=True):
                 yield from self._combinations(choice, (*path, label), before | {self._names[path]: label})
         elif isinstance(node, Mapping):
@@ -202,26 +202,26 @@ class Space:
         for settings, value in self._combinations(node[keys[0]], (*path, keys[0]), before):
             yield from self._mappings(node, keys[1:], path, settings, filled | {keys[0]: value})
 
-    def locate(self, filled: Mapping[str, Any], full: Mapping[str, Any] | None = None) -> Point | None:
+    def locate(self, filled: Mapping[str, Any], full: Mapping[str, Any] | None = None) -> SpacePoint | None:
         """The point whose filled template this is; None if the space does not contain it.
 
         Args:
             filled: the template with values.
             full: the same with every default written out; for keys that `filled` leaves out.
         """
-        point = Point({}, {}, dict(filled))
+        point = SpacePoint({}, {}, dict(filled))
         return point if self._find(self.template, filled, full or {}, (), point) else None
 
-    def _find(self, node: Any, value: Any, full: Any, path: tuple[str, ...], point: Point) -> bool:
-        if isinstance(node, Number):
+    def _find(self, node: Any, value: Any, full: Any, path: tuple[str, ...], point: SpacePoint) -> bool:
+        if isinstance(node, NumberRange):
             return self._place(node, value, path, point)
-        if isinstance(node, Among):
+        if isinstance(node, Choices):
             return any(self._is_chosen(label, value, full, path, point) for label in node.labels)
         if isinstance(node, Mapping):
             value, full = ({"kind": one} if isinstance(one, str) else one for one in (value, full))
             full = full if isinstance(full, Mapping) else {}
             for candidate in (value, full):  # the latter where an alias was given, such as heun for rk2
-                trial = Point({}, {**point.settings}, {})
+                trial = SpacePoint({}, {**point.settings}, {})
                 if isinstance(candidate, Mapping) and self._matches(node, {**candidate}, full, path, trial):
                     point.coordinates.update(trial.coordinates)
                     point.settings.update(trial.settings)
@@ -229,12 +229,12 @@ class Space:
             return False
         return bool(_bare(node) == _bare(value))
 
-    def _is_chosen(self, label: str, value: Any, full: Any, path: tuple[str, ...], point: Point) -> bool:
+    def _is_chosen(self, label: str, value: Any, full: Any, path: tuple[str, ...], point: SpacePoint) -> bool:
         """Whether a choice's label stands for a value; if so its coordinates are noted."""
         name = self._names[path]
         node = next(one.node for one in self.parameters if one.path == path)
-        assert isinstance(node, Among)
-        trial = Point({}, {**point.settings, name: label}, {})
+        assert isinstance(node, Choices)
+        trial = SpacePoint({}, {**point.settings, name: label}, {})
         if not self._find(node.choices[node.labels.index(label)], value, full, (*path, label), trial):
             return False
         point.coordinates.update({name: label, **trial.coordinates})
@@ -247,10 +247,10 @@ class Space:
         value: dict[str, Any],
         full: Mapping[str, Any],
         path: tuple[str, ...],
-        point: Point,
+        point: SpacePoint,
     ) -> bool:
         """Whether fields are those of a mapping, of its sets of fields one each."""
-        sets = [key for key, inner in node.items() if isinstance(inner, Among) and inner.together]
+        sets = [key for key, inner in node.items() if isinstance(inner, Choices) and inner.together]
         plain = [key for key in _order(node) or () if key not in sets and key != NAME]
         known = {key: full[key] for key in plain if key in full} | value
         if not all(
@@ -265,7 +265,7 @@ class Space:
         node_of = node[sets[0]]
         return any(self._is_chosen(label, rest, full, (*path, sets[0]), point) for label in node_of.labels)
 
-    def _place(self, node: Number, value: Any, path: tuple[str, ...], point: Point) -> bool:
+    def _place(self, node: NumberRange, value: Any, path: tuple[str, ...], point: SpacePoint) -> bool:
         if not is_number(value):
             return False
         name, bound, given = self._names[path], self._bound(node, path, point.settings), value
@@ -294,14 +294,14 @@ def _joined(node: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any
     """Filled fields in their order, a set of fields in the place of its key."""
     found: dict[str, Any] = {}
     for key, inner in node.items():
-        if isinstance(inner, Among) and inner.together:
+        if isinstance(inner, Choices) and inner.together:
             found |= {name: value for name, value in filled[key].items() if name != NAME}
         else:
             found[key] = filled[key]
     return found
 
 
-def _typed(node: Number, value: float) -> float | int:
+def _typed(node: NumberRange, value: float) -> float | int:
     return int(value) if node.whole else float(value)
 
 
@@ -321,15 +321,15 @@ def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
 def _check_fields(node: Mapping[str, Any], where: Where) -> None:
     """Numbers of a mapping can stay below the others that they name, and no field stands twice."""
     for key, inner in node.items():
-        if isinstance(inner, Number) and inner.below is not None:
+        if isinstance(inner, NumberRange) and inner.below is not None:
             other = node.get(inner.below)
-            if not isinstance(other, Number) or inner.below == key:
+            if not isinstance(other, NumberRange) or inner.below == key:
                 raise SpaceError(
                     (*where, key, "below"),
                     f"'{key}' is to stay below '{inner.below}', which is not a range beside it; name one that is",
                 )
             _check_below(key, inner, other, where)
-        if isinstance(inner, Among) and inner.together:
+        if isinstance(inner, Choices) and inner.together:
             twice = sorted({name for one in inner.choices for name in one if name in node} - {NAME})
             if twice:
                 raise SpaceError((*where, key), f"`{twice[0]}` stands beside '{key}' and in it; keep one of the two")
@@ -337,7 +337,7 @@ def _check_fields(node: Mapping[str, Any], where: Where) -> None:
         raise SpaceError(where, "numbers are to stay below one another in a circle; remove one `below`")
 
 
-def _check_below(key: str, inner: Number, other: Number, where: Where) -> None:
+def _check_below(key: str, inner: NumberRange, other: NumberRange, where: Where) -> None:
     """Whatever the other number is, there is something left below it."""
     for lowest, least, what in (
         (inner.low, other.low, "low"),
@@ -362,6 +362,6 @@ def _order(node: Mapping[str, Any]) -> list[str] | None:
     return order
 
 
-def _allowed(node: Number, bound: float) -> list[float]:
+def _allowed(node: NumberRange, bound: float) -> list[float]:
     """The declared values up to a bound."""
     return list(itertools.takewhile(lambda value: value <= bound, node.values or ()))

@@ -11,8 +11,8 @@ from harness.execution.scheduler import Summary
 from harness.search import loop as searching
 from harness.search.holdout import finals, metric_measurement, objective_measurement, run_finals, study_record
 from harness.search.loop import Budget, run_search
-from harness.search.optuna_tables import Mirror
-from harness.search.plan import BUDGET, Search
+from harness.search.optuna_tables import OptunaMirror
+from harness.search.plan import BUDGET, SearchPlan
 from harness.search.threads import one_thread
 from harness.store.database import Store
 from harness.store.studies import RUNNING, Studies
@@ -25,7 +25,7 @@ class Listener(searching.Listener, RunListener, Protocol):
         """So many settings are measured on fresh seeds now."""
 
 
-class Outcome(NamedTuple):
+class StudyOutcome(NamedTuple):
     """What a command's run of a study came to.
 
     Args:
@@ -42,13 +42,13 @@ class Outcome(NamedTuple):
 
 
 def run_study(
-    search: Search,
+    search: SearchPlan,
     store: Store,
     budget: Budget,
     device: str | None = None,
     batch: int | None = None,
     listener: Listener | None = None,
-) -> Outcome:
+) -> StudyOutcome:
     """Begin a study, or go on with it, until the budget is spent and the best settings are measured on fresh seeds.
 
     Args:
@@ -71,7 +71,7 @@ def run_study(
         studies.open(search.name, search.spec, {})
         note = _too_small(budget, before)
         if note:
-            return Outcome(before, spent(before), None, note)
+            return StudyOutcome(before, spent(before), None, note)
     objective, metric = objective_measurement(search, store, device), metric_measurement(search, store, device)
     studies.open(search.name, search.spec, study_record(search, objective, metric))
     studies.update(search.name, budget=budget._asdict())
@@ -80,16 +80,16 @@ def run_study(
 
 
 def _run(
-    search: Search,
+    search: SearchPlan,
     objective: Measurement,
     store: Store,
     budget: Budget,
     device: str | None,
     batch: int | None,
     listener: Listener | None,
-) -> Outcome:
+) -> StudyOutcome:
     """The search and the fresh seeds of a study that is in the store."""
-    studies, mirror = Studies(store), Mirror(search, store)
+    studies, mirror = Studies(store), OptunaMirror(search, store)
     try:
         rows = run_search(search, objective, store, budget, device, batch, _Both(mirror, listener))
         mirror.complete(rows)
@@ -100,13 +100,13 @@ def _run(
     if listener is not None:
         listener.finals(len({one["fingerprint"] for one in chosen}))
     fresh = run_finals(search, chosen, store, device, batch, listener)
-    return Outcome(rows, spent(rows), fresh, "")
+    return StudyOutcome(rows, spent(rows), fresh, "")
 
 
-def budget_of(search: Search, trials: int | None, evaluations: int | None) -> Budget:
+def budget_of(search: SearchPlan, trials: int | None, evaluations: int | None) -> Budget:
     """The budget of a command: 200 trials if it names none, and no more trials than a grid has."""
     if trials is None and evaluations is None:
-        trials = BUDGET if search.points is None else len(search.starts) + len(search.points)
+        trials = BUDGET if search.points is None else len(search.enqueued) + len(search.points)
     return Budget(trials, evaluations)
 
 
@@ -119,7 +119,7 @@ def _by_number(studies: Studies, name: str) -> dict[int, dict[str, Any]]:
     return {row["number"]: row for row in studies.slots(name)}
 
 
-def _check_enough(search: Search, budget: Budget) -> None:
+def _check_enough(search: SearchPlan, budget: Budget) -> None:
     """A study that is not begun can begin."""
     full = search.nfe * search.samples
     if budget.evaluations is not None and budget.evaluations < full:
@@ -149,7 +149,7 @@ def _too_small(budget: Budget, rows: Mapping[int, Mapping[str, Any]]) -> str:
 class _Both:
     """Copies settled trials to Optuna's tables, and passes on what happens."""
 
-    def __init__(self, mirror: Mirror, listener: Listener | None) -> None:
+    def __init__(self, mirror: OptunaMirror, listener: Listener | None) -> None:
         self.mirror, self.listener = mirror, listener
 
     def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None:

@@ -23,7 +23,7 @@ from harness.store.studies import SUGGESTED
 FOLDER = Path(__file__).with_name("targets")
 
 
-class Known(Config):
+class EnqueuedSetting(Config):
     """A sampler that is tried before any suggestion, and measured on fresh seeds at the end.
 
     Args:
@@ -59,7 +59,7 @@ class Target(Config):
     source: str = "digits-vp"
     sampler: dict[str, Any] = Field(default_factory=dict)
     denoiser: dict[str, Any] = Field(default_factory=dict)
-    enqueue: tuple[Known, ...] = ()
+    enqueue: tuple[EnqueuedSetting, ...] = ()
 
     @field_validator("enqueue", mode="before")
     @classmethod

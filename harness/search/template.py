@@ -38,7 +38,7 @@ class SpaceError(InputError):
         self.where = where
 
 
-class Number(Config):
+class NumberRange(Config):
     """A range of numbers, its declared values, or both.
 
     Args:
@@ -72,7 +72,7 @@ class Number(Config):
         }
 
     @model_validator(mode="after")
-    def _range(self) -> "Number":
+    def _range(self) -> "NumberRange":
         if not self.low <= self.high:
             raise ValueError(f"low is {self.low:g} and high {self.high:g}; exchange them")
         if self.log and not self.low > 0:
@@ -115,7 +115,7 @@ class Number(Config):
         return (value - self.low) / (high - self.low)
 
 
-class Among(Config):
+class Choices(Config):
     """A choice of samplers' parts, each possibly with ranges of its own.
 
     Args:
@@ -134,7 +134,7 @@ class Among(Config):
 
 
 def read_template(data: Any, where: Where = ()) -> Any:
-    """A template from YAML: ranges and choices become `Number` and `Among`.
+    """A template from YAML: ranges and choices become `NumberRange` and `Choices`.
 
     Raises:
         SpaceError: a range or a choice that is not well-formed; with the place.
@@ -144,18 +144,18 @@ def read_template(data: Any, where: Where = ()) -> Any:
     try:
         if "choices" in data:
             choices = _listed(data, "choices", where)
-            return Among(choices=tuple(read_template(one, (*where, "choices", at)) for at, one in enumerate(choices)))
+            return Choices(choices=tuple(read_template(one, (*where, "choices", at)) for at, one in enumerate(choices)))
         if "together" in data:
             return _read_sets(data, where)
         if "values" in data or "low" in data or "high" in data:
-            return Number.model_validate(data)
+            return NumberRange.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         raise SpaceError((*where, *first["loc"]), explain(first)) from None
     return {str(key): read_template(value, (*where, str(key))) for key, value in data.items()}
 
 
-def _read_sets(data: Mapping[str, Any], where: Where) -> Among:
+def _read_sets(data: Mapping[str, Any], where: Where) -> Choices:
     """A choice of several fields together."""
     sets = []
     for index, one in enumerate(_listed(data, "together", where)):
@@ -164,7 +164,7 @@ def _read_sets(data: Mapping[str, Any], where: Where) -> Among:
                 (*where, "together", index), f"what goes together is a `name` and fields of a sampler; we got {one!r}"
             )
         sets.append(read_template(one, (*where, "together", index)))
-    return Among(choices=tuple(sets), together=True)
+    return Choices(choices=tuple(sets), together=True)
 
 
 def _listed(data: Mapping[str, Any], key: str, where: Where) -> list[Any]:
@@ -177,9 +177,9 @@ def _listed(data: Mapping[str, Any], key: str, where: Where) -> list[Any]:
     return found
 
 
-def searched(node: Any) -> Iterator[Number | Among]:
+def searched(node: Any) -> Iterator[NumberRange | Choices]:
     """All ranges and choices of a part of a template."""
-    if isinstance(node, Number | Among):
+    if isinstance(node, NumberRange | Choices):
         yield node
     for inner in inside(node):
         yield from searched(inner)
@@ -187,7 +187,7 @@ def searched(node: Any) -> Iterator[Number | Among]:
 
 def inside(node: Any) -> list[Any]:
     """The parts that a part of a template is made of."""
-    if isinstance(node, Among):
+    if isinstance(node, Choices):
         return list(node.choices)
     return list(node.values()) if isinstance(node, Mapping) else []
 
@@ -195,7 +195,7 @@ def inside(node: Any) -> list[Any]:
 def places(node: Any, path: tuple[str, ...], where: Where = ()) -> Iterator[tuple[tuple[str, ...], Where, Any]]:
     """Every part of a template with its path, labels of choices included, and where it stands in a file."""
     yield path, where, node
-    if isinstance(node, Among):
+    if isinstance(node, Choices):
         key = "together" if node.together else "choices"
         for index, (label, choice) in enumerate(zip(node.labels, node.choices, strict=True)):
             yield from places(choice, (*path, label), (*where, key, index))
@@ -213,7 +213,7 @@ def word_of(choice: Any) -> str:
     fixed = [
         f"{key} {value}"
         for key, value in choice.items()
-        if key != "kind" and not isinstance(value, Mapping | Number | Among)
+        if key != "kind" and not isinstance(value, Mapping | NumberRange | Choices)
     ]
     return " ".join([str(choice.get("kind", "")), *fixed]).strip()
 

@@ -9,9 +9,9 @@ from harness.core.errors import InputError
 from harness.denoisers.load import Description
 from harness.sampling.solvers import MEMBERS
 from harness.search import free_levels
-from harness.search.candidates import TrialBuilder, WrongSampler
-from harness.search.space import Space
-from harness.search.template import Among, Number, SpaceError, is_number, places
+from harness.search.candidates import InvalidSampler, TrialBuilder
+from harness.search.space import SearchSpace
+from harness.search.template import Choices, NumberRange, SpaceError, is_number, places
 
 PROBES = 48
 """Points that are drawn to see whether a space holds samplers at all."""
@@ -25,7 +25,7 @@ GUIDANCE = ("weight", "sigma_lo", "sigma_hi")
 _ADAPTIVE = {get_args(one.model_fields["kind"].annotation)[0] for one in MEMBERS if one.adaptive}
 
 
-class Drawn:
+class RandomChooser:
     """A chooser that draws at random.
 
     Args:
@@ -89,14 +89,14 @@ def _check_window(node: Mapping[str, Any], where: tuple[str | int, ...], low: st
     if most is None or least is None or most <= least:
         return
     end = node[low]
-    if not (isinstance(end, Number) and end.below == high):
-        remedy = f"give it `below: {high}`" if isinstance(end, Number) else f"keep {high} above it"
+    if not (isinstance(end, NumberRange) and end.below == high):
+        remedy = f"give it `below: {high}`" if isinstance(end, NumberRange) else f"keep {high} above it"
         raise SpaceError((*where, low), f"{low} may be {most:g} and {high} {least:g}, an empty window; {remedy}")
 
 
 def _end(node: Any, end: str) -> float | None:
     """A number, or one end of a range; None for anything else."""
-    if isinstance(node, Number):
+    if isinstance(node, NumberRange):
         return float(getattr(node, end))
     return float(node) if is_number(node) else None
 
@@ -114,7 +114,7 @@ def check_guidance(template: Mapping[str, Any], found: Description, guided: bool
         )
 
 
-def probe(space: Space, maker: TrialBuilder, nfe: int) -> list[str]:
+def probe(space: SearchSpace, builder: TrialBuilder, nfe: int) -> list[str]:
     """Draw points, of every choice's labels too.
 
     Returns:
@@ -124,34 +124,34 @@ def probe(space: Space, maker: TrialBuilder, nfe: int) -> list[str]:
         SpaceError: a label that never makes a sampler, whatever the budget and the denoiser.
         InputError: nothing that is drawn makes a sampler.
     """
-    _any(space, maker, nfe)
+    _any(space, builder, nfe)
     notes = []
     for one, forced in space.branches():
         reason: InputError | None = None
         for number in range(TRIES):
-            reason = _reason(space, maker, nfe, Drawn(number, forced))
+            reason = _reason(space, builder, nfe, RandomChooser(number, forced))
             if reason is None:
                 break
         if reason is None:
             continue
-        assert isinstance(one.node, Among)
+        assert isinstance(one.node, Choices)
         index = one.node.labels.index(forced[one.name])
-        if isinstance(reason, WrongSampler):
+        if isinstance(reason, InvalidSampler):
             where = (*one.where, "together" if one.node.together else "choices", index)
             raise SpaceError(where, f"'{forced[one.name]}' makes no sampler: {reason}")
         notes.append(f"'{forced[one.name]}' of '{one.name}' makes no sampler here: {reason}")
     return notes
 
 
-def _any(space: Space, maker: TrialBuilder, nfe: int) -> None:
+def _any(space: SearchSpace, builder: TrialBuilder, nfe: int) -> None:
     reasons: Counter[str] = Counter()
     wrong = []
     for number in range(PROBES):
-        reason = _reason(space, maker, nfe, Drawn(number))
+        reason = _reason(space, builder, nfe, RandomChooser(number))
         if reason is None:
             return
         reasons[str(reason)] += 1
-        wrong += [reason] if isinstance(reason, WrongSampler) else []
+        wrong += [reason] if isinstance(reason, InvalidSampler) else []
     reason_of_most, _ = reasons.most_common(1)[0]
     message = (
         f"no sampler fits this space: of {PROBES} points that were tried none makes one at NFE {nfe}, most often "
@@ -160,11 +160,11 @@ def _any(space: Space, maker: TrialBuilder, nfe: int) -> None:
     raise SpaceError(("sampler", *wrong[0].where), message) if len(wrong) == PROBES else InputError(message)
 
 
-def _reason(space: Space, maker: TrialBuilder, nfe: int, chooser: Drawn) -> InputError | None:
+def _reason(space: SearchSpace, builder: TrialBuilder, nfe: int, chooser: RandomChooser) -> InputError | None:
     """Why a point makes no sampler; None if it does."""
     point = space.draw(chooser)
     try:
-        maker.make(point.filled, int(point.filled.get("nfe", nfe)))
+        builder.make(point.filled, int(point.filled.get("nfe", nfe)))
     except InputError as error:
         return error
     return None

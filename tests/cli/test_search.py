@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.search import crew
+from harness.search import scheduler
 from harness.store.database import Store
 from harness.store.studies import Studies
 from tests.execution.inline import InlinePool
@@ -26,7 +26,7 @@ GAUSSIAN = "{kind: gaussian, std: 0.5, shape: [1, 2, 2]}"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(crew, "Pool", InlinePool)
+    monkeypatch.setattr(scheduler, "Pool", InlinePool)
     monkeypatch.setattr("harness.execution.scheduler.Pool", InlinePool)
     monkeypatch.setattr("harness.report.search.page.write_search_report", lambda store, study, out: out)
     (tmp_path / "tiny.yaml").write_text(SPACE)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.search import fresh, judge, study
-from harness.search import search as searching
-from harness.search.plan import Asked, plan_search
+from harness.search import holdout, pruner, study
+from harness.search import loop as searching
+from harness.search.plan import SearchRequest, plan_search
 from harness.search.scheduler import Failure, Finished
 from harness.search.study import budget_of, run_study
 from harness.store.database import Store
@@ -116,13 +116,13 @@ def install(monkeypatch, metric, reverse=False):
         value, left_out, sizes = metric.measured(trial, measurement.first, count, measurement.chunk)
         starts = [measurement.first + sum(sizes[:index]) for index in range(len(sizes))]
         row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
-        return judge.Rung(count, value, row["low"], row["high"], left_out, sizes, None), row
+        return pruner.Rung(count, value, row["low"], row["high"], left_out, sizes, None), row
 
     def run_finals(search, chosen, store, device=None, batch=None, listener=None):
-        measurement = fresh.metric_measurement(search, store)
+        measurement = holdout.metric_measurement(search, store)
         for one in chosen:
-            trial = fresh.Trial.model_validate(one["trial"])
-            value, left_out, sizes = metric.measured(trial, measurement.first, measurement.samples, search.cell)
+            trial = holdout.Trial.model_validate(one["trial"])
+            value, left_out, sizes = metric.measured(trial, measurement.first, measurement.samples, search.block)
             starts = [measurement.first + sum(sizes[:index]) for index in range(len(sizes))]
             row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
             store.put_result(searching.result_row(measurement, trial, {"status": "done", "nfe": one["nfe"], **row}, []))
@@ -136,7 +136,7 @@ def planned(folder, text=SPACE, **asked):
     """A small search of the made-up space; of the metric only its name and direction matter."""
     path = folder / "synthetic.yaml"
     path.write_text(text)
-    return plan_search(Asked(target=str(path), **{"metric": "end-point-error", "samples": 64, **asked}))
+    return plan_search(SearchRequest(target=str(path), **{"metric": "end-point-error", "samples": 64, **asked}))
 
 
 def conduct(search, folder, trials=None, evals=None):

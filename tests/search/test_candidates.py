@@ -8,10 +8,10 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.sampling.stochasticity.churn import GAMMA_MAX
-from harness.search.candidates import TrialBuilder, WrongSampler, denoiser_name, s_churn
+from harness.search.candidates import InvalidSampler, TrialBuilder, denoiser_name, s_churn
 
 GAUSSIAN = {"kind": "gaussian", "std": 0.5, "shape": [1, 4, 4]}
-MAKER = TrialBuilder("digits-vp", ())
+BUILDER = TrialBuilder("digits-vp", ())
 
 
 def churn(S_churn=10.0, S_tmin=0.0, S_tmax=80.0, S_noise=1.003, **more):
@@ -23,12 +23,12 @@ def by_gamma(gamma):
     return {"sampler": {"stochasticity": {"kind": "churn", "gamma": gamma, "S_noise": 1.003}}}
 
 
-def make(filled, nfe=127, maker=MAKER):
-    return maker.make(filled, nfe)
+def make(filled, nfe=127, builder=BUILDER):
+    return builder.make(filled, nfe)
 
 
-def same(a, b, nfe=127, maker=MAKER):
-    return make(a, nfe, maker).identity == make(b, nfe, maker).identity
+def same(a, b, nfe=127, builder=BUILDER):
+    return make(a, nfe, builder).identity == make(b, nfe, builder).identity
 
 
 def test_saturated_amounts_are_one_setting():
@@ -64,15 +64,15 @@ def test_windows_that_hold_the_same_levels_are_one():
 
 
 def test_rounded_networks_keep_windows_apart():
-    maker = TrialBuilder("digits-adm", ())
-    assert not same(churn(S_tmin=0.100001), churn(S_tmin=0.1), maker=maker)
-    assert same(churn(40, S_tmin=0.1), churn(80, S_tmin=0.1), maker=maker)
-    assert same(churn(0), {"sampler": {}}, maker=maker)
+    builder = TrialBuilder("digits-adm", ())
+    assert not same(churn(S_tmin=0.100001), churn(S_tmin=0.1), builder=builder)
+    assert same(churn(40, S_tmin=0.1), churn(80, S_tmin=0.1), builder=builder)
+    assert same(churn(0), {"sampler": {}}, builder=builder)
 
 
 def test_ranges_that_the_denoiser_clamps_alike_are_one():
     levels = {"kind": "edm", "rho": 7, "sigma_min": 0.002, "sigma_max": 80}
-    low = MAKER.described.sigma_min
+    low = BUILDER.described.sigma_min
     assert same(
         {"sampler": {"discretization": levels | {"sigma_min": low / 2}}},
         {"sampler": {"discretization": levels | {"sigma_min": low / 3}}},
@@ -98,8 +98,8 @@ PAIRS = [
 @pytest.mark.parametrize("denoiser", ["digits-vp", GAUSSIAN], ids=["digits-vp", "gaussian"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_one_identity_means_the_same_images(pair, denoiser):
-    maker = TrialBuilder(harness.denoisers.specs.parse(denoiser) if isinstance(denoiser, dict) else denoiser, ())
-    first, second = (make(filled, 23, maker) for filled in pair)
+    builder = TrialBuilder(harness.denoisers.specs.parse(denoiser) if isinstance(denoiser, dict) else denoiser, ())
+    first, second = (make(filled, 23, builder) for filled in pair)
     if first.identity != second.identity:
         assert denoiser == GAUSSIAN  # whose range ends nowhere, so that nothing is clamped
         return
@@ -122,7 +122,7 @@ def test_samplers_that_are_none():
         ({"sampler": {"stochasticity": {"kind": "churn", "S_churn": 1, "gamma": 0.1}}}, "in place of S_churn"),
         ({"sampler": {"stochasticity": {"kind": "ancestral", "gamma": 0.1}}}, "of kind 'churn'"),
     ):
-        with pytest.raises(WrongSampler, match=message):
+        with pytest.raises(InvalidSampler, match=message):
             make(filled)
 
 
@@ -142,19 +142,19 @@ def test_samplers_that_do_not_fit():
 
 
 def test_guidance_that_leads_nowhere_is_none():
-    maker = TrialBuilder("digits-adm", ())
-    plain = make({"sampler": {}, "denoiser": {"weight": 1}}, 35, maker)
+    builder = TrialBuilder("digits-adm", ())
+    plain = make({"sampler": {}, "denoiser": {"weight": 1}}, 35, builder)
     assert plain.nfe == 35
     for fields in ({"weight": 1, "sigma_lo": 0.1, "sigma_hi": 2}, {"weight": 3, "sigma_lo": 2, "sigma_hi": 2}):
-        assert make({"sampler": {}, "denoiser": fields}, 35, maker).identity == plain.identity
-    narrow = make({"sampler": {}, "denoiser": {"weight": 2, "sigma_lo": 0.3, "sigma_hi": 1}}, 35, maker)
-    wide = make({"sampler": {}, "denoiser": {"weight": 2}}, 35, maker)
+        assert make({"sampler": {}, "denoiser": fields}, 35, builder).identity == plain.identity
+    narrow = make({"sampler": {}, "denoiser": {"weight": 2, "sigma_lo": 0.3, "sigma_hi": 1}}, 35, builder)
+    wide = make({"sampler": {}, "denoiser": {"weight": 2}}, 35, builder)
     assert plain.trial.sampler.steps > narrow.trial.sampler.steps > wide.trial.sampler.steps
 
 
 def test_a_stored_trial_is_the_same_setting():
     setting = make(churn(10))
-    assert MAKER.read(setting.trial.model_dump(mode="json"), setting.nfe).identity == setting.identity
+    assert BUILDER.read(setting.trial.model_dump(mode="json"), setting.nfe).identity == setting.identity
 
 
 def test_names_of_denoisers():

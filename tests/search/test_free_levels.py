@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 
 from harness.core.errors import InputError
 from harness.sampling.discretizations import EDM
-from harness.search import levels
-from harness.search.plan import Asked, plan_search
-from harness.search.space import Space
-from harness.search.template import Number
+from harness.search import free_levels
+from harness.search.plan import SearchRequest, plan_search
+from harness.search.space import SearchSpace
+from harness.search.template import NumberRange
 
-FREE = {"kind": "free", "rho": 7.0, "stretch": Number(low=0.3, high=3, log=True)}
+FREE = {"kind": "free", "rho": 7.0, "stretch": NumberRange(low=0.3, high=3, log=True)}
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=40))
 def test_levels_fall_between_the_same_ends(factors):
     one = EDM()
     sigmas = one(len(factors) + 1, one.clamp(0.002, 80)).numpy()
-    moved = levels.stretched(sigmas, factors)
+    moved = free_levels.stretched(sigmas, factors)
     assert (np.diff(moved) < 0).all()
     assert moved[0] == sigmas[0]
     assert moved[-1] == sigmas[-1]
@@ -29,27 +29,27 @@ def test_levels_fall_between_the_same_ends(factors):
 def test_equal_factors_are_the_papers_levels(factor):
     one = EDM()
     sigmas = one(9, one.clamp(0.002, 80)).numpy()
-    assert levels.stretched(sigmas, [factor] * 8) == pytest.approx(sigmas, rel=1e-9)
+    assert free_levels.stretched(sigmas, [factor] * 8) == pytest.approx(sigmas, rel=1e-9)
 
 
 def test_a_factor_for_every_gap():
-    laid = levels.with_gaps(FREE, 5)
+    laid = free_levels.with_gaps(FREE, 5)
     assert list(laid["stretch"]) == ["gap 1", "gap 2", "gap 3", "gap 4"]
-    names = [one.name for one in Space({"sampler": {"discretization": laid}}).parameters]
+    names = [one.name for one in SearchSpace({"sampler": {"discretization": laid}}).parameters]
     assert names == list(laid["stretch"])
 
 
 @pytest.mark.parametrize("rho", [3.0, 5.0, 7.0, 12.0])
 def test_factors_give_the_levels_back(rho):
     one = EDM(rho=rho)
-    factors = levels.factors_of(one, FREE, 9)
+    factors = free_levels.factors_of(one, FREE, 9)
     free = {"kind": "free", "rho": 7.0, "stretch": dict(enumerate(factors))}
-    found = levels.laid_out(free, 9, 0.002, 80)
+    found = free_levels.laid_out(free, 9, 0.002, 80)
     assert found["sigmas"] == pytest.approx(one(9, one.clamp(0.002, 80)).tolist(), rel=5e-3)
 
 
 def test_levels_with_other_ends_have_no_factors():
-    assert levels.factors_of(EDM(sigma_max=40.0), FREE, 9) is None
+    assert free_levels.factors_of(EDM(sigma_max=40.0), FREE, 9) is None
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_levels_with_other_ends_have_no_factors():
 )
 def test_what_cannot_be_stretched(free, steps, message):
     with pytest.raises(InputError) as error:
-        levels.with_gaps(free, steps)
+        free_levels.with_gaps(free, steps)
     assert message in str(error.value)
 
 
 def test_a_budget_of_one_step_is_too_small():
     with pytest.raises(InputError, match=r"levels\.yaml:\d+: .*need at least 2 steps"):
-        plan_search(Asked(target="levels", nfe=1))
+        plan_search(SearchRequest(target="levels", nfe=1))
 
 
 def test_the_number_of_factors_follows_the_budget():
-    assert len(plan_search(Asked(target="levels", nfe=17)).space.parameters) == 8
+    assert len(plan_search(SearchRequest(target="levels", nfe=17)).space.parameters) == 8

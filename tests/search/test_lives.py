@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from harness.search.loop import Budget
-from harness.search.plan import METHODS, Asked, plan_search
+from harness.search.plan import METHODS, SearchRequest, plan_search
 from harness.search.study import run_study
 from harness.store.database import Store
 from harness.store.leases import Owner
@@ -114,7 +114,7 @@ def plan(tmp_path, **asked):
         del asked["rungs"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return plan_search(Asked(target=str(runs.write_target(tmp_path)), **asked))
+        return plan_search(SearchRequest(target=str(runs.write_target(tmp_path)), **asked))
 
 
 CASES = [

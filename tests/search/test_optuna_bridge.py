@@ -4,7 +4,7 @@ import pytest
 
 from harness.core.errors import RunError
 from harness.search.optuna_bridge import Suggester, value_of
-from harness.search.plan import METHODS, Asked, plan_search
+from harness.search.plan import METHODS, SearchRequest, plan_search
 from harness.store.studies import DONE, FAILED, PRUNED, RUNNING
 
 NUMBERS = """
@@ -30,15 +30,15 @@ CASES = [(method, space) for method in METHODS for space in SPACES if (method, s
 def search_of(folder, method, space, **asked):
     path = folder / f"{space}.yaml"
     path.write_text(SPACES[space])
-    return plan_search(Asked(target=str(path), method=method, metric="end-point-error", samples=64, **asked))
+    return plan_search(SearchRequest(target=str(path), method=method, metric="end-point-error", samples=64, **asked))
 
 
 def begun(search, number, suggester, rows):
     """The row of a trial as it begins."""
-    starts = search.starts
-    origin = starts[number].known.name if number < len(starts) else "suggested"
-    point = starts[number].point if number < len(starts) else suggester.ask(rows, number)
-    hidden = point is None or (search.points is not None and number < len(starts))
+    enqueued = search.enqueued
+    origin = enqueued[number].setting.name if number < len(enqueued) else "suggested"
+    point = enqueued[number].point if number < len(enqueued) else suggester.ask(rows, number)
+    hidden = point is None or (search.points is not None and number < len(enqueued))
     return {
         "number": number,
         "status": RUNNING,
@@ -76,7 +76,7 @@ def study(search, count, stops=(), early=False):
             if rows[known]["status"] == RUNNING:
                 rows[known] = settled(rows[known])
         rows[number] = begun(search, number, suggester, rows)
-        if number < len(search.starts):
+        if number < len(search.enqueued):
             suggester.enqueue(rows, number)
     return [row["params"] for row in rows.values()]
 
@@ -101,7 +101,7 @@ def test_another_seed_suggests_otherwise(method, tmp_path):
 def test_a_grid_visits_every_point_once(space, tmp_path):
     search = search_of(tmp_path, "grid", space)
     points = len(search.points)
-    found = study(search, len(search.starts) + points, stops=(9,))[len(search.starts) :]
+    found = study(search, len(search.enqueued) + points, stops=(9,))[len(search.enqueued) :]
     assert sorted(params["point"] for params in found) == list(range(points))
     assert points == {"numbers": 24, "choices": 24 * 3}[space]
 

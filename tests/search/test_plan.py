@@ -7,7 +7,7 @@ import pytest
 
 from harness.core.errors import InputError
 from harness.search import plan as planning
-from harness.search.plan import METHODS, Asked, plan_search
+from harness.search.plan import METHODS, SearchRequest, plan_search
 
 GAUSSIAN = {"kind": "gaussian", "std": 0.5, "shape": [1, 4, 4]}
 SMALL = """
@@ -33,34 +33,34 @@ def write(folder, text, name="small.yaml"):
 
 
 def test_the_line_in_the_title_works_as_it_stands():
-    found = plan_search(Asked())
+    found = plan_search(SearchRequest())
     assert found.name == "stochastic_digits-vp_nfe127"
     assert (found.spec["denoiser"], found.spec["metric"]["kind"], found.nfe) == ("digits-vp", "fd-digits", 127)
-    assert (found.samples, found.cell, found.rungs) == (512, 32, (128, 256, 512))
+    assert (found.samples, found.block, found.rungs) == (512, 32, (128, 256, 512))
     assert found.notes == ()
 
 
 def test_the_same_question_has_the_same_spec():
     import json
 
-    one, other = (plan_search(Asked(target="deterministic")).spec for _ in range(2))
+    one, other = (plan_search(SearchRequest(target="deterministic")).spec for _ in range(2))
     assert one == other == json.loads(json.dumps(one))
 
 
 def test_the_example_in_the_documents(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
     example = re.search(r"```yaml\n(title: My solvers.*?)```", text, re.DOTALL).group(1)
-    found = plan_search(Asked(target=write(tmp_path, example, "mine.yaml"), method="grid"))
+    found = plan_search(SearchRequest(target=write(tmp_path, example, "mine.yaml"), method="grid"))
     assert found.name == "mine_digits-vp_nfe35_grid"
     assert found.notes == ()
-    assert [start.point is not None for start in found.starts] == [False, False]
+    assert [start.point is not None for start in found.enqueued] == [False, False]
     churned = 1 + 2 * 3 * 3 * 3 * 3  # gamma 0 is one sampler whatever the window
     assert len(found.points) <= 3 * 3 * 3 * 9 + 3 * 5
     assert len(found.points) > churned // 2
 
 
 def test_grid_points_are_different_samplers(small):
-    found = plan_search(Asked(target=small, method="grid"))
+    found = plan_search(SearchRequest(target=small, method="grid"))
     assert [point.settings for point in found.points] == [
         {"rho": rho, "solver": solver}
         for rho in (5.0, 7.0, 9.0)
@@ -74,19 +74,19 @@ def test_a_grid_that_is_too_large(small, monkeypatch):
     with pytest.raises(
         InputError, match=r"more than 5 points; declare fewer `values`, or .* --method random --on-grid"
     ):
-        plan_search(Asked(target=small, method="grid"))
+        plan_search(SearchRequest(target=small, method="grid"))
 
 
 def test_known_settings_that_do_not_fit_are_left_out_with_a_note(tmp_path):
     unipc = "  - {name: UniPC, sampler: {solver: unipc, discretization: edm}}\n"
-    found = plan_search(Asked(target=write(tmp_path, SMALL + unipc), nfe=1))
+    found = plan_search(SearchRequest(target=write(tmp_path, SMALL + unipc), nfe=1))
     assert found.notes == ("'UniPC' is left out: solver 'unipc' needs at least 2 evaluations; nfe 1 is too few",)
-    assert len(found.starts) == 1
+    assert len(found.enqueued) == 1
 
 
 def test_choices_that_a_budget_does_not_allow_have_a_note(tmp_path):
     text = SMALL.replace("[heun, euler]", "[heun, unipc]")
-    (note,) = plan_search(Asked(target=write(tmp_path, text), nfe=1)).notes
+    (note,) = plan_search(SearchRequest(target=write(tmp_path, text), nfe=1)).notes
     assert note.startswith("'unipc' of 'solver' makes no sampler here: solver 'unipc' needs at least 2")
 
 
@@ -94,7 +94,7 @@ def test_multistep_with_churn_is_refused_where_nothing_else_is_left(tmp_path):
     text = SMALL.replace("[heun, euler]", "[heun, dpmpp_2m]") + "\n"
     text = text.replace("enqueue:", "  stochasticity: {kind: churn, S_churn: {low: 1, high: 9}}\nenqueue:")
     with pytest.raises(InputError, match=r"small\.yaml:\d+: .*'dpmpp_2m' makes no sampler: .*keeps earlier points"):
-        plan_search(Asked(target=write(tmp_path, text)))
+        plan_search(SearchRequest(target=write(tmp_path, text)))
 
 
 BAD = [
@@ -135,36 +135,36 @@ BAD = [
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=lambda value: str(value)[:40])
 def test_mistakes(changes, message):
     with pytest.raises(InputError, match=message):
-        plan_search(Asked(**changes))
+        plan_search(SearchRequest(**changes))
 
 
 def test_an_nfe_that_no_solver_can_meet(tmp_path):
     text = SMALL.replace("[heun, euler]", "[unipc, {kind: lms, order: 3}]")
     with pytest.raises(InputError, match=r"no sampler fits this space: .* none makes one at NFE 1, .*at least 2"):
-        plan_search(Asked(target=write(tmp_path, text), nfe=1))
+        plan_search(SearchRequest(target=write(tmp_path, text), nfe=1))
 
 
 def test_on_grid_needs_values(tmp_path):
     text = SMALL.replace(", values: [5, 7, 9]", "")
     with pytest.raises(InputError, match=r"small\.yaml:5: .*'rho' has no declared `values`"):
-        plan_search(Asked(target=write(tmp_path, text), method="grid"))
+        plan_search(SearchRequest(target=write(tmp_path, text), method="grid"))
 
 
 def test_budgets_of_two_objectives(small):
-    found = plan_search(Asked(target=small, nfe=35, pareto=True))
+    found = plan_search(SearchRequest(target=small, nfe=35, pareto=True))
     assert found.is_pareto
     (node,) = [one.node for one in found.space.parameters if one.name == "nfe"]
     assert (node.low, node.high, node.whole) == (5, 35, True)
     assert node.values == (6, 9, 13, 18, 25, 35)
-    assert found.starts[0].point.settings["nfe"] == 35
+    assert found.enqueued[0].point.settings["nfe"] == 35
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "cmaes"])  # which takes no choices
 def test_names_of_studies_tell_methods_apart(method, small):
-    name = plan_search(Asked(target=small, method=method)).name
+    name = plan_search(SearchRequest(target=small, method=method)).name
     assert name == "small_digits-vp_nfe9" + ("" if method == "tpe" else f"_{method}")
 
 
 def test_fresh_seeds_are_none_of_the_search():
     with pytest.raises(InputError, match="--samples is at most 1000000, where the fresh seeds"):
-        plan_search(Asked(samples=1_000_001))
+        plan_search(SearchRequest(samples=1_000_001))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.search.pruner import Rung, against_rival, best_of, paired, verdict
+from harness.search.pruner import Rung, against_incumbent, best_of, paired, verdict
 from harness.store.studies import DONE, FAILED, PRUNED
 
 
@@ -35,17 +35,17 @@ def test_a_small_difference_on_the_same_seeds_decides(better, worse_by):
     """What the seeds have in common cancels: 0.2 is found under noise of 1."""
     own = np.random.default_rng(1).normal(0, 0.05, 16)
     rival = row(0, [rung(NOISE)])
-    mine = against_rival(rung(NOISE + worse_by + own), rival)
+    mine = against_incumbent(rung(NOISE + worse_by + own), rival)
     reason = verdict("paired", mine, 0, better, [])
     assert "worse than no. 0 by" in reason
     assert "on the same 160 seeds, " in reason
     assert "at least (95 % interval)" in reason
-    assert verdict("paired", against_rival(rung(NOISE - worse_by + own), rival), 0, better, []) is None
+    assert verdict("paired", against_incumbent(rung(NOISE - worse_by + own), rival), 0, better, []) is None
 
 
 def test_without_pairing_the_same_difference_would_not():
     other = np.random.default_rng(2).permutation(NOISE)
-    mine = against_rival(rung(other + 0.2), row(0, [rung(NOISE)]))
+    mine = against_incumbent(rung(other + 0.2), row(0, [rung(NOISE)]))
     assert verdict("paired", mine, 0, "lower", []) is None
 
 
@@ -53,7 +53,7 @@ def test_false_alarms_are_as_rare_as_promised():
     random, ended = np.random.default_rng(3), 0
     for _ in range(400):
         common = random.normal(0, 1, 16)
-        mine = against_rival(
+        mine = against_incumbent(
             rung(common + random.normal(0, 0.1, 16)), row(0, [rung(common + random.normal(0, 0.1, 16))])
         )
         ended += verdict("paired", mine, 0, "lower", []) is not None
@@ -61,14 +61,14 @@ def test_false_alarms_are_as_rare_as_promised():
 
 
 def test_three_blocks_decide_nothing():
-    mine = against_rival(rung([9, 9, 9]), row(0, [rung([0, 0, 0])]))
+    mine = against_incumbent(rung([9, 9, 9]), row(0, [rung([0, 0, 0])]))
     assert mine.difference == {"estimate": 9}
     assert verdict("paired", mine, 0, "lower", []) is None
 
 
 def test_a_rival_without_the_rung_decides_nothing():
-    assert against_rival(rung(NOISE), None).difference is None
-    assert against_rival(rung(NOISE), row(0, [rung(NOISE[:4])])).difference is None
+    assert against_incumbent(rung(NOISE), None).difference is None
+    assert against_incumbent(rung(NOISE), row(0, [rung(NOISE[:4])])).difference is None
     assert paired(rung(NOISE)._asdict(), rung(NOISE[:8])._asdict()) is None
     assert verdict("paired", rung(NOISE), None, "lower", []) is None
 

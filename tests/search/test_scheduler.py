@@ -8,8 +8,8 @@ from harness.execution.results import groups
 from harness.execution.seed_ranges import SeedRange
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.statistics.moments import Moments
-from harness.search import fresh
-from harness.search.plan import Asked, plan_search
+from harness.search import holdout
+from harness.search.plan import SearchRequest, plan_search
 from harness.search.scheduler import Crew
 from harness.store.database import Chunk, Store
 
@@ -18,7 +18,7 @@ INFO = {"nfe": [127, 127.0, 127], "evaluations": 1016, "seconds": 0.5, "batch": 
 
 @pytest.fixture(scope="module")
 def search():
-    return plan_search(Asked(samples=128))
+    return plan_search(SearchRequest(samples=128))
 
 
 def put(store, measurement, trial, spans, rows):
@@ -31,9 +31,9 @@ def put(store, measurement, trial, spans, rows):
 
 def test_smaller_chunks_of_another_search_change_no_block(search, tmp_path):
     """Blocks of 4 and 8 seeds would fall into groups of other sizes, and trials with either could not be paired."""
-    measurement = measurements(fresh._plan(search, search.metric, 0, []))[0]
+    measurement = measurements(holdout._plan(search, search.metric, 0, []))[0]
     rows = np.random.default_rng(0).normal(size=(128, 5))
-    one, other = (start.setting.trial for start in search.starts[:2])
+    one, other = (start.candidate.trial for start in search.enqueued[:2])
     with Store(str(tmp_path / "s.sqlite")) as store:
         crew = Crew(store, measurement, "cpu", 8)
         put(store, measurement, one, [SeedRange(at, at + 7) for at in range(0, 128, 8)], rows)

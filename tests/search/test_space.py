@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.search.space import Space
-from harness.search.template import Among, Number, SpaceError, read_template
-from harness.search.validate import Drawn
+from harness.search.space import SearchSpace
+from harness.search.template import Choices, NumberRange, SpaceError, read_template
+from harness.search.validate import RandomChooser
 
 CHURN = {
     "kind": "churn",
@@ -38,7 +38,7 @@ NESTED = {
 
 
 def space(data, on_grid=False):
-    return Space({"sampler": read_template(data, ("sampler",))}, on_grid)
+    return SearchSpace({"sampler": read_template(data, ("sampler",))}, on_grid)
 
 
 def inner(point):
@@ -48,7 +48,7 @@ def inner(point):
 @given(st.integers(0, 10**6), st.booleans())
 def test_what_is_drawn_is_found_again(seed, on_grid):
     one = space(NESTED, on_grid)
-    point = one.draw(Drawn(seed))
+    point = one.draw(RandomChooser(seed))
     found = one.locate(point.filled)
     assert found.settings == point.settings
     assert set(found.coordinates) == set(point.coordinates)
@@ -76,7 +76,7 @@ class _Given:
 
 @given(st.integers(0, 10**6), st.booleans())
 def test_every_point_is_allowed(seed, on_grid):
-    sampler = inner(space(NESTED, on_grid).draw(Drawn(seed)))
+    sampler = inner(space(NESTED, on_grid).draw(RandomChooser(seed)))
     assert 1 <= sampler["rho"] <= 20
     assert "method" not in sampler
     assert "name" not in sampler
@@ -91,7 +91,7 @@ def test_every_point_is_allowed(seed, on_grid):
 @given(st.floats(1e-6, 1e6), st.floats(1, 1e6), st.floats(0, 1), st.booleans(), st.booleans())
 def test_rounding_stays_within_the_range(low, factor, share, log, whole):
     low, high = (round(low) + 1, round(low * factor) + 1) if whole else (low, low * factor)
-    number = Number(low=low, high=high, log=log, whole=whole)
+    number = NumberRange(low=low, high=high, log=log, whole=whole)
     value = number.rounded(min(max(number.between(share, number.high), number.low), number.high))
     assert number.low <= value <= number.high
 
@@ -99,7 +99,7 @@ def test_rounding_stays_within_the_range(low, factor, share, log, whole):
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("log", [False, True])
 def test_a_position_is_the_inverse_of_between(share, log):
-    number = Number(low=0.5, high=40, log=log)
+    number = NumberRange(low=0.5, high=40, log=log)
     assert number.position(number.between(share, 7.0), 7.0) == pytest.approx(share)
     assert number.between(share, 0.5) == 0.5
 
@@ -142,7 +142,7 @@ def test_names_are_as_short_as_they_can_be():
 
 
 def test_labels_are_words():
-    among = Among(choices=("heun", {"kind": "lms", "order": 2}, {"kind": "lms", "order": 3}, True, "heun"))
+    among = Choices(choices=("heun", {"kind": "lms", "order": 2}, {"kind": "lms", "order": 3}, True, "heun"))
     assert among.labels == ("heun 1", "lms order 2", "lms order 3", "true", "heun 5")
 
 
@@ -172,13 +172,13 @@ def test_chains_of_below_are_kept():
     data = {key: {"low": 0, "high": 9, "below": over} for key, over in (("a", "b"), ("b", "c"))}
     one = space(data | {"c": {"low": 0, "high": 9}})
     for seed in range(50):
-        sampler = inner(one.draw(Drawn(seed)))
+        sampler = inner(one.draw(RandomChooser(seed)))
         assert sampler["a"] <= sampler["b"] <= sampler["c"]
 
 
 def test_whole_numbers_stay_below_too():
     one = space({"a": {"low": 1, "high": 9, "whole": True, "below": "b"}, "b": {"low": 1, "high": 5, "whole": True}})
-    drawn = [inner(one.draw(Drawn(seed))) for seed in range(50)]
+    drawn = [inner(one.draw(RandomChooser(seed))) for seed in range(50)]
     assert all(isinstance(sampler["a"], int) and 1 <= sampler["a"] <= sampler["b"] for sampler in drawn)
 
 
@@ -246,5 +246,5 @@ def test_branches_name_the_choices_that_they_stand_in():
     assert {"method": "multi", "multi.solver": "unipc", "corrector": "false"} in found
     assert len(found) == 2 + 2 + 2 + 2 + 2
     for forced in found:
-        settings = space(NESTED).draw(Drawn(random.randrange(99), forced)).settings
+        settings = space(NESTED).draw(RandomChooser(random.randrange(99), forced)).settings
         assert forced.items() <= settings.items()

@@ -8,8 +8,8 @@ import pytest
 from harness.cli.search_status import result_lines
 from harness.core.errors import InputError
 from harness.report.search.page import render_search
-from harness.search import fresh
-from harness.search import search as searching
+from harness.search import holdout
+from harness.search import loop as searching
 from harness.store.database import Store
 from harness.store.studies import DONE, FAILED, PRUNED, Studies
 from tests.search.runs import check
@@ -156,7 +156,7 @@ def test_pruning_saves_evaluations(metric, tmp_path):
 def test_finals_are_the_best_and_the_baseline(metric, tmp_path):
     search = planned(tmp_path, top=2)
     rows = conduct(search, tmp_path, 12).rows
-    chosen = fresh.finals(search, rows)
+    chosen = holdout.finals(search, rows)
     assert [one["role"] for one in chosen] == ["top", "top", "baseline"]
     assert chosen[2]["label"] == "Heun"
 

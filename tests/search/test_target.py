@@ -11,9 +11,9 @@ from harness.cli.main import app
 from harness.core import yaml
 from harness.core.errors import InputError
 from harness.sampling.stochasticity.churn import Churn
-from harness.search.plan import Asked, plan_search
+from harness.search.plan import SearchRequest, plan_search
 from harness.search.target import load_target, target_names
-from harness.search.validate import Drawn
+from harness.search.validate import RandomChooser
 
 WRONG = sorted((Path(__file__).parent / "wrong").glob("*.yaml"))
 SIZES = {"stochastic": 7161, "deterministic": 2278, "levels": 243, "guidance": 168, "full": 5226}
@@ -22,7 +22,7 @@ SIZES = {"stochastic": 7161, "deterministic": 2278, "levels": 243, "guidance": 1
 
 @pytest.fixture(scope="module", params=target_names())
 def planned(request):
-    return plan_search(Asked(target=request.param))
+    return plan_search(SearchRequest(target=request.param))
 
 
 def test_the_targets():
@@ -32,7 +32,7 @@ def test_the_targets():
 def test_every_point_makes_a_sampler_within_the_budget(planned):
     spent = set()
     for seed in range(60):
-        setting = planned.setting(planned.space.draw(Drawn(seed)))
+        setting = planned.candidate(planned.space.draw(RandomChooser(seed)))
         spent.add(setting.nfe)
         assert planned.nfe - 4 < setting.nfe <= planned.nfe  # one more step would take too many
         noise = setting.trial.sampler.stochasticity
@@ -51,10 +51,10 @@ def test_the_declared_grid_has_as_many_points_as_documented(planned):
 
 def test_known_settings_are_in_the_space_and_allowed(planned):
     assert planned.notes == ()
-    assert len(planned.starts) == len(planned.target.enqueue)
-    outside = [start.known.name for start in planned.starts if start.point is None]
+    assert len(planned.enqueued) == len(planned.target.enqueue)
+    outside = [start.setting.name for start in planned.enqueued if start.point is None]
     assert outside in ([], ["Deterministic"], ["RK2 with alpha 1.1 (Karras et al. 2022, Figure 15)"])
-    assert planned.starts[0].known.role == "baseline"
+    assert planned.enqueued[0].setting.role == "baseline"
 
 
 @pytest.mark.parametrize("name", ["stochastic", "full"])
@@ -73,16 +73,16 @@ def test_the_papers_settings_are_those_of_its_table_5(name):
 def test_the_baseline_is_the_papers_sampler(planned):
     from harness.sampling.sampler import Sampler
 
-    sampler = planned.starts[0].setting.trial.sampler
+    sampler = planned.enqueued[0].candidate.trial.sampler
     assert sampler.model_copy(update={"steps": 18}) == Sampler()
 
 
 def test_guidance_takes_a_denoiser_with_classes():
-    assert plan_search(Asked(target="guidance")).spec["denoiser"] == "digits-adm"
+    assert plan_search(SearchRequest(target="guidance")).spec["denoiser"] == "digits-adm"
     with pytest.raises(InputError, match=r"needs a class-conditional denoiser.*such as --denoiser digits-adm"):
-        plan_search(Asked(target="guidance", denoiser={"kind": "gaussian", "shape": [1, 8, 8]}))
+        plan_search(SearchRequest(target="guidance", denoiser={"kind": "gaussian", "shape": [1, 8, 8]}))
     with pytest.raises(InputError, match=r"--label: classifier-free guidance leads towards a class; leave labels out"):
-        plan_search(Asked(target="guidance", labels="unconditional"))
+        plan_search(SearchRequest(target="guidance", labels="unconditional"))
 
 
 def test_an_unknown_target_names_those_there_are(tmp_path):
