@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.core.errors import InputError
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
 from harness.metrics.features.choices import Inception
 from harness.metrics.references import find_reference
 from tests.execution.inline import InlinePool

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from harness import __version__
 from harness.cli.main import app
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
 from tests.execution.inline import InlinePool
 
 GRID = """
@@ -143,7 +143,7 @@ def test_version(harness):
 
 def test_a_failed_trial_exits_with_1(harness, monkeypatch):
     from harness.core.errors import SamplingError
-    from harness.execution import chunk
+    from harness.execution import worker as chunk
 
     def broken(*_, **__):
         raise SamplingError("the state is not finite", 3)

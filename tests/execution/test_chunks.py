@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.execution import chunk as chunk_module
+from harness.execution import worker as chunk_module
 from harness.execution.chunks import work
 from harness.execution.cost import costs
 from harness.execution.measurements import measurements

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import harness
-from harness.execution import chunk as chunk_module
-from harness.execution import run as run_module
-from harness.execution import settle
+from harness.execution import levels as settle
+from harness.execution import scheduler as run_module
+from harness.execution import worker as chunk_module
 from harness.execution.cost import costs
 from harness.execution.measurements import measurements, picture_key
 from harness.experiments.plan import plan

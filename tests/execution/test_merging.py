@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
 from harness.execution.chunks import work
 from harness.execution.measurements import measurements
 from harness.execution.merging import Merger, merge_rows, together

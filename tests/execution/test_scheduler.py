@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from harness.core.errors import RunError
-from harness.execution import chunk as chunk_module
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
+from harness.execution import worker as chunk_module
 from harness.experiments.plan import plan
 from harness.store.database import Owner, Store
 from tests.execution.inline import InlinePool

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from harness.execution import chunk as chunk_module
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
+from harness.execution import worker as chunk_module
 from harness.experiments.plan import plan
 from harness.store.database import Store
 from tests.execution.inline import InlinePool

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.execution import chunk as chunk_module
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
+from harness.execution import worker as chunk_module
 from harness.experiments.plan import plan
 from harness.report.data import load
 from harness.report.page import render

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.execution import chunk as chunk_module
-from harness.execution import run as run_module
+from harness.execution import scheduler as run_module
+from harness.execution import worker as chunk_module
 from harness.experiments.plan import plan
 from harness.report.along import along
 from harness.report.curves import panels
