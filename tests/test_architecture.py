@@ -70,9 +70,9 @@ def test_help_loads_nothing_heavy():
 
 def test_report_and_show_load_no_torch():
     for module in (
-        "harness.report.page",
-        "harness.report.search.page",
-        "harness.report.index",
+        "harness.report.pages.grid",
+        "harness.report.pages.search",
+        "harness.report.pages.index",
         "harness.cli.tables",
         "harness.report.data",
         "harness.store.database",

@@ -124,8 +124,8 @@ def report(
     files: FilesOption = None,
 ) -> None:
     """Write the HTML report of a grid from the store."""
-    from harness.report.index import write_reports
-    from harness.report.page import write_report
+    from harness.report.pages.grid import write_report
+    from harness.report.pages.index import write_reports
     from harness.store.database import Store
 
     if every and grid:

@@ -76,7 +76,7 @@ def search(
     from harness.cli.search_status import status_table
     from harness.execution.executors.processes import devices_for
     from harness.execution.sample_images import parse_label, parse_source
-    from harness.report.search.page import write_search_report
+    from harness.report.pages.search import write_search_report
     from harness.search.plan import SearchRequest, plan_search
     from harness.search.study import budget_of, run_study
     from harness.store.database import Store

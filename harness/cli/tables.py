@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.report.data import records
-from harness.report.numbers import evaluations, significant
+from harness.report.text.numbers import evaluations, significant
 
 COLOURS = {"done": "green", "failed": "red", "missing": "yellow"}
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.core.published import PaperPanel, Published, load_paper
 from harness.report.data import GridData, records
-from harness.report.within import Lowest, Point, SpeedUp, lowest_nfe, speed_up
+from harness.report.three_percent import Lowest, Point, SpeedUp, lowest_nfe, speed_up
 
 
 class Curve(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.core.errors import InputError
-from harness.report.belongs import SAME, WORDS, apart_by_labels, difference, key
-from harness.report.choices import AXES, describe
-from harness.report.numbers import plural
+from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
+from harness.report.text.choices import AXES, describe
+from harness.report.text.numbers import plural
 from harness.store.database import Store
 
 COLUMNS = [

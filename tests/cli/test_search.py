@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(scheduler, "Pool", InlinePool)
     monkeypatch.setattr("harness.execution.scheduler.Pool", InlinePool)
-    monkeypatch.setattr("harness.report.search.page.write_search_report", lambda store, study, out: out)
+    monkeypatch.setattr("harness.report.pages.search.write_search_report", lambda store, study, out: out)
     (tmp_path / "tiny.yaml").write_text(SPACE)
     return tmp_path
 

@@ -7,7 +7,7 @@ from harness.core.errors import InputError
 from harness.core.published import load_paper
 from harness.report.curves import panels
 from harness.report.data import COLUMNS, load, rows_table
-from harness.report.provenance import card_facts, facts
+from harness.report.text.provenance import card_facts, facts
 from tests.report import synthetic
 
 

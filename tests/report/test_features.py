@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from harness.cli.tables import frame_table
-from harness.report.along import along
-from harness.report.axes import Frame, label_room
 from harness.report.curves import panels
 from harness.report.data import load, rows_table
-from harness.report.figures import common_frame, panel_svg, upright
-from harness.report.identity import identity
-from harness.report.lists import failures, missing
-from harness.report.matrix import matrices
-from harness.report.page import render
-from harness.report.palette import styles
-from harness.report.sections import sections
-from harness.report.spent import spent
-from harness.report.summary import summarize
+from harness.report.figures.axes import Frame, label_room
+from harness.report.figures.quality import common_frame, panel_svg, upright
+from harness.report.figures.style import styles
+from harness.report.pages.grid import render
+from harness.report.pages.sections import sections
+from harness.report.tables.curve_summary import along
+from harness.report.tables.matrix import matrices
+from harness.report.tables.trials import failures, missing
+from harness.report.text.identity import identity
+from harness.report.text.spent import spent
+from harness.report.text.summary import summarize
 from tests.report import features, synthetic
 from tests.report.test_page import Page, words
 

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 
 from harness.report.curves import panels
 from harness.report.data import load
-from harness.report.figures import common_frame, panel_svg
-from harness.report.palette import COLOURS, styles
-from harness.report.signs import mark_signs, series_signs
-from harness.report.svg import inline
+from harness.report.figures.legend import mark_signs, series_signs
+from harness.report.figures.quality import common_frame, panel_svg
+from harness.report.figures.style import COLOURS, styles
+from harness.report.figures.svg import inline
 from tests.report import synthetic
 
 

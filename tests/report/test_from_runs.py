@@ -6,9 +6,9 @@ from harness.execution import scheduler as run_module
 from harness.execution import worker as chunk_module
 from harness.experiments.plan import plan
 from harness.report.data import load
-from harness.report.page import render
-from harness.report.palette import styles
-from harness.report.sections import sections
+from harness.report.figures.style import styles
+from harness.report.pages.grid import render
+from harness.report.pages.sections import sections
 from harness.store.database import Store
 from tests.execution.inline import InlinePool
 from tests.report.test_page import Page, words

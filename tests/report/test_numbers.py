@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from harness.report.axes import Frame, log_ticks, padded, plain
-from harness.report.choices import describe
-from harness.report.numbers import duration, evaluations, large, listing, plural, ratio, significant, span, whole
+from harness.report.figures.axes import Frame, log_ticks, padded, plain
+from harness.report.text.choices import describe
+from harness.report.text.numbers import duration, evaluations, large, listing, plural, ratio, significant, span, whole
 
 
 @pytest.mark.parametrize(

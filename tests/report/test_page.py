@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from harness.core.errors import InputError
-from harness.report.page import render, write_report
+from harness.report.pages.grid import render, write_report
 from tests.report import synthetic
 
 EVIL = "<script>alert('x')</script>"
@@ -236,7 +236,7 @@ def test_no_torch(store, tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from harness.store.database import Store\n"
-        "from harness.report.page import write_report\n"
+        "from harness.report.pages.grid import write_report\n"
         "from harness.report.data import rows_table\n"
         "from harness.cli.tables import frame_table\n"
         f"with Store({store.engine.url.database!r}, create=False) as opened:\n"

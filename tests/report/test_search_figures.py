@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from harness.report.search import space
-from harness.report.search.contour import contour
-from harness.report.search.finals import finals
-from harness.report.search.history import estimate, history, running_best
-from harness.report.search.importance import Importance, importance
-from harness.report.search.lists import pruned_rows
-from harness.report.search.page import render_search
-from harness.report.search.proxy import proxy, spearman
-from harness.report.search.settings import setting_line, text
-from harness.report.search.slices import slices
-from harness.report.search.study import load_search
-from harness.report.search.tradeoff import front, tradeoff
-from harness.report.search.words import cost
+from harness.report import parameters as space
+from harness.report.figures.contour import contour
+from harness.report.figures.history import estimate, history, running_best
+from harness.report.figures.importance import Importance, importance
+from harness.report.figures.pareto_front import front, tradeoff
+from harness.report.figures.proxy import proxy, spearman
+from harness.report.figures.slices import slices
+from harness.report.holdout import finals
+from harness.report.pages.search import render_search
+from harness.report.study import load_search
+from harness.report.tables.search import pruned_rows
+from harness.report.text.search_summary import cost
+from harness.report.text.settings import setting_line, text
 from tests.report import search_store
 from tests.report.test_page import words
 

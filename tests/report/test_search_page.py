@@ -17,12 +17,12 @@ from harness.core.errors import InputError
 from harness.core.yaml import loads
 from harness.denoisers.specs import parse
 from harness.metrics.statistics.jackknife import Replicates, compare
-from harness.report.index import search_file_name, write_reports
-from harness.report.numbers import large, ratio, signed, significant, span
-from harness.report.search import settings
-from harness.report.search.finals import finals as finals_of
-from harness.report.search.page import render_search, write_search_report
-from harness.report.search.study import load_search
+from harness.report.holdout import finals as finals_of
+from harness.report.pages.index import search_file_name, write_reports
+from harness.report.pages.search import render_search, write_search_report
+from harness.report.study import load_search
+from harness.report.text import settings
+from harness.report.text.numbers import large, ratio, signed, significant, span
 from harness.store.database import Store
 from harness.store.studies import Studies
 from tests.report import search_store
@@ -421,7 +421,7 @@ def test_no_torch(store, tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from harness.store.database import Store\n"
-        "from harness.report.search.page import write_search_report\n"
+        "from harness.report.pages.search import write_search_report\n"
         f"with Store({store.engine.url.database!r}, create=False) as opened:\n"
         f"    write_search_report(opened, 'one', Path({str(tmp_path / 'one.html')!r}))\n"
         "heavy = {'torch', 'matplotlib.backends.backend_tkagg'} & set(sys.modules)\n"

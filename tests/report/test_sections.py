@@ -10,16 +10,16 @@ from PIL import Image
 from harness.execution import scheduler as run_module
 from harness.execution import worker as chunk_module
 from harness.experiments.plan import plan
-from harness.report.along import along
 from harness.report.curves import panels
 from harness.report.data import load
-from harness.report.formula import html, symbols
-from harness.report.index import write_reports
-from harness.report.matrix import matrices
-from harness.report.page import render
-from harness.report.palette import styles
-from harness.report.profiles import frame_of, plots
-from harness.report.sections import sections
+from harness.report.figures.noise_levels import frame_of, plots
+from harness.report.figures.style import styles
+from harness.report.pages.grid import render
+from harness.report.pages.index import write_reports
+from harness.report.pages.sections import sections
+from harness.report.tables.curve_summary import along
+from harness.report.tables.matrix import matrices
+from harness.report.text.formula import html, symbols
 from harness.store.database import Store
 from tests.execution.inline import InlinePool
 from tests.report.test_page import Page, words

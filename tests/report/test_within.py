@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.report.within import Point, lowest_nfe, speed_up
+from harness.report.three_percent import Point, lowest_nfe, speed_up
 
 
 def point(nfe, value, spread=0.0, blocks=(0, 8), end=16):

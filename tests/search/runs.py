@@ -149,7 +149,7 @@ def same(mine: Store, theirs: Store, name="little"):
 
 def _page(store, name):
     """The report, without its times and where it was made; "" while there is none."""
-    from harness.report.search import page
+    from harness.report.pages import search as page
 
     if not hasattr(page, "render_search"):
         return ""

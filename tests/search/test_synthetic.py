@@ -7,7 +7,7 @@ import pytest
 
 from harness.cli.search_status import result_lines
 from harness.core.errors import InputError
-from harness.report.search.page import render_search
+from harness.report.pages.search import render_search
 from harness.search import holdout
 from harness.search import loop as searching
 from harness.store.database import Store

@@ -1,0 +1,1 @@
+"""The pages: of a grid, of a search, and the index of all."""

@@ -1,0 +1,129 @@
+"""The index page: every grid and every search of a store, with its first figure and how much of it is done."""
+
+import hashlib
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from harness.core.errors import InputError
+from harness.core.files import write_bytes
+from harness.report.data import load
+from harness.report.figures.history import history
+from harness.report.figures.style import styles
+from harness.report.holdout import finals
+from harness.report.pages.grid import environment, style, write_report
+from harness.report.pages.search import title, write_search_report
+from harness.report.pages.sections import Drawn, sections
+from harness.report.study import load_search
+from harness.report.text.numbers import listing, plural
+from harness.report.text.search_summary import words
+from harness.report.text.summary import summarize
+from harness.store.database import Store
+from harness.store.studies import Studies
+
+
+class Entry(NamedTuple):
+    """One grid or search: where its report is, what it is about, and a picture."""
+
+    file: str
+    title: str
+    description: str
+    finding: str
+    state: str
+    figure: Drawn | None
+
+
+def write_reports(store: Store, folder: Path) -> list[Path]:
+    """Write the report of every grid and every search in the store, and an index of them.
+
+    Args:
+        store: where the rows are; nothing is written to it.
+        folder: of the HTML files; made if it is not there.
+
+    Returns:
+        The files, the index last.
+
+    Raises:
+        InputError: nothing was run into the store, or a file cannot be written.
+    """
+    names, studies = sorted(store.grid_names()), sorted(Studies(store).names())
+    if not names and not studies:
+        raise InputError(f"{store.name}: no grid has been run into this store; `harness run GRID` first")
+    older = [name for name in names if "metrics" not in (store.grid(name) or {})]
+    names = [name for name in names if name not in older]
+    written = [write_report(store, name, folder / file_name(name)) for name in names]
+    written += [write_search_report(store, name, folder / search_file_name(name, names)) for name in studies]
+    index = folder / "index.html"
+    entries = [_entry(store, name, number) for number, name in enumerate(names)]
+    entries += [
+        _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
+    ]
+    html = environment().get_template("index.html").render(entries=entries, older=older, style=Markup(style()))
+    try:
+        write_bytes(index, html.encode())
+    except OSError as error:
+        raise InputError(f"{index}: cannot write the index ({error.strerror}); give another --output") from None
+    return [*written, index]
+
+
+def file_name(grid: str) -> str:
+    """The report's file; a grid called index does not take the index's place."""
+    return "index-grid.html" if grid == "index" else f"{grid}.html"
+
+
+def search_file_name(study: str, grids: Collection[str] = ()) -> str:
+    """The file of a search's report.
+
+    A name that is no plain file name loses what is odd and gets a hash instead; so does one whose file a grid has.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", study)[:100]
+    is_free = plain == study and f"search_{plain}" not in grids
+    tail = "" if is_free else f"-{hashlib.sha256(study.encode()).hexdigest()[:8]}"
+    return f"search_{plain}{tail}.html"
+
+
+def _search_entry(store: Store, name: str, number: int, file: str) -> Entry:
+    search = load_search(store, name)
+    found = words(search, finals(search))
+    drawn = history(search, prefix=f"s{number}")
+    lead = found.finding
+    return Entry(
+        file=quote(file),
+        title=title(search),
+        description=str(search.record.get("about") or ""),
+        finding=f"{lead.lead}{lead.number}{lead.rest}" if lead else "",
+        state=f"{found.extent[0]}{' Provisional.' if search.provisional else ''}",
+        figure=Drawn("History", "", Markup(drawn.svg)) if drawn else None,
+    )
+
+
+def _entry(store: Store, name: str, number: int) -> Entry:
+    every = load(store, name)
+    plan = every[0].plan
+    summary = summarize(every)
+    finding = "; ".join(f"{part.lead}{part.number}{part.rest}" for part in summary.findings[:1])
+    counts = {word: sum(data.distinct(word) for data in every) for word in ("done", "failed", "missing")}
+    total = sum(data.distinct() for data in every)
+    parts = [f"{count} {word}" for word, count in counts.items() if count and word != "done"]
+    state = f"{counts['done']} of {plural(total, 'trial')} done" + (f", {listing(parts)}" if parts else "")
+    return Entry(
+        file=quote(file_name(name)),
+        title=plan["title"],
+        description=plan["description"],
+        finding=f"{summary.opening}{finding}." if finding else "",
+        state=state,
+        figure=_picture(store, name, number),
+    )
+
+
+def _picture(store: Store, name: str, number: int) -> Drawn | None:
+    """The first figure of a report, with ids of its own on the index page."""
+    every = load(store, name)
+    for section in sections(store, every, styles(every[0].plan["series"]), prefix=f"g{number}"):
+        for drawn in (*section.figures, *section.paths, *section.profiles):
+            return drawn
+    return None

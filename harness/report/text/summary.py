@@ -1,0 +1,191 @@
+"""The report's first paragraph: what was found, in words and numbers that come from the rows."""
+
+from typing import Any, NamedTuple
+
+from harness.core.published import load_paper
+from harness.metrics.statistics.jackknife import compare
+from harness.report.curves import Curve, Panel, panels, points
+from harness.report.data import GridData, records
+from harness.report.text.formula import symbols
+from harness.report.text.identity import all_cautions
+from harness.report.text.numbers import duration, evaluations, large, listing, plural, ratio, significant, span
+from harness.report.text.spent import spent
+from harness.report.three_percent import SpeedUp
+
+SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
+
+
+class Finding(NamedTuple):
+    """The speed-up of one panel: `lead` in words, `number` to be set off, `rest` in words."""
+
+    lead: str
+    number: str
+    rest: str
+
+
+class Summary(NamedTuple):
+    """The parts of the paragraph.
+
+    Args:
+        opening: what the findings are about; "" without findings.
+        findings: one a panel.
+        cautions: what to keep in mind about them, one sentence each.
+        paper: what the paper found.
+        extent: how many trials, images and evaluations.
+        scale: what the metric is not.
+    """
+
+    opening: str
+    findings: list[Finding]
+    cautions: list[str]
+    paper: str
+    extent: str
+    scale: str
+
+
+def summarize(every: list[GridData]) -> Summary:
+    """Put a grid's results in words: speed-ups where panels have a baseline, else the least of each panel."""
+    data = every[0]
+    shown_panels = panels(data)
+    shown = [(panel, found) for panel in shown_panels if panel.ours and (found := panel.speed_up(panel.ours))]
+    findings = [_finding(panel, panel.ours, found, panel is shown[0][0]) for panel, found in shown if panel.ours]
+    opening = (
+        f"How many denoiser evaluations (NFE) does a sampler need to come within 3 % of its own best {data.title}? "
+    )
+    if not findings:
+        findings = [finding for panel in shown_panels for finding in _best(panel, data)]
+        opening = f"The {'lowest' if data.lower_is_better else 'highest'} {lowered(data.title)}: "
+    return Summary(
+        opening=opening if findings else "",
+        findings=findings,
+        cautions=_cautions(every, shown),
+        paper=_paper(shown),
+        extent=_extent(every),
+        scale=SCALE.format(data.title) if data.is_distance and data.metric["metric"] != "fid" else "",
+    )
+
+
+def lowered(title: str) -> str:
+    """A metric's name within a sentence: only a word like `Coverage` loses its capital."""
+    words = title.split(" (")[0].split()
+    is_name = any(not word.islower() for word in words[1:])
+    return title[0].lower() + title[1:] if title[1:2].islower() and not is_name else title
+
+
+def _best(panel: Panel, data: GridData) -> list[Finding]:
+    """The lowest value of a panel that has no speed-up to tell; nothing while none is done."""
+    lines = [(line, curve) for curve in panel.curves for line in records(curve.done)]
+    if not lines:
+        return []
+    best = data.best([line for line, _ in lines])
+    curve = next(curve for line, curve in lines if line is best)
+    interval = f" ({span(best['low'], best['high'])})"
+    if len(lines) == 1:
+        return [Finding(f"on {panel.title} ", significant(best["value"]), interval)]
+    alone = all(len(one.done) == 1 for one in panel.curves)
+    where = "" if alone else f" at {_place(best, curve, data)}"
+    others = [(line, other) for line, other in lines if line is not best]
+    rest = f"{interval}, by “{curve.name}”{where}{_runner_up(best, others, curve, data)}"
+    return [Finding(f"on {panel.title} ", significant(best["value"]), rest)]
+
+
+def _place(line: dict[str, Any], curve: Curve, data: GridData) -> str:
+    """Where a trial stands: its place on the horizontal axis, or its NFE."""
+    if data.against_nfe or curve.is_level:
+        return f"NFE {evaluations(line['nfe'])}"
+    return f"{symbols(data.plan['x']['title'])} {line['x']:g}"
+
+
+def _runner_up(best: dict[str, Any], others: list[tuple[dict[str, Any], Curve]], curve: Curve, data: GridData) -> str:
+    """Whether the same seeds tell the best from the second best."""
+    second = data.best([line for line, _ in others])
+    by = next(other for line, other in others if line is second)
+    end = data.metric["first_seed"] + data.metric["n"]
+    pair = [
+        point
+        for one, line in ((curve, best), (by, second))
+        for point in points(one.trials[one.trials["fingerprint"] == line["fingerprint"]], end)
+    ]
+    if len(pair) != 2 or not pair[0].pairs_with(pair[1]):
+        return ""
+    if compare(pair[0].distances(), pair[1].distances()).verdict != "undecided":
+        return ""
+    same = f"{_place(second, by, data)}" if by is curve else f"“{by.name}”"
+    return f" (the seeds do not tell it from {same})"
+
+
+def _finding(panel: Panel, ours: Curve, found: SpeedUp, is_first: bool) -> Finding:
+    assert ours.lowest is not None and panel.baseline is not None and panel.baseline.lowest is not None
+    a, b = evaluations(ours.lowest.point.nfe), evaluations(panel.baseline.lowest.point.nfe)
+    other = f"“{panel.baseline.name}”" if is_first else "the baseline"
+    lead = f"{'On' if is_first else 'on'} {panel.title}, “{ours.name}” takes {a} where {other} takes {b}, "
+    if found.verdict == "slower":
+        return Finding(lead, f"{ratio(1 / found.ratio)} times as many", _allowed(1 / found.high, 1 / found.low))
+    if found.verdict == "faster":
+        return Finding(lead, f"{ratio(found.ratio)} times fewer", _allowed(found.low, found.high))
+    return Finding(lead, f"a factor of {ratio(found.ratio)}", _allowed(found.low, found.high) + ", which is undecided")
+
+
+def _allowed(low: float, high: float) -> str:
+    """What the seeds allow, in brackets; nothing where they allow one number only."""
+    return f" (the seeds allow {ratio(low)} to {ratio(high)})" if low < high else ""
+
+
+def _cautions(every: list[GridData], shown: list[tuple[Panel, SpeedUp]]) -> list[str]:
+    cautions = []
+    if any(data.count("missing") for data in every):
+        cautions.append("The grid is not finished, so these numbers are provisional.")
+    cautions += all_cautions(every)
+    title = every[0].title
+    for panel, found in shown:
+        if found.quality and found.best_is == "worse" and panel.ours:
+            times = f"{significant(found.quality.estimate)} times ({span(found.quality.low, found.quality.high)})"
+            cautions.append(f"On {panel.title} the best {title} of “{panel.ours.name}” is {times} the baseline’s.")
+    open_ended = [panel.title for panel, _ in shown if panel.baseline and _is_open(panel.baseline)]
+    if open_ended:
+        cautions.append(
+            f"On {listing(open_ended)} the baseline is best at its highest NFE and at no other within 3 % of that: "
+            "with still more steps it might improve, and the speed-up would then be larger."
+        )
+    return cautions
+
+
+def _is_open(curve: Curve) -> bool:
+    return curve.lowest is not None and curve.lowest.is_last
+
+
+def _paper(shown: list[tuple[Panel, SpeedUp]]) -> str:
+    known = [(panel.title, panel.paper) for panel, _ in shown if panel.paper and panel.paper.speedup]
+    if not known:
+        return ""
+    numbers = listing([f"{paper.speedup:g} times ({paper.title})" for _, paper in known])
+    return (
+        f"By FID, for the networks that these stand for, the paper reports {numbers} (read from {load_paper().status})."
+    )
+
+
+def _extent(every: list[GridData]) -> str:
+    done, total = sum(data.distinct("done") for data in every), sum(data.distinct() for data in every)
+    parts = [f"{done} of {plural(total, 'trial')} {'is' if done == 1 else 'are'} done"]
+    counts = {status: sum(data.distinct(status) for data in every) for status in ("failed", "missing")}
+    parts += [f"{count} {status}" for status, count in counts.items() if count]
+    total_cost = spent(row for data in every for row in data.rows)
+    cost = f"; {large(total_cost.evaluations)} network evaluations in {duration(total_cost.seconds)} of computing"
+    judged = _judged(every)
+    return f"{', '.join(parts)}. {judged[0].upper()}{judged[1:]}{cost if total_cost.evaluations else ''}."
+
+
+def _judged(every: list[GridData]) -> str:
+    """By how many images a trial is judged, metric by metric where they differ."""
+    titles: dict[str, list[str]] = {}
+    for data in every:
+        titles.setdefault(_images(data), []).append(lowered(data.title))
+    if len(titles) == 1:
+        return f"each is judged by {next(iter(titles))}"
+    return "; ".join(f"{listing(about)} by {images}" for images, about in titles.items())
+
+
+def _images(data: GridData) -> str:
+    first, n, count = data.metric["first_seed"], data.metric["n"], len(data.first_seeds)
+    again = f", and again on {plural(count - 1, 'further range')} of as many seeds" if count > 1 else ""
+    return f"{n:,} images, from seeds {first} to {first + n - 1}{again}"
