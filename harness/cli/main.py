@@ -246,7 +246,7 @@ def import_(
 ) -> None:
     """Write another program's checkpoint as one of ours, once. Nothing in it is executed."""
     from harness.denoisers.checkpoints.convert import import_file
-    from harness.denoisers.checkpoints.formats.found import parse_settings
+    from harness.denoisers.checkpoints.formats.base import parse_settings
 
     written = import_file(
         checkpoint, output or Path(f"{checkpoint.name.split('.')[0]}.safetensors"), parse_settings(settings or [])
@@ -263,7 +263,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Show what a checkpoint is: network, noise range, training, what was ignored. Loads no weights."""
-    from harness.denoisers.checkpoints.formats.found import parse_settings
+    from harness.denoisers.checkpoints.formats.base import parse_settings
     from harness.denoisers.inspect import as_lines
     from harness.denoisers.inspect import inspect as look
 

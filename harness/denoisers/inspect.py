@@ -8,10 +8,10 @@ from typing import Any
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.text import printable
-from harness.denoisers.checkpoints.blueprint import compare, empty, from_json, to_json
-from harness.denoisers.checkpoints.formats.found import Found, plain
-from harness.denoisers.checkpoints.formats.recognise import read_foreign
-from harness.denoisers.preconditioned import Preconditioned
+from harness.denoisers.checkpoints.build import compare, empty, from_json, to_json
+from harness.denoisers.checkpoints.formats import read_foreign
+from harness.denoisers.checkpoints.formats.base import Found, plain
+from harness.denoisers.preconditioning import Preconditioned
 from harness.hub.header import read_header
 
 WIDEST = 40

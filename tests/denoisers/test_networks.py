@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from harness.denoisers.preconditioning import EDMPrecond, VPPrecond, iddpm_levels
+from harness.denoisers.preconditioning import EDMPrecond, VPPrecond
+from harness.denoisers.preconditioning.discrete import iddpm_levels
 from tests.denoisers import nets
 
 TOLERANCE = 1e-5  # per sample, relative to its largest magnitude; the reference's own float32 noise is 1e-6

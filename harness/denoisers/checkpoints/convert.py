@@ -13,12 +13,12 @@ import torch
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.blueprint import compare, empty
-from harness.denoisers.checkpoints.formats.found import Found, blaming, plain
-from harness.denoisers.checkpoints.formats.recognise import read_foreign
+from harness.denoisers.checkpoints.build import compare, empty
+from harness.denoisers.checkpoints.formats import read_foreign
+from harness.denoisers.checkpoints.formats.base import Found, blaming, plain
 from harness.denoisers.checkpoints.safetensors_file import metadata_of
 from harness.denoisers.checkpoints.tensors import Row, row, write_tensors
-from harness.denoisers.preconditioned import Preconditioned
+from harness.denoisers.preconditioning import Preconditioned
 
 MAX_TOTAL = 8
 """Weights may be this many times as large as the file: float16 doubles, tied weights count twice."""

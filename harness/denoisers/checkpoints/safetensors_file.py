@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.blueprint import compare, empty, from_json, to_json
+from harness.denoisers.checkpoints.build import compare, empty, from_json, to_json
 from harness.denoisers.checkpoints.tensors import write_tensors
-from harness.denoisers.preconditioned import Preconditioned
+from harness.denoisers.preconditioning import Preconditioned
 from harness.hub.header import FORMAT, VERSION, CheckpointConfig, Kind, read_header
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.found import Found, Options
+from harness.denoisers.checkpoints.formats.base import Found, Options
 from harness.denoisers.checkpoints.pickles.stored import Storage, StorageType, Stored, whole
 from harness.denoisers.checkpoints.pickles.torch_file import mapped, read_torch_file
 from harness.denoisers.networks.diffusers_names import FIXED, KNOWN

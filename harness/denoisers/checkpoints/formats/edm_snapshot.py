@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.found import Found, plain
+from harness.denoisers.checkpoints.formats.base import Found, plain
 from harness.denoisers.checkpoints.pickles.legacy import read_legacy
 from harness.denoisers.checkpoints.pickles.machine import Allowed, Budget, Instance, unpickle
 from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS

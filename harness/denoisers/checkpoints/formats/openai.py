@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.found import Found, Options
+from harness.denoisers.checkpoints.formats.base import Found, Options
 from harness.denoisers.checkpoints.pickles.stored import Stored
 
 STAGE = re.compile(r"(input|output)_blocks\.([0-9]{1,4})\.([0-9]{1,4})\.")

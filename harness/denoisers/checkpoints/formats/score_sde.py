@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.found import Found, Options
+from harness.denoisers.checkpoints.formats.base import Found, Options
 from harness.denoisers.checkpoints.pickles.stored import Stored
 
 PART = re.compile(r"all_modules\.([0-9]{1,4})\.(.+)")

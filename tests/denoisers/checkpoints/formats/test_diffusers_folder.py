@@ -11,11 +11,11 @@ import torch
 
 import harness
 from harness.core.errors import InputError
-from harness.denoisers.betas import betas, noise_levels
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
-from harness.denoisers.checkpoints.formats.recognise import read_foreign
+from harness.denoisers.checkpoints.formats import read_foreign
 from harness.denoisers.inspect import inspect
 from harness.denoisers.networks import diffusers_names
+from harness.denoisers.preconditioning.discrete import betas, noise_levels
 from tests.denoisers.test_networks import TOLERANCE, worst
 
 diffusers = pytest.importorskip("diffusers", reason="the extra `diffusers` is not installed")

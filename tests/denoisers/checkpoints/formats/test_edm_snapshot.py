@@ -13,8 +13,8 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
+from harness.denoisers.checkpoints.formats import read_foreign
 from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
-from harness.denoisers.checkpoints.formats.recognise import read_foreign
 from harness.denoisers.checkpoints.pickles.stored import Storage, StorageType, view
 from harness.denoisers.inspect import as_lines, inspect
 from tests.denoisers import nets

@@ -11,8 +11,7 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
-from harness.denoisers.checkpoints.formats import openai
-from harness.denoisers.checkpoints.formats.recognise import read_foreign
+from harness.denoisers.checkpoints.formats import openai, read_foreign
 from tests.denoisers import families
 from tests.denoisers.test_networks import TOLERANCE, worst
 

@@ -1,7 +1,7 @@
-"""What all denoisers made of a raw network share: D(x; sigma) = c_skip x + c_out F(c_in x; c_noise, labels).
+"""A denoiser made of a raw network: D(x; sigma) = c_skip x + c_out F(c_in x; c_noise, labels).
 
 Source: Karras et al. 2022 (arXiv 2206.00364), eq. 7. sigma and x are cast to the network's dtype, float32, before any
-arithmetic; D comes back in it.
+arithmetic, and D has that dtype.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ class Coefficients(NamedTuple):
 
 
 class Formulas(NamedTuple):
-    """The same as expressions in sigma and the preconditioning's own numbers.
+    """The four coefficients as expressions in sigma and the constructor's numbers; reports print them.
 
-    t(sigma) inverts the schedule; nearest(sigma) is the index of the nearest level of the model's own.
+    t(sigma) inverts the schedule; nearest(sigma) is the index of the model's level nearest to sigma.
     """
 
     c_skip: str
@@ -42,9 +42,11 @@ class Preconditioned(nn.Module, ABC):
         img_resolution, img_channels: size of the images.
         label_dim: classes; 0 means unconditional.
         use_fp16: run the network in mixed half precision (autocast); honoured on CUDA only.
+        model_type: the raw network, a key of `NETWORKS`.
+        network: the raw network's other arguments.
+        own: arguments of the subclass, kept so that the denoiser can be built again.
         sigma_min, sigma_max: noise levels that the model supports.
-        out_channels: channels of the raw network, of which the first img_channels are used.
-        model_type: the raw network: "SongUNet" or "DhariwalUNet"; `network` holds its other arguments.
+        variance: whether the raw network has 2 C output channels; the second half, a variance, is not used.
     Raises: ValueError: unknown model_type, or an argument the network refuses.
     """
 
@@ -58,12 +60,13 @@ class Preconditioned(nn.Module, ABC):
         img_channels: int,
         label_dim: int,
         use_fp16: bool,
-        sigma_min: float,
-        sigma_max: float,
-        out_channels: int,
         model_type: str,
         network: dict[str, Any],
+        *,
         own: dict[str, Any],
+        sigma_min: float,
+        sigma_max: float,
+        variance: bool = False,
     ) -> None:
         super().__init__()
         if model_type not in NETWORKS:
@@ -81,16 +84,17 @@ class Preconditioned(nn.Module, ABC):
             **own,
             "model_type": model_type,
             **network,
-        }  # the constructor's arguments, enough to build the same denoiser again
+        }  # the constructor's arguments: enough to build the same denoiser again
+        out_channels = img_channels * (2 if variance else 1)
         self.model = NETWORKS[model_type](img_resolution, img_channels, out_channels, label_dim=label_dim, **network)
 
     @abstractmethod
     def coefficients(self, sigma: Tensor) -> Coefficients:
-        """Table 1's row for this class, at sigma of shape () or [B, 1, 1, 1]."""
+        """The column of Table 1 for this class, at sigma of shape () or [B, 1, 1, 1]."""
 
     @abstractmethod
     def round_sigma(self, sigma: Tensor) -> Tensor:
-        """The nearest noise levels that the model knows; shape and dtype as given."""
+        """The nearest noise levels that the model was trained at; shape and dtype as given."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -124,7 +128,7 @@ class Preconditioned(nn.Module, ABC):
         if sigma.ndim:  # a 0-dim sigma stays where it is: it multiplies tensors on any device
             sigma = sigma.to(device).reshape(-1, 1, 1, 1)
         c = self.coefficients(sigma)
-        noise = c.noise.reshape(-1).to(device)
+        noise = c.noise.reshape(-1).to(device)  # [1] or [B]
         with self._precision(device):
             raw = self.model(c.inp * x, noise, self._one_hot(labels, dtype), _cast(augment_labels, dtype))
         return c.skip * x + c.out * raw[:, : self.shape[0]].to(dtype)
@@ -147,10 +151,3 @@ class Preconditioned(nn.Module, ABC):
 
 def _cast(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if tensor is None else tensor.to(dtype)
-
-
-class Continuous(Preconditioned):
-    """A model that takes every noise level in its range as it is."""
-
-    def round_sigma(self, sigma: Tensor) -> Tensor:
-        return sigma

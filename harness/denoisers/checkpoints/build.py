@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.denoisers.betas import MAX_STEPS
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
+from harness.denoisers.preconditioning.discrete import MAX_STEPS
 
 LARGEST_ARGUMENT = 100_000
 """No count that a network is built from comes near it; bounds what a file can ask for before shapes are compared."""

@@ -1,0 +1,38 @@
+"""From a raw network F to a denoiser D: the preconditionings of Karras et al. 2022, table 1 (arXiv 2206.00364).
+
+    D(x; sigma) = c_skip x + c_out F(c_in x; c_noise, labels)                                                  (eq. 7)
+
+| class          | c_skip                              | c_out                                  | c_in                      | c_noise            |
+|----------------|-------------------------------------|----------------------------------------|---------------------------|--------------------|
+| `VPPrecond`    | 1                                   | -sigma                                 | 1 / sqrt(sigma^2 + 1)     | (M - 1) t(sigma)   |
+| `VEPrecond`    | 1                                   | sigma                                  | 1                         | ln(sigma / 2)      |
+| `IDDPMPrecond` | 1                                   | -sigma                                 | 1 / sqrt(sigma^2 + 1)     | M - 1 - argmin_j   |
+| `EDMPrecond`   | s_d^2 / (sigma^2 + s_d^2)           | sigma s_d / sqrt(sigma^2 + s_d^2)      | 1 / sqrt(sigma^2 + s_d^2) | ln(sigma) / 4      |
+
+Networks of discrete steps whose levels follow from a schedule of betas are in `discrete`, with iDDPM.
+"""  # noqa: E501
+
+from harness.denoisers.preconditioning.base import Preconditioned
+from harness.denoisers.preconditioning.continuous import EDMPrecond, VEPrecond, VPPrecond
+from harness.denoisers.preconditioning.discrete import (
+    DDPMPrecond,
+    IDDPMPrecond,
+    SampleDDPMPrecond,
+    VelocityDDPMPrecond,
+)
+
+__all__ = ["PRECONDITIONINGS", "EDMPrecond", "IDDPMPrecond", "Preconditioned", "VEPrecond", "VPPrecond"]
+
+PRECONDITIONINGS: dict[str, type[Preconditioned]] = {
+    cls.kind: cls
+    for cls in (
+        VPPrecond,
+        VEPrecond,
+        IDDPMPrecond,
+        EDMPrecond,
+        DDPMPrecond,
+        VelocityDDPMPrecond,
+        SampleDDPMPrecond,
+    )
+}
+"""Every preconditioning by its kind."""

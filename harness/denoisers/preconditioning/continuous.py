@@ -1,0 +1,159 @@
+"""Preconditionings of models that were trained at a continuum of noise levels: VP, VE and EDM."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.denoisers.preconditioning.base import Coefficients, Formulas, Preconditioned
+
+
+class Continuous(Preconditioned):
+    """A model that takes every noise level in its range as it is."""
+
+    def round_sigma(self, sigma: Tensor) -> Tensor:
+        return sigma
+
+
+class VPPrecond(Continuous):
+    """Variance-preserving models (DDPM++): sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in [epsilon_t, 1].
+
+    The range is sigma(epsilon_t) to sigma(1) in float32 arithmetic, like the network: 2^-10 to 152.167 by default,
+    where exact arithmetic would start at 0.0010005.
+
+    Args: beta_d, beta_min: of the schedule; M: steps that c_noise is scaled to; epsilon_t: least t. Others as the base.
+    Source: Karras et al. 2022, table 1 and app. C.1; Song et al. 2021 (arXiv 2011.13456), eq. 32-33.
+    """
+
+    kind = "vp"
+    formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "(M - 1)*t(sigma)")
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        beta_d: float = 19.9,
+        beta_min: float = 0.1,
+        M: int = 1000,
+        epsilon_t: float = 1e-5,
+        model_type: str = "SongUNet",
+        **network: Any,
+    ) -> None:
+        low, high = (float(vp_sigma(torch.tensor(t, device="cpu"), beta_d, beta_min)) for t in (epsilon_t, 1.0))
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"beta_d": beta_d, "beta_min": beta_min, "M": M, "epsilon_t": epsilon_t},
+            sigma_min=low,
+            sigma_max=high,
+        )
+        self.beta_d = beta_d
+        self.beta_min = beta_min
+        self.M = M
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        t = vp_t(sigma, self.beta_d, self.beta_min)
+        return Coefficients(1.0, -sigma, (sigma**2 + 1).rsqrt(), (self.M - 1) * t)
+
+
+def vp_sigma(t: Tensor, beta_d: float, beta_min: float) -> Tensor:
+    """sigma(t) of the variance-preserving schedule, in the arithmetic of t's dtype."""
+    return ((0.5 * beta_d * t**2 + beta_min * t).exp() - 1).sqrt()
+
+
+def vp_t(sigma: Tensor, beta_d: float, beta_min: float) -> Tensor:
+    """Inverse of `vp_sigma`, in the arithmetic of sigma's dtype."""
+    # beta_d t^2 / 2 + beta_min t = ln(1 + sigma^2), solved for its root t >= 0
+    return ((beta_min**2 + 2 * beta_d * (1 + sigma**2).log()).sqrt() - beta_min) / beta_d
+
+
+class VEPrecond(Continuous):
+    """Variance-exploding models (NCSN++), sigma from 0.02 to 100 by default.
+
+    Source: Karras et al. 2022, table 1; Song et al. 2021.
+    """
+
+    kind = "ve"
+    formulas = Formulas("1", "sigma", "1", "log(sigma/2)")
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        sigma_min: float = 0.02,
+        sigma_max: float = 100.0,
+        model_type: str = "SongUNet",
+        **network: Any,
+    ) -> None:
+        low, high = float(sigma_min), float(sigma_max)
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"sigma_min": low, "sigma_max": high},
+            sigma_min=low,
+            sigma_max=high,
+        )
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        return Coefficients(1.0, sigma, 1.0, (0.5 * sigma).log())
+
+
+class EDMPrecond(Continuous):
+    """The paper's own preconditioning: unit variance of the network's input and target at every noise level.
+
+    Args: sigma_min, sigma_max: supported levels, by default all; sigma_data: std of the training images (0.5 for
+        images in [-1, 1]). Others as the base.
+    Source: Karras et al. 2022, table 1 and app. B.6.
+    """
+
+    kind = "edm"
+    formulas = Formulas(
+        "sigma_data**2/(sigma**2 + sigma_data**2)",
+        "sigma*sigma_data/sqrt(sigma**2 + sigma_data**2)",
+        "1/sqrt(sigma**2 + sigma_data**2)",
+        "log(sigma)/4",
+    )
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        sigma_min: float = 0.0,
+        sigma_max: float = math.inf,
+        sigma_data: float = 0.5,
+        model_type: str = "DhariwalUNet",
+        **network: Any,
+    ) -> None:
+        low, high = float(sigma_min), float(sigma_max)
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"sigma_min": low, "sigma_max": high, "sigma_data": sigma_data},
+            sigma_min=low,
+            sigma_max=high,
+        )
+        self.sigma_data = sigma_data
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        variance = sigma**2 + self.sigma_data**2
+        root = variance.sqrt()
+        return Coefficients(self.sigma_data**2 / variance, sigma * self.sigma_data / root, 1 / root, sigma.log() / 4)

@@ -1,0 +1,272 @@
+"""Preconditionings of models that were trained at discrete noise levels: iDDPM, and DDPM with any betas.
+
+**iDDPM** (Karras et al. 2022, table 1) has a table u_0 > ... > u_{M-1} of its own, see `IDDPMPrecond`.
+
+**DDPM and its kin** follow from the betas of their schedule,
+
+    x_k = sqrt(abar_k) y + sqrt(1 - abar_k) n,   abar_k = prod_{i <= k} (1 - beta_i),   k = 0 ... T - 1.
+
+In units of the images, x_k / sqrt(abar_k) = y + sigma_k n with sigma_k = sqrt((1 - abar_k) / abar_k): what a denoiser
+D(x; sigma) is asked about. All in float64. The network sees x / sqrt(sigma^2 + 1), which has the scale of its training,
+and the step k whose level is nearest to sigma.
+
+| class                 | the network predicts                | D(x; sigma)                                     |
+|-----------------------|-------------------------------------|-------------------------------------------------|
+| `DDPMPrecond`         | the noise                           | x - sigma F                                     |
+| `VelocityDDPMPrecond` | v = sqrt(abar) n - sqrt(1 - abar) y | x / (sigma^2 + 1) - sigma / sqrt(sigma^2 + 1) F |
+| `SampleDDPMPrecond`   | the image                           | F                                               |
+
+| schedule         | beta                                                                                | of                    |
+|------------------|-------------------------------------------------------------------------------------|-----------------------|
+| `linear`         | evenly spaced from beta_start to beta_end                                           | Ho et al. 2020        |
+| `scaled_linear`  | squares of evenly spaced roots                                                      | latent diffusion      |
+| `cosine`         | min(1 - f(k + 1) / f(k), 0.999), f(k) = cos^2((k / T + 0.008) / 1.008 pi / 2)       | Nichol & Dhariwal 2021, eq. 17 |
+| `sigmoid`        | beta_start + (beta_end - beta_start) / (1 + exp(-s)), s evenly spaced from -6 to 6  | GeoDiff               |
+| `given`          | listed one by one                                                                   |                       |
+
+Sources: Ho et al. 2020 (arXiv 2006.11239); Salimans & Ho 2022 (arXiv 2202.00512), app. D, for v; Karras et al. 2022
+(arXiv 2206.00364), table 1 and app. C.3, for the form.
+"""  # noqa: E501
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.denoisers.preconditioning.base import Coefficients, Formulas, Preconditioned
+
+SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid", "given")
+MAX_STEPS = 100_000
+
+
+def _nearest(rising: Tensor, sigma: Tensor) -> Tensor:
+    """Index of the level nearest to each sigma; of two equally near, the larger level.
+
+    Args:
+        rising: float64 [T], increasing.
+        sigma: any shape.
+    """
+    between = (rising[1:] + rising[:-1]) / 2
+    return torch.bucketize(sigma.to(torch.float64), between, right=True)
+
+
+def betas(schedule: str, steps: int, start: float, end: float, given: Sequence[float] = ()) -> np.ndarray:
+    """The betas of a schedule, [steps] float64.
+
+    Args:
+        schedule: one of SCHEDULES.
+        steps: how many.
+        start, end: first and last beta; the cosine has its own.
+        given: the betas themselves, for `given`.
+
+    Raises:
+        ValueError: an unknown schedule, or betas that are not between 0 and 1.
+    """
+    if not 2 <= steps <= MAX_STEPS:
+        raise ValueError(f"a schedule has 2 to {MAX_STEPS:,} steps; we got {steps}")
+    match schedule:
+        case "linear":
+            beta = np.linspace(start, end, steps)
+        case "scaled_linear":
+            beta = np.linspace(start**0.5, end**0.5, steps) ** 2
+        case "cosine":
+            k = np.arange(steps + 1) / steps
+            abar = np.cos((k + 0.008) / 1.008 * np.pi / 2) ** 2
+            beta = np.minimum(1 - abar[1:] / abar[:-1], 0.999)
+        case "sigmoid":
+            beta = (end - start) / (1 + np.exp(-np.linspace(-6, 6, steps))) + start
+        case "given":
+            beta = np.asarray(given, dtype=np.float64)
+        case _:
+            raise ValueError(f"a schedule of betas is one of {', '.join(SCHEDULES)}; we got {schedule!r}")
+    if beta.shape != (steps,) or not ((beta > 0) & (beta <= 1)).all():
+        raise ValueError(f"betas must be {steps} numbers in (0, 1]; those of '{schedule}' are not")
+    return beta
+
+
+def noise_levels(beta: np.ndarray, zero_snr: bool = False) -> np.ndarray:
+    """sigma_k of every step, rising, float64; steps without any signal are left out.
+
+    Args:
+        beta: [T].
+        zero_snr: rescale sqrt(abar) so that the last step has no signal, and the first stays as it is
+            (Lin et al. 2023, arXiv 2305.08891, alg. 1).
+    """
+    root = np.sqrt(np.cumprod(1 - beta))  # sqrt(abar_k), the share of the signal
+    if zero_snr:
+        # shift so that the last is 0, then scale so that the first is what it was
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    abar = root[root > 0] ** 2
+    return np.sqrt((1 - abar) / abar)
+
+
+class IDDPMPrecond(Preconditioned):
+    """Improved-DDPM models (ADM on ImageNet): M discrete noise levels u_0 > ... > u_{M-1}, with u_M = 0.
+
+        u_{j-1} = sqrt((u_j^2 + 1) / max(abar_{j-1} / abar_j, C_1) - 1),   abar_j = sin^2(pi j / (2 M (C_2 + 1)))
+
+    evaluated in float32, like the network. It emits 2 C channels; the second half, its variance, is not used.
+    The last bits of u depend on the processor's sine (1e-6 relative), so checkpoints carry u, and loading one takes
+    the range from there.
+
+    Args: C_1: least ratio; C_2: offset of the cosine schedule; M: levels. Others as the base.
+    Source: Karras et al. 2022, table 1 and app. C.3; Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17.
+    """
+
+    kind = "iddpm"
+    formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "M - 1 - nearest(sigma)")
+    u: Tensor
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        C_1: float = 0.001,
+        C_2: float = 0.008,
+        M: int = 1000,
+        model_type: str = "DhariwalUNet",
+        **network: Any,
+    ) -> None:
+        u = iddpm_levels(M, C_1, C_2)
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"C_1": C_1, "C_2": C_2, "M": M},
+            sigma_min=float(u[M - 1]),
+            sigma_max=float(u[0]),
+            variance=True,
+        )
+        self.M = M
+        self.register_buffer("u", u)
+        self.register_load_state_dict_post_hook(_take_range)
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        noise = (self.M - 1 - self._index(sigma)).to(sigma.dtype)
+        return Coefficients(1.0, -sigma, (sigma**2 + 1).rsqrt(), noise)
+
+    def round_sigma(self, sigma: Tensor) -> Tensor:
+        u = self.u.to(sigma.device, sigma.dtype)
+        return u[self._index(sigma)]
+
+    def _index(self, sigma: Tensor) -> Tensor:
+        """Index j of the u_j nearest to each sigma."""
+        rising = self.u.to(sigma.device, torch.float64).flip(0)  # u_M = 0 first
+        return self.M - _nearest(rising, sigma)
+
+
+def _take_range(net: nn.Module, _: object) -> None:
+    assert isinstance(net, IDDPMPrecond)
+    net.sigma_min, net.sigma_max = float(net.u[net.M - 1]), float(net.u[0])
+
+
+def iddpm_levels(M: int, C_1: float, C_2: float) -> Tensor:
+    """The levels u_0 ... u_M of `IDDPMPrecond`, float32 [M + 1], in float32 arithmetic throughout."""
+    j = torch.arange(M + 1, dtype=torch.float32, device="cpu")
+    abar = ((0.5 * math.pi * j / M / (C_2 + 1)).sin() ** 2).numpy()
+    u = np.zeros(M + 1, dtype=np.float32)
+    one = np.float32(1)
+    for index in range(M, 0, -1):  # from u_M = 0 up to u_0
+        ratio = np.maximum(abar[index - 1] / abar[index], np.float32(C_1))
+        u[index - 1] = np.sqrt((u[index] * u[index] + one) / ratio - one)
+    return torch.from_numpy(u)
+
+
+class DDPMPrecond(Preconditioned):
+    """A network of discrete steps that predicts the noise.
+
+    Args:
+        beta_schedule, num_steps, beta_start, beta_end, trained_betas: see `betas`.
+        zero_snr: see `noise_levels`.
+        time_scale: the network's time label is k times this.
+        learn_sigma: the network emits 2 C channels; the second half, its variance, is not used.
+        Others as the base.
+    Raises: ValueError: a schedule that cannot be.
+    """
+
+    kind = "ddpm"
+    formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "time_scale*nearest(sigma)")
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        beta_schedule: str = "linear",
+        num_steps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        trained_betas: Sequence[float] = (),
+        zero_snr: bool = False,
+        time_scale: float = 1.0,
+        learn_sigma: bool = False,
+        model_type: str = "OpenAIUNet",
+        **network: Any,
+    ) -> None:
+        table = noise_levels(betas(beta_schedule, num_steps, beta_start, beta_end, trained_betas), zero_snr)
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={
+                "beta_schedule": beta_schedule,
+                "num_steps": num_steps,
+                "beta_start": beta_start,
+                "beta_end": beta_end,
+                "trained_betas": list(trained_betas),
+                "zero_snr": zero_snr,
+                "time_scale": time_scale,
+                "learn_sigma": learn_sigma,
+            },
+            sigma_min=float(table[0]),
+            sigma_max=float(table[-1]),
+            variance=learn_sigma,
+        )
+        self.time_scale = time_scale
+        self.levels = torch.tensor(table, device="cpu")  # float64 [T], rising; no buffer, so that no cast rounds it
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        return Coefficients(1.0, -sigma, (sigma**2 + 1).rsqrt(), self._label(sigma))
+
+    def round_sigma(self, sigma: Tensor) -> Tensor:
+        levels = self.levels.to(sigma.device)
+        return levels[_nearest(levels, sigma)].to(sigma.dtype)
+
+    def _label(self, sigma: Tensor) -> Tensor:
+        """c_noise: the network's time label, the step k of the nearest level times `time_scale`."""
+        return (_nearest(self.levels.to(sigma.device), sigma) * self.time_scale).to(sigma.dtype)
+
+
+class VelocityDDPMPrecond(DDPMPrecond):
+    """A network of discrete steps that predicts v, the rate at which the signal turns into noise."""
+
+    kind = "ddpm-v"
+    formulas = Formulas(
+        "1/(sigma**2 + 1)", "-sigma/sqrt(sigma**2 + 1)", "1/sqrt(sigma**2 + 1)", "time_scale*nearest(sigma)"
+    )
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        root = (sigma**2 + 1).rsqrt()  # sqrt(abar), since abar = 1 / (sigma^2 + 1)
+        return Coefficients(root**2, -sigma * root, root, self._label(sigma))
+
+
+class SampleDDPMPrecond(DDPMPrecond):
+    """A network of discrete steps that predicts the image."""
+
+    kind = "ddpm-x0"
+    formulas = Formulas("0", "1", "1/sqrt(sigma**2 + 1)", "time_scale*nearest(sigma)")
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        return Coefficients(0.0, torch.ones_like(sigma), (sigma**2 + 1).rsqrt(), self._label(sigma))
