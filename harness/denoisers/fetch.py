@@ -9,7 +9,7 @@ from harness.core.errors import InputError, RunError
 from harness.hub.cache import Pin, check_pin, forget_pin, read_pins
 from harness.hub.cards import AnyCard, DenoiserCard, in_use, known_sha256, load_cards, pin_name, place
 from harness.hub.download import Downloaded, Listener, download
-from harness.hub.transfer.locks import locked
+from harness.hub.locks import locked
 
 
 class Fetched(NamedTuple):

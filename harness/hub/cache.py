@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from harness.core.errors import InputError, RunError
 from harness.core.files import write_bytes
-from harness.hub.transfer.addresses import shown
-from harness.hub.transfer.locks import locked
+from harness.hub.addresses import shown
+from harness.hub.locks import locked
 
 VARIABLE = "HARNESS_CACHE"
 NAME = "diffusion-harness"

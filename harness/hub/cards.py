@@ -24,7 +24,7 @@ from harness.core.files import write_bytes
 from harness.hub.cache import files_dir, read_pins
 from harness.hub.card_kinds import AnyCard, Card, DenoiserCard, FeaturesCard, Text
 from harness.hub.header import Contents, read_contents, read_header
-from harness.hub.transfer.addresses import file_name
+from harness.hub.addresses import file_name
 
 FEATURES_FORMAT = "harness-digit-features-1"
 

@@ -3,7 +3,7 @@
 A file arrives as NAME.part beside its place and gets its name when it is whole: as long and with the hash that it
 should have. A cut download goes on from where it was if the server still has the same version of the file (Range with
 If-Range, RFC 9110, sections 13.1.5 and 14), else it starts over. Only https, also after redirects; see
-`transfer.addresses`. Proxies are those of the environment (https_proxy, no_proxy), but for this machine itself, which
+`addresses`. Proxies are those of the environment (https_proxy, no_proxy), but for this machine itself, which
 is asked directly.
 """
 
@@ -23,10 +23,10 @@ from typing import NamedTuple, Protocol
 from harness import __version__
 from harness.core.errors import InputError, RunError
 from harness.core.text import brief
-from harness.hub.transfer.addresses import check_address, is_loopback, redirected, shown
-from harness.hub.transfer.answers import Answer, wrong_size
-from harness.hub.transfer.locks import locked
-from harness.hub.transfer.partial import BLOCK, Partial
+from harness.hub.addresses import check_address, is_loopback, redirected, shown
+from harness.hub.answers import Answer, wrong_size
+from harness.hub.locks import locked
+from harness.hub.partial import BLOCK, Partial
 
 LARGEST = 8 << 30
 """Bytes at most of a file whose size nobody states."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import InputError
-from harness.hub.transfer.addresses import check_address, file_name, is_loopback, redirected, shown
+from harness.hub.addresses import check_address, file_name, is_loopback, redirected, shown
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from harness.core.errors import InputError, RunError
 from harness.hub import cache
 from harness.hub.cache import Pin, cache_dir, check_pin, files_dir, pins_file, read_pins
-from harness.hub.transfer.locks import locked
+from harness.hub.locks import locked
 
 URL = "https://files.example/net.pkl"
 PIN, OTHER = Pin("a1" * 32, 1000), Pin("b2" * 32, 2000)

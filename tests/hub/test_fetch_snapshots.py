@@ -18,7 +18,7 @@ from harness.denoisers.fetch import fetch
 from harness.denoisers.load import describe, identity, verify
 from harness.hub import cards
 from harness.hub.cache import files_dir, read_pins
-from harness.hub.transfer.locks import locked
+from harness.hub.locks import locked
 from tests.denoisers.snapshots import small, write_snapshot
 from tests.hub.server import ranged
 

@@ -7,13 +7,13 @@ import threading
 import pytest
 
 from harness.core.errors import RunError
-from harness.hub.transfer import locks
-from harness.hub.transfer.locks import locked
+from harness.hub import locks
+from harness.hub.locks import locked
 
 HOLDER = """
 import sys
 from pathlib import Path
-from harness.hub.transfer.locks import locked
+from harness.hub.locks import locked
 with locked(Path(sys.argv[1]), "busy"):
     print("inside", flush=True)
     sys.stdin.read()

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from harness.core.errors import InputError
 from harness.core.text import brief
-from harness.hub.transfer.addresses import shown
-from harness.hub.transfer.partial import Origin
+from harness.hub.addresses import shown
+from harness.hub.partial import Origin
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
