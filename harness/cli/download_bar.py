@@ -8,7 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 
 class DownloadBar:
-    """A listener of `download` that draws a bar.
+    """A download listener that draws a bar.
 
     Args:
         console: where to write.

@@ -217,11 +217,11 @@ def fetch(
 ) -> None:
     """Download official networks and statistics by name: checked, resumed, imported."""
     from harness.cli.download_bar import DownloadBar
-    from harness.denoisers.fetch import entries
     from harness.denoisers.fetch import fetch as fetch_files
+    from harness.denoisers.fetch import fetchable_files
 
     if listed:
-        for entry in entries():
+        for entry in fetchable_files():
             size = "size not known" if entry.size is None else f"{entry.size:,} bytes"
             here = "here" if entry.here else "not here"
             typer.echo(f"{entry.name:<36} {entry.kind:<10} {size:>18}  {here:<9} {entry.about}")

@@ -1,4 +1,7 @@
-"""From the names of cards to files in the cache: downloaded if need be, imported if they are snapshots, and checked."""
+"""Fetches the files of cards into the cache: download, import of snapshots, check.
+
+downloaded -> pinned or compared with the card's hash -> imported, if the format is edm-snapshot
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,21 +9,20 @@ from typing import NamedTuple
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError, RunError
-from harness.hub.cache import Pin, check_pin, forget_pin, read_pins
+from harness.hub.cache import Pin, check_pin, forget_pin, locked, read_pins
 from harness.hub.cards import AnyCard, DenoiserCard, in_use, known_sha256, load_cards, pin_name, place
-from harness.hub.download import Downloaded, Listener, download
-from harness.hub.locks import locked
+from harness.hub.download import Downloaded, DownloadListener, download
 
 
 class Fetched(NamedTuple):
-    """A card's file.
+    """A card's file in the cache.
 
     Attributes:
         name: of the card.
-        path: of the file that is used; of a snapshot, what it was imported to.
-        sha256: what that hashes to.
+        path: the file in use; for a snapshot, the imported checkpoint.
+        sha256: its hash.
         new: whether it was downloaded now.
-        pinned: whether the hash of what was downloaded was learnt now.
+        pinned: whether the hash of the download was pinned now.
     """
 
     name: str
@@ -30,8 +32,8 @@ class Fetched(NamedTuple):
     pinned: bool
 
 
-class Entry(NamedTuple):
-    """A line of the list of what can be fetched; `size` is None where it is not known."""
+class Fetchable(NamedTuple):
+    """A file that can be fetched; `size` in bytes is None if unknown, `here` tells whether it is in the cache."""
 
     name: str
     kind: str
@@ -40,129 +42,134 @@ class Entry(NamedTuple):
     about: str
 
 
-def entries() -> list[Entry]:
-    """What can be fetched, and whether it is here; the files are not read."""
-    pins, found = read_pins(), []
+def fetchable_files() -> list[Fetchable]:
+    """All files that can be fetched. The files themselves are not read."""
+    pins, files = read_pins(), []
     for name, card in load_cards().items():
         if card.url is not None:
             pin = pins.get(card.url)
             size, about = card.size or (pin.size if pin else None), f"{card.dataset}; {card.licence}"
-            found.append(Entry(name, card.kind, size, in_use(card).is_file(), about))
-    return found
+            files.append(Fetchable(name, card.kind, size, in_use(card).is_file(), about))
+    return files
+
+
+class _Connection(NamedTuple):
+    """How to download; see `download`."""
+
+    listener: DownloadListener | None
+    timeout: float
+    tries: int
+    pause: float
 
 
 def fetch(
     names: Sequence[str],
     force: bool = False,
-    listener: Listener | None = None,
+    listener: DownloadListener | None = None,
     timeout: float = 30.0,
     tries: int = 4,
     pause: float = 1.0,
 ) -> Iterator[Fetched]:
-    """Fetch the files of cards, one after the other, each when it is asked for.
+    """Fetch the files of cards, each when the iterator reaches it.
 
     Args:
         names: of cards; all are looked up before the first download.
-        force: download again what is here and intact.
+        force: download again even if the file is here and intact.
         listener, timeout, tries, pause: see `download`.
 
     Raises:
-        InputError: an unknown name or one that comes with the package, damaged pins, a snapshot that is none or is of
-            another network than its card says, and whatever keeps a download from ending well.
+        InputError: an unknown name, a file that comes with the package, damaged pins, a snapshot of another network
+            than its card describes, or a failed download.
     """
     cards, wanted = load_cards(), list(dict.fromkeys(names))
     for name in wanted:
         if name not in cards or cards[name].url is None:
             why = "comes with the package" if name in cards else "is not the name of a card"
             raise InputError(f"'{name}' {why}; `harness fetch --list` shows what can be fetched")
-    return (_fetch(name, cards[name], force, listener, timeout, tries, pause) for name in wanted)
+    connection = _Connection(listener, timeout, tries, pause)
+    return (_fetch(name, cards[name], force, connection) for name in wanted)
 
 
-def _fetch(
-    name: str, card: AnyCard, force: bool, listener: Listener | None, timeout: float, tries: int, pause: float
-) -> Fetched:
-    """As `fetch`, of one card."""
+def _fetch(name: str, card: AnyCard, force: bool, connection: _Connection) -> Fetched:
     known = known_sha256(card)
     if not force and known is not None and in_use(card).is_file() and sha256_of(in_use(card)) == known:
         return Fetched(name, in_use(card), known, new=False, pinned=False)
-    lock = place(card).with_name(f"{place(card).name}.fetch.lock")
     busy = f"'{name}': another process is fetching it now; run the same command when it has ended"
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with locked(lock, busy):
-            digest, learnt = _download(card, listener, timeout, tries, pause)
+        with locked(place(card).with_name(f"{place(card).name}.fetch"), busy):
+            digest, pinned = _download(card, connection)
             if isinstance(card, DenoiserCard) and card.format == "edm-snapshot":
-                digest = _import(name, card, learnt)
+                digest = _import(name, card, pinned)
     except RunError as error:
-        raise InputError(str(error)) from None  # here it is the one thing that the user asked for
+        raise InputError(str(error)) from None  # the command does nothing else, so it exits with 2
     except OSError as error:
         raise InputError(
             f"{in_use(card)}: cannot be written ({error.strerror or error}); make space or check the folder's rights. "
             "What was downloaded is kept"
         ) from None
-    return Fetched(name, in_use(card), digest, new=True, pinned=learnt)
+    return Fetched(name, in_use(card), digest, new=True, pinned=pinned)
 
 
-def _download(card: AnyCard, listener: Listener | None, timeout: float, tries: int, pause: float) -> tuple[str, bool]:
-    """The file of a card, downloaded unless a snapshot was left whole by a try that ended before it was imported.
+def _download(card: AnyCard, connection: _Connection) -> tuple[str, bool]:
+    """Download a card's file, unless an interrupted import left the whole snapshot behind.
 
     Returns:
-        Its hash, and whether that was learnt now.
+        Its hash, and whether it was pinned now.
     """
     url, path = card.url or "", place(card)
     pin = read_pins().get(url)
-    wanted = card.sha256 or (pin.sha256 if pin else None)
-    if card.format == "edm-snapshot" and wanted and path.is_file() and sha256_of(path) == wanted:
-        return wanted, False
-    learnt = False
+    expected = card.sha256 or (pin.sha256 if pin else None)
+    if card.format == "edm-snapshot" and expected and path.is_file() and sha256_of(path) == expected:
+        return expected, False
+    pinned = False
 
     def accept(found: Downloaded) -> None:
-        nonlocal learnt
-        learnt = card.sha256 is None and check_pin(url, Pin(found.sha256, found.size))
+        nonlocal pinned
+        pinned = card.sha256 is None and check_pin(url, Pin(found.sha256, found.size))
 
-    found = download(url, path, card.sha256, card.size, listener, timeout, tries, pause, accept=accept)
-    return found.sha256, learnt
+    found = download(url, path, card.sha256, card.size, *connection, accept=accept)
+    return found.sha256, pinned
 
 
-def _import(name: str, card: DenoiserCard, learnt: bool) -> str:
-    """Write our checkpoint of a snapshot, and let the snapshot go; returns its hash.
+def _import(name: str, card: DenoiserCard, pinned: bool) -> str:
+    """Write a snapshot as our checkpoint and delete the snapshot; returns the checkpoint's hash.
 
     Raises:
-        InputError: it is no snapshot, or of another network than the card says; it is deleted then, and its hash is not
-            remembered if it was learnt now: a file that cannot be used must not stand in the way of one that can.
-        OSError: no space, say. The snapshot is kept.
+        InputError: not a snapshot, or of another network than the card describes. The snapshot is deleted, and its pin
+            too if it is new, so that a later correct file is not compared with an unusable one.
+        OSError: the checkpoint cannot be written. The snapshot is kept.
     """
     from harness.denoisers.checkpoints.convert import write_import
 
-    raw, path = place(card), in_use(card)
+    snapshot, path = place(card), in_use(card)
     new = path.with_name(f".{path.stem}.importing.safetensors")
     try:
-        digest = write_import(raw, new).sha256
+        digest = write_import(snapshot, new).sha256
         _compare(name, card, new)
     except InputError:
-        raw.unlink(missing_ok=True)
+        snapshot.unlink(missing_ok=True)
         new.unlink(missing_ok=True)
-        if learnt:
+        if pinned:
             forget_pin(card.url or "")
         raise
-    check_pin(pin_name(card), Pin(digest, new.stat().st_size), anew=True)
+    check_pin(pin_name(card), Pin(digest, new.stat().st_size), replace=True)
     new.replace(path)
-    raw.unlink()
+    snapshot.unlink()
     return digest
 
 
 def _compare(name: str, card: DenoiserCard, path: Path) -> None:
-    """Refuse another network than the card describes."""
+    """Raises InputError if a checkpoint is of another network than the card describes."""
     from harness.hub.header import read_header
 
     config = read_header(path).config
-    for what, found, said in (
+    for what, found, stated in (
         ("preconditioning", config.preconditioning, card.preconditioning),
         ("shape", config.shape, card.shape),
         ("classes", config.label_dim, card.label_dim),
     ):
-        if found != said:
+        if found != stated:
             raise InputError(
-                f"'{name}': {what} of the fetched network is {found}, and the card says {said}; its card is wrong, or "
-                "the file is another one"
+                f"'{name}': {what} of the fetched network is {found}, and the card says {stated}; its card is wrong, "
+                "or the file is another one"
             )

@@ -1,7 +1,7 @@
-"""Addresses of files to download: which are allowed, and how one is shown to people without its secrets.
+"""Addresses of files to download: which ones are allowed, and how a message shows one without its secrets.
 
-Only https, so that nobody on the way changes or sees what is asked for. Plain http is allowed to this machine itself,
-where nothing is on the way. No user and password: they would end in logs.
+Only https is allowed, so that nobody between the server and this machine can read or change anything. Plain http is
+allowed to this machine itself. A user or password in an address is refused, because it would end up in logs.
 """
 
 import ipaddress
@@ -21,16 +21,16 @@ def check_address(url: str) -> None:
     """Refuse every address but https, and http on this machine.
 
     Raises:
-        InputError: with the rule and the address, without what may be secret in it.
+        InputError: states the rule and the address without its secrets.
     """
     if not url.isascii() or not url.isprintable() or " " in url:
         raise InputError(f"{shown(url)}: an address has printable ASCII characters only; write others as %XX")
     try:
         parts = urllib.parse.urlsplit(url)
-        host, secrets, _ = parts.hostname or "", "@" in parts.netloc, parts.port
+        host, has_user, _ = parts.hostname or "", "@" in parts.netloc, parts.port  # .port raises on a bad one
     except ValueError:
         raise InputError(f"{shown(url)}: not an address; it should read https://HOST/PATH") from None
-    if secrets:
+    if has_user:
         raise InputError(f"{shown(url)}: an address with a user or password is refused; leave them out")
     if parts.scheme not in ("https", "http"):
         raise InputError(f"{shown(url)}: {_RULE}; use an https address")
@@ -41,14 +41,14 @@ def check_address(url: str) -> None:
 
 
 def redirected(url: str, location: str | None) -> str:
-    """Where a server sends us on to, if that is allowed: never from https to http.
+    """The address that a redirect leads to.
 
     Args:
-        url: what was asked for.
-        location: what the server answered.
+        url: the address that was requested.
+        location: the `Location` header of the answer; relative to `url`, or absolute.
 
     Raises:
-        InputError: it names no place, or one that is not allowed.
+        InputError: no location, an address that `check_address` refuses, or a step from https down to http.
     """
     if not location:
         raise InputError(f"{shown(url)}: redirected without saying where to; check the address")
@@ -59,14 +59,9 @@ def redirected(url: str, location: str | None) -> str:
     except (InputError, ValueError) as error:
         why = error if isinstance(error, InputError) else "not an address"
         raise InputError(f"{shown(url)}: redirected, which is refused: {why}") from None
-    if is_https(url) and not is_https(target):
+    if urllib.parse.urlsplit(url).scheme == "https" != urllib.parse.urlsplit(target).scheme:
         raise InputError(f"{shown(url)}: redirected from https to {shown(target)}, which is refused; check the address")
     return target
-
-
-def is_https(url: str) -> bool:
-    """Whether the connection is encrypted."""
-    return urllib.parse.urlsplit(url).scheme == "https"
 
 
 def is_loopback(url: str) -> bool:
@@ -84,7 +79,7 @@ def _is_ip(host: str) -> bool:
 
 
 def file_name(url: str) -> str:
-    """The last part of an address, if a file can be called so on every system.
+    """The last part of an address, if it can be a file's name on every system.
 
     Raises:
         InputError: it cannot.
@@ -97,7 +92,7 @@ def file_name(url: str) -> str:
 
 def shown(url: str) -> str:
     """An address for messages: without user, password, query (which may be a signature) and control characters."""
-    scheme, found, rest = url.partition("://")
-    head, secret, tail = (rest if found else url).rpartition("@")
-    text = (f"{scheme}://" if found else "") + ("…@" if secret or head else "") + re.split("[?#]", tail)[0]
+    scheme, separator, rest = url.partition("://")
+    before, at_sign, after = (rest if separator else url).rpartition("@")
+    text = (f"{scheme}://" if separator else "") + ("…@" if at_sign or before else "") + re.split("[?#]", after)[0]
     return brief(text)

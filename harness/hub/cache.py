@@ -1,7 +1,7 @@
-"""The user's cache: where fetched files are kept, and the hashes of those whose hash nobody published.
+"""The user's cache: the folder of fetched files, locks between processes, and pinned hashes.
 
-Such a file is pinned: SHA-256 and size at the first download are written to `pins.json`, and what comes from that
-address later must be the same. So a file that is changed at its source, or on the way, is noticed from the second
+A file whose hash is not published is pinned: `pins.json` keeps its SHA-256 and size from the first download, and every
+later download from that address must match. A file that changes at its source or on the way is noticed from the second
 download on.
 """
 
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from harness.core.errors import InputError, RunError
 from harness.core.files import write_bytes
 from harness.hub.addresses import shown
-from harness.hub.locks import locked
 
 VARIABLE = "HARNESS_CACHE"
 NAME = "diffusion-harness"
@@ -26,42 +25,72 @@ WAIT = 10.0
 
 
 def cache_dir() -> Path:
-    """The cache folder: $HARNESS_CACHE, else the platform's own place for caches. It need not be there yet."""
+    """The cache folder: $HARNESS_CACHE, else the platform's folder for caches. It need not exist yet."""
     if chosen := os.environ.get(VARIABLE):
         return Path(chosen).expanduser()
-    if sys.platform == "darwin":
+    if sys.platform == "darwin":  # platformdirs follows $XDG_CACHE_HOME here too, and would miss caches made before
         return Path.home() / "Library" / "Caches" / NAME
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / NAME
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / NAME
+    import platformdirs
+
+    return platformdirs.user_cache_path(NAME, appauthor=False, opinion=False)
 
 
 def files_dir() -> Path:
-    """Where fetched files are."""
+    """The folder of fetched files."""
     return cache_dir() / "files"
 
 
+@contextlib.contextmanager
+def locked(path: Path, busy: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a file, exclusively among processes and threads.
+
+    The lock is the hidden file `.NAME.lock` beside it. The system releases the lock of a process that dies. The lock
+    file stays: removing it could let two processes hold locks on two files of one name.
+
+    Args:
+        path: the file to protect; it need not exist, its folder is made.
+        busy: the error's text when another process keeps the lock.
+        wait: seconds to wait for the lock.
+
+    Raises:
+        RunError: another process or thread holds the lock.
+        OSError: the lock file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise RunError(busy) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Pin(NamedTuple):
-    """What a file was when it was first fetched."""
+    """Hash and size of a file at its first download."""
 
     sha256: str
     size: int
 
 
 def pins_file() -> Path:
-    """Where the pins are."""
+    """The file of the pins."""
     return cache_dir() / "pins.json"
 
 
 def read_pins() -> dict[str, Pin]:
-    """All pins by address; none where there is no file.
+    """All pins by address; empty if there is no file.
 
     Raises:
         InputError: the file cannot be read, or is damaged.
     """
     path = pins_file()
     try:
-        return {url: _read(entry) for url, entry in json.loads(path.read_text("utf-8")).items()}
+        return {url: _pin(entry) for url, entry in json.loads(path.read_text("utf-8")).items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -73,31 +102,31 @@ def read_pins() -> dict[str, Pin]:
         ) from None
 
 
-def _read(entry: dict[str, Any]) -> Pin:
-    """Raises ValueError, KeyError or TypeError where an entry is none."""
+def _pin(entry: dict[str, Any]) -> Pin:
+    """Raises ValueError, KeyError or TypeError if the entry is not a pin."""
     pin = Pin(entry["sha256"], entry["size"])
     if not re.fullmatch("[0-9a-f]{64}", pin.sha256) or type(pin.size) is not int:
         raise ValueError("not a pin")
     return pin
 
 
-def check_pin(url: str, found: Pin, anew: bool = False) -> bool:
-    """Compare with the address's pin; pin it if it has none.
+def check_pin(url: str, found: Pin, replace: bool = False) -> bool:
+    """Compare a file with the pin of its address; pin it if there is none.
 
     Args:
         url: the address.
-        found: what came from it.
-        anew: pin it in any case.
+        found: hash and size of the file.
+        replace: pin it without comparing.
 
     Returns:
         Whether it was pinned now.
 
     Raises:
-        InputError: it is not what it was when it was first fetched, or the pins are damaged.
+        InputError: the file differs from the pin, or the pins are damaged.
         RunError: the pins cannot be written now.
     """
-    with _pins() as pins:
-        if url not in pins or anew:
+    with _editing_pins() as pins:
+        if url not in pins or replace:
             pins[url] = found
             return True
         known = pins[url]
@@ -111,23 +140,22 @@ def check_pin(url: str, found: Pin, anew: bool = False) -> bool:
 
 
 def forget_pin(url: str) -> None:
-    """Forget what came from an address, if anything did.
+    """Delete the pin of an address, if there is one.
 
     Raises:
         InputError, RunError: as `check_pin`.
     """
-    with _pins() as pins:
+    with _editing_pins() as pins:
         pins.pop(url, None)
 
 
 @contextlib.contextmanager
-def _pins() -> Iterator[dict[str, Pin]]:
-    """All pins, for one process at a time; what was changed is written at the end."""
+def _editing_pins() -> Iterator[dict[str, Pin]]:
+    """All pins, locked for this process; changes are written at the end of the block."""
     path = pins_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         busy = f"{path}: another process has been writing it for {WAIT:g} s; try again when it has ended"
-        with locked(path.with_name(path.name + ".lock"), busy, WAIT):
+        with locked(path, busy, WAIT):
             before = read_pins()
             pins = dict(before)
             yield pins

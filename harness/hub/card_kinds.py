@@ -14,8 +14,8 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.core.config import Config, Real, Shape
 from harness.core.errors import InputError
-from harness.hub.header import Kind
 from harness.hub.addresses import check_address, file_name
+from harness.hub.header import Kind
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]

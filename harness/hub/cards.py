@@ -21,10 +21,10 @@ from harness.core.config import Config
 from harness.core.embedded import data_dir, sha256_of
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
+from harness.hub.addresses import file_name
 from harness.hub.cache import files_dir, read_pins
 from harness.hub.card_kinds import AnyCard, Card, DenoiserCard, FeaturesCard, Text
 from harness.hub.header import Contents, read_contents, read_header
-from harness.hub.addresses import file_name
 
 FEATURES_FORMAT = "harness-digit-features-1"
 

@@ -1,10 +1,10 @@
-"""A file that is not all there yet: NAME.part beside its place, and NAME.part.json, which says what it is a part of.
+"""An unfinished download: NAME.part beside the destination, and NAME.part.json with what is needed to resume it.
 
-    url         where it is from
-    validator   ETag or Last-Modified: what the server calls this version of the file
-    total       bytes of the whole file, if known
+    url         the address
+    validator   ETag or Last-Modified: the server's mark of this version of the file
+    total       bytes of the whole file, or null if unknown
 
-A part without these facts cannot be gone on with, since the file may be another one by now.
+A part without these facts cannot be resumed, because the file at the address may have changed.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ BLOCK = 1 << 18
 
 
 class Origin(NamedTuple):
-    """What a part is a part of."""
+    """Where a part comes from; see above."""
 
     url: str
     validator: str
     total: int | None
 
 
-class Partial:
-    """The part of one file.
+class PartialFile:
+    """The unfinished download of one file.
 
     Args:
-        destination: where the whole file shall be.
+        destination: the place of the whole file.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -42,27 +42,27 @@ class Partial:
 
     @property
     def length(self) -> int:
-        """Bytes that are there."""
+        """Bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def origin(self, url: str) -> Origin | None:
-        """What can be gone on with from this address; None if nothing can."""
+        """The origin, if the part can be resumed from this address; else None."""
         try:
-            origin = _read(json.loads(self.facts.read_bytes()))
+            origin = _origin(json.loads(self.facts.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        within = origin.total is None or self.length <= origin.total
-        return origin if origin.url == url and self.path.exists() and within else None
+        fits = origin.total is None or self.length <= origin.total
+        return origin if origin.url == url and self.path.exists() and fits else None
 
     def begin(self, url: str, validator: str | None, total: int | None) -> None:
-        """Start from the first byte. Without a validator the part cannot be gone on with later."""
+        """Start an empty part. It can be resumed later only with a validator."""
         self.discard()
         self.path.touch()
         if validator:
             write_bytes(self.facts, json.dumps(Origin(url, validator, total)._asdict()).encode())
 
     def digest(self) -> "hashlib._Hash":
-        """SHA-256 of what is there, to be continued."""
+        """SHA-256 of the bytes received so far, to be updated with further ones."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while block := file.read(BLOCK):
@@ -70,12 +70,12 @@ class Partial:
         return digest
 
     def discard(self) -> None:
-        """Delete it; the facts first, so that they never speak of another part."""
+        """Delete the part, its facts first, so that they never describe another part."""
         for path in (self.facts, self.path):
             path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give it its name, once it is on the disk."""
+        """Flush the file to disk and rename it to its destination."""
         with self.path.open("rb+") as file:
             os.fsync(file.fileno())
         self.path.replace(self.destination)
@@ -83,8 +83,8 @@ class Partial:
             self.facts.unlink()
 
 
-def _read(facts: dict[str, Any]) -> Origin:
-    """Raises ValueError, KeyError or TypeError where the facts are not such."""
+def _origin(facts: dict[str, Any]) -> Origin:
+    """Raises ValueError, KeyError or TypeError if the facts are not of this form."""
     origin = Origin(facts["url"], facts["validator"], facts["total"])
     total = isinstance(origin.total, int) or origin.total is None
     if not (isinstance(origin.url, str) and isinstance(origin.validator, str) and total):

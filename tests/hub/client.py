@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from harness.core.errors import InputError
+from harness.hub.cache import locked
 from harness.hub.download import Downloaded, download
 
 DATA = os.urandom(300_000)
@@ -36,16 +37,23 @@ def get(url, place, **options):
 
 
 def left(place):
-    """What is in the folder, but for the file itself."""
-    return sorted(path.name for path in place.parent.iterdir() if path != place)
+    """What is in the folder, but for the file itself and its lock."""
+    return sorted(path.name for path in place.parent.iterdir() if path not in (place, lock_of(place)))
+
+
+def lock_of(place):
+    return place.with_name(f".{place.name}.lock")
 
 
 @contextmanager
 def refused(place, match, error=InputError, kept=None):
-    """The download fails with this message, and leaves nothing under the final name, nor any lock."""
+    """The download fails with this message, and leaves nothing under the final name, and holds no lock."""
     with pytest.raises(error, match=match):
         yield
     assert not place.exists()
+    if place.parent.exists():
+        with locked(place, "busy"):
+            pass
     names = left(place) if place.parent.exists() else []
     assert names == ([] if kept is None else ["net.bin.part", "net.bin.part.json"])
     if kept is not None:

@@ -27,14 +27,14 @@ def connections(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    hosts, connect = [], socket.create_connection
+    hosts, connect = [], socket.socket.connect
 
-    def watched(address, *args, **kwargs):
+    def watched(self, address):
         hosts.append(address[0])
         assert address[0] == "127.0.0.1", f"a test connects to {address[0]}"
-        return connect(address, *args, **kwargs)
+        return connect(self, address)
 
-    monkeypatch.setattr(socket, "create_connection", watched)
+    monkeypatch.setattr(socket.socket, "connect", watched)
     return hosts
 
 

@@ -4,12 +4,13 @@ import json
 import sys
 import threading
 
+import platformdirs
 import pytest
+from platformdirs.windows import Windows
 
 from harness.core.errors import InputError, RunError
 from harness.hub import cache
-from harness.hub.cache import Pin, cache_dir, check_pin, files_dir, pins_file, read_pins
-from harness.hub.locks import locked
+from harness.hub.cache import Pin, cache_dir, check_pin, files_dir, locked, pins_file, read_pins
 
 URL = "https://files.example/net.pkl"
 PIN, OTHER = Pin("a1" * 32, 1000), Pin("b2" * 32, 2000)
@@ -28,14 +29,15 @@ def folder(tmp_path, monkeypatch):
         ("linux", {"XDG_CACHE_HOME": "/x/cache"}, "/x/cache/diffusion-harness"),
         ("linux", {"XDG_CACHE_HOME": ""}, "HOME/.cache/diffusion-harness"),
         ("darwin", {"XDG_CACHE_HOME": "/x/cache"}, "HOME/Library/Caches/diffusion-harness"),
-        ("win32", {"LOCALAPPDATA": "/x/local"}, "/x/local/diffusion-harness"),
-        ("win32", {}, "HOME/AppData/Local/diffusion-harness"),
+        ("win32", {"WIN_PD_OVERRIDE_LOCAL_APPDATA": r"C:\me\AppData\Local"}, r"C:\me\AppData\Local/diffusion-harness"),
         ("win32", {"HARNESS_CACHE": "/x/mine"}, "/x/mine"),
         ("linux", {"HARNESS_CACHE": "~/mine", "XDG_CACHE_HOME": "/x/cache"}, "HOME/mine"),
     ],
 )
 def test_where_it_is(tmp_path, monkeypatch, platform, variables, place):
     monkeypatch.setattr(sys, "platform", platform)
+    if platform == "win32":  # platformdirs chose its class when it was imported
+        monkeypatch.setattr(platformdirs, "PlatformDirs", Windows)
     for name in ("HARNESS_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -53,7 +55,7 @@ def test_a_pin_is_learnt_and_kept(folder):
     assert check_pin(URL + "2", OTHER) is True
     assert read_pins() == {URL: PIN, URL + "2": OTHER}
     assert json.loads(pins_file().read_text())[URL] == {"sha256": "a1" * 32, "size": 1000}
-    assert [path.name for path in folder.iterdir()] == ["pins.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [".pins.json.lock", "pins.json"]
 
 
 @pytest.mark.parametrize("found", [OTHER, Pin(PIN.sha256, 2000), Pin(OTHER.sha256, 1000)])
@@ -129,7 +131,7 @@ def test_somebody_else_keeps_the_pins(folder, monkeypatch):
     monkeypatch.setattr(cache, "WAIT", 0.05)
     folder.mkdir()
     with (
-        locked(folder / "pins.json.lock", "busy"),
+        locked(pins_file(), "busy"),
         pytest.raises(RunError, match=r"another process has been writing it for 0\.05 s; try again"),
     ):
         check_pin(URL, PIN)

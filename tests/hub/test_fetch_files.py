@@ -13,7 +13,7 @@ from harness.cli.download_bar import DownloadBar
 from harness.cli.main import app
 from harness.core.errors import InputError, RunError
 from harness.denoisers import fetch as fetching
-from harness.denoisers.fetch import Entry, Fetched, entries, fetch
+from harness.denoisers.fetch import Fetchable, Fetched, fetch, fetchable_files
 from harness.hub import cards, download
 from harness.hub.cache import Pin, read_pins
 from tests.hub.server import plain, ranged
@@ -50,6 +50,10 @@ def site(serve, tmp_path, monkeypatch):
 @pytest.fixture
 def files(tmp_path):
     return tmp_path / "cache" / "files"
+
+
+def left(files):
+    return sorted(path.name for path in files.iterdir() if not path.name.startswith("."))
 
 
 def command(*arguments):
@@ -97,7 +101,7 @@ def test_another_file_than_pinned(site, files):
     assert f"SHA-256 is {OTHERS} (20,000 bytes), and when it was first fetched it was {SHA256}" in done.stderr
     assert "delete the entry of this address in" in done.stderr
     assert (files / "net.pkl").read_bytes() == DATA
-    assert [path.name for path in files.iterdir()] == ["net.pkl"]
+    assert left(files) == ["net.pkl"]
     (files.parent / "pins.json").unlink()
     assert get("net", force=True) == [Fetched("net", files / "net.pkl", OTHERS, new=True, pinned=True)]
 
@@ -107,7 +111,7 @@ def test_another_file_than_the_cards(site, files):
     done = command("eyes")
     assert done.exit_code == 2
     assert f"SHA-256 of what came is {OTHERS}, and it should be {SHA256}" in done.stderr
-    assert list(files.iterdir()) == []
+    assert left(files) == []
     site.script[:] = [ranged(OTHER[:-1])]
     done = command("eyes")
     assert done.exit_code == 2
@@ -140,10 +144,10 @@ def test_damaged_pins_are_found_before_anything_is_fetched(site, files):
 
 
 def test_the_list(site):
-    assert entries() == [
-        Entry("eyes", "extractor", len(DATA), False, "noise; MIT"),
-        Entry("facts", "reference", None, False, "noise; MIT"),
-        Entry("net", "reference", None, False, "noise; MIT"),
+    assert fetchable_files() == [
+        Fetchable("eyes", "extractor", len(DATA), False, "noise; MIT"),
+        Fetchable("facts", "reference", None, False, "noise; MIT"),
+        Fetchable("net", "reference", None, False, "noise; MIT"),
     ]
     get("net")
     done = command("--list")
@@ -179,7 +183,7 @@ def test_a_file_that_is_gone(site, files):
     done = command("net")
     assert done.exit_code == 2
     assert f"error: {site.url('/a/net.pkl')}: the server answered 404 Not Found; check the address" in done.stderr
-    assert list(files.iterdir()) == []
+    assert left(files) == []
     assert read_pins() == {}
 
 

@@ -17,8 +17,7 @@ from harness.core.errors import InputError
 from harness.denoisers.fetch import fetch
 from harness.denoisers.load import describe, identity, verify
 from harness.hub import cards
-from harness.hub.cache import files_dir, read_pins
-from harness.hub.locks import locked
+from harness.hub.cache import files_dir, locked, read_pins
 from tests.denoisers.snapshots import small, write_snapshot
 from tests.hub.server import ranged
 
@@ -52,7 +51,7 @@ def get(**options):
 
 
 def left():
-    return sorted(path.name for path in files_dir().iterdir())
+    return sorted(path.name for path in files_dir().iterdir() if not path.name.startswith("."))
 
 
 def test_a_snapshot_is_imported_and_runs_use_that(world):
@@ -203,7 +202,7 @@ def test_a_good_import_outlives_a_bad_one(world):
 def test_one_process_at_a_time_fetches_and_imports(world):
     files_dir().mkdir(parents=True)
     with (
-        locked(files_dir() / "toy.pkl.fetch.lock", "busy"),
+        locked(files_dir() / "toy.pkl.fetch", "busy"),
         pytest.raises(InputError, match="another process is fetching"),
     ):
         get()
