@@ -52,6 +52,9 @@ LEAST_NFE = 5
 MOST_POINTS = 20_000
 """Points of a declared grid that can be searched in full."""
 
+Rows = Mapping[int, Mapping[str, Any]]
+"""The trials of a study by number, as they are stored."""
+
 _METRIC: TypeAdapter[Any] = TypeAdapter(Metric)
 
 

@@ -14,7 +14,7 @@ them. A choice's own numbers are there only where it is chosen.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from harness.core.yaml import Where
@@ -56,16 +56,16 @@ class SpacePoint(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Chooses coordinates, one by one."""
+    """Chooses coordinates, one by one; Optuna's trials are choosers."""
 
-    def real(self, name: str, low: float, high: float, log: bool) -> float:
-        """A number from low to high."""
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number from low to high, both included."""
 
-    def whole(self, name: str, low: int, high: int, log: bool) -> int:
-        """An integer from low to high."""
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """An integer from low to high, both included."""
 
-    def one_of(self, name: str, labels: tuple[str, ...]) -> str:
-        """One of some words."""
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
+        """One of the words."""
 
 
 class SearchSpace:
@@ -122,7 +122,7 @@ class SearchSpace:
             return self._number(node, path, chooser, point)
         if isinstance(node, Choices):
             name = self._names[path]
-            label = chooser.one_of(name, node.labels)
+            label = chooser.suggest_categorical(name, node.labels)
             point.coordinates[name] = point.settings[name] = label
             return self._fill(node.choices[node.labels.index(label)], (*path, label), chooser, point)
         if isinstance(node, Mapping):
@@ -140,23 +140,23 @@ class SearchSpace:
         if self.on_grid:
             values = _allowed(node, bound)
             if node.below is None:
-                at = chooser.whole(name, 0, len(values) - 1, False)
+                at = chooser.suggest_int(name, 0, len(values) - 1)
                 point.coordinates[name] = at
             else:
-                share = chooser.real(f"{name} position", 0.0, 1.0, False)
+                share = chooser.suggest_float(f"{name} position", 0.0, 1.0)
                 point.coordinates[f"{name} position"] = share
                 at = min(int(share * len(values)), len(values) - 1)
             value = values[at]
         elif node.below is not None:
-            share = chooser.real(f"{name} position", 0.0, 1.0, False)
+            share = chooser.suggest_float(f"{name} position", 0.0, 1.0)
             point.coordinates[f"{name} position"] = share
             value = min(node.rounded(node.between(share, min(node.high, bound))), bound)
             value = math.floor(value) if node.whole else value
         elif node.whole:
-            value = chooser.whole(name, int(node.low), int(node.high), node.log)
+            value = chooser.suggest_int(name, int(node.low), int(node.high), log=node.log)
             point.coordinates[name] = value
         else:
-            chosen = chooser.real(name, node.low, node.high, node.log)
+            chosen = chooser.suggest_float(name, node.low, node.high, log=node.log)
             point.coordinates[name] = chosen
             value = node.rounded(chosen)
         point.settings[name] = result = _typed(node, value)

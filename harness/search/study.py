@@ -11,7 +11,7 @@ from harness.execution.scheduler import Summary
 from harness.search import loop as searching
 from harness.search.holdout import finals, metric_measurement, objective_measurement, run_finals, study_record
 from harness.search.loop import Budget, run_search
-from harness.search.optuna_tables import OptunaMirror
+from harness.search.optuna_bridge import OptunaMirror
 from harness.search.plan import BUDGET, SearchPlan
 from harness.search.threads import one_thread
 from harness.store.database import Store

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from harness.core.errors import InputError
@@ -36,16 +36,16 @@ class RandomChooser:
     def __init__(self, seed: int, forced: Mapping[str, str] | None = None) -> None:
         self.random, self.forced = random.Random(seed), forced or {}
 
-    def real(self, name: str, low: float, high: float, log: bool) -> float:
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         if log:
             return min(max(float(low * (high / low) ** self.random.random()), low), high)
         return self.random.uniform(low, high)
 
-    def whole(self, name: str, low: int, high: int, log: bool) -> int:
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         return self.random.randint(low, high)
 
-    def one_of(self, name: str, labels: tuple[str, ...]) -> str:
-        return self.forced.get(name) or self.random.choice(labels)
+    def suggest_categorical(self, name: str, choices: Sequence[str]) -> str:
+        return self.forced.get(name) or self.random.choice(choices)
 
 
 def check_space(template: Mapping[str, Any]) -> None:

@@ -122,8 +122,10 @@ def check(store, budget, name="little"):
     rows = Studies(store).slots(name)
     assert [row["number"] for row in rows] == list(range(budget))
     assert {row["status"] for row in rows} <= {DONE, PRUNED, FAILED}
-    study = optuna.load_study(study_name=name, storage=store.url.render_as_string(hide_password=False))
+    url = store.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    storage = optuna.storages.RDBStorage(url)
     try:
+        study = optuna.load_study(study_name=name, storage=storage)
         trials = sorted(study.trials, key=lambda trial: trial.user_attrs["number"])
         assert [trial.user_attrs["number"] for trial in trials] == list(range(budget))
         for row, trial in zip(rows, trials, strict=True):
@@ -133,7 +135,8 @@ def check(store, budget, name="little"):
             if len(study.directions) == 1:  # Optuna has no intermediate values of several objectives
                 assert trial.intermediate_values == {rung["n"]: rung["value"] for rung in row["rungs"]}
     finally:
-        study._storage._backend.engine.dispose()
+        storage.remove_session()
+        storage.engine.dispose()
     found = Studies(store).find(name)
     assert found["mirror_owner"] is None
     chunks(store)

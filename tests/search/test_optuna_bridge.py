@@ -1,5 +1,9 @@
 """Suggestions follow from the study alone: not from the speed of trials, nor from how often it was stopped."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
 from harness.core.errors import RunError
@@ -139,7 +143,7 @@ def test_what_is_told_of_a_pruned_trial_is_that_estimate(tmp_path):
         rows[number] = begun(search, number, suggester, rows)
         if number < 2:
             suggester.enqueue(rows, number)
-    told = suggester.study.get_trials(deepcopy=False)[3]
+    told = suggester.study.get_trials(deepcopy=False)[suggester.numbers[3]]
     assert rows[3]["status"] == PRUNED
     assert told.value == pytest.approx(rows[0]["value"] + rows[3]["rungs"][-1]["difference"]["estimate"])
 
@@ -161,3 +165,42 @@ def test_two_objectives(tmp_path):
     found = study(search, 24)
     assert study(search, 24, stops=(7, 20), early=True) == found
     assert len({params["nfe"] for params in found if params}) > 1
+
+
+def private_uses(source):
+    """Private names that a module which imports Optuna uses of others: in its imports, and as attributes."""
+    tree = ast.parse(source)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [[getattr(node, "module", None) or "", *(name.name for name in node.names)] for node in imports]
+    used = [".".join(names) for names in modules if any(name.split(".")[0] == "optuna" for name in names)]
+    if not used:
+        return []
+    attributes = [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+    words = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found = [name for name in [*used, *attributes] if any(part.startswith("_") for part in name.split("."))]
+    public = ("_replace", "_asdict", "_fields", "_make")  # of named tuples
+    found = [name for name in found if name not in public and not (name.startswith("__") and name.endswith("__"))]
+    return [*found, *(word for word in words if word.startswith("tpe:"))]
+
+
+def test_nothing_private_of_optuna_is_used():
+    """Its private names may change with any release."""
+    root = Path(__file__).parents[2]
+    for folder in ("harness", "tests", "benchmarks"):
+        for path in (root / folder).rglob("*.py"):
+            source = path.read_text()
+            assert not re.search(r"study\._storage\b|\btrial\._trial_id\b|[\"']tpe:relative", source), path
+            assert "optuna" not in source or private_uses(source) == [], path
+
+
+@pytest.mark.parametrize("line", ["optuna._warnings.x()", "study._study_id", "f().trial._validate()", "x = 'tpe:0'"])
+def test_private_names_are_recognised(line):
+    assert len(private_uses(f"import optuna\n{line}")) == 1
+    assert private_uses("from optuna.trial._frozen import y") != []
+    assert private_uses(line) == []
+    assert private_uses("import optuna\nself._x = optuna.Study.__name__") == []

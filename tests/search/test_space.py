@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import FixedTrial
 
 from harness.search.space import SearchSpace
 from harness.search.template import Choices, NumberRange, SpaceError, read_template
@@ -52,26 +53,9 @@ def test_what_is_drawn_is_found_again(seed, on_grid):
     found = one.locate(point.filled)
     assert found.settings == point.settings
     assert set(found.coordinates) == set(point.coordinates)
-    again = one.draw(_Given(found.coordinates))
+    again = one.draw(FixedTrial(found.coordinates))
     for name, value in point.settings.items():
         assert again.settings[name] == (pytest.approx(value, rel=2e-3) if isinstance(value, float) else value)
-
-
-class _Given:
-    def __init__(self, coordinates):
-        self.coordinates = coordinates
-
-    def real(self, name, low, high, log):
-        assert low <= self.coordinates[name] <= high
-        return self.coordinates[name]
-
-    def whole(self, name, low, high, log):
-        assert low <= self.coordinates[name] <= high
-        return self.coordinates[name]
-
-    def one_of(self, name, labels):
-        assert self.coordinates[name] in labels
-        return self.coordinates[name]
 
 
 @given(st.integers(0, 10**6), st.booleans())
@@ -128,7 +112,7 @@ def test_points_of_the_grid_are_found_on_the_grid():
         found = one.locate(point.filled)
         assert found is not None
         assert found.settings == point.settings
-        assert one.draw(_Given(found.coordinates)).filled == point.filled
+        assert one.draw(FixedTrial(found.coordinates)).filled == point.filled
 
 
 def test_names_are_as_short_as_they_can_be():
