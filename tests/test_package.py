@@ -31,7 +31,7 @@ def test_what_the_wheel_carries(installed):
     assert "harness/data/pretrained/cards.yaml" in carried
     for grid in (ROOT / "grids").glob("*.yaml"):
         assert f"harness/data/grids/{grid.name}" in carried
-    assert "harness/paper.yaml" in carried
+    assert "harness/core/published.yaml" in carried
     assert any(name.startswith("harness/report/templates/") for name in carried)
     assert not [name for name in carried if "golden" in name or name.startswith("tests")]
 
