@@ -251,9 +251,9 @@ def import_(
     written = import_file(
         checkpoint, output or Path(f"{checkpoint.name.split('.')[0]}.safetensors"), parse_settings(settings or [])
     )
-    for key, value in written.found.assumed.items():
+    for key, value in written.source.assumed.items():
         err.print(f"assumed: {key} = {value} (the file does not say)", markup=False, highlight=False)
-    typer.echo(f"{written.path}: {written.found.format}, SHA-256 {written.sha256}")
+    typer.echo(f"{written.path}: {written.source.format}, SHA-256 {written.sha256}")
 
 
 @command

@@ -8,11 +8,13 @@ from typing import Any
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.text import printable
-from harness.denoisers.checkpoints.build import compare, empty, from_json, to_json
-from harness.denoisers.checkpoints.formats import read_foreign
-from harness.denoisers.checkpoints.formats.base import Found, plain
+from harness.denoisers.checkpoints.build import build_on_meta, compare_shapes, from_json, to_json
+from harness.denoisers.checkpoints.convert import skeleton
+from harness.denoisers.checkpoints.formats import read_checkpoint
+from harness.denoisers.checkpoints.formats.base import plain
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import Preconditioned
-from harness.hub.header import read_header
+from harness.hub.header import Layout, read_header
 
 WIDEST = 40
 """Letters of a key that the values of others are moved to the right for."""
@@ -23,51 +25,45 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
 
     Args:
         path: a checkpoint of ours or of another program.
-        options: what the file does not say; see `read_foreign`.
+        options: what the file does not say; see `read_checkpoint`.
 
     Raises:
         InputError: not a checkpoint known here, or damaged.
     """
     if path.suffix == ".safetensors":
         return _ours(path)
-    found = read_foreign(path, options)
-    facts: dict[str, Any] = {"file": str(path), **_size(path), "format": found.format}
-    facts |= {"weights": _weights(found)}
-    if found.not_yet:
-        return facts | {"arguments": plain(found.arguments), **_rest(found), "usable": f"no: {found.not_yet}"}
+    source = read_checkpoint(path, options)
+    numbers = sum(tensor.numel for tensor in source.tensors.values())
+    facts = _file(path, source.format) | {"weights": f"{_weights(source.tensors)}, {numbers:,} numbers"}
+    rest = {"training": source.facts, "assumed": source.assumed, "ignored": source.ignored}
+    rest = {key: value for key, value in rest.items() if value}
     try:
-        net = empty(found.preconditioning, found.arguments, str(path))
-        expected = net.state_dict()
-        fixed = {name: tensor for name, tensor in expected.items() if name.endswith("resample_filter")}
-        compare({**fixed, **found.tensors}, expected, str(path))
+        if source.not_yet:
+            raise InputError(source.not_yet)
+        net = skeleton(source, str(path)).net
     except InputError as error:
-        return facts | {"arguments": plain(found.arguments), **_rest(found), "usable": f"no: {error}"}
-    low = net.sigma_min if found.sigma_min is None else found.sigma_min
-    high = net.sigma_max if found.sigma_max is None else found.sigma_max
-    return facts | _network(net, low, high) | _rest(found) | {"usable": "yes"}
+        return facts | {"arguments": plain(source.arguments), **rest, "usable": f"no: {error}"}
+    low = net.sigma_min if source.sigma_min is None else source.sigma_min
+    high = net.sigma_max if source.sigma_max is None else source.sigma_max
+    return facts | _network(net, low, high) | rest | {"usable": "yes"}
 
 
 def _ours(path: Path) -> dict[str, Any]:
     config, provenance, tensors = read_header(path)
-    net = empty(config.preconditioning, from_json(config.arguments), str(path))
-    compare(tensors, net.state_dict(), str(path))
-    kinds = Counter(layout.dtype for layout in tensors.values())
-    facts: dict[str, Any] = {"file": str(path), **_size(path), "format": "harness checkpoint"}
-    facts |= {"weights": f"{len(tensors)} tensors, {_list(kinds)}"}
+    net = build_on_meta(config.preconditioning, from_json(config.arguments), str(path))
+    compare_shapes(tensors, net.state_dict(), str(path))
+    facts = _file(path, "harness checkpoint") | {"weights": _weights(tensors)}
     return facts | _network(net, config.sigma_min, config.sigma_max) | {"training": plain(provenance), "usable": "yes"}
 
 
-def _size(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)} if path.is_file() else {}
+def _file(path: Path, format: str) -> dict[str, Any]:
+    size = {"bytes": path.stat().st_size, "sha256": sha256_of(path)} if path.is_file() else {}
+    return {"file": str(path), **size, "format": format}
 
 
-def _weights(found: Found) -> str:
-    kinds = Counter(tensor.dtype for tensor in found.tensors.values())
-    return f"{len(found.tensors)} tensors, {_list(kinds)}, {sum(t.numel for t in found.tensors.values()):,} numbers"
-
-
-def _list(kinds: Mapping[str, int]) -> str:
-    return " and ".join(f"{count} {kind}" for kind, count in kinds.items())
+def _weights(tensors: Mapping[str, LazyTensor | Layout]) -> str:
+    counts = Counter(tensor.dtype for tensor in tensors.values())
+    return f"{len(tensors)} tensors, {' and '.join(f'{count} {dtype}' for dtype, count in counts.items())}"
 
 
 def _network(net: Preconditioned, low: float, high: float) -> dict[str, Any]:
@@ -84,14 +80,6 @@ def _network(net: Preconditioned, low: float, high: float) -> dict[str, Any]:
         **({"noise levels": len(steps)} if steps is not None else {}),
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "arguments": arguments,
-    }
-
-
-def _rest(found: Found) -> dict[str, Any]:
-    return {
-        **({"training": found.facts} if found.facts else {}),
-        **({"assumed": found.assumed} if found.assumed else {}),
-        **({"ignored": found.ignored} if found.ignored else {}),
     }
 
 

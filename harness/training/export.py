@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from harness.denoisers.checkpoints import safetensors_file
-from harness.denoisers.checkpoints.tensors import write_tensors
+from harness.denoisers.checkpoints.safetensors_file import write_tensors
 from harness.denoisers.preconditioning import Preconditioned
 from harness.metrics.features import digits
 from harness.training.recipe import ClassifierRecipe, Recipe

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.tensors import write_tensors
+from harness.denoisers.checkpoints.safetensors_file import write_tensors
 from harness.training.recipe import Adam
 
 FORMAT = "harness-training-state-1"

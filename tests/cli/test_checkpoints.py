@@ -100,7 +100,7 @@ def test_other_mistakes(run, tmp_path):
     for arguments, message in [
         (("toy.pkl", "-o", "toy.pt"), "a checkpoint's name ends in .safetensors"),
         (("toy.pkl", "--set", "steps"), "--set takes KEY=VALUE, such as image_size=64; we got 'steps'"),
-        (("toy.pkl", "--set", "steps=4"), "a snapshot describes itself; leave out the option 'steps'"),
+        (("toy.pkl", "--set", "steps=4"), "the file describes itself; leave out the option 'steps'"),
         (("gone.pkl",), "cannot read the file"),
         (("toy.safetensors",), "a safetensors file is not imported"),
         (("toy.pkl", "-o", "toy.pkl/x.safetensors"), "cannot write there"),

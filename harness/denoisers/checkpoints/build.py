@@ -1,44 +1,46 @@
-"""From arguments to a network without storage, and whether a file's tensors are its own."""
+"""From a file's arguments to a network on torch's meta device, whose tensors have shapes and take no memory.
+
+A file's claims are bounded before anything is built, and its tensors are compared with the network's before any is
+read.
+"""
 
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.denoisers.preconditioning.discrete import MAX_STEPS
+from harness.hub.header import Layout
 
 LARGEST_ARGUMENT = 100_000
 """No count that a network is built from comes near it; bounds what a file can ask for before shapes are compared."""
 
 LARGEST = {"num_blocks": 32, "layers_per_block": 32}
-"""Those that a network's parts are multiplied by."""
+"""Smaller bounds on what the number of a network's parts is multiplied by."""
 
 LONGEST_LIST = 16
 LONGEST_TEXT = 100
-MANY = ("trained_betas",)
+LONG_LISTS = ("trained_betas",)
 """Arguments that are lists of many numbers, one a step of a schedule."""
 
-WHOLE = ("img_resolution", "img_channels", "label_dim", "num_blocks", "model_channels", "num_steps")
+COUNTS = ("img_resolution", "img_channels", "label_dim", "num_blocks", "model_channels", "num_steps")
 """Arguments that are counts and nothing else."""
 
 WORDS = ("model_type", "embedding_type", "encoder_type", "decoder_type", "beta_schedule")
 """Arguments that are words; a table for another library, `config`, has words of its own."""
 
 
-class Shaped(Protocol):
-    """Anything with a shape."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
+HasShape: TypeAlias = Tensor | LazyTensor | Layout
 
 
-def empty(kind: str, arguments: Mapping[str, Any], where: str) -> Preconditioned:
-    """The network that the arguments describe, on the meta device: its weights have shapes and take no memory.
+def build_on_meta(kind: str, arguments: Mapping[str, Any], where: str) -> Preconditioned:
+    """The network that the arguments describe, on the meta device.
 
     Args:
         kind: of the preconditioning.
@@ -59,18 +61,23 @@ def empty(kind: str, arguments: Mapping[str, Any], where: str) -> Preconditioned
         raise InputError(f"{where}: cannot build the network that the file describes: {str(error)[:1000]}") from None
 
 
-def compare(found: Mapping[str, Shaped], expected: Mapping[str, Tensor], where: str) -> None:
+def compare_shapes(theirs: Mapping[str, HasShape], ours: Mapping[str, Tensor], where: str) -> None:
     """Refuse a file whose tensors are not exactly the network's, naming the first that differs.
+
+    Args:
+        theirs: the file's tensors by name.
+        ours: the network's.
+        where: what to call the file in errors.
 
     Raises:
         InputError: with the tensor's name and both shapes.
     """
-    for name in sorted(found.keys() | expected.keys()):
-        ours = list(expected[name].shape) if name in expected else "no such tensor"
-        theirs = list(found[name].shape) if name in found else "no such tensor"
-        if ours != theirs:
+    for name in sorted(theirs.keys() | ours.keys()):
+        expected = list(ours[name].shape) if name in ours else "no such tensor"
+        found = list(theirs[name].shape) if name in theirs else "no such tensor"
+        if expected != found:
             raise InputError(
-                f"{where}: tensor '{name[:200]}': the network has {ours}, the file has {theirs}; "
+                f"{where}: tensor '{name[:200]}': the network has {expected}, the file has {found}; "
                 "its description and its tensors are not of the same network"
             )
 
@@ -87,7 +94,7 @@ def _check(name: str, value: Any) -> None:
         for key, inner in value.items():
             _check(f"config.{key}", inner)
         return
-    longest = MAX_STEPS if name in MANY else LONGEST_LIST
+    longest = MAX_STEPS if name in LONG_LISTS else LONGEST_LIST
     items = value if isinstance(value, list | tuple) else [value]
     most = LARGEST.get(name.removeprefix("config."), LARGEST_ARGUMENT)
     words = name in WORDS or name.startswith("config.")
@@ -95,7 +102,7 @@ def _check(name: str, value: Any) -> None:
         raise ValueError(f"argument {name[:100]} is far too large, or of a type that no network takes")
     if items is value and any(item == math.inf for item in items):
         raise ValueError(f"argument {name[:100]} has an infinite number in its list")
-    if name in WHOLE and type(value) is not int:
+    if name in COUNTS and type(value) is not int:
         raise ValueError(f"argument {name} is a count, and this is a {type(value).__name__}")
 
 

@@ -13,23 +13,23 @@ import torch
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.build import compare, empty
-from harness.denoisers.checkpoints.formats import read_foreign
-from harness.denoisers.checkpoints.formats.base import Found, blaming, plain
-from harness.denoisers.checkpoints.safetensors_file import metadata_of
-from harness.denoisers.checkpoints.tensors import Row, row, write_tensors
+from harness.denoisers.checkpoints.build import build_on_meta, compare_shapes
+from harness.denoisers.checkpoints.formats import read_checkpoint
+from harness.denoisers.checkpoints.formats.base import ReadCheckpoint, errors_are_the_files, plain
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
+from harness.denoisers.checkpoints.safetensors_file import as_lazy, metadata_of, write_tensors
 from harness.denoisers.preconditioning import Preconditioned
 
-MAX_TOTAL = 8
+MAX_GROWTH = 8
 """Weights may be this many times as large as the file: float16 doubles, tied weights count twice."""
 
 
 class Imported(NamedTuple):
-    """What was written, and its SHA-256."""
+    """A checkpoint that was written, its SHA-256, and the one that it was read from."""
 
     path: Path
     sha256: str
-    found: Found
+    source: ReadCheckpoint
 
 
 def load_foreign(
@@ -44,17 +44,17 @@ def load_foreign(
         path: a file, or a folder of diffusers.
         device: where the weights go.
         dtype: of the arithmetic and of D, float32 or float64.
-        options: what the file does not say; see `read_foreign`.
+        options: what the file does not say; see `read_checkpoint`.
 
     Raises:
         InputError: not a checkpoint known here, or its weights are not those of the network that it describes.
     """
-    with blaming(path):
-        found = read_foreign(path, options)
-        net, rows = _prepared(found, path)
-        weights = {name: torch.from_numpy(entry.read().copy()) for name, entry in rows.items()}
+    with errors_are_the_files(path):
+        source = read_checkpoint(path, options)
+        net, tensors = _build(source, path)
+        weights = {name: torch.from_numpy(tensor.read().copy()) for name, tensor in tensors.items()}
         net.load_state_dict(weights, assign=True)
-        _take_range(net, found, path)
+        _take_range(net, source, tensors, path)
     return net.to(device, dtype).eval().requires_grad_(False)
 
 
@@ -64,7 +64,7 @@ def import_file(path: Path, output: Path, options: Mapping[str, Any] | None = No
     Args:
         path: a file, or a folder of diffusers.
         output: ends in .safetensors.
-        options: what the file does not say; see `read_foreign`.
+        options: what the file does not say; see `read_checkpoint`.
 
     Raises:
         InputError: as `load_foreign`, or a place that cannot be written.
@@ -77,64 +77,88 @@ def import_file(path: Path, output: Path, options: Mapping[str, Any] | None = No
         raise InputError(f"{output}: cannot write there ({error.strerror}); give another --output") from None
 
 
-def write_import(path: Path, output: Path, options: Mapping[str, Any] | None = None) -> Imported:
-    """As `import_file`, for whoever chooses the place.
+def write_import(
+    path: Path, output: Path, options: Mapping[str, Any] | None = None, kind: str | None = None
+) -> Imported:
+    """As `import_file`, for a caller that chooses the place.
+
+    Args:
+        path, output, options: as for `import_file`.
+        kind: the format that the checkpoint must have; None means any.
 
     Raises:
         InputError: the file is not a checkpoint known here.
         OSError: the place cannot be written.
     """
-    with blaming(path):
-        found = read_foreign(path, options)
-        net, rows = _prepared(found, path)
-        _take_range(net, found, path, {name: entry for name, entry in rows.items() if name == "u"})
+    with errors_are_the_files(path):
+        source = read_checkpoint(path, options, kind)
+        net, tensors = _build(source, path)
+        _take_range(net, source, tensors, path)
         origin = {
             "source": path.name,
-            "format": found.format,
+            "format": source.format,
             **({"source_sha256": sha256_of(path)} if path.is_file() else {}),
-            "facts": plain(found.facts),
-            "assumed": plain(found.assumed),
+            "facts": plain(source.facts),
+            "assumed": plain(source.assumed),
             "options": plain(dict(options or {})),
         }
-        digest = write_tensors(output, rows, metadata_of(net, origin))
-    return Imported(output, digest, found)
+        digest = write_tensors(output, tensors, metadata_of(net, origin))
+    return Imported(output, digest, source)
 
 
-def _prepared(found: Found, path: Path) -> tuple[Preconditioned, dict[str, Row]]:
+class Skeleton(NamedTuple):
+    """A network on the meta device that fits a checkpoint, and the buffers that the file leaves out."""
+
+    net: Preconditioned
+    missing: dict[str, torch.Tensor]
+
+
+def skeleton(source: ReadCheckpoint, where: str) -> Skeleton:
+    """The network that a checkpoint describes, without storage, after comparing the checkpoint's tensors with it.
+
+    Raises:
+        InputError: a network that cannot be built, or that the tensors do not fit.
+    """
+    if source.not_yet:
+        raise InputError(f"{where}: {source.format}: {source.not_yet}; `harness inspect` shows what the file says")
+    net = build_on_meta(source.preconditioning, source.arguments, where)
+    ours = net.state_dict()
+    # resampling filters are fixed, not learned, and some programs do not store them
+    filters = {name: tensor for name, tensor in ours.items() if name.endswith("resample_filter")}
+    missing = {name: tensor for name, tensor in filters.items() if name not in source.tensors}
+    compare_shapes({**source.tensors, **missing}, ours, where)
+    return Skeleton(net, missing)
+
+
+def _build(source: ReadCheckpoint, path: Path) -> tuple[Preconditioned, dict[str, LazyTensor]]:
     """The network without storage, and its weights as they will be read: float32, checked."""
-    if found.not_yet:
-        raise InputError(f"{path}: {found.format}: {found.not_yet}; `harness inspect` shows what the file says")
-    net = empty(found.preconditioning, found.arguments, str(path))
-    expected = net.state_dict()
-    filters = {name: tensor for name, tensor in expected.items() if name.endswith("resample_filter")}
-    missing = {name: tensor for name, tensor in filters.items() if name not in found.tensors}  # fixed, not learned
-    compare({**found.tensors, **missing}, expected, str(path))
-    total = 4 * sum(tensor.numel for tensor in found.tensors.values())
-    size = path.stat().st_size if found.size is None else found.size
-    if total > MAX_TOTAL * size:
+    net, missing = skeleton(source, str(path))
+    total = 4 * sum(tensor.numel for tensor in source.tensors.values())
+    size = path.stat().st_size if source.size is None else source.size
+    if total > MAX_GROWTH * size:
         raise InputError(f"{path}: weights of {total:,} bytes in a file of {size:,}; refused")
-    rows = {name: _checked(name, tensor.shape, tensor.read, path) for name, tensor in found.tensors.items()}
-    return net, {**rows, **{name: row(tensor) for name, tensor in missing.items()}}
+    tensors = {name: _finite(name, tensor, path) for name, tensor in source.tensors.items()}
+    return net, {**tensors, **{name: as_lazy(tensor) for name, tensor in missing.items()}}
 
 
-def _checked(name: str, shape: tuple[int, ...], read: Any, path: Path) -> Row:
-    def checked() -> np.ndarray:
+def _take_range(net: Preconditioned, source: ReadCheckpoint, tensors: Mapping[str, LazyTensor], path: Path) -> None:
+    """Set the noise range: what the file states, else that of the levels `u` that it carries (iDDPM)."""
+    if source.sigma_min is not None and source.sigma_max is not None:
+        net.sigma_min, net.sigma_max = source.sigma_min, source.sigma_max
+    elif "u" in tensors and len(levels := tensors["u"].read()) > 1:  # the last, u_M, is 0
+        net.sigma_min, net.sigma_max = float(levels[-2]), float(levels[0])
+    if not 0 <= net.sigma_min < net.sigma_max:
+        raise InputError(f"{path}: noise levels from {net.sigma_min} to {net.sigma_max} are no range; damaged")
+
+
+def _finite(name: str, tensor: LazyTensor, path: Path) -> LazyTensor:
+    """The tensor as float32, refused when it is read if a value is not finite."""
+
+    def read() -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            numbers = read().astype(np.float32, copy=False)
+            numbers = tensor.read().astype(np.float32, copy=False)
         if not np.isfinite(numbers).all():
             raise InputError(f"{path}: tensor '{name}' holds a value that is not finite; the file is damaged")
         return numbers
 
-    return Row("F32", shape, checked)
-
-
-def _take_range(net: Preconditioned, found: Found, where: Path, table: Mapping[str, Row] | None = None) -> None:
-    """The noise range that the file states, or that of the levels that it carries."""
-    for entry in (table or {}).values():
-        levels = entry.read()  # u_M = 0 is the last
-        if len(levels) > 1:
-            net.sigma_min, net.sigma_max = float(levels[-2]), float(levels[0])
-    if found.sigma_min is not None and found.sigma_max is not None:
-        net.sigma_min, net.sigma_max = found.sigma_min, found.sigma_max
-    if not 0 <= net.sigma_min < net.sigma_max:
-        raise InputError(f"{where}: noise levels from {net.sigma_min} to {net.sigma_max} are no range; damaged")
+    return LazyTensor("F32", tensor.shape, read)

@@ -1,19 +1,72 @@
-"""Denoisers as files: weights in safetensors, and in its header what rebuilds the network; see `header`."""
+"""Denoisers as files: weights in safetensors, and in its header what rebuilds the network; see `harness.hub.header`."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.build import compare, empty, from_json, to_json
-from harness.denoisers.checkpoints.tensors import write_tensors
+from harness.core.files import writing
+from harness.denoisers.checkpoints.build import build_on_meta, compare_shapes, from_json, to_json
+from harness.denoisers.checkpoints.pickles.stored import ITEM_SIZES, NUMPY_TYPES, LazyTensor
 from harness.denoisers.preconditioning import Preconditioned
 from harness.hub.header import FORMAT, VERSION, CheckpointConfig, Kind, read_header
+
+DTYPE_NAMES = {np.dtype(code): name for name, code in NUMPY_TYPES.items() if name != "BF16"}
+
+
+def as_lazy(tensor: Tensor) -> LazyTensor:
+    """A tensor of torch as one that is read when it is written."""
+    array = tensor.detach().cpu().contiguous().numpy()
+    return LazyTensor(DTYPE_NAMES[array.dtype], array.shape, lambda: array)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | LazyTensor], metadata: Mapping[str, str]) -> str:
+    """Write tensors and texts, whole or not at all, one tensor at a time; equal contents give equal bytes.
+
+    Args:
+        path: of the file; its folder is made.
+        tensors: by name; a lazy one is read when its turn comes.
+        metadata: texts for the header.
+
+    Returns:
+        The file's SHA-256, in hex.
+
+    Raises:
+        ValueError: a lazy tensor whose numbers have another type or shape than it says.
+        OSError: the place cannot be written, or the disk is full; nothing is left behind then.
+    """
+    lazy = {name: tensor if isinstance(tensor, LazyTensor) else as_lazy(tensor) for name, tensor in tensors.items()}
+    # large types first, so that every tensor starts at a multiple of its type's size
+    order = sorted(lazy, key=lambda name: (-ITEM_SIZES[lazy[name].dtype], lazy[name].dtype, name))
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    at = 0
+    for name in order:
+        length = lazy[name].numel * ITEM_SIZES[lazy[name].dtype]
+        header[name] = {"dtype": lazy[name].dtype, "shape": list(lazy[name].shape), "data_offsets": [at, at + length]}
+        at += length
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format wants tensors to start at a multiple of 8
+    digest = hashlib.sha256()
+    with writing(path) as file:
+        for part in (len(text).to_bytes(8, "little"), text):
+            digest.update(part)
+            file.write(part)
+        for name in order:
+            numbers = np.asarray(lazy[name].read(), order="C")
+            if DTYPE_NAMES.get(numbers.dtype) != lazy[name].dtype or numbers.shape != lazy[name].shape:
+                raise ValueError(f"tensor '{name}' is not what its layout says")
+            raw = numbers.reshape(-1).view(np.uint8).data
+            digest.update(raw)
+            file.write(raw)
+    return digest.hexdigest()
 
 
 def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, Any]) -> None:
@@ -29,7 +82,7 @@ def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, An
 
 
 def metadata_of(denoiser: Preconditioned, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a checkpoint's header; see `header`.
+    """The texts of a checkpoint's header; see `harness.hub.header`.
 
     Raises:
         ValueError: something of the network that a header cannot hold.
@@ -68,10 +121,10 @@ def load(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtyp
     path = Path(path)
     header = read_header(path)
     config = header.config
-    net = empty(config.preconditioning, from_json(config.arguments), str(path))
+    net = build_on_meta(config.preconditioning, from_json(config.arguments), str(path))
     if (net.shape, net.label_dim) != (config.shape, config.label_dim):
         raise InputError(f"{path}: the header contradicts itself about shape or classes; the file is damaged")
-    compare(header.tensors, net.state_dict(), str(path))
+    compare_shapes(header.tensors, net.state_dict(), str(path))
     try:
         weights = {name: value.to(torch.float32) for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:

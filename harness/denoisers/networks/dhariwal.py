@@ -10,13 +10,15 @@ from harness.denoisers.networks.layers import (
     Conv2d,
     PositionalEmbedding,
     UNetBlock,
+    check_resolution,
     group_norm,
     kaiming,
+    keep_labels,
     linear,
     normal,
+    resolutions,
     silu,
 )
-from harness.denoisers.networks.levels import check_resolution, keep_labels, resolutions
 
 EPS = 1e-5
 CHANNELS_PER_HEAD = 64

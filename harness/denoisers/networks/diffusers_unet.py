@@ -7,7 +7,39 @@ import torch
 from torch import Tensor, nn
 
 from harness.core.errors import InputError
-from harness.denoisers.networks.diffusers_names import KNOWN
+
+FROM_OURS = ("sample_size", "in_channels", "out_channels", "num_class_embeds")
+"""Arguments of UNet2DModel that follow from those that all our networks have."""
+
+KNOWN = frozenset(
+    {
+        "act_fn",
+        "add_attention",
+        "attention_head_dim",
+        "attn_norm_num_groups",
+        "block_out_channels",
+        "center_input_sample",
+        "class_embed_type",
+        "down_block_types",
+        "downsample_padding",
+        "downsample_type",
+        "dropout",
+        "flip_sin_to_cos",
+        "freq_shift",
+        "layers_per_block",
+        "mid_block_scale_factor",
+        "mid_block_type",
+        "norm_eps",
+        "norm_num_groups",
+        "num_train_timesteps",
+        "resnet_time_scale_shift",
+        "time_embedding_dim",
+        "time_embedding_type",
+        "up_block_types",
+        "upsample_type",
+    }
+)
+"""Its other arguments."""
 
 
 class ClassTable(nn.Module):

@@ -1,4 +1,4 @@
-"""The parts of both U-Nets: initialisation, resampling convolutions, embeddings and the residual block.
+"""Parts of the U-Nets: initialisation, resampling convolutions, embeddings, the residual block, levels of resolution.
 
 Names of parameters and buffers are those of published EDM checkpoints, so that their weights load strictly.
 Sources: Karras et al. 2022 (arXiv 2206.00364, app. F.1 and table 7); Song et al. 2021 (arXiv 2011.13456, app. H: DDPM++
@@ -288,3 +288,27 @@ class UNetBlock(nn.Module):
         query, key, value = qkv.transpose(2, 4).unbind(3)  # each [B, heads, pixels, channels per head]
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(2, 3).reshape(size, channels, height, width))
+
+
+def resolutions(finest: int, levels: int) -> list[int]:
+    """Side in pixels of every level: finest, finest / 2, finest / 4, ..."""
+    return [finest >> level for level in range(levels)]
+
+
+def check_resolution(finest: int, levels: int) -> None:
+    """Raises ValueError unless every level but the last can be halved exactly."""
+    if levels < 1:
+        raise ValueError("channel_mult needs at least one level; we got none")
+    factor = 2 ** (levels - 1)
+    if finest < factor or finest % factor:
+        raise ValueError(
+            f"img_resolution {finest} cannot be halved {levels - 1} times; use a multiple of {factor}, or fewer levels "
+            "in channel_mult"
+        )
+
+
+def keep_labels(labels: Tensor, dropout: float) -> Tensor:
+    """Labels [B, label_dim] with each row zeroed with probability `dropout` (Ho & Salimans 2022)."""
+    if not dropout:
+        return labels
+    return labels * (torch.rand(len(labels), 1, device=labels.device) >= dropout)

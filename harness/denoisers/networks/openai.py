@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.denoisers.networks.layers import PositionalEmbedding, silu
-from harness.denoisers.networks.levels import check_resolution, keep_labels, resolutions
+from harness.denoisers.networks.layers import PositionalEmbedding, check_resolution, keep_labels, resolutions, silu
 
 GROUPS = 32
 EPS = 1e-5

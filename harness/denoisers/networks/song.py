@@ -19,12 +19,14 @@ from harness.denoisers.networks.layers import (
     FourierEmbedding,
     PositionalEmbedding,
     UNetBlock,
+    check_resolution,
     group_norm,
+    keep_labels,
     linear,
+    resolutions,
     silu,
     xavier,
 )
-from harness.denoisers.networks.levels import check_resolution, keep_labels, resolutions
 
 SQRT_HALF = math.sqrt(0.5)
 EPS = 1e-6

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.pickles.stored import Stored
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.metrics.features.extractor import Extractor, Outputs
 
 SIZE, WIDTH, CLASSES = 299, 2048, 1008
@@ -264,8 +264,8 @@ def inception_of(weights: Mapping[str, object], where: str) -> InceptionV3:
         if stored is None and name.endswith("num_batches_tracked"):
             found[name] = torch.zeros((), dtype=torch.long)  # a count of training steps that nothing here looks at
             continue
-        if not isinstance(stored, Stored) or tuple(stored.shape) != tuple(tensor.shape):
-            have = list(stored.shape) if isinstance(stored, Stored) else "none"
+        if not isinstance(stored, LazyTensor) or tuple(stored.shape) != tuple(tensor.shape):
+            have = list(stored.shape) if isinstance(stored, LazyTensor) else "none"
             raise InputError(f"{where}: not the Inception-v3 of FID: '{name}' is {have}, not {list(tensor.shape)}")
         found[name] = torch.from_numpy(stored.read().copy()).to(tensor.dtype)
     network.load_state_dict(found, assign=True)

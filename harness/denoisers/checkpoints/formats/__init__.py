@@ -1,57 +1,80 @@
-"""From a path to what lies there, by its content; names and suffixes are not believed."""
+"""Checkpoint formats of other programs, one file a format.
+
+A new format is one file and one word here, the file's name; see `base.CheckpointFormat`.
+"""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.base import Found, blaming
-from harness.denoisers.checkpoints.formats.diffusers_folder import is_diffusers, read_diffusers
-from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
-from harness.denoisers.checkpoints.formats.openai import is_openai, read_openai
-from harness.denoisers.checkpoints.formats.score_sde import is_score_sde, read_score_sde
-from harness.denoisers.checkpoints.pickles.torch_file import layout_of, mapped, read_torch_file
+from harness.denoisers.checkpoints.formats.base import (
+    CheckpointFile,
+    CheckpointFormat,
+    ReadCheckpoint,
+    Settings,
+    errors_are_the_files,
+)
 
-KNOWN = "EDM snapshots (.pkl), score_sde_pytorch (.pth), guided- and improved-diffusion (.pt), folders of diffusers"
+FILES = ("edm_snapshot", "score_sde", "openai", "diffusers_folder")
 
 
-def read_foreign(path: Path, options: Mapping[str, Any] | None = None) -> Found:
-    """Read a checkpoint of another program; loads no torch and leaves the weights in the file.
+def _formats(file: str) -> list[type[CheckpointFormat]]:
+    """The formats that a file defines."""
+    module = import_module(f"{__name__}.{file}")
+    classes = [found for found in vars(module).values() if isinstance(found, type)]
+    return [found for found in classes if issubclass(found, CheckpointFormat) and found.__module__ == module.__name__]
+
+
+FORMATS: dict[str, CheckpointFormat] = {
+    member.model_fields["kind"].default: member() for file in FILES for member in _formats(file)
+}
+
+
+def format_of(kind: str) -> CheckpointFormat:
+    """The format that a card names.
+
+    Raises:
+        InputError: there is none of that name; with those that there are.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"unknown checkpoint format '{kind}'; known: {', '.join(FORMATS)}")
+    return FORMATS[kind]
+
+
+def read_checkpoint(path: Path, settings: Mapping[str, Any] | None = None, kind: str | None = None) -> ReadCheckpoint:
+    """Read a checkpoint of another program; its weights stay in the file.
 
     Args:
         path: a file, or a folder of diffusers.
-        options: what the file does not say, by key; which keys there are depends on what it is.
+        settings: what the file does not say, by key; which keys there are depends on the format.
+        kind: the only format that it may be of; None means any.
 
     Raises:
         InputError: not a checkpoint known here, damaged, or with something in it that no checkpoint needs.
     """
-    with blaming(path):
-        return _read(path, options or {})
-
-
-def _read(path: Path, given: Mapping[str, Any]) -> Found:
-    if path.is_dir():
-        if not is_diffusers(path):
-            raise InputError(f"{path}: a folder without config.json or unet/config.json; known: {KNOWN}")
-        return read_diffusers(path, given)
     if path.suffix == ".safetensors":
         raise InputError(
             f"{path}: a safetensors file is not imported; `harness inspect` says whether it is one of ours"
         )
-    data = mapped(path)
-    if layout_of(data) is not None:
-        root = read_torch_file(path).root
-        if is_score_sde(root):
-            return read_score_sde(root, str(path), given)
-        if is_openai(root):
-            return read_openai(root, str(path), given)
-        names = ", ".join(str(key)[:60] for key in list(root)[:5]) if isinstance(root, dict) else type(root).__name__
-        raise InputError(
-            f"{path}: a file of torch.save, but of no network known here (it holds {names}); known: {KNOWN}"
-        )
-    head = bytes(data[:2])
-    if head[:1] != b"\x80":
-        raise InputError(f"{path}: not a checkpoint: it begins with {bytes(data[:8])!r}; known: {KNOWN}")
-    if given:
-        raise InputError(f"{path}: a snapshot describes itself; leave out the option '{next(iter(given))}'")
-    return read_snapshot(path)
+    candidates = list(FORMATS.values()) if kind is None else [format_of(kind)]
+    with errors_are_the_files(path):
+        file, given = CheckpointFile(path), Settings(settings or {}, str(path))
+        for candidate in candidates:
+            if candidate.recognise(file):
+                read = candidate.read(file, given)
+                given.check_all_taken()
+                return read
+        raise InputError(f"{path}: {_content(file)}; known: {', '.join(format.title for format in candidates)}")
+
+
+def _content(file: CheckpointFile) -> str:
+    """What a file that no format recognises holds, in words."""
+    if file.path.is_dir():
+        return "a folder without config.json or unet/config.json"
+    if not file.is_torch_file:
+        return f"not a checkpoint: it begins with {bytes(file.data[:8])!r}"
+    root = file.torch_object
+    names = ", ".join(str(key)[:60] for key in list(root)[:5]) if isinstance(root, dict) else type(root).__name__
+    return f"a file of torch.save, but of no network known here (it holds {names})"

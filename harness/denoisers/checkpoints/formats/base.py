@@ -1,24 +1,33 @@
-"""What a checkpoint of another program turned out to be."""
+"""What a checkpoint format is, and what reading one gives.
+
+A format of another program is one class: `recognise` says whether a file is of it, by content and never by name, and
+`read` turns the file into a `ReadCheckpoint`. A card names the format of what it fetches by its `kind`. Nothing else in
+the package knows one format from another.
+"""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.core import yaml
+from harness.core.config import Config
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.pickles.machine import Instance
-from harness.denoisers.checkpoints.pickles.stored import Stored
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
+from harness.denoisers.checkpoints.pickles.torch_file import layout_of, mapped, read_torch_file
 
 MAX_DEPTH = 6
 MAX_VALUES = 2000
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadCheckpoint:
     """A checkpoint, read but not built; its weights still lie in the file.
 
     Attributes:
@@ -28,7 +37,7 @@ class Found:
         tensors: weights and buffers by the names of our network.
         sigma_min, sigma_max: noise range that the file states; None means what the constructor computes.
         facts: what else the file says of the training, for people.
-        assumed: what the file does not say and had to be taken for granted, with the value; `--set` changes it.
+        assumed: what the file does not say, with the value that was assumed; `--set` changes it.
         ignored: what is in the file and was not used.
         size: bytes of what holds the weights; None means those of the file itself.
         not_yet: why the network cannot be built here; None means that it can.
@@ -37,7 +46,7 @@ class Found:
     format: str
     preconditioning: str
     arguments: dict[str, Any]
-    tensors: dict[str, Stored]
+    tensors: dict[str, LazyTensor]
     sigma_min: float | None = None
     sigma_max: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -47,58 +56,69 @@ class Found:
     not_yet: str | None = None
 
 
-def plain(value: Any) -> Any:
-    """A value from a file for people and for JSON: nothing deep or long; persistent objects as class and arguments."""
-    return _Plain().of(value, 0)
+class CheckpointFile:
+    """A path that may hold a checkpoint; formats look at it, and what one has read the next need not read again.
 
-
-class _Plain:
-    """Shortens values; stops after MAX_VALUES of them, since values that are shared count wherever they are."""
-
-    def __init__(self) -> None:
-        self.left = MAX_VALUES
-
-    def of(self, value: Any, depth: int) -> Any:
-        self.left -= 1
-        if self.left < 0 or (depth > MAX_DEPTH and isinstance(value, list | tuple | dict | Instance)):
-            return "(more)"
-        if isinstance(value, Instance):
-            arguments = value.state.get("_init_kwargs") if isinstance(value.state, dict) else None
-            return {"class": value.of[:100], **self.table(arguments if isinstance(arguments, dict) else {}, depth)}
-        if isinstance(value, dict):
-            return self.table(value, depth)
-        if isinstance(value, list | tuple):
-            return [self.of(inner, depth + 1) for inner in value[:100] if self.left > 0]
-        if isinstance(value, str):
-            return value[:200]
-        if isinstance(value, float) and not math.isfinite(value):
-            return str(value)
-        if isinstance(value, int):
-            return value if abs(value) < 1 << 64 else "(a huge number)"
-        return value if isinstance(value, float | None) else f"({type(value).__name__})"
-
-    def table(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-        first = list(value.items())[:100]
-        return {str(key)[:100]: self.of(inner, depth + 1) for key, inner in first if self.left > 0}
-
-
-@contextmanager
-def blaming(path: Path) -> Iterator[None]:
-    """Errors that nobody foresaw as the file's mistake: it is not to be trusted, so whatever it contradicts is its own.
-
-    Raises:
-        InputError: with the file, in place of the error.
+    Args:
+        path: a file or a folder.
     """
-    try:
-        yield
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        words = str(error).splitlines()[:1]
-        reason = f"{type(error).__name__}: {words[0][:200]}" if words else type(error).__name__
-        raise InputError(f"{path}: contradicts itself ({reason}); damaged") from None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def data(self) -> memoryview:
+        """The file's bytes, in place; none for a folder.
+
+        Raises:
+            InputError: the file is missing, empty or cannot be read.
+        """
+        return memoryview(b"") if self.path.is_dir() else mapped(self.path)
+
+    @cached_property
+    def is_torch_file(self) -> bool:
+        """Whether `torch.save` wrote the file, by its first bytes."""
+        return layout_of(self.data) is not None
+
+    @cached_property
+    def torch_object(self) -> Any:
+        """The object in a file of `torch.save`, its tensors as `LazyTensor`; None for any other file.
+
+        Raises:
+            InputError: damaged, or with a global that no checkpoint needs.
+        """
+        return read_torch_file(self.path).root if self.is_torch_file else None
 
 
-class Options:
-    """What the user says of a file that does not describe itself: `--set key=value`.
+class CheckpointFormat(Config):
+    """A checkpoint format of another program.
+
+    Attributes:
+        kind: the word by which cards name it.
+        title: what its files are, for messages.
+    """
+
+    title: ClassVar[str]
+
+    @abstractmethod
+    def recognise(self, file: CheckpointFile) -> bool:
+        """Whether the file is of this format, from as little of its content as tells it from the others."""
+
+    @abstractmethod
+    def read(self, file: CheckpointFile, settings: "Settings") -> ReadCheckpoint:
+        """Read a file of this format; its weights stay in the file.
+
+        Args:
+            file: one that `recognise` takes.
+            settings: what the user says where the file says nothing.
+
+        Raises:
+            InputError: damaged, or a network that is not known here.
+        """
+
+
+class Settings:
+    """What the user says of a file that does not describe itself: `--set KEY=VALUE`.
 
     Args:
         given: values by key.
@@ -125,21 +145,22 @@ class Options:
             value = float(value)
         if type(value) is not type(default):
             raise InputError(
-                f"{self.where}: option {key} is {WORDS[type(default)]}, such as {default!r}; we got {value!r}"
+                f"{self.where}: option {key} is {TYPE_NAMES[type(default)]}, such as {default!r}; we got {value!r}"
             )
         return value
 
-    def done(self) -> None:
-        """Refuse options that nothing asked for.
+    def check_all_taken(self) -> None:
+        """Refuse settings that the format did not ask for.
 
         Raises:
             InputError: with those that such a file has.
         """
         unknown = sorted(set(self.given) - set(self._known))
+        if unknown and not self._known:
+            raise InputError(f"{self.where}: the file describes itself; leave out the option '{unknown[0]}'")
         if unknown:
             raise InputError(
-                f"{self.where}: option '{unknown[0]}' means nothing for such a file; "
-                f"it has: {', '.join(self._known) or 'none, it describes itself'}"
+                f"{self.where}: option '{unknown[0]}' means nothing for such a file; it has: {', '.join(self._known)}"
             )
 
 
@@ -149,10 +170,60 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: no equals sign, or a value that is not YAML.
     """
-    found = {}
+    parsed = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--set takes KEY=VALUE, such as image_size=64; we got '{setting}'")
-        found[key.strip()] = yaml.loads(value, f"--set {key}").data
-    return found
+        parsed[key.strip()] = yaml.loads(value, f"--set {key}").data
+    return parsed
+
+
+@contextmanager
+def errors_are_the_files(path: Path) -> Iterator[None]:
+    """Turn unforeseen errors into the file's: it is not to be trusted, so a contradiction is its own.
+
+    Raises:
+        InputError: with the file, in place of the error.
+    """
+    try:
+        yield
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        words = str(error).splitlines()[:1]
+        reason = f"{type(error).__name__}: {words[0][:200]}" if words else type(error).__name__
+        raise InputError(f"{path}: contradicts itself ({reason}); damaged") from None
+
+
+def plain(value: Any) -> Any:
+    """A value from a file for people and for JSON: nothing deep or long; persistent objects as class and arguments."""
+    return _Shortener().shorten(value, 0)
+
+
+class _Shortener:
+    """Stops after MAX_VALUES values; one that stands in several places counts in each."""
+
+    def __init__(self) -> None:
+        self.left = MAX_VALUES
+
+    def shorten(self, value: Any, depth: int) -> Any:
+        self.left -= 1
+        if self.left < 0 or (depth > MAX_DEPTH and isinstance(value, list | tuple | dict | Instance)):
+            return "(more)"
+        if isinstance(value, Instance):
+            arguments = value.state.get("_init_kwargs") if isinstance(value.state, dict) else None
+            return {"class": value.of[:100], **self.table(arguments if isinstance(arguments, dict) else {}, depth)}
+        if isinstance(value, dict):
+            return self.table(value, depth)
+        if isinstance(value, list | tuple):
+            return [self.shorten(inner, depth + 1) for inner in value[:100] if self.left > 0]
+        if isinstance(value, str):
+            return value[:200]
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        if isinstance(value, int):
+            return value if abs(value) < 1 << 64 else "(a huge number)"
+        return value if isinstance(value, float | None) else f"({type(value).__name__})"
+
+    def table(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        first = list(value.items())[:100]
+        return {str(key)[:100]: self.shorten(inner, depth + 1) for key, inner in first if self.left > 0}

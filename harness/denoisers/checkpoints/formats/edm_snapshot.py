@@ -9,16 +9,14 @@ Source: Karras et al. 2022 (arXiv 2206.00364) and the layout of its published sn
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.base import Found, plain
+from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings, plain
 from harness.denoisers.checkpoints.pickles.legacy import read_legacy
 from harness.denoisers.checkpoints.pickles.machine import Allowed, Budget, Instance, unpickle
 from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS
-from harness.denoisers.checkpoints.pickles.stored import Storage, Stored
-from harness.denoisers.checkpoints.pickles.torch_file import mapped
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor, Storage
 from harness.denoisers.checkpoints.pickles.torch_names import STORAGE_TYPES, TENSORS, ordered_dict
 
 PRECONDITIONERS = {"VPPrecond": "vp", "VEPrecond": "ve", "iDDPMPrecond": "iddpm", "EDMPrecond": "edm"}
@@ -30,68 +28,72 @@ VERSIONS = range(1, 7)
 LONGEST_NAME = 400
 MAX_TENSORS = 20_000
 
+EDM2 = "the magnitude-preserving network of EDM2 (Karras et al. 2024, arXiv 2312.02696) is not built here yet"
+
 SURROUNDINGS = ("loss_fn", "augment_pipe", "dataset_kwargs", "encoder", "training_options")
 """What a snapshot keeps beside the network; facts for people."""
 
 
-def read_snapshot(path: Path) -> Found:
-    """Read a snapshot; loads no torch, executes nothing, and leaves the weights where they are.
+class EDMSnapshot(CheckpointFormat):
+    """A snapshot of EDM, or of a program that keeps its layout."""
 
-    Raises:
-        InputError: damaged, foreign, or with a global that snapshots do not have.
-    """
-    data, where = mapped(path), str(path)
-    budget = Budget()
-    root, end = unpickle(data, where, _allowed(data, where, budget), budget)
-    if not isinstance(root, dict):
-        raise InputError(f"{where}: not a snapshot: its pickle holds no dict; check the path")
-    name = next((key for key in ("ema", "net") if isinstance(root.get(key), Instance)), None)
-    if name is None:
-        raise InputError(f"{where}: not a snapshot: no network is kept as 'ema'; it has: {_keys(root)}")
-    net = root[name]
-    arguments = _arguments(net, where)
-    facts = {key: plain(root[key]) for key in SURROUNDINGS if root.get(key) is not None}
-    ignored = [str(key) for key in root if key not in (name, *SURROUNDINGS)]
-    if end < len(data):
-        ignored.append(f"{len(data) - end:,} bytes after the pickle")
-    modules = _table(_attributes(net, where), "_modules", where)
-    if modules.get("unet") is not None:
-        return _edm2(net, arguments, facts, ignored, where)
-    if net.of not in PRECONDITIONERS:
-        raise InputError(
-            f"{where}: its network is a '{net.of[:100]}', which is not known here; known: {', '.join(PRECONDITIONERS)}"
+    kind: Literal["edm-snapshot"] = "edm-snapshot"
+    title: ClassVar[str] = "EDM snapshots (.pkl)"
+
+    def recognise(self, file: CheckpointFile) -> bool:
+        return not file.is_torch_file and bytes(file.data[:1]) == b"\x80"  # a pickle of protocol 2 or later
+
+    def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
+        data, where = file.data, str(file.path)
+        budget = Budget()
+        root, end = unpickle(data, where, _allowed(data, where, budget), budget)
+        if not isinstance(root, dict):
+            raise InputError(f"{where}: not a snapshot: its pickle holds no dict; check the path")
+        name = next((key for key in ("ema", "net") if isinstance(root.get(key), Instance)), None)
+        if name is None:
+            keys = ", ".join(str(key)[:40] for key in list(root)[:10]) or "nothing"
+            raise InputError(f"{where}: not a snapshot: no network is kept as 'ema'; it has: {keys}")
+        net = root[name]
+        arguments = _arguments(net, where)
+        facts = {key: plain(root[key]) for key in SURROUNDINGS if root.get(key) is not None}
+        ignored = [str(key) for key in root if key not in (name, *SURROUNDINGS)]
+        if end < len(data):
+            ignored.append(f"{len(data) - end:,} bytes after the pickle")
+        modules = _table(_attributes(net, where), "_modules", where)
+        if modules.get("unet") is not None:
+            return ReadCheckpoint(
+                format="EDM2 snapshot",
+                preconditioning="edm",
+                arguments=arguments,
+                tensors=dict(_flatten(net, where)),
+                facts=facts,
+                ignored=ignored,
+                not_yet=EDM2,
+            )
+        if net.of not in PRECONDITIONERS:
+            raise InputError(
+                f"{where}: its network is a '{net.of[:100]}', which is not known here; "
+                f"known: {', '.join(PRECONDITIONERS)}"
+            )
+        inner = modules.get("model")
+        if not isinstance(inner, Instance):
+            raise InputError(f"{where}: the network's part 'model' is missing; damaged, or not known here")
+        if inner.of not in NETWORKS:
+            raise InputError(
+                f"{where}: inside its '{net.of}' is a '{inner.of[:100]}', which is not known here; "
+                f"known: {', '.join(NETWORKS)}"
+            )
+        low, high = (_attributes(net, where).get(edge) for edge in ("sigma_min", "sigma_max"))
+        return ReadCheckpoint(
+            format="EDM snapshot",
+            preconditioning=PRECONDITIONERS[net.of],
+            arguments=arguments | {"model_type": inner.of},
+            tensors=dict(_flatten(net, where)),
+            sigma_min=float(low) if isinstance(low, int | float) else None,
+            sigma_max=float(high) if isinstance(high, int | float) else None,
+            facts=facts,
+            ignored=[*ignored, "source code embedded in the file"],
         )
-    inner = _part(modules, "model", where)
-    if inner.of not in NETWORKS:
-        raise InputError(
-            f"{where}: inside its '{net.of}' is a '{inner.of[:100]}', which is not known here; "
-            f"known: {', '.join(NETWORKS)}"
-        )
-    arguments["model_type"] = inner.of
-    tensors = dict(_flatten(net, where))
-    low, high = (_attributes(net, where).get(edge) for edge in ("sigma_min", "sigma_max"))
-    return Found(
-        format="EDM snapshot",
-        preconditioning=PRECONDITIONERS[net.of],
-        arguments=arguments,
-        tensors=tensors,
-        sigma_min=float(low) if isinstance(low, int | float) else None,
-        sigma_max=float(high) if isinstance(high, int | float) else None,
-        facts=facts,
-        ignored=[*ignored, "source code embedded in the file"],
-    )
-
-
-def _edm2(net: Instance, arguments: dict[str, Any], facts: dict[str, Any], ignored: list[str], where: str) -> Found:
-    return Found(
-        format="EDM2 snapshot",
-        preconditioning="edm",
-        arguments=arguments,
-        tensors=dict(_flatten(net, where)),
-        facts=facts,
-        ignored=ignored,
-        not_yet="the magnitude-preserving network of EDM2 (Karras et al. 2024, arXiv 2312.02696) is not built here yet",
-    )
 
 
 def _allowed(data: memoryview, where: str, budget: Budget) -> Allowed:
@@ -110,7 +112,7 @@ def _allowed(data: memoryview, where: str, budget: Budget) -> Allowed:
         "torch.storage._load_from_bytes": load_storage,
         "torch.nn.modules.container.ModuleDict": lambda: Instance("ModuleDict"),
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
-        "dnnlib.util.EasyDict": _easy_dict,
+        "dnnlib.util.EasyDict": lambda items=(): ordered_dict(items),
         **NUMPY_ARRAYS,  # nothing here looks at them
     }
 
@@ -137,22 +139,10 @@ def _persistent(meta: Any = None) -> Instance:
     return Instance(name, state)
 
 
-def _easy_dict(items: Any = ()) -> dict[Any, Any]:
-    """A dict with attributes, as a dict."""
-    return ordered_dict(items)
-
-
 def _attributes(part: Instance, where: str) -> dict[str, Any]:
     if not isinstance(part.state, dict):
         raise InputError(f"{where}: a '{part.of[:100]}' without attributes; damaged")
     return part.state
-
-
-def _part(modules: Mapping[str, Any], name: str, where: str) -> Instance:
-    found = modules.get(name)
-    if not isinstance(found, Instance):
-        raise InputError(f"{where}: the network's part '{name}' is missing; damaged, or not known here")
-    return found
 
 
 def _arguments(net: Instance, where: str) -> dict[str, Any]:
@@ -164,7 +154,7 @@ def _arguments(net: Instance, where: str) -> dict[str, Any]:
     return {**dict(zip(POSITIONAL, positional, strict=False)), **keyword}
 
 
-def _flatten(part: Instance, where: str) -> Iterator[tuple[str, Stored]]:
+def _flatten(part: Instance, where: str) -> Iterator[tuple[str, LazyTensor]]:
     """Names and tensors in the order of a state dict: parameters, then buffers, then the parts."""
     count = 0
     waiting: list[tuple[str, Instance]] = [("", part)]
@@ -178,7 +168,7 @@ def _flatten(part: Instance, where: str) -> Iterator[tuple[str, Stored]]:
             for name, tensor in _table(state, table, where).items():
                 if len(str(name)) > LONGEST_NAME:
                     raise InputError(f"{where}: a tensor's name of {len(str(name)):,} letters; refused")
-                if isinstance(tensor, Stored):
+                if isinstance(tensor, LazyTensor):
                     count += 1
                     yield f"{prefix}{name}", tensor
                 elif tensor is not None:
@@ -195,7 +185,3 @@ def _table(state: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{where}: '{name}' is not a table; damaged")
     return found
-
-
-def _keys(root: dict[Any, Any]) -> str:
-    return ", ".join(str(key)[:40] for key in list(root)[:10]) or "nothing"

@@ -10,11 +10,11 @@ public documentation of both.
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.base import Found, Options
-from harness.denoisers.checkpoints.pickles.stored import Stored
+from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 
 STAGE = re.compile(r"(input|output)_blocks\.([0-9]{1,4})\.([0-9]{1,4})\.")
 
@@ -88,28 +88,42 @@ PUBLISHED: dict[Architecture, tuple[str, Flags]] = {
 """Published files by their architecture, with the flags that they were published with."""
 
 
-def is_openai(root: Any) -> bool:
-    """Whether a file of torch.save is such a state dict."""
-    return isinstance(root, dict) and "time_embed.0.weight" in root and "input_blocks.0.0.weight" in root
+class OpenAICheckpoint(CheckpointFormat):
+    """A state dict of guided- or improved-diffusion.
+
+    Settings: the fields of `Flags`.
+    """
+
+    kind: Literal["openai-diffusion"] = "openai-diffusion"
+    title: ClassVar[str] = "guided- and improved-diffusion (.pt)"
+
+    def recognise(self, file: CheckpointFile) -> bool:
+        root = file.torch_object
+        return isinstance(root, dict) and "time_embed.0.weight" in root and "input_blocks.0.0.weight" in root
+
+    def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
+        root, where = file.torch_object, str(file.path)
+        tensors = {str(name): tensor for name, tensor in root.items() if isinstance(tensor, LazyTensor)}
+        return read_state_dict(tensors, where, settings, [str(key)[:100] for key in root if str(key) not in tensors])
 
 
-def read_openai(root: dict[Any, Any], where: str, given: Mapping[str, Any]) -> Found:
+def read_state_dict(
+    tensors: Mapping[str, LazyTensor], where: str, settings: Settings, ignored: list[str]
+) -> ReadCheckpoint:
     """Read such a state dict.
 
     Args:
-        root: names and tensors.
+        tensors: by name.
         where: what to call the file in errors.
-        given: the user's options, fields of `Flags`.
+        settings: the user's, fields of `Flags`.
+        ignored: what else is in the file.
 
     Raises:
-        InputError: an architecture that is not known here, or options that do not go with it.
+        InputError: an architecture that is not known here, or settings that do not go with it.
     """
-    tensors = {str(name): tensor for name, tensor in root.items() if isinstance(tensor, Stored)}
     architecture, images, outputs = _architecture(tensors, where)
     name, flags = PUBLISHED.get(architecture, (None, Flags()))
-    options = Options(given, where)
-    chosen = Flags(*(options.take(key, default) for key, default in flags._asdict().items()))
-    options.done()
+    chosen = Flags(*(settings.take(key, default) for key, default in flags._asdict().items()))
     if chosen.noise_schedule not in ("linear", "cosine"):
         raise InputError(f"{where}: noise_schedule is linear or cosine; we got {chosen.noise_schedule!r}")
     if chosen.diffusion_steps < 2 or chosen.image_size < 1 or chosen.num_heads < 1:
@@ -137,27 +151,27 @@ def read_openai(root: dict[Any, Any], where: str, given: Mapping[str, Any]) -> F
         "resblock_updown": architecture.resblock_updown,
     }
     family = "guided-diffusion" if architecture.resblock_updown else "improved-diffusion"
-    return Found(
+    return ReadCheckpoint(
         format=f"{family} checkpoint",
         preconditioning="ddpm-x0" if chosen.predict_xstart else "ddpm",
         arguments=arguments,
         tensors={f"model.{key}": tensor for key, tensor in tensors.items()},
         facts={"architecture of": name} if name else {},
-        assumed=options.assumed,
-        ignored=[str(key)[:100] for key, value in root.items() if not isinstance(value, Stored)],
+        assumed=settings.assumed,
+        ignored=ignored,
     )
 
 
-def _architecture(tensors: Mapping[str, Stored], where: str) -> tuple[Architecture, int, int]:
+def _architecture(tensors: Mapping[str, LazyTensor], where: str) -> tuple[Architecture, int, int]:
     """The architecture, the channels of images, and those of the network's output."""
 
     def shape(name: str) -> tuple[int, ...]:
-        found = tensors[name].shape if name in tensors else ()
-        if len(found) < 2:
+        sides = tensors[name].shape if name in tensors else ()
+        if len(sides) < 2:
             raise InputError(
                 f"{where}: tensor '{name}' is missing or no matrix; not a network of guided- or improved-diffusion"
             )
-        return found
+        return sides
 
     stages: dict[str, dict[int, set[int]]] = {"input": {}, "output": {}}
     for key in tensors:
@@ -189,7 +203,7 @@ def _architecture(tensors: Mapping[str, Stored], where: str) -> tuple[Architectu
             "a small image, which is not known here)"
         )
     classes = shape("label_emb.weight")[0] if "label_emb.weight" in tensors else 0
-    found = Architecture(
+    architecture = Architecture(
         width,
         mult,
         blocks - 1,
@@ -198,4 +212,4 @@ def _architecture(tensors: Mapping[str, Stored], where: str) -> tuple[Architectu
         resblock_updown=any(f"{prefix}in_layers.0.weight" in tensors for prefix in ups),
         scale_shift=embedded == 2 * widths[0],
     )
-    return found, images, outputs
+    return architecture, images, outputs

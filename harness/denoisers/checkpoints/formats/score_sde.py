@@ -16,85 +16,80 @@ Source: Song et al. 2021 (arXiv 2011.13456), app. H; Karras et al. 2022 (arXiv 2
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.formats.base import Found, Options
-from harness.denoisers.checkpoints.pickles.stored import Stored
+from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 
 PART = re.compile(r"all_modules\.([0-9]{1,4})\.(.+)")
-Part = dict[str, Stored]
+Part = dict[str, LazyTensor]
 BLOCK = {"GroupNorm_0": "norm0", "Conv_0": "conv0", "Dense_0": "affine", "GroupNorm_1": "norm1", "Conv_1": "conv1"}
 PUBLISHED_ATTENTION = 16  # pixels; every published configuration has it there
 
 
-def is_score_sde(root: Any) -> bool:
-    """Whether a file of torch.save is such a checkpoint."""
-    names = root.get("model") if isinstance(root, dict) else None
-    return isinstance(names, dict) and "ema" in root and any("all_modules.0." in str(name) for name in names)
+class ScoreSDECheckpoint(CheckpointFormat):
+    """A checkpoint of score_sde_pytorch.
 
-
-def read_score_sde(root: dict[Any, Any], where: str, given: Mapping[str, Any]) -> Found:
-    """Read such a checkpoint.
-
-    Args:
-        root: what the file holds.
-        where: what to call it in errors.
-        given: the user's options: image_size, fir, sigma_min, sigma_max, beta_min, beta_max.
-
-    Raises:
-        InputError: an architecture that SongUNet is not, or weights that do not go together.
+    Settings: image_size, fir, sigma_min, sigma_max, beta_min, beta_max.
     """
-    options = Options(given, where)
-    weights, constants = _average(root, where)
-    walk = _Walk(_parts({**weights, **constants}, where), where)
-    size = options.take("image_size", _guess(walk.attention))
-    smooth = walk.encoder == "residual" or options.take("fir", walk.fourier)
-    network = {
-        "model_type": "SongUNet",
-        "model_channels": walk.channels,
-        "channel_mult": walk.mult,
-        "num_blocks": walk.blocks,
-        "attn_resolutions": [size >> level for level in walk.attention],
-        "embedding_type": "fourier" if walk.fourier else "positional",
-        "channel_mult_noise": 2 if walk.fourier else 1,
-        "encoder_type": walk.encoder,
-        "decoder_type": walk.decoder,
-        "resample_filter": [1, 3, 3, 1] if smooth else [1, 1],
-    }
-    own = _ve(constants, options, where) if walk.fourier else _vp(options)
-    options.done()
-    return Found(
-        format="score_sde_pytorch checkpoint",
-        preconditioning="ve" if walk.fourier else "vp",
-        arguments={"img_resolution": size, "img_channels": walk.image_channels, **own, **network},
-        tensors={f"model.{_at_resolution(name, size)}": tensor for name, tensor in walk.tensors.items()},
-        facts={"training": {"step": root["step"]}} if isinstance(root.get("step"), int) else {},
-        assumed={**options.assumed, "process": "ve, continuous" if walk.fourier else "vp, continuous (not sub-vp)"},
-        ignored=["model (its moving average is used)", *(["optimizer"] if "optimizer" in root else [])],
-    )
+
+    kind: Literal["score-sde"] = "score-sde"
+    title: ClassVar[str] = "score_sde_pytorch (.pth)"
+
+    def recognise(self, file: CheckpointFile) -> bool:
+        root = file.torch_object
+        names = root.get("model") if isinstance(root, dict) else None
+        return isinstance(names, dict) and "ema" in root and any("all_modules.0." in str(name) for name in names)
+
+    def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
+        root, where = file.torch_object, str(file.path)
+        weights, constants = _average(root, where)
+        walk = _LayerWalk(_parts({**weights, **constants}, where), where)
+        published = PUBLISHED_ATTENTION * 2 ** walk.attention[0] if walk.attention else 32
+        size = settings.take("image_size", published)
+        smooth = walk.encoder == "residual" or settings.take("fir", walk.fourier)
+        network = {
+            "model_type": "SongUNet",
+            "model_channels": walk.channels,
+            "channel_mult": walk.mult,
+            "num_blocks": walk.blocks,
+            "attn_resolutions": [size >> level for level in walk.attention],
+            "embedding_type": "fourier" if walk.fourier else "positional",
+            "channel_mult_noise": 2 if walk.fourier else 1,
+            "encoder_type": walk.encoder,
+            "decoder_type": walk.decoder,
+            "resample_filter": [1, 3, 3, 1] if smooth else [1, 1],
+        }
+        own = _ve_range(constants, settings, where) if walk.fourier else _vp_betas(settings)
+        process = "ve, continuous" if walk.fourier else "vp, continuous (not sub-vp)"
+        return ReadCheckpoint(
+            format="score_sde_pytorch checkpoint",
+            preconditioning="ve" if walk.fourier else "vp",
+            arguments={"img_resolution": size, "img_channels": walk.image_channels, **own, **network},
+            tensors={f"model.{_at_resolution(name, size)}": tensor for name, tensor in walk.tensors.items()},
+            facts={"training": {"step": root["step"]}} if isinstance(root.get("step"), int) else {},
+            assumed={**settings.assumed, "process": process},
+            ignored=["model (its moving average is used)", *(["optimizer"] if "optimizer" in root else [])],
+        )
 
 
-def _guess(attention: list[int]) -> int:
-    return PUBLISHED_ATTENTION * 2 ** attention[0] if attention else 32
-
-
-def _vp(options: Options) -> dict[str, float]:
-    low, high = options.take("beta_min", 0.1), options.take("beta_max", 20.0)
+def _vp_betas(settings: Settings) -> dict[str, float]:
+    low, high = settings.take("beta_min", 0.1), settings.take("beta_max", 20.0)
     return {"beta_d": high - low, "beta_min": low}
 
 
-def _ve(constants: Mapping[str, Stored], options: Options, where: str) -> dict[str, float]:
-    """The range, from the table of the model's levels: in units of [0, 1] there, of [-1, 1] here."""
+def _ve_range(constants: Mapping[str, LazyTensor], settings: Settings, where: str) -> dict[str, float]:
+    """The noise range, from the model's table of levels: in units of [0, 1] there, of [-1, 1] here."""
     table = constants["sigmas"].read() if "sigmas" in constants else np.array([0.01, 50.0])
     if table.ndim != 1 or not len(table) or not np.isfinite(table).all() or table.min() <= 0:
         raise InputError(f"{where}: tensor 'sigmas' is no table of noise levels; damaged")
     low, high = (float(f"{edge:.6g}") for edge in (table.min(), table.max()))  # kept as float32: 50 is 50.000004
     return {
-        "sigma_min": 2 * options.take("sigma_min", low),
-        "sigma_max": 2 * options.take("sigma_max", high),
+        "sigma_min": 2 * settings.take("sigma_min", low),
+        "sigma_max": 2 * settings.take("sigma_max", high),
     }
 
 
@@ -103,11 +98,11 @@ def _at_resolution(name: str, size: int) -> str:
     return re.sub(r"@(\d+)", lambda level: f"{size >> int(level[1])}x{size >> int(level[1])}", name)
 
 
-def _average(root: dict[Any, Any], where: str) -> tuple[dict[str, Stored], dict[str, Stored]]:
+def _average(root: dict[Any, Any], where: str) -> tuple[dict[str, LazyTensor], dict[str, LazyTensor]]:
     """The averaged parameters by name, and what does not learn."""
     model = {str(name).removeprefix("module."): tensor for name, tensor in root["model"].items()}
     shadow = root["ema"].get("shadow_params") if isinstance(root["ema"], dict) else None
-    if not isinstance(shadow, list) or not all(isinstance(tensor, Stored) for tensor in [*model.values(), *shadow]):
+    if not isinstance(shadow, list) or not all(isinstance(tensor, LazyTensor) for tensor in [*model.values(), *shadow]):
         raise InputError(f"{where}: its model or its 'ema' holds something else than tensors; damaged")
     fixed = {name for name, tensor in model.items() if name == "sigmas" or re.fullmatch(r"all_modules\.0\.W", name)}
     learn = [name for name in model if name not in fixed]
@@ -124,7 +119,7 @@ def _average(root: dict[Any, Any], where: str) -> tuple[dict[str, Stored], dict[
     return dict(zip(learn, shadow, strict=True)), {name: model[name] for name in fixed}
 
 
-def _parts(weights: Mapping[str, Stored], where: str) -> list[Part]:
+def _parts(weights: Mapping[str, LazyTensor], where: str) -> list[Part]:
     """The flat list of parts, each with its tensors by name; parts without weights are empty."""
     found: dict[int, Part] = {}
     for name, tensor in weights.items():
@@ -135,12 +130,12 @@ def _parts(weights: Mapping[str, Stored], where: str) -> list[Part]:
     return [found.get(index, {}) for index in range(max(found) + 1)]
 
 
-class _Walk:
+class _LayerWalk:
     """Follows the flat list as the network executes it, and renames as it goes; `@2` stands for level 2."""
 
     def __init__(self, parts: list[Part], where: str) -> None:
         self.parts, self.where, self.at = parts, where, 0
-        self.tensors: dict[str, Stored] = {}
+        self.tensors: dict[str, LazyTensor] = {}
         self.mult: list[int] = []
         self.attention: list[int] = []
         self.encoder, self.decoder = "standard", "standard"
@@ -221,10 +216,10 @@ class _Walk:
         ):
             raise self.refuse("attention whose projections are not square")
         matrices, offsets = ([part[f"NIN_{index}.{end}"] for index in range(3)] for end in ("W", "b"))
-        self.tensors[f"{name}.qkv.weight"] = Stored(
+        self.tensors[f"{name}.qkv.weight"] = LazyTensor(
             "F32", (3 * width, width, 1, 1), lambda: _interleaved([matrix.read().T for matrix in matrices], 2)
         )
-        self.tensors[f"{name}.qkv.bias"] = Stored(
+        self.tensors[f"{name}.qkv.bias"] = LazyTensor(
             "F32", (3 * width,), lambda: _interleaved([offset.read() for offset in offsets], 0)
         )
         last = part["NIN_3.W"]

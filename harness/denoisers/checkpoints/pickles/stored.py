@@ -50,7 +50,7 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class LazyTensor:
     """A tensor in a file.
 
     Attributes:
@@ -68,12 +68,12 @@ class Stored:
         """How many numbers it has."""
         return math.prod(self.shape)
 
-    def derived(self, shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> "Stored":
+    def derived(self, shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> "LazyTensor":
         """The tensor that `change` makes of this one when it is read; it has the given shape."""
-        return Stored(self.dtype, shape, lambda: change(self.read()))
+        return LazyTensor(self.dtype, shape, lambda: change(self.read()))
 
 
-def view(storage: Any, offset: Any, size: Any, stride: Any) -> Stored:
+def view(storage: Any, offset: Any, size: Any, stride: Any) -> LazyTensor:
     """A tensor in a storage.
 
     Args:
@@ -94,10 +94,10 @@ def view(storage: Any, offset: Any, size: Any, stride: Any) -> Stored:
         raise ValueError(
             f"a tensor of shape {list(size)} does not lie within its storage of {storage.numel:,} numbers; damaged"
         )
-    return Stored(storage.type.dtype, size, lambda: _read_view(storage, offset, size, stride))
+    return LazyTensor(storage.type.dtype, size, lambda: _read_view(storage, offset, size, stride))
 
 
-def whole(storage: Storage, shape: tuple[int, ...]) -> Stored:
+def whole(storage: Storage, shape: tuple[int, ...]) -> LazyTensor:
     """All numbers of a storage, row by row."""
     strides = tuple(math.prod(shape[side + 1 :]) for side in range(len(shape)))
     return view(storage, 0, shape, strides)

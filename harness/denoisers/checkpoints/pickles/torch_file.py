@@ -44,7 +44,7 @@ def layout_of(data: memoryview) -> Layout | None:
 
 
 def read_torch_file(path: Path) -> TorchFile:
-    """Read what `torch.save` wrote: dicts, lists, numbers and texts as they are, tensors as `Stored`.
+    """Read what `torch.save` wrote: dicts, lists, numbers and texts as they are, tensors as `LazyTensor`.
 
     Raises:
         InputError: another kind of file, damaged, or with a global that no checkpoint needs.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from harness.denoisers.checkpoints.pickles.machine import Allowed, Instance, checked_key
-from harness.denoisers.checkpoints.pickles.stored import StorageType, Stored, view
+from harness.denoisers.checkpoints.pickles.stored import LazyTensor, StorageType, view
 
 STORAGE_TYPES: Allowed = {
     f"torch.{name}Storage": StorageType(dtype)
@@ -37,14 +37,14 @@ def ordered_dict(items: Any = ()) -> dict[Any, Any]:
 
 def rebuild_tensor(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, _: Any = None
-) -> Stored:
+) -> LazyTensor:
     """`torch._utils._rebuild_tensor_v2`, and the first version, which has no gradient flag and no hooks."""
     return view(storage, offset, size, stride)
 
 
-def rebuild_parameter(tensor: Any, requires_grad: Any = False, hooks: Any = None) -> Stored:
+def rebuild_parameter(tensor: Any, requires_grad: Any = False, hooks: Any = None) -> LazyTensor:
     """`torch._utils._rebuild_parameter`."""
-    if not isinstance(tensor, Stored):
+    if not isinstance(tensor, LazyTensor):
         raise ValueError("a parameter without a tensor; damaged")
     return tensor
 

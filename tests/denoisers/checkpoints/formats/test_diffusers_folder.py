@@ -12,9 +12,9 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
-from harness.denoisers.checkpoints.formats import read_foreign
+from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.inspect import inspect
-from harness.denoisers.networks import diffusers_names
+from harness.denoisers.networks import diffusers_unet
 from harness.denoisers.preconditioning.discrete import betas, noise_levels
 from tests.denoisers.test_networks import TOLERANCE, worst
 
@@ -70,8 +70,8 @@ def test_denoised_as_the_library_does(tmp_path, prediction, schedule):
         with torch.no_grad():
             found = ours(x_t.double() / left**0.5, sigma)
         assert worst(found, expected) < TOLERANCE, step
-    assert written.found.assumed == {}
-    assert written.found.facts["scheduler"]["prediction_type"] == prediction
+    assert written.source.assumed == {}
+    assert written.source.facts["scheduler"]["prediction_type"] == prediction
 
 
 def test_classes_learned_variance_and_weights_in_bin(tmp_path):
@@ -93,7 +93,7 @@ def test_classes_learned_variance_and_weights_in_bin(tmp_path):
 
 def test_a_network_alone_and_what_is_then_assumed(tmp_path):
     unet().save_pretrained(tmp_path / "net")
-    found = read_foreign(tmp_path / "net")
+    found = read_checkpoint(tmp_path / "net")
     assert found.assumed == {
         "prediction_type": "epsilon",
         "beta_schedule": "linear",
@@ -140,7 +140,7 @@ def test_the_list_of_arguments_is_the_librarys():
     import inspect as python
 
     known = set(python.signature(diffusers.UNet2DModel.__init__).parameters) - {"self"}
-    assert known == diffusers_names.KNOWN | set(diffusers_names.FIXED)
+    assert known == diffusers_unet.KNOWN | set(diffusers_unet.FROM_OURS)
 
 
 def rewrite(path, **changes):
@@ -192,4 +192,4 @@ def test_without_the_library_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     with pytest.raises(InputError, match="pip install 'diffusion-harness\\[diffusers\\]'"):
         load_foreign(path)
-    assert read_foreign(path).arguments["model_type"] == "DiffusersUNet"
+    assert read_checkpoint(path).arguments["model_type"] == "DiffusersUNet"

@@ -13,8 +13,7 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
-from harness.denoisers.checkpoints.formats import read_foreign
-from harness.denoisers.checkpoints.formats.edm_snapshot import read_snapshot
+from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.checkpoints.pickles.stored import Storage, StorageType, view
 from harness.denoisers.inspect import as_lines, inspect
 from tests.denoisers import nets
@@ -50,7 +49,7 @@ def test_golden(name, tmp_path):
 
 @every_pickle
 def test_facts_and_the_file_is_only_looked_at(name):
-    found = read_foreign(PICKLES / f"{name}.pkl")
+    found = read_checkpoint(PICKLES / f"{name}.pkl")
     assert found.format == "EDM snapshot"
     assert found.facts["dataset_kwargs"]["path"] == "datasets/toy.zip"
     assert found.facts["loss_fn"]["class"] in ("EDMLoss", "VPLoss", "VELoss")
@@ -134,7 +133,7 @@ def test_edm2_is_recognised_and_refused(tmp_path):
     path = tmp_path / "edm2.pkl"
     with original_modules(), path.open("wb") as file:
         pickle.dump({"encoder": encoder, "dataset_kwargs": {}, "ema": net}, file, protocol=4)
-    found = read_snapshot(path)
+    found = read_checkpoint(path)
     assert (found.format, found.arguments["img_channels"]) == ("EDM2 snapshot", 4)
     assert found.facts["encoder"] == {"class": "StabilityVAEEncoder", "a": 1}
     assert list(found.tensors) == ["unet.out_gain"]
@@ -161,7 +160,7 @@ def test_a_bomb_anywhere_is_refused_by_name_and_byte(tmp_path):
     with pytest.raises(
         InputError, match=r"net\.pkl: opcode STACK_GLOBAL at byte ([\d,]+): asks for 'posix.system'"
     ) as e:
-        read_foreign(path)
+        read_checkpoint(path)
     at = int(str(e.value).split("at byte ")[1].split(":")[0].replace(",", ""))
     assert raw[at] == 0x93 and raw.rfind(b"system", 0, at) > at - 20
     assert not trace.exists()
@@ -176,7 +175,7 @@ def test_a_bomb_inside_a_storage(tmp_path):
     fake = b"cposix\nsystem\n" + b" " * 6
     path.write_bytes(raw[:inner] + fake + raw[inner + len(fake) :])
     with pytest.raises(InputError, match=f"GLOBAL at byte {inner:,}: asks for 'posix.system'"):
-        read_foreign(path)
+        read_checkpoint(path)
     assert not trace.exists()
 
 
@@ -374,6 +373,6 @@ def test_a_run_asks_for_an_import(tmp_path):
 def test_sidecars_of_the_golden_files_are_what_is_read():
     for name in NAMES:
         meta = json.loads((PICKLES / f"{name}.json").read_text())
-        found = read_foreign(PICKLES / f"{name}.pkl")
+        found = read_checkpoint(PICKLES / f"{name}.pkl")
         if "init_kwargs" in meta:
             assert {**found.arguments, **meta["init_kwargs"]} == found.arguments

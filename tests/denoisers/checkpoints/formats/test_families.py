@@ -11,7 +11,8 @@ import torch
 import harness
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
-from harness.denoisers.checkpoints.formats import openai, read_foreign
+from harness.denoisers.checkpoints.formats import openai, read_checkpoint
+from harness.denoisers.checkpoints.formats.base import Settings
 from tests.denoisers import families
 from tests.denoisers.test_networks import TOLERANCE, worst
 
@@ -106,7 +107,7 @@ def test_continuous_time(name, tmp_path):
 
 def test_the_moving_average_is_used(tmp_path):
     """And not the weights of the last step, which are in the file as well."""
-    found = read_foreign(families.write(tmp_path / "net.pth", families.song_state("vp_ddpmpp")), {"image_size": 16})
+    found = read_checkpoint(families.write(tmp_path / "net.pth", families.song_state("vp_ddpmpp")), {"image_size": 16})
     saved = families.song_state("vp_ddpmpp")
     ours = torch.from_numpy(found.tensors["model.map_layer0.weight"].read().copy())
     assert torch.equal(ours, saved["ema"]["shadow_params"][0])
@@ -118,7 +119,7 @@ def test_the_moving_average_is_used(tmp_path):
 
 def test_published_configurations_are_guessed(tmp_path):
     """Without options, what all published files have: attention at 16 pixels."""
-    found = read_foreign(families.write(tmp_path / "net.pth", families.song_state("ve_ncsnpp")))
+    found = read_checkpoint(families.write(tmp_path / "net.pth", families.song_state("ve_ncsnpp")))
     assert found.arguments["img_resolution"] == 32
     assert found.arguments["attn_resolutions"] == [16]
     assert found.arguments["resample_filter"] == [1, 3, 3, 1]
@@ -128,7 +129,7 @@ def test_published_configurations_are_guessed(tmp_path):
 @pytest.mark.parametrize("architecture", openai.PUBLISHED, ids=lambda a: openai.PUBLISHED[a][0])
 def test_published_architectures_are_recognised(architecture):
     """Every published network, built without storage, is recognised from its shapes alone; its flags follow."""
-    from harness.denoisers.checkpoints.pickles.stored import Stored
+    from harness.denoisers.checkpoints.pickles.stored import LazyTensor
     from harness.denoisers.networks.openai import OpenAIUNet
 
     name, flags = openai.PUBLISHED[architecture]
@@ -146,8 +147,8 @@ def test_published_architectures_are_recognised(architecture):
             resblock_updown=resblocks,
             scale_shift=shift,
         )
-    root = {key: Stored("F32", tuple(value.shape), dict) for key, value in net.state_dict().items()}
-    found = openai.read_openai(root, "file.pt", {})
+    root = {key: LazyTensor("F32", tuple(value.shape), dict) for key, value in net.state_dict().items()}
+    found = openai.read_state_dict(root, "file.pt", Settings({}, "file.pt"), [])
     assert found.facts == {"architecture of": name}
     assert found.arguments["img_resolution"] == flags.image_size
     assert found.arguments["split_first"] == flags.use_new_attention_order
