@@ -1,6 +1,6 @@
 """Fetches the files of cards into the cache: download, import of snapshots, check.
 
-downloaded -> pinned or compared with the card's hash -> imported, if the format is edm-snapshot
+downloaded -> pinned or compared with the card's hash -> imported, if it is another program's checkpoint
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError, RunError
+from harness.denoisers.checkpoints.formats import format_of
 from harness.hub.cache import Pin, check_pin, forget_pin, locked, read_pins
-from harness.hub.cards import AnyCard, DenoiserCard, in_use, known_sha256, load_cards, pin_name, place
+from harness.hub.cards import AnyCard, DenoiserCard, in_use, is_imported, known_sha256, load_cards, pin_name, place
 from harness.hub.download import Downloaded, DownloadListener, download
 
 
@@ -78,14 +79,16 @@ def fetch(
         listener, timeout, tries, pause: see `download`.
 
     Raises:
-        InputError: an unknown name, a file that comes with the package, damaged pins, a snapshot of another network
-            than its card describes, or a failed download.
+        InputError: an unknown name or checkpoint format, a file that comes with the package, damaged pins, a
+            checkpoint of another format or network than its card describes, or a failed download.
     """
     cards, wanted = load_cards(), list(dict.fromkeys(names))
     for name in wanted:
         if name not in cards or cards[name].url is None:
             why = "comes with the package" if name in cards else "is not the name of a card"
             raise InputError(f"'{name}' {why}; `harness fetch --list` shows what can be fetched")
+        if is_imported(cards[name]):
+            format_of(cards[name].format)  # an unknown one is an error before anything is downloaded
     connection = _Connection(listener, timeout, tries, pause)
     return (_fetch(name, cards[name], force, connection) for name in wanted)
 
@@ -98,7 +101,7 @@ def _fetch(name: str, card: AnyCard, force: bool, connection: _Connection) -> Fe
     try:
         with locked(place(card).with_name(f"{place(card).name}.fetch"), busy):
             digest, pinned = _download(card, connection)
-            if isinstance(card, DenoiserCard) and card.format == "edm-snapshot":
+            if isinstance(card, DenoiserCard) and is_imported(card):
                 digest = _import(name, card, pinned)
     except RunError as error:
         raise InputError(str(error)) from None  # the command does nothing else, so it exits with 2
@@ -119,7 +122,7 @@ def _download(card: AnyCard, connection: _Connection) -> tuple[str, bool]:
     url, path = card.url or "", place(card)
     pin = read_pins().get(url)
     expected = card.sha256 or (pin.sha256 if pin else None)
-    if card.format == "edm-snapshot" and expected and path.is_file() and sha256_of(path) == expected:
+    if is_imported(card) and expected and path.is_file() and sha256_of(path) == expected:
         return expected, False
     pinned = False
 
@@ -144,7 +147,7 @@ def _import(name: str, card: DenoiserCard, pinned: bool) -> str:
     snapshot, path = place(card), in_use(card)
     new = path.with_name(f".{path.stem}.importing.safetensors")
     try:
-        digest = write_import(snapshot, new).sha256
+        digest = write_import(snapshot, new, kind=card.format).sha256
         _compare(name, card, new)
     except InputError:
         snapshot.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from harness.core.config import Config, Real, Shape
 from harness.core.errors import InputError
 from harness.hub.addresses import check_address, file_name
+from harness.hub.header import FORMAT as OUR_FORMAT
 from harness.hub.header import Kind
 
 Text = Annotated[str, Field(min_length=1)]
@@ -68,7 +69,7 @@ class DenoiserCard(_Card):
     """A pretrained denoiser.
 
     Args:
-        format: ours, or a snapshot as the authors of EDM wrote them; those are fetched, and imported then.
+        format: ours, or the kind of another program's checkpoint format; such a file is imported when it is fetched.
         preconditioning: kind of the preconditioning.
         shape: [C, H, W] of its images.
         label_dim: classes; 0 means unconditional.
@@ -78,7 +79,7 @@ class DenoiserCard(_Card):
     """
 
     kind: Literal["denoiser"] = "denoiser"
-    format: Literal["harness-denoiser", "edm-snapshot"] = "harness-denoiser"
+    format: Text = OUR_FORMAT
     preconditioning: Kind
     shape: Shape
     label_dim: Annotated[int, Field(ge=0)]
@@ -91,8 +92,8 @@ class DenoiserCard(_Card):
     def _as_packed(self) -> "DenoiserCard":
         if self.file is not None and self.parameters is None:
             raise ValueError("a card with `file` needs its `parameters`")
-        if self.file is not None and self.format != "harness-denoiser":
-            raise ValueError(f"a file that comes along has format harness-denoiser, and this is {self.format}")
+        if self.file is not None and self.format != OUR_FORMAT:
+            raise ValueError(f"a file that comes along has format {OUR_FORMAT}, and this is {self.format}")
         return self
 
 

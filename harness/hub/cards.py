@@ -24,7 +24,7 @@ from harness.core.files import write_bytes
 from harness.hub.addresses import file_name
 from harness.hub.cache import files_dir, read_pins
 from harness.hub.card_kinds import AnyCard, Card, DenoiserCard, FeaturesCard, Text
-from harness.hub.header import Contents, read_contents, read_header
+from harness.hub.header import FORMAT, Contents, read_contents, read_header
 
 FEATURES_FORMAT = "harness-digit-features-1"
 
@@ -47,9 +47,14 @@ class Cards(Config):
         return self
 
 
+def is_imported(card: AnyCard) -> bool:
+    """Whether the card's file is a checkpoint of another program, from which ours is written when it is fetched."""
+    return isinstance(card, DenoiserCard) and card.format != FORMAT
+
+
 def _name_in_use(card: AnyCard) -> str:
     name = file_name(card.url or "")
-    return f"{name.rpartition('.')[0] or name}.safetensors" if card.format == "edm-snapshot" else name
+    return f"{name.rpartition('.')[0] or name}.safetensors" if is_imported(card) else name
 
 
 def cards_file() -> Path:
@@ -105,7 +110,7 @@ def in_use(card: AnyCard) -> Path:
 
 def pin_name(card: AnyCard) -> str:
     """Under which address the hash of the file in use is pinned."""
-    return f"{card.url}#imported" if card.format == "edm-snapshot" else card.url or ""
+    return f"{card.url}#imported" if is_imported(card) else card.url or ""
 
 
 def how_to_get(name: str, card: AnyCard) -> str:
@@ -120,7 +125,7 @@ def known_sha256(card: AnyCard) -> str | None:
     Raises:
         InputError: the pins cannot be read.
     """
-    if card.sha256 and card.format != "edm-snapshot":
+    if card.sha256 and not is_imported(card):
         return card.sha256
     pin = read_pins().get(pin_name(card))
     return pin.sha256 if pin else None

@@ -31,7 +31,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         site = self.server.site
         with site.lock:
-            site.requests.append(Request(self.command, self.path, {name.title(): text for name, text in self.headers.items()}))
+            site.requests.append(
+                Request(self.command, self.path, {name.title(): text for name, text in self.headers.items()})
+            )
             answer = site.script.pop(0) if len(site.script) > 1 else site.script[0]
         with contextlib.suppress(ConnectionError):  # a client may go away
             answer(self)

@@ -115,7 +115,6 @@ def in_file(folder, **entries):
         (FETCHED | {"url": "https://example.org/.."}, "the address should end in a file's name"),
         (FETCHED | {"size": 0}, "greater than or equal to 1"),
         (FETCHED | {"sha256": "abc"}, "sha256"),
-        (FETCHED | {"format": "pickle"}, "'harness-denoiser' or 'edm-snapshot'"),
         (FETCHED | PACKED | {"sha256": None}, "a card with `file` needs its `sha256`; only what is fetched"),
         (FETCHED | PACKED | {"parameters": None}, "a card with `file` needs its `parameters`"),
         (FETCHED | PACKED | {"format": "edm-snapshot"}, "has format harness-denoiser, and this is edm-snapshot"),

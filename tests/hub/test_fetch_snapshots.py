@@ -128,6 +128,21 @@ def test_a_card_that_describes_another_network(world, change, message):
     assert read_pins() == {}
 
 
+def test_a_card_of_an_unknown_format(world):
+    world(format="pickle")
+    with pytest.raises(InputError, match="unknown checkpoint format 'pickle'; known: edm-snapshot, score-sde"):
+        get()
+    assert world.site.requests == []
+
+
+def test_a_file_of_another_format_than_the_card_says(world):
+    world(format="score-sde")
+    with pytest.raises(InputError, match=r"not a checkpoint: it begins with .*; known: score_sde_pytorch \(\.pth\)"):
+        get()
+    assert left() == []
+    assert read_pins() == {}
+
+
 class Bomb:
     def __reduce__(self):
         return os.system, ("true",)
