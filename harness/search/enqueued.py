@@ -9,7 +9,7 @@ from harness.search import free_levels
 from harness.search.candidates import Candidate, InvalidSampler, TrialBuilder
 from harness.search.space import SearchSpace, SpacePoint
 from harness.search.target import EnqueuedSetting, Target
-from harness.search.template import SpaceError, searched
+from harness.search.template import SpaceError, is_searched
 
 if TYPE_CHECKING:
     from harness.sampling.sampler import Sampler
@@ -65,7 +65,7 @@ def _filled(known: EnqueuedSetting, template: Mapping[str, Any]) -> dict[str, An
 
 def _fixed(template: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a space without anything to search in them."""
-    return {key: value for key, value in template.items() if not any(searched(value))}
+    return {key: value for key, value in template.items() if not is_searched(value)}
 
 
 def _located(filled: dict[str, Any], setting: Candidate, space: SearchSpace) -> SpacePoint | None:
@@ -94,7 +94,7 @@ def _by_gamma(filled: dict[str, Any], sampler: "Sampler") -> dict[str, Any]:
 def _by_gaps(filled: dict[str, Any], setting: Candidate, space: SearchSpace) -> dict[str, Any] | None:
     """Levels by the factors that stretch the gaps of a space with free ones; None if the space has none."""
     free = space.template["sampler"].get("discretization")
-    if not free_levels.is_free(free) or any(searched({key: free[key] for key in free if key != "stretch"})):
+    if not free_levels.is_free(free) or is_searched({key: free[key] for key in free if key != "stretch"}):
         return None
     sampler = setting.trial.sampler
     factors = free_levels.factors_of(sampler.discretization, free, sampler.steps)

@@ -20,7 +20,7 @@ from harness.experiments.trial import Trial
 from harness.search.candidates import Metric, denoiser_name
 from harness.search.optuna_bridge import value_of
 from harness.search.plan import EnqueuedTrial, SearchPlan
-from harness.search.space import NumberRange
+from harness.search.template import NumberRange
 from harness.search.threads import one_thread
 from harness.store.database import Store
 from harness.store.studies import DONE, SUGGESTED

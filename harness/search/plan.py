@@ -24,7 +24,7 @@ from harness.search.enqueued import EnqueuedTrial, enqueued_trials
 from harness.search.pruner import FEWEST_BLOCKS
 from harness.search.space import SearchSpace, SpacePoint
 from harness.search.target import Target, load_target
-from harness.search.template import Choices, NumberRange, SpaceError, searched
+from harness.search.template import Choices, NumberRange, SpaceError, is_searched
 from harness.search.validate import check_guidance, check_space, probe
 
 Method = Literal["tpe", "grid", "random", "qmc", "gp", "cmaes", "nsga2"]
@@ -275,7 +275,7 @@ def _template(target: Target, builder: TrialBuilder, nfe: int, pareto: bool) -> 
         if pareto:
             raise InputError("free levels are as many as the budget has steps, so --pareto cannot search them")
         plain = template["sampler"] | {"discretization": "edm"}
-        if any(searched(plain)):
+        if is_searched(plain):
             raise SpaceError(
                 ("sampler",), "free levels are as many as the sampler has steps, so nothing beside them is searched"
             )

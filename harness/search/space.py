@@ -1,4 +1,4 @@
-"""A search space: a sampler in which ranges and choices stand in the place of values.
+"""Search spaces: a sampler with ranges and choices in place of values.
 
     solver: {choices: [heun, {kind: rk2, alpha: {low: 0.5, high: 1.2}}]}
     stochasticity:
@@ -6,48 +6,49 @@
       S_tmax: {low: 0.2, high: 80, log: true, values: [0.2, 1, 5, 50]}
       S_tmin: {low: 0.002, high: 10, log: true, below: S_tmax}
 
-What is searched are coordinates. A number's coordinate is its value, but that of one that is to stay `below` another is
-its position between its low end and whichever is lower, its high end or the other number: every point is then allowed,
-and the ranges that a search method sees do not move. Where only declared `values` are searched, it is an index into
-them. A choice's own numbers are there only where it is chosen.
+A search method sees coordinates. The coordinate of a number is its value. Two kinds of numbers have another one:
+
+* A number that stays `below` another has its position, from 0 to 1, between its low end and its upper bound: its high
+  end or the other number, whichever is lower. So every point is allowed, and the ranges that the method sees are fixed.
+* Where only declared `values` are searched, the coordinate is an index into them.
+
+Parameters of a choice have coordinates only where it is taken.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from harness.core.yaml import Where
-from harness.search.template import NAME, Choices, NumberRange, SpaceError, is_number, places, read_template
+from harness.search.template import NAME, Choices, NumberRange, SpaceError, is_number, places
 
 Path = tuple[str, ...]
 
-__all__ = ["Choices", "Chooser", "NumberRange", "SpaceParameter", "SpacePoint", "SearchSpace", "read_template"]
-
 
 class SpaceParameter(NamedTuple):
-    """Something that is searched.
+    """A range or a choice of a space.
 
     Args:
-        name: short, unique in its space.
-        path: where it stands; kinds of choices included.
-        node: what it may be.
-        where: the same place in the file.
+        name: the shortest end of its path that is unique in the space.
+        path: keys that lead to it, labels of choices included.
+        node: the range or the choice.
+        where: the same place in the YAML file.
     """
 
     name: str
-    path: tuple[str, ...]
+    path: Path
     node: NumberRange | Choices
     where: Where = ()
 
 
 class SpacePoint(NamedTuple):
-    """One choice of everything.
+    """A value for every parameter.
 
     Args:
-        coordinates: as a search method knows it.
-        settings: the values themselves, by parameter.
-        filled: the template with these values in it.
+        coordinates: what the search method chose, by name.
+        settings: values, by parameter.
+        filled: the template with these values in place.
     """
 
     coordinates: dict[str, Any]
@@ -69,27 +70,27 @@ class Chooser(Protocol):
 
 
 class SearchSpace:
-    """A template and the parameters in it.
+    """A template and its parameters.
 
     Args:
-        template: nested mappings, with `NumberRange` and `Choices` where something is searched.
+        template: nested mappings with `NumberRange` and `Choices` where something is searched.
         on_grid: search declared values only.
 
     Raises:
-        SpaceError: nothing is searched, numbers that are to stay below others cannot, fields stand twice, or a grid
-            lacks declared values.
+        SpaceError: nothing is searched, a number cannot stay below another, a field stands twice, or a grid lacks
+            declared values.
     """
 
     def __init__(self, template: Mapping[str, Any], on_grid: bool = False) -> None:
         self.template, self.on_grid = dict(template), on_grid
-        everything = list(places(self.template, ()))
-        found = [(path, where, node) for path, where, node in everything if isinstance(node, NumberRange | Choices)]
-        paths = [path for path, _, _ in found]
-        self.parameters = [SpaceParameter(_short(path, paths), path, node, where) for path, where, node in found]
-        self._names = {one.path: one.name for one in self.parameters}
-        if not self.parameters:
+        nodes = list(places(self.template, ()))
+        searched = [(path, where, node) for path, where, node in nodes if isinstance(node, NumberRange | Choices)]
+        if not searched:
             raise SpaceError((), "nothing to search: the space has no range `{low, high}` and no `{choices}`")
-        for _, where, node in everything:
+        paths = [path for path, _, _ in searched]
+        self.parameters = [SpaceParameter(_short(path, paths), path, node, where) for path, where, node in searched]
+        self._names = {one.path: one.name for one in self.parameters}
+        for _, where, node in nodes:
             if isinstance(node, Mapping):
                 _check_fields(node, where)
         for one in self.parameters:
@@ -99,206 +100,197 @@ class SearchSpace:
                 )
 
     def draw(self, chooser: Chooser) -> SpacePoint:
-        """Choose a point."""
-        point = SpacePoint({}, {}, {})
-        point.filled.update(self._fill(self.template, (), chooser, point))
-        return point
+        """The point that a chooser chooses."""
+        coordinates: dict[str, Any] = {}
 
-    def branches(self) -> Iterator[tuple[SpaceParameter, dict[str, str]]]:
-        """Every choice's labels, one at a time, with those of the choices that it stands in."""
-        among = [one for one in self.parameters if isinstance(one.node, Choices)]
-        for one in among:
-            above = {
-                other.name: one.path[len(other.path)]
-                for other in among
-                if len(other.path) < len(one.path) and one.path[: len(other.path)] == other.path
-            }
-            assert isinstance(one.node, Choices)
-            for label in one.node.labels:
-                yield one, {**above, one.name: label}
-
-    def _fill(self, node: Any, path: tuple[str, ...], chooser: Chooser, point: SpacePoint) -> Any:
-        if isinstance(node, NumberRange):
-            return self._number(node, path, chooser, point)
-        if isinstance(node, Choices):
+        def choose(node: NumberRange | Choices, path: Path, settings: Mapping[str, Any]) -> list[Any]:
             name = self._names[path]
-            label = chooser.suggest_categorical(name, node.labels)
-            point.coordinates[name] = point.settings[name] = label
-            return self._fill(node.choices[node.labels.index(label)], (*path, label), chooser, point)
-        if isinstance(node, Mapping):
-            return _joined(
-                node, {key: self._fill(node[key], (*path, key), chooser, point) for key in _order(node) or ()}
-            )
-        return node
+            if isinstance(node, Choices):
+                coordinates[name] = chooser.suggest_categorical(name, node.labels)
+                return [coordinates[name]]
+            bound = self._bound(node, path, settings)
+            values = _allowed(node, bound) if self.on_grid else []
+            if node.below is not None:
+                name = f"{name} position"
+                share = coordinates[name] = chooser.suggest_float(name, 0.0, 1.0)
+                if self.on_grid:
+                    return [values[min(int(share * len(values)), len(values) - 1)]]
+                value = min(node.rounded(node.between(share, min(node.high, bound))), bound)
+                return [math.floor(value) if node.whole else value]
+            if self.on_grid:
+                coordinates[name] = chooser.suggest_int(name, 0, len(values) - 1)
+                return [values[coordinates[name]]]
+            if node.whole:
+                coordinates[name] = chooser.suggest_int(name, int(node.low), int(node.high), log=node.log)
+                return [coordinates[name]]
+            coordinates[name] = chooser.suggest_float(name, node.low, node.high, log=node.log)
+            return [node.rounded(coordinates[name])]
 
-    def _bound(self, node: NumberRange, path: tuple[str, ...], settings: Mapping[str, Any]) -> float:
-        """What a number may not exceed, of those that are chosen already."""
-        return math.inf if node.below is None else float(settings[self._names[*path[:-1], node.below]])
-
-    def _number(self, node: NumberRange, path: tuple[str, ...], chooser: Chooser, point: SpacePoint) -> float | int:
-        name, bound = self._names[path], self._bound(node, path, point.settings)
-        if self.on_grid:
-            values = _allowed(node, bound)
-            if node.below is None:
-                at = chooser.suggest_int(name, 0, len(values) - 1)
-                point.coordinates[name] = at
-            else:
-                share = chooser.suggest_float(f"{name} position", 0.0, 1.0)
-                point.coordinates[f"{name} position"] = share
-                at = min(int(share * len(values)), len(values) - 1)
-            value = values[at]
-        elif node.below is not None:
-            share = chooser.suggest_float(f"{name} position", 0.0, 1.0)
-            point.coordinates[f"{name} position"] = share
-            value = min(node.rounded(node.between(share, min(node.high, bound))), bound)
-            value = math.floor(value) if node.whole else value
-        elif node.whole:
-            value = chooser.suggest_int(name, int(node.low), int(node.high), log=node.log)
-            point.coordinates[name] = value
-        else:
-            chosen = chooser.suggest_float(name, node.low, node.high, log=node.log)
-            point.coordinates[name] = chosen
-            value = node.rounded(chosen)
-        point.settings[name] = result = _typed(node, value)
-        return result
+        settings, filled = next(self._expand(self.template, (), {}, choose))
+        return SpacePoint(coordinates, settings, filled)
 
     def grid(self) -> Iterator[SpacePoint]:
-        """Every combination of declared values and choices that is allowed.
+        """Every allowed combination of declared values and choices; without coordinates.
 
         Raises:
-            SpaceError: a number without declared values.
+            SpaceError: a number has no declared values.
         """
         SearchSpace(self.template, on_grid=True)
-        for settings, filled in self._combinations(self.template, (), {}):
+
+        def every(node: NumberRange | Choices, path: Path, settings: Mapping[str, Any]) -> Iterable[Any]:
+            return node.labels if isinstance(node, Choices) else _allowed(node, self._bound(node, path, settings))
+
+        for settings, filled in self._expand(self.template, (), {}, every):
             yield SpacePoint({}, settings, filled)
 
-    def _combinations(
-        self, node: Any, path: tuple[str, ...], before: dict[str, Any]
+    def _expand(
+        self,
+        node: Any,
+        path: Path,
+        before: dict[str, Any],
+        options: Callable[[NumberRange | Choices, Path, Mapping[str, Any]], Iterable[Any]],
     ) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Settings, those before included, and what stands at `path` with them."""
+        """A part of the template with each combination of the options.
+
+        Args:
+            node: the part.
+            path: where it stands.
+            before: settings that are chosen already.
+            options: the values of a range, or the labels of a choice, that are taken in turn.
+
+        Returns:
+            Pairs of settings, those before included, and the filled part.
+        """
         if isinstance(node, NumberRange):
-            for value in _allowed(node, self._bound(node, path, before)):
-                result = _typed(node, value)
-                yield before | {self._names[path]: result}, result
+            for value in options(node, path, before):
+                yield before | {self._names[path]: _typed(node, value)}, _typed(node, value)
         elif isinstance(node, Choices):
-            for label, choice in zip(node.labels, node.choices, strict=True):
-                yield from self._combinations(choice, (*path, label), before | {self._names[path]: label})
+            for label in options(node, path, before):
+                choice = node.choices[node.labels.index(label)]
+                yield from self._expand(choice, (*path, label), before | {self._names[path]: label}, options)
         elif isinstance(node, Mapping):
-            yield from self._mappings(node, _order(node) or [], path, before, {})
+            partial: Iterator[tuple[dict[str, Any], Any]] = iter([(before, {})])
+            for key in _order(node) or []:
+                partial = self._expand_key(partial, node[key], (*path, key), options)
+            for settings, filled in partial:
+                yield settings, _merged(node, filled)
         else:
             yield before, node
 
-    def _mappings(
-        self,
-        node: Mapping[str, Any],
-        keys: list[str],
-        path: tuple[str, ...],
-        before: dict[str, Any],
-        filled: dict[str, Any],
+    def _expand_key(
+        self, partial: Iterator[tuple[dict[str, Any], Any]], node: Any, path: Path, options: Any
     ) -> Iterator[tuple[dict[str, Any], Any]]:
-        if not keys:
-            yield before, _joined(node, filled)
-            return
-        for settings, value in self._combinations(node[keys[0]], (*path, keys[0]), before):
-            yield from self._mappings(node, keys[1:], path, settings, filled | {keys[0]: value})
+        for settings, filled in partial:
+            for chosen, value in self._expand(node, path, settings, options):
+                yield chosen, filled | {path[-1]: value}
+
+    def _bound(self, node: NumberRange, path: Path, settings: Mapping[str, Any]) -> float:
+        """The chosen number that this one stays below; infinity if there is none."""
+        return math.inf if node.below is None else float(settings[self._names[*path[:-1], node.below]])
+
+    def branches(self) -> Iterator[tuple[SpaceParameter, dict[str, str]]]:
+        """Every label of every choice, each with the labels of the choices around it."""
+        choices = [(one, one.node) for one in self.parameters if isinstance(one.node, Choices)]
+        for one, node in choices:
+            around = {
+                other.name: one.path[len(other.path)]
+                for other, _ in choices
+                if len(other.path) < len(one.path) and one.path[: len(other.path)] == other.path
+            }
+            for label in node.labels:
+                yield one, {**around, one.name: label}
 
     def locate(self, filled: Mapping[str, Any], full: Mapping[str, Any] | None = None) -> SpacePoint | None:
-        """The point whose filled template this is; None if the space does not contain it.
+        """The point of a filled template; None if the space does not hold it.
 
         Args:
             filled: the template with values.
-            full: the same with every default written out; for keys that `filled` leaves out.
+            full: the same with every default written out, for keys that `filled` leaves out.
         """
         point = SpacePoint({}, {}, dict(filled))
-        return point if self._find(self.template, filled, full or {}, (), point) else None
+        return point if self._match(self.template, filled, full or {}, (), point) else None
 
-    def _find(self, node: Any, value: Any, full: Any, path: tuple[str, ...], point: SpacePoint) -> bool:
+    def _match(self, node: Any, value: Any, full: Any, path: Path, point: SpacePoint) -> bool:
+        """Whether a part of the template can have a value; its coordinates and settings are added to the point."""
         if isinstance(node, NumberRange):
-            return self._place(node, value, path, point)
+            return self._match_number(node, value, path, point)
         if isinstance(node, Choices):
-            return any(self._is_chosen(label, value, full, path, point) for label in node.labels)
+            return self._match_choice(node, value, full, path, point)
         if isinstance(node, Mapping):
             value, full = ({"kind": one} if isinstance(one, str) else one for one in (value, full))
             full = full if isinstance(full, Mapping) else {}
             for candidate in (value, full):  # the latter where an alias was given, such as heun for rk2
-                trial = SpacePoint({}, {**point.settings}, {})
-                if isinstance(candidate, Mapping) and self._matches(node, {**candidate}, full, path, trial):
-                    point.coordinates.update(trial.coordinates)
-                    point.settings.update(trial.settings)
+                attempt = SpacePoint({}, {**point.settings}, {})
+                if isinstance(candidate, Mapping) and self._match_fields(node, {**candidate}, full, path, attempt):
+                    point.coordinates.update(attempt.coordinates)
+                    point.settings.update(attempt.settings)
                     return True
             return False
         return bool(_bare(node) == _bare(value))
 
-    def _is_chosen(self, label: str, value: Any, full: Any, path: tuple[str, ...], point: SpacePoint) -> bool:
-        """Whether a choice's label stands for a value; if so its coordinates are noted."""
-        name = self._names[path]
-        node = next(one.node for one in self.parameters if one.path == path)
-        assert isinstance(node, Choices)
-        trial = SpacePoint({}, {**point.settings, name: label}, {})
-        if not self._find(node.choices[node.labels.index(label)], value, full, (*path, label), trial):
+    def _match_number(self, node: NumberRange, given: Any, path: Path, point: SpacePoint) -> bool:
+        if not is_number(given):
             return False
-        point.coordinates.update({name: label, **trial.coordinates})
-        point.settings.update(trial.settings)
-        return True
-
-    def _matches(
-        self,
-        node: Mapping[str, Any],
-        value: dict[str, Any],
-        full: Mapping[str, Any],
-        path: tuple[str, ...],
-        point: SpacePoint,
-    ) -> bool:
-        """Whether fields are those of a mapping, of its sets of fields one each."""
-        sets = [key for key, inner in node.items() if isinstance(inner, Choices) and inner.together]
-        plain = [key for key in _order(node) or () if key not in sets and key != NAME]
-        known = {key: full[key] for key in plain if key in full} | value
-        if not all(
-            key in known and self._find(node[key], known[key], full.get(key), (*path, key), point) for key in plain
-        ):
-            return False
-        rest = {key: found for key, found in value.items() if key not in plain}
-        if not sets:
-            return not rest
-        if len(sets) > 1:  # which fields are whose is not worth finding out
-            return False
-        node_of = node[sets[0]]
-        return any(self._is_chosen(label, rest, full, (*path, sets[0]), point) for label in node_of.labels)
-
-    def _place(self, node: NumberRange, value: Any, path: tuple[str, ...], point: SpacePoint) -> bool:
-        if not is_number(value):
-            return False
-        name, bound, given = self._names[path], self._bound(node, path, point.settings), value
-        point.settings[name] = value = _typed(node, value)
+        name, value = self._names[path], _typed(node, given)
+        bound = self._bound(node, path, point.settings)
+        point.settings[name] = value
         if self.on_grid:
             values = _allowed(node, bound)
             if value not in values:
                 return False
             at = values.index(value)
-            if node.below is None:
-                point.coordinates[name] = at
-            else:
-                point.coordinates[f"{name} position"] = (at + 0.5) / len(values)
-            return True
-        if not node.low <= value <= min(node.high, bound) or (node.whole and value != given):
-            return False
-        if node.below is not None:
-            share = node.position(value, min(node.high, bound))
-            point.coordinates[f"{name} position"] = min(max(share, 0.0), 1.0)
+            position = (at + 0.5) / len(values)  # the middle of the positions that mean this value
+            coordinate: float = at
         else:
-            point.coordinates[name] = _typed(node, value)
+            upper = min(node.high, bound)
+            if not node.low <= value <= upper or (node.whole and value != given):
+                return False
+            position = min(max(node.position(value, upper), 0.0), 1.0)
+            coordinate = value
+        if node.below is None:
+            point.coordinates[name] = coordinate
+        else:
+            point.coordinates[f"{name} position"] = position
         return True
 
+    def _match_choice(self, node: Choices, value: Any, full: Any, path: Path, point: SpacePoint) -> bool:
+        """Whether one of the choices can have a value; the first that can is taken."""
+        name = self._names[path]
+        for label, choice in zip(node.labels, node.choices, strict=True):
+            attempt = SpacePoint({}, {**point.settings, name: label}, {})
+            if self._match(choice, value, full, (*path, label), attempt):
+                point.coordinates.update({name: label, **attempt.coordinates})
+                point.settings.update(attempt.settings)
+                return True
+        return False
 
-def _joined(node: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
-    """Filled fields in their order, a set of fields in the place of its key."""
-    found: dict[str, Any] = {}
+    def _match_fields(
+        self, node: Mapping[str, Any], value: dict[str, Any], full: Mapping[str, Any], path: Path, point: SpacePoint
+    ) -> bool:
+        """Whether a mapping, or the set of fields that is chosen in it, has these fields."""
+        sets = [key for key, inner in node.items() if isinstance(inner, Choices) and inner.together]
+        plain = [key for key in _order(node) or () if key not in sets and key != NAME]
+        known = {key: full[key] for key in plain if key in full} | value
+        if not all(
+            key in known and self._match(node[key], known[key], full.get(key), (*path, key), point) for key in plain
+        ):
+            return False
+        rest = {key: field for key, field in value.items() if key not in plain}
+        if not sets:
+            return not rest
+        # which field belongs to which of several sets is not worked out: such a point counts as outside of the space
+        return len(sets) == 1 and self._match_choice(node[sets[0]], rest, full, (*path, sets[0]), point)
+
+
+def _merged(node: Mapping[str, Any], filled: Mapping[str, Any]) -> dict[str, Any]:
+    """Filled fields in the template's order, with a set of fields in place of its key."""
+    fields: dict[str, Any] = {}
     for key, inner in node.items():
         if isinstance(inner, Choices) and inner.together:
-            found |= {name: value for name, value in filled[key].items() if name != NAME}
+            fields |= {name: value for name, value in filled[key].items() if name != NAME}
         else:
-            found[key] = filled[key]
-    return found
+            fields[key] = filled[key]
+    return fields
 
 
 def _typed(node: NumberRange, value: float) -> float | int:
@@ -310,8 +302,8 @@ def _bare(value: Any) -> Any:
     return value["kind"] if isinstance(value, Mapping) and set(value) == {"kind"} else value
 
 
-def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
-    """The end of a path that no other one has."""
+def _short(path: Path, paths: list[Path]) -> str:
+    """The shortest end of a path that no other path has."""
     for count in range(1, len(path)):
         if sum(other[-count:] == path[-count:] for other in paths) == 1:
             return ".".join(path[-count:])
@@ -319,7 +311,7 @@ def _short(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> str:
 
 
 def _check_fields(node: Mapping[str, Any], where: Where) -> None:
-    """Numbers of a mapping can stay below the others that they name, and no field stands twice."""
+    """Refuse numbers that cannot stay below the others that they name, and fields that stand twice."""
     for key, inner in node.items():
         if isinstance(inner, NumberRange) and inner.below is not None:
             other = node.get(inner.below)
@@ -328,7 +320,17 @@ def _check_fields(node: Mapping[str, Any], where: Where) -> None:
                     (*where, key, "below"),
                     f"'{key}' is to stay below '{inner.below}', which is not a range beside it; name one that is",
                 )
-            _check_below(key, inner, other, where)
+            # whatever the other number is, some value is left below it
+            for lowest, least, what in (
+                (inner.low, other.low, "low"),
+                ((inner.values or (0,))[0], (other.values or (math.inf,))[0], "its lowest value"),
+            ):
+                if lowest > least:
+                    raise SpaceError(
+                        (*where, key),
+                        f"'{key}' is to stay below '{inner.below}', which may be {least:g}, and {what} is {lowest:g}; "
+                        "lower it",
+                    )
         if isinstance(inner, Choices) and inner.together:
             twice = sorted({name for one in inner.choices for name in one if name in node} - {NAME})
             if twice:
@@ -337,21 +339,8 @@ def _check_fields(node: Mapping[str, Any], where: Where) -> None:
         raise SpaceError(where, "numbers are to stay below one another in a circle; remove one `below`")
 
 
-def _check_below(key: str, inner: NumberRange, other: NumberRange, where: Where) -> None:
-    """Whatever the other number is, there is something left below it."""
-    for lowest, least, what in (
-        (inner.low, other.low, "low"),
-        ((inner.values or (0,))[0], (other.values or (math.inf,))[0], "its lowest value"),
-    ):
-        if lowest > least:
-            raise SpaceError(
-                (*where, key),
-                f"'{key}' is to stay below '{inner.below}', which may be {least:g}, and {what} is {lowest:g}; lower it",
-            )
-
-
 def _order(node: Mapping[str, Any]) -> list[str] | None:
-    """Keys in the order of choosing: what is to stay below another number comes after it; None in a circle."""
+    """Keys in the order of choosing: a number comes after the one that it stays below; None if they form a circle."""
     order, waiting = [], list(node)
     while waiting:
         free = [key for key in waiting if getattr(node[key], "below", None) not in waiting]
