@@ -56,10 +56,10 @@ def _denoisers() -> list[tuple[str, str]]:
 
 
 def _denoiser(name: str, card: "DenoiserCard") -> str:
-    from harness.hub.cards import how_to_get, in_use
+    from harness.hub.cards import how_to_get, used_path
 
     size = f", {card.parameters:,} parameters" if card.parameters else ""
-    missing = "" if card.file or in_use(card).is_file() else f"; not here, {how_to_get(name, card)}"
+    missing = "" if card.file or used_path(card).is_file() else f"; not here, {how_to_get(name, card)}"
     return f"{card.dataset}{size}, sigma {card.sigma_min:g} to {card.sigma_max:g}{missing}"
 
 

@@ -1,4 +1,4 @@
-"""Fetches the files of cards into the cache: download, import of snapshots, check.
+"""Fetches the files of cards into the cache: download, check, import.
 
 downloaded -> pinned or compared with the card's hash -> imported, if it is another program's checkpoint
 """
@@ -11,7 +11,16 @@ from harness.core.embedded import sha256_of
 from harness.core.errors import InputError, RunError
 from harness.denoisers.checkpoints.formats import format_of
 from harness.hub.cache import Pin, check_pin, forget_pin, locked, read_pins
-from harness.hub.cards import AnyCard, DenoiserCard, in_use, is_imported, known_sha256, load_cards, pin_name, place
+from harness.hub.cards import (
+    AnyCard,
+    DenoiserCard,
+    file_path,
+    is_imported,
+    known_sha256,
+    load_cards,
+    pin_name,
+    used_path,
+)
 from harness.hub.download import Downloaded, DownloadListener, download
 
 
@@ -20,7 +29,7 @@ class Fetched(NamedTuple):
 
     Attributes:
         name: of the card.
-        path: the file in use; for a snapshot, the imported checkpoint.
+        path: the file that is loaded: the download, or the checkpoint that was imported from it.
         sha256: its hash.
         new: whether it was downloaded now.
         pinned: whether the hash of the download was pinned now.
@@ -50,7 +59,7 @@ def fetchable_files() -> list[Fetchable]:
         if card.url is not None:
             pin = pins.get(card.url)
             size, about = card.size or (pin.size if pin else None), f"{card.dataset}; {card.licence}"
-            files.append(Fetchable(name, card.kind, size, in_use(card).is_file(), about))
+            files.append(Fetchable(name, card.kind, size, used_path(card).is_file(), about))
     return files
 
 
@@ -95,11 +104,11 @@ def fetch(
 
 def _fetch(name: str, card: AnyCard, force: bool, connection: _Connection) -> Fetched:
     known = known_sha256(card)
-    if not force and known is not None and in_use(card).is_file() and sha256_of(in_use(card)) == known:
-        return Fetched(name, in_use(card), known, new=False, pinned=False)
+    if not force and known is not None and used_path(card).is_file() and sha256_of(used_path(card)) == known:
+        return Fetched(name, used_path(card), known, new=False, pinned=False)
     busy = f"'{name}': another process is fetching it now; run the same command when it has ended"
     try:
-        with locked(place(card).with_name(f"{place(card).name}.fetch"), busy):
+        with locked(file_path(card).with_name(f"{file_path(card).name}.fetch"), busy):
             digest, pinned = _download(card, connection)
             if isinstance(card, DenoiserCard) and is_imported(card):
                 digest = _import(name, card, pinned)
@@ -107,19 +116,19 @@ def _fetch(name: str, card: AnyCard, force: bool, connection: _Connection) -> Fe
         raise InputError(str(error)) from None  # the command does nothing else, so it exits with 2
     except OSError as error:
         raise InputError(
-            f"{in_use(card)}: cannot be written ({error.strerror or error}); make space or check the folder's rights. "
+            f"{used_path(card)}: cannot be written ({error.strerror or error}); make space or check the folder's rights. "
             "What was downloaded is kept"
         ) from None
-    return Fetched(name, in_use(card), digest, new=True, pinned=pinned)
+    return Fetched(name, used_path(card), digest, new=True, pinned=pinned)
 
 
 def _download(card: AnyCard, connection: _Connection) -> tuple[str, bool]:
-    """Download a card's file, unless an interrupted import left the whole snapshot behind.
+    """Download a card's file, unless an interrupted import left it behind.
 
     Returns:
         Its hash, and whether it was pinned now.
     """
-    url, path = card.url or "", place(card)
+    url, path = card.url or "", file_path(card)
     pin = read_pins().get(url)
     expected = card.sha256 or (pin.sha256 if pin else None)
     if is_imported(card) and expected and path.is_file() and sha256_of(path) == expected:
@@ -135,29 +144,29 @@ def _download(card: AnyCard, connection: _Connection) -> tuple[str, bool]:
 
 
 def _import(name: str, card: DenoiserCard, pinned: bool) -> str:
-    """Write a snapshot as our checkpoint and delete the snapshot; returns the checkpoint's hash.
+    """Write another program's checkpoint as one of ours and delete it; returns the hash of ours.
 
     Raises:
-        InputError: not a snapshot, or of another network than the card describes. The snapshot is deleted, and its pin
-            too if it is new, so that a later correct file is not compared with an unusable one.
-        OSError: the checkpoint cannot be written. The snapshot is kept.
+        InputError: of another format or network than the card describes. The download is deleted, and its pin too if it
+            is new, so that a later correct file is not compared with an unusable one.
+        OSError: our checkpoint cannot be written. The download is kept.
     """
     from harness.denoisers.checkpoints.convert import write_import
 
-    snapshot, path = place(card), in_use(card)
+    downloaded, path = file_path(card), used_path(card)
     new = path.with_name(f".{path.stem}.importing.safetensors")
     try:
-        digest = write_import(snapshot, new, kind=card.format).sha256
+        digest = write_import(downloaded, new, kind=card.format).sha256
         _compare(name, card, new)
     except InputError:
-        snapshot.unlink(missing_ok=True)
+        downloaded.unlink(missing_ok=True)
         new.unlink(missing_ok=True)
         if pinned:
             forget_pin(card.url or "")
         raise
     check_pin(pin_name(card), Pin(digest, new.stat().st_size), replace=True)
     new.replace(path)
-    snapshot.unlink()
+    downloaded.unlink()
     return digest
 
 

@@ -22,8 +22,7 @@ from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images, split_part
-from harness.hub.card_kinds import ReferenceCard
-from harness.hub.cards import checked_path, load_cards
+from harness.hub.cards import ReferenceCard, checked_path, load_cards
 from harness.metrics.choices import FEW
 from harness.metrics.features.choices import AnyExtractor, Inception
 from harness.metrics.features.load import load_extractor

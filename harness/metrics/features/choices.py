@@ -9,8 +9,7 @@ from harness.core import yaml
 from harness.core.config import Config, Shorthand
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
-from harness.hub.card_kinds import Digest
-from harness.hub.cards import checked_path, features_card, load_cards
+from harness.hub.cards import Digest, checked_path, features_card, load_cards
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Place = Annotated[str, Field(min_length=1)]
