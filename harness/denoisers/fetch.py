@@ -116,8 +116,8 @@ def _fetch(name: str, card: AnyCard, force: bool, connection: _Connection) -> Fe
         raise InputError(str(error)) from None  # the command does nothing else, so it exits with 2
     except OSError as error:
         raise InputError(
-            f"{used_path(card)}: cannot be written ({error.strerror or error}); make space or check the folder's rights. "
-            "What was downloaded is kept"
+            f"{used_path(card)}: cannot be written ({error.strerror or error}); make space or check the folder's "
+            "rights. What was downloaded is kept"
         ) from None
     return Fetched(name, used_path(card), digest, new=True, pinned=pinned)
 

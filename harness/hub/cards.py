@@ -5,9 +5,10 @@
     extractor   a third party's network for features
     reference   a data set's statistics of such features
 
-`pretrained/cards.yaml` maps names to cards. A card's file comes with the package (`file`) or is fetched into the cache by
-`harness fetch` (`url`). Plans take a network's identity (the SHA-256 of its file), image shape, classes and noise range
-from its card, which needs no torch. `python -m harness.hub.cards FILE...` writes the entries of newly trained files.
+`pretrained/cards.yaml` maps names to cards. A card's file comes with the package (`file`) or is fetched into the cache
+by `harness fetch` (`url`). Plans take a network's identity (the SHA-256 of its file), image shape, classes and noise
+range from its card, which needs no torch. `python -m harness.hub.cards FILE...` writes the entries of newly trained
+files.
 """
 
 import argparse
