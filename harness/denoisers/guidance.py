@@ -6,17 +6,113 @@ and D_main elsewhere. In classifier-free guidance the guide is the same network 
 arXiv 2207.12598); in autoguidance an inferior network with it (Karras et al. 2024, arXiv 2406.02507); the interval is
 that of Kynkaanniemi et al. 2024 (arXiv 2404.07724). The guide is evaluated, and counted, only where it is needed:
 outside the interval and at w = 1 a guided evaluation costs as much as one of D_main.
+
+Importing this module loads no torch: plans read the configurations.
 """
 
 import math
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from torch import Tensor
+from pydantic import Field, model_validator
 
+from harness.core.config import Real
 from harness.core.errors import InputError
-from harness.denoisers.guidance_specs import check_classes, check_same_classes
-from harness.sampling.denoiser import Denoiser, cost_at
+from harness.denoisers.analytic.specs import AnalyticSpec, NonNegative
+from harness.denoisers.config import DenoiserConfig, Description, Window
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from harness.sampling.denoiser import Denoiser
+
+Part = Annotated[str | AnalyticSpec, Field(union_mode="left_to_right")]
+"""A card's name, a checkpoint's path, or an analytic spec."""
+
+
+class GuidedSpec(DenoiserConfig):
+    """What all guidance has: the guided denoiser, a weight, and the noise levels at which it is on.
+
+    Args:
+        denoiser: a card's name, a checkpoint's path, or an analytic spec.
+        weight: w; 1 is no guidance, above 1 leads away from the guide.
+        sigma_lo, sigma_hi: guidance is on where sigma_lo < sigma <= sigma_hi, in units of the data.
+    """
+
+    denoiser: Part
+    weight: NonNegative = 1.5
+    sigma_lo: NonNegative = 0.0
+    sigma_hi: Annotated[Real, Field(gt=0)] = math.inf
+
+    @model_validator(mode="after")
+    def _an_interval(self) -> "GuidedSpec":
+        if self.sigma_lo >= self.sigma_hi:
+            raise ValueError(
+                f"guidance is on from sigma_lo to sigma_hi, and we got {self.sigma_lo:g} and {self.sigma_hi:g}; raise "
+                "sigma_hi"
+            )
+        return self
+
+    def _describe(self, main: Description, guide: Description, by_class: bool) -> Description:
+        _check_shapes(main.shape, guide.shape)
+        return Description(
+            identity=self.canonical(denoiser=main.identity, guide=guide.identity),
+            shape=main.shape,
+            label_dim=main.label_dim,
+            sigma_min=max(main.sigma_min, guide.sigma_min),
+            sigma_max=min(main.sigma_max, guide.sigma_max),
+            cost=main.cost + (guide.cost if self.weight != 1 else 0),
+            window=Window(self.sigma_lo, self.sigma_hi, main.cost),
+            guided_by_class=by_class,
+            family=main.family,
+        )
+
+
+class CFGSpec(GuidedSpec):
+    """Classifier-free guidance: a class-conditional denoiser, guided by itself without the class.
+
+    D = D(x; sigma) + w (D(x; sigma, c) - D(x; sigma)).
+    """
+
+    kind: Literal["cfg"] = "cfg"
+
+    def parts(self) -> tuple[Any, ...]:
+        return (self.denoiser,)
+
+    def describe(self, *parts: Description) -> Description:
+        (main,) = parts
+        _check_has_classes(main.label_dim)
+        return self._describe(main, main, by_class=True)
+
+    def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "CFG":
+        return CFG(parts[0], self.weight, self.sigma_lo, self.sigma_hi)
+
+
+class AutoguidanceSpec(GuidedSpec):
+    """Autoguidance: a denoiser guided by an inferior version of itself, with the same class.
+
+    D = D_guide(x; sigma, c) + w (D(x; sigma, c) - D_guide(x; sigma, c)).
+
+    Args:
+        guide: the inferior denoiser; of the same image shape, with the same classes or none.
+    """
+
+    kind: Literal["autoguidance"] = "autoguidance"
+    guide: Part
+
+    def parts(self) -> tuple[Any, ...]:
+        return (self.denoiser, self.guide)
+
+    def describe(self, *parts: Description) -> Description:
+        main, guide = parts
+        _check_same_classes(main.label_dim, guide.label_dim)
+        return self._describe(main, guide, by_class=False)
+
+    def build(
+        self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
+    ) -> "Autoguidance":
+        return Autoguidance(*parts, self.weight, self.sigma_lo, self.sigma_hi)
 
 
 class Guided(ABC):
@@ -26,20 +122,16 @@ class Guided(ABC):
         main: the denoiser that is guided.
         guide: the one that it is led away from.
         weight: w >= 0; 1 is no guidance.
-        sigma_lo, sigma_hi: where it is on.
+        sigma_lo, sigma_hi: where it is on, in units of the data.
 
     Raises:
         InputError: images of different shapes.
     """
 
     def __init__(
-        self, main: Denoiser, guide: Denoiser, weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
+        self, main: "Denoiser", guide: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
     ) -> None:
-        if main.shape != guide.shape:
-            raise InputError(
-                f"guidance needs images of one shape; the denoiser has {list(main.shape)} and its guide "
-                f"{list(guide.shape)}"
-            )
+        _check_shapes(main.shape, guide.shape)
         self.main, self.guide, self.weight = main, guide, weight
         self.sigma_lo, self.sigma_hi = sigma_lo, sigma_hi
         self.shape, self.label_dim = main.shape, main.label_dim
@@ -48,38 +140,38 @@ class Guided(ABC):
         self.cost = main.cost + (guide.cost if weight != 1 else 0)
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> "torch.dtype":
         return self.main.dtype
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         return self.main.device
 
-    def is_on(self, sigma: Tensor) -> Tensor:
+    def is_on(self, sigma: "Tensor") -> "Tensor":
         """Whether guidance is on at these noise levels; bool of their shape."""
-        if self.weight == 1:
-            return torch.zeros_like(sigma, dtype=torch.bool)
-        return (sigma > self.sigma_lo) & (sigma <= self.sigma_hi)
+        return (sigma > self.sigma_lo) & (sigma <= self.sigma_hi) & (self.weight != 1)
 
-    def cost_at(self, sigma: Tensor) -> Tensor:
+    def cost_at(self, sigma: "Tensor") -> "Tensor":
         """Network evaluations of one row at these noise levels, int64 of their shape."""
-        return cost_at(self.main, sigma) + torch.where(self.is_on(sigma), cost_at(self.guide, sigma), 0)
+        from harness.sampling.denoiser import cost_at
 
-    def round_sigma(self, sigma: Tensor) -> Tensor:
+        return cost_at(self.main, sigma) + cost_at(self.guide, sigma).where(self.is_on(sigma), 0)
+
+    def round_sigma(self, sigma: "Tensor") -> "Tensor":
         """The levels that the guided denoiser was trained at."""
         return self.main.round_sigma(sigma)
 
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, /) -> Tensor:
+    def __call__(self, x: "Tensor", sigma: "Tensor", labels: "Tensor | None" = None, /) -> "Tensor":
         """The guided denoised images; arguments as for every denoiser."""
         denoised, on = self.main(x, sigma, labels), self.is_on(sigma)
         if not bool(on.any()):
             return denoised
         away = self.guide(x, sigma, self._guides_labels(labels)).to(denoised.dtype)
         on = on.to(denoised.device).reshape(-1, 1, 1, 1)
-        return torch.where(on, away + self.weight * (denoised - away), denoised)
+        return (away + self.weight * (denoised - away)).where(on, denoised)
 
     @abstractmethod
-    def _guides_labels(self, labels: Tensor | None) -> Tensor | None:
+    def _guides_labels(self, labels: "Tensor | None") -> "Tensor | None":
         """The labels that the guide gets."""
 
 
@@ -94,11 +186,11 @@ class CFG(Guided):
         InputError: a denoiser without classes.
     """
 
-    def __init__(self, main: Denoiser, weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf) -> None:
-        check_classes(main.label_dim)
+    def __init__(self, main: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf) -> None:
+        _check_has_classes(main.label_dim)
         super().__init__(main, main, weight, sigma_lo, sigma_hi)
 
-    def _guides_labels(self, labels: Tensor | None) -> None:
+    def _guides_labels(self, labels: "Tensor | None") -> None:
         return None
 
 
@@ -113,10 +205,30 @@ class Autoguidance(Guided):
     """
 
     def __init__(
-        self, main: Denoiser, guide: Denoiser, weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
+        self, main: "Denoiser", guide: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
     ) -> None:
-        check_same_classes(main.label_dim, guide.label_dim)
+        _check_same_classes(main.label_dim, guide.label_dim)
         super().__init__(main, guide, weight, sigma_lo, sigma_hi)
 
-    def _guides_labels(self, labels: Tensor | None) -> Tensor | None:
+    def _guides_labels(self, labels: "Tensor | None") -> "Tensor | None":
         return labels if self.guide.label_dim else None
+
+
+def _check_shapes(main: tuple[int, ...], guide: tuple[int, ...]) -> None:
+    if main != guide:
+        raise InputError(
+            f"guidance needs images of one shape; the denoiser has {list(main)} and its guide {list(guide)}"
+        )
+
+
+def _check_has_classes(label_dim: int) -> None:
+    if label_dim == 0:
+        raise InputError(
+            "classifier-free guidance needs a class-conditional denoiser, and this one has no classes; use "
+            "'autoguidance', or a denoiser with classes"
+        )
+
+
+def _check_same_classes(main: int, guide: int) -> None:
+    if guide not in (0, main):
+        raise InputError(f"a guide needs the classes of the denoiser it guides, or none; they have {guide} and {main}")

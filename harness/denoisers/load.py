@@ -7,14 +7,13 @@ A source is one of
 and is looked up in this order.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
-from harness.denoisers.guidance_specs import AutoguidanceSpec, CFGSpec, check_classes, check_same_classes
+from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.specs import KINDS, Spec, parse
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards
 from harness.hub.header import read_header
@@ -25,44 +24,6 @@ if TYPE_CHECKING:
     from harness.sampling.denoiser import Denoiser
 
 Source: TypeAlias = str | Path | Mapping[str, Any] | Spec
-
-
-class Window(NamedTuple):
-    """Where a guided denoiser costs less: outside sigma_lo < sigma <= sigma_hi an evaluation counts as `outside`."""
-
-    sigma_lo: float
-    sigma_hi: float
-    outside: int
-
-
-class Description(NamedTuple):
-    """What a plan needs to know of a denoiser.
-
-    Attributes:
-        identity: see `identity`.
-        shape: (C, H, W) of the images.
-        label_dim: classes; 0 means unconditional.
-        sigma_min, sigma_max: noise range that it supports.
-        cost: evaluations that one call counts as.
-        window: where a call counts as fewer; None if it never does.
-        guided_by_class: whether it is classifier-free guidance.
-        family: kind of the network's preconditioning; "" for an analytic denoiser.
-    """
-
-    identity: str
-    shape: tuple[int, int, int]
-    label_dim: int
-    sigma_min: float
-    sigma_max: float
-    cost: int = 1
-    window: Window | None = None
-    guided_by_class: bool = False
-    family: str = ""
-
-    @property
-    def rounds(self) -> bool:
-        """Whether noise levels are rounded to those that the network was trained at."""
-        return self.family == "iddpm" or self.family.startswith("ddpm")
 
 
 class _Named(NamedTuple):
@@ -95,37 +56,14 @@ def load_denoiser(
     found = _find(source)
     if options and not (isinstance(found, Path) and found.suffix != ".safetensors"):
         raise InputError(f"'{source}' describes itself; leave out the option '{next(iter(options))}'")
-    match found:
-        case _Named():
-            return _load_file(checked_path(found.name, found.card), device, wanted)
-        case Path():
-            return _load_file(found, device, wanted, options)
-        case CFGSpec():
-            from harness.denoisers.guidance import CFG
-
-            main = load_denoiser(found.denoiser, device, dtype)
-            return CFG(main, found.weight, found.sigma_lo, found.sigma_hi)
-        case AutoguidanceSpec():
-            from harness.denoisers.guidance import Autoguidance
-
-            main, guide = (load_denoiser(part, device, dtype) for part in (found.denoiser, found.guide))
-            return Autoguidance(main, guide, found.weight, found.sigma_lo, found.sigma_hi)
-    from harness.denoisers.analytic.exact import build
-
-    if wanted not in (None, torch.float64):
-        raise InputError(f"an analytic denoiser computes in float64, not {wanted}; leave dtype out")
-    return build(found, device)
-
-
-def _load_file(
-    path: Path, device: "torch.device", dtype: "torch.dtype | None", options: Mapping[str, Any] | None = None
-) -> "Denoiser":
-    import torch
-
-    from harness.denoisers.checkpoints import safetensors_file
-
-    wanted = torch.float32 if dtype is None else dtype
+    if isinstance(found, DenoiserConfig):
+        parts = tuple(load_denoiser(part, device, wanted) for part in found.parts())
+        return found.build(parts, device, wanted)
+    path = found if isinstance(found, Path) else checked_path(found.name, found.card)
+    wanted = torch.float32 if wanted is None else wanted
     if path.suffix == ".safetensors":
+        from harness.denoisers.checkpoints import safetensors_file
+
         return safetensors_file.load(path, device, wanted)
     from harness.denoisers.checkpoints.convert import load_foreign
 
@@ -144,7 +82,7 @@ def _dtype(dtype: "torch.dtype | str | None") -> "torch.dtype | None":
 
 
 def identity(source: Source) -> str:
-    """What identifies the numbers: `sha256:...` of the weights' file, or the canonical JSON of a spec.
+    """What identifies a denoiser's numbers; see `Description`.
 
     Raises:
         InputError: as `describe`.
@@ -158,23 +96,21 @@ def describe(source: Source) -> Description:
     Raises:
         InputError: unknown name, unreadable file or invalid spec.
     """
-    match found := _find(source):
-        case _Named(card=card) if card.file is not None:
-            facts = card.shape, card.label_dim, card.sigma_min, card.sigma_max
-            return Description(f"sha256:{card.sha256}", *facts, family=card.preconditioning)
-        case _Named():
-            return _describe_file(checked_path(found.name, found.card))
-        case Path():
-            if found.suffix != ".safetensors":
-                ours = found.with_suffix(".safetensors").name
-                raise InputError(
-                    f"{found}: a run takes our own checkpoints; write one, once: harness import {found} -o {ours}"
-                )
-            return _describe_file(found)
-        case CFGSpec() | AutoguidanceSpec():
-            return _describe_guided(found)
-    fields = {**found.model_dump(mode="json"), "version": found.version}
-    return Description(_canonical(fields), found.shape, found.label_dim, found.sigma_min, found.sigma_max, found.cost)
+    found = _find(source)
+    if isinstance(found, DenoiserConfig):
+        return found.describe(*(describe(part) for part in found.parts()))
+    if isinstance(found, Path):
+        if found.suffix != ".safetensors":
+            ours = found.with_suffix(".safetensors").name
+            raise InputError(
+                f"{found}: a run takes our own checkpoints; write one, once: harness import {found} -o {ours}"
+            )
+        return _describe_file(found)
+    card = found.card
+    if card.file is None:
+        return _describe_file(checked_path(found.name, card))
+    facts = card.shape, card.label_dim, card.sigma_min, card.sigma_max
+    return Description(f"sha256:{card.sha256}", *facts, family=card.preconditioning)
 
 
 def _describe_file(path: Path) -> Description:
@@ -184,48 +120,18 @@ def _describe_file(path: Path) -> Description:
     return Description(digest, *facts, family=config.preconditioning)
 
 
-def _describe_guided(spec: CFGSpec | AutoguidanceSpec) -> Description:
-    """The facts of guidance follow from those of its parts.
-
-    Raises:
-        InputError: parts that do not go together.
-    """
-    main = describe(spec.denoiser)
-    if isinstance(spec, CFGSpec):
-        check_classes(main.label_dim)
-        guide = main
-    else:
-        guide = describe(spec.guide)
-        check_same_classes(main.label_dim, guide.label_dim)
-    if main.shape != guide.shape:
-        raise InputError(f"guidance needs images of one shape; we got {list(main.shape)} and {list(guide.shape)}")
-    parts = {"denoiser": main.identity, "guide": guide.identity, "version": spec.version}
-    fields = spec.model_dump(mode="json", exclude={"denoiser", "guide"}) | parts
-    low, high = max(main.sigma_min, guide.sigma_min), min(main.sigma_max, guide.sigma_max)
-    cost = main.cost + (guide.cost if spec.weight != 1 else 0)
-    window = Window(spec.sigma_lo, spec.sigma_hi, main.cost)
-    by_class = isinstance(spec, CFGSpec)
-    return Description(_canonical(fields), main.shape, main.label_dim, low, high, cost, window, by_class, main.family)
-
-
-def _canonical(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def verify(source: Source) -> None:
     """Check, before any compute, that a card's file is there and is the one that the card describes.
 
     Raises:
         InputError: with both hashes and the remedy.
     """
-    match found := _find(source):
-        case _Named(name, card):
-            checked_path(name, card)
-        case CFGSpec():
-            verify(found.denoiser)
-        case AutoguidanceSpec():
-            verify(found.denoiser)
-            verify(found.guide)
+    found = _find(source)
+    if isinstance(found, DenoiserConfig):
+        for part in found.parts():
+            verify(part)
+    elif isinstance(found, _Named):
+        checked_path(found.name, found.card)
 
 
 def _find(source: Source) -> _Named | Path | Spec:

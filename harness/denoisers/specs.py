@@ -8,7 +8,7 @@ from harness.core.config import Shorthand, kinds
 from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.analytic.specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
-from harness.denoisers.guidance_specs import AutoguidanceSpec, CFGSpec
+from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 
 Spec = GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec | CFGSpec | AutoguidanceSpec
 

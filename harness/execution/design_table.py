@@ -8,7 +8,7 @@ of the choices, and the defaults of preconditionings and losses.
 import inspect
 from typing import Any, NamedTuple, get_args
 
-from harness.denoisers.guidance_specs import GuidanceSpec
+from harness.denoisers.guidance import GuidedSpec
 from harness.denoisers.preconditioning import PRECONDITIONINGS
 from harness.experiments.plan import Plan, Planned
 from harness.hub.cards import denoiser_cards
@@ -101,7 +101,7 @@ def _kind(item: Planned) -> str | None:
 def _network(item: Planned, name: str) -> Cell:
     kind = _kind(item)
     if kind is None:
-        exact = item.trial.weights.startswith("{") and not isinstance(item.trial.denoiser, GuidanceSpec)
+        exact = item.trial.weights.startswith("{") and not isinstance(item.trial.denoiser, GuidedSpec)
         return Cell(words="closed form" if exact and name == "c_skip" else "")
     return Cell(formula=getattr(PRECONDITIONINGS[kind].formulas, name))
 

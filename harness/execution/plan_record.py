@@ -3,7 +3,8 @@
 from itertools import groupby
 from typing import Any
 
-from harness.denoisers.load import Description, Source
+from harness.denoisers.config import Description
+from harness.denoisers.load import Source
 from harness.execution.design_table import design
 from harness.execution.measurements import Measurement
 from harness.experiments.plan import Plan

@@ -3,7 +3,8 @@
 from harness.core.errors import InputError
 from harness.core.published import load_paper
 from harness.core.yaml import Document, Where
-from harness.denoisers.load import Description, describe, verify
+from harness.denoisers.config import Description
+from harness.denoisers.load import describe, verify
 from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.trial import LabelPolicy
 from harness.metrics.choices import FeatureMetric

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError, SamplingError
-from harness.denoisers.load import Window
+from harness.denoisers.config import Window
 from harness.sampling.discretizations import EDM, Optimized
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler

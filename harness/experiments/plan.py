@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from harness.core import yaml
 from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
-from harness.denoisers.load import Description, Window
+from harness.denoisers.config import Description, Window
 from harness.experiments.checks import (
     check_features,
     check_levels,

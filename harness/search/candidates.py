@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from harness.core.errors import InputError
 from harness.core.yaml import explain
-from harness.denoisers.load import Description, Source, describe
+from harness.denoisers.config import Description
+from harness.denoisers.load import Source, describe
 from harness.denoisers.specs import Spec, parse
 from harness.experiments.metric import check
 from harness.experiments.nfe import check_route, count_nfe, steps_for

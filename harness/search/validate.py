@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from harness.core.errors import InputError
-from harness.denoisers.load import Description
+from harness.denoisers.config import Description
 from harness.sampling.solvers import MEMBERS
 from harness.search import free_levels
 from harness.search.candidates import InvalidSampler, TrialBuilder

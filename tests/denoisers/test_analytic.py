@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from harness.core.errors import InputError
-from harness.denoisers.analytic.exact import Gaussian, Ideal, Mixture, build, posterior_mean
+from harness.denoisers.analytic.exact import Gaussian, Ideal, Mixture, posterior_mean
 from harness.denoisers.analytic.specs import GaussianSpec, IdealSpec, MixtureSpec
+from harness.denoisers.load import load_denoiser
 from harness.denoisers.specs import parse
 from harness.sampling.denoiser import Denoiser
 from tests.conftest import golden, relative_error
@@ -208,7 +209,7 @@ class TestIdeal:
         assert (denoised - clamped).abs().max() < 1e-12
 
     def test_of_the_digits(self):
-        digits = build("ideal")
+        digits = load_denoiser("ideal")
         assert digits.shape == IdealSpec().shape == (1, 8, 8) and len(digits.points) == 1797
         D = digits(torch.zeros(1, 1, 8, 8), torch.tensor(1e6))
         assert relative_error(D.flatten(), digits.points.double().mean(0)) < 1e-6
@@ -224,12 +225,11 @@ class TestIdeal:
 
 class TestSpecs:
     def test_yaml_becomes_the_denoiser(self):
-        one = build({"kind": "gaussian", "mean": [[[0, 1], [2, 3]]], "std": 0.25})
+        one = load_denoiser({"kind": "gaussian", "mean": [[[0, 1], [2, 3]]], "std": 0.25})
         assert isinstance(one, Gaussian) and one.shape == (1, 2, 2) and one.std == 0.25
-        two = build({"kind": "mixture", "means": [-1, 1], "weights": [1, 3], "shape": [1, 1, 1]})
+        two = load_denoiser({"kind": "mixture", "means": [-1, 1], "weights": [1, 3], "shape": [1, 1, 1]})
         assert isinstance(two, Mixture) and two.weights.tolist() == [0.25, 0.75]
-        assert build(GaussianSpec(mean=0.5, shape=(3, 4, 5))).shape == (3, 4, 5)
-        assert build(two) is two
+        assert load_denoiser(GaussianSpec(mean=0.5, shape=(3, 4, 5))).shape == (3, 4, 5)
 
     @pytest.mark.parametrize(
         "data",
@@ -273,7 +273,7 @@ class TestSpecs:
     )
     def test_mistakes_are_named(self, data, message):
         with pytest.raises(InputError, match=message):
-            build(data)
+            load_denoiser(data)
 
     @pytest.mark.parametrize(
         ("make", "message"),
@@ -285,7 +285,6 @@ class TestSpecs:
             (lambda: Mixture(torch.zeros(2, 1, 1, 1), [1.0]), "2 positive numbers"),
             (lambda: Ideal(torch.zeros(0, 1, 2, 2)), "N >= 1"),
             (lambda: Ideal(torch.full((1, 1, 2, 2), math.nan)), "finite"),
-            (lambda: build(Gaussian(0.0, 1.0, (1, 1, 1)), "meta"), "is on cpu and meta"),
         ],
     )
     def test_objects_check_themselves(self, make, message):

@@ -17,7 +17,7 @@ All arithmetic is float64. A row of the Gaussian does not depend on its batch at
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,8 +25,6 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.denoisers.analytic.specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
-from harness.denoisers.specs import parse
 
 Device: TypeAlias = torch.device | str
 Numbers: TypeAlias = Tensor | np.ndarray | float | list[Any] | tuple[Any, ...]
@@ -145,6 +143,19 @@ class Mixture(Analytic):
         self.means = centres.flatten(1)
         self.weights = _checked_weights(weights, len(centres), self.device)
         self.std = _checked_std(std)
+
+    @classmethod
+    def of(
+        cls,
+        means: Sequence[Any],
+        shape: tuple[int, ...],
+        weights: Numbers | None,
+        std: float,
+        device: Device = "cpu",
+    ) -> "Mixture":
+        """As the constructor, with means that may be numbers, each of which fills an image of this shape."""
+        images = [_filled(torch.tensor(mean, dtype=torch.float64), shape) for mean in means]
+        return cls(torch.stack(images), weights, std, device)
 
     def _denoise(self, x: Tensor, square: Tensor) -> Tensor:
         keep, pull = _shares(self.std**2, square)
@@ -265,44 +276,6 @@ def _checked_weights(weights: Numbers | None, count: int, device: torch.device) 
     if tuple(given.shape) != (count,) or not (given.isfinite() & (given > 0)).all():
         raise InputError(f"weights must be {count} positive numbers, one a mean; we got {given.tolist()}")
     return given / given.sum()
-
-
-def _dataset(name: str) -> Numbers:
-    """The images [N, C, H, W] of a data set that specs know by name."""
-    from harness.hub import digits
-
-    return {"digits": digits.load_digits}[name]().images
-
-
-def build(
-    spec: GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec | Mapping[str, Any] | str | Analytic,
-    device: Device = "cpu",
-) -> Analytic:
-    """The denoiser that a spec describes.
-
-    Args:
-        spec: a spec object, a mapping as in YAML, a bare kind, or a denoiser of this file, which is returned as it is.
-        device: where to compute; a finished denoiser must be there already.
-
-    Raises:
-        InputError: the spec is not valid, or the denoiser is on another device.
-    """
-    if isinstance(spec, Analytic):
-        if spec.device != _indexed(device):
-            raise InputError(f"the denoiser is on {spec.device} and {device} is asked for; build it there")
-        return spec
-    match parse(spec):
-        case GaussianSpec() as one:
-            return Gaussian(one.mean, one.std, one.shape, device)
-        case MixtureSpec() as one:
-            means = [_filled(torch.tensor(mean, dtype=torch.float64), one.shape) for mean in one.means]
-            return Mixture(torch.stack(means), one.weights, one.std, device)
-        case DiracsSpec() as one:
-            return Diracs(one.shape, device)
-        case IdealSpec() as one:
-            return Ideal(_dataset(one.dataset), device)
-        case other:
-            raise InputError(f"'{other.kind}' is not an analytic denoiser; load it with `harness.load_denoiser`")
 
 
 def _indexed(device: Device) -> torch.device:

@@ -1,16 +1,25 @@
-"""What an analytic denoiser is made of, without torch: the specs that YAML becomes.
+"""Specs of the analytic denoisers, without torch.
 
 The data distribution is a density whose optimal denoiser has a closed form: one Gaussian, a mixture of Gaussians, or
 points: two a pixel, or the images of a data set. A spec knows the image shape [C, H, W] and the noise range, so that a
-plan needs no tensor; `harness.denoisers.analytic.exact.build` turns it into the denoiser.
+plan needs no tensor; its `build` makes the denoiser, see `exact`.
 """
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.core.config import Config, Finite, Positive, Shape, Shorthand, freeze
+from harness.core.config import Finite, Positive, Shape, Shorthand, freeze
+from harness.core.errors import InputError
+from harness.denoisers.config import DenoiserConfig, Description
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.denoisers.analytic.exact import Analytic
+    from harness.sampling.denoiser import Denoiser
 
 DATASET_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (1, 8, 8)}
 """The data sets that `ideal` knows by name, with the shape [C, H, W] of their images."""
@@ -49,14 +58,26 @@ def _with_shape(data: Any, means: list[Any]) -> Any:
     return {**data, "shape": next(iter(found))}
 
 
-class _Spec(Config):
+class _AnalyticConfig(DenoiserConfig):
+    """What all analytic denoisers share: every noise level, no classes, float64, one evaluation a row."""
+
     sigma_min: ClassVar[float] = 0.0
     sigma_max: ClassVar[float] = math.inf
-    label_dim: ClassVar[int] = 0
-    cost: ClassVar[int] = 1
+
+    def _describe(self, shape: tuple[int, int, int]) -> Description:
+        return Description(self.canonical(), shape, 0, self.sigma_min, self.sigma_max)
+
+    def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Analytic":
+        if dtype is not None and str(dtype) != "torch.float64":
+            raise InputError(f"an analytic denoiser computes in float64, not {dtype}; leave dtype out")
+        return self.on(device)
+
+    @abstractmethod
+    def on(self, device: "torch.device | str") -> "Analytic":
+        """The denoiser on a device."""
 
 
-class GaussianSpec(_Spec):
+class GaussianSpec(_AnalyticConfig):
     """Data from N(mean, std^2 I).
 
     Args:
@@ -75,8 +96,16 @@ class GaussianSpec(_Spec):
     def _shape(cls, data: Any) -> Any:
         return _with_shape(data, [data.get("mean", 0.0)]) if isinstance(data, dict) else data
 
+    def describe(self, *parts: Description) -> Description:
+        return self._describe(self.shape)
 
-class MixtureSpec(_Spec):
+    def on(self, device: "torch.device | str") -> "Analytic":
+        from harness.denoisers.analytic.exact import Gaussian
+
+        return Gaussian(self.mean, self.std, self.shape, device)
+
+
+class MixtureSpec(_AnalyticConfig):
     """Data from sum_k w_k N(mean_k, std^2 I).
 
     Args:
@@ -105,8 +134,16 @@ class MixtureSpec(_Spec):
             raise ValueError(f"needs one weight a mean; we got {len(self.weights)} for {len(self.means)} means")
         return self
 
+    def describe(self, *parts: Description) -> Description:
+        return self._describe(self.shape)
 
-class DiracsSpec(_Spec):
+    def on(self, device: "torch.device | str") -> "Analytic":
+        from harness.denoisers.analytic.exact import Mixture
+
+        return Mixture.of(self.means, self.shape, self.weights, self.std, device)
+
+
+class DiracsSpec(_AnalyticConfig):
     """Data whose every number is -1 or +1, equally likely and independent: the one-dimensional example of Figure 3.
 
     Args:
@@ -116,8 +153,16 @@ class DiracsSpec(_Spec):
     kind: Literal["diracs"] = "diracs"
     shape: Shape = (1, 1, 1)
 
+    def describe(self, *parts: Description) -> Description:
+        return self._describe(self.shape)
 
-class IdealSpec(_Spec):
+    def on(self, device: "torch.device | str") -> "Analytic":
+        from harness.denoisers.analytic.exact import Diracs
+
+        return Diracs(self.shape, device)
+
+
+class IdealSpec(_AnalyticConfig):
     """Data that are exactly the images of a data set, each equally likely.
 
     Args:
@@ -131,6 +176,15 @@ class IdealSpec(_Spec):
     def shape(self) -> tuple[int, int, int]:
         """[C, H, W] of the images."""
         return DATASET_SHAPES[self.dataset]
+
+    def describe(self, *parts: Description) -> Description:
+        return self._describe(self.shape)
+
+    def on(self, device: "torch.device | str") -> "Analytic":
+        from harness.denoisers.analytic.exact import Ideal
+        from harness.hub import digits
+
+        return Ideal(digits.load_digits().images, device)
 
 
 AnalyticSpec = Annotated[

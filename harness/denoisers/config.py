@@ -1,0 +1,87 @@
+"""What a denoiser's configuration knows without torch: the base of the specs that YAML becomes."""
+
+import json
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.core.config import Config
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.sampling.denoiser import Denoiser
+
+
+class Window(NamedTuple):
+    """Where a guided denoiser costs less: outside sigma_lo < sigma <= sigma_hi an evaluation counts as `outside`."""
+
+    sigma_lo: float
+    sigma_hi: float
+    outside: int
+
+
+class Description(NamedTuple):
+    """What a plan needs to know of a denoiser.
+
+    Attributes:
+        identity: `sha256:...` of the weights' file, or the canonical JSON of a configuration.
+        shape: (C, H, W) of the images.
+        label_dim: classes; 0 means unconditional.
+        sigma_min, sigma_max: noise range that it supports.
+        cost: evaluations that one call counts as.
+        window: where a call counts as fewer; None if it never does.
+        guided_by_class: whether it is classifier-free guidance.
+        family: kind of the network's preconditioning; "" for a denoiser without one.
+    """
+
+    identity: str
+    shape: tuple[int, int, int]
+    label_dim: int
+    sigma_min: float
+    sigma_max: float
+    cost: int = 1
+    window: Window | None = None
+    guided_by_class: bool = False
+    family: str = ""
+
+    @property
+    def rounds(self) -> bool:
+        """Whether noise levels are rounded to those that the network was trained at."""
+        return self.family == "iddpm" or self.family.startswith("ddpm")
+
+
+class DenoiserConfig(Config):
+    """A denoiser given by a `kind` and fields; it may be made of other denoisers, its parts."""
+
+    def parts(self) -> tuple[Any, ...]:
+        """The sources of the denoisers that this one is made of; see `harness.denoisers.load`."""
+        return ()
+
+    @abstractmethod
+    def describe(self, *parts: Description) -> Description:
+        """What a plan needs to know; loads no torch.
+
+        Args:
+            parts: the descriptions of `parts`, in their order.
+
+        Raises:
+            InputError: parts that do not go together.
+        """
+
+    @abstractmethod
+    def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Denoiser":
+        """The denoiser.
+
+        Args:
+            parts: the denoisers of `parts`, in their order, on this device and in this dtype.
+            device: where it computes.
+            dtype: of its arithmetic; None means its own.
+
+        Raises:
+            InputError: a dtype that it does not have, or parts that do not go together.
+        """
+
+    def canonical(self, **changes: Any) -> str:
+        """Fields and version as JSON with sorted keys; `changes` replace fields. Equal texts mean equal numbers."""
+        fields = {**self.model_dump(mode="json", exclude=set(changes)), **changes, "version": self.version}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
