@@ -112,7 +112,8 @@ class AutoguidanceSpec(GuidedSpec):
     def build(
         self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
     ) -> "Autoguidance":
-        return Autoguidance(*parts, self.weight, self.sigma_lo, self.sigma_hi)
+        main, guide = parts
+        return Autoguidance(main, guide, self.weight, self.sigma_lo, self.sigma_hi)
 
 
 class Guided(ABC):
