@@ -17,7 +17,7 @@ from harness.sampling.solvers import ALIASES, Solver
 from harness.sampling.solvers.sde_form import Rate
 from harness.sampling.stochasticity.restart import Interval
 from harness.search.plan import METHODS, PRUNERS
-from harness.search.target import EnqueuedSetting, Target, target_names
+from harness.search.targets import EnqueuedSetting, Target, target_names
 from harness.search.template import Choices, NumberRange
 
 ROOT = Path(__file__).parents[1]

@@ -1,8 +1,8 @@
-"""From a point of a space to a trial: what is searched, in the sampler's own terms, at a budget of evaluations.
+"""Candidates: the trial of a point of a space, at a budget of evaluations.
 
-Two settings with the same noise at every step are one sampler, and one trial: gamma is clamped (Karras et al. 2022,
-Algorithm 2), a window of levels matters only by which of them it holds, and where it holds none, or gamma is 0, the
-sampler is deterministic.
+Candidates with the same noise at every step are one sampler, and have one identity: gamma is clamped (Karras et al.
+2022, Algorithm 2); a window of levels matters only by the levels in it; where it holds none, or gamma is 0, the sampler
+is deterministic.
 """
 
 import hashlib
@@ -33,19 +33,18 @@ from harness.search import free_levels
 
 Metric = FeatureMetric | Measure
 
-PLACES = 6
-"""Decimal places of an S_churn that comes of a gamma."""
-
+DECIMALS = 6
+"""Decimal places of an S_churn that is computed from a gamma."""
 
 SATURATED = GAMMA_MAX - 1e-7
-"""A gamma from which on it means the largest."""
+"""A gamma of this or more means the largest."""
 
 USUAL = (0.002, 80.0)
-"""Range of levels that evaluations are counted over where their number does not depend on it."""
+"""The range, sigma_min and sigma_max, that evaluations are counted over where their number does not depend on it."""
 
 
 class InvalidSampler(InputError):
-    """A sampler that is none whatever the budget and the denoiser are; `where` says in which of its fields."""
+    """Fields that make no sampler at any budget with any denoiser; `where` is the field of the sampler."""
 
     def __init__(self, where: tuple[str, ...], message: str) -> None:
         super().__init__(f"{'.'.join(('sampler', *where))}: {message}")
@@ -53,7 +52,13 @@ class InvalidSampler(InputError):
 
 
 class Candidate(NamedTuple):
-    """A trial, its evaluations a sample, and what tells it from other samplers."""
+    """A trial that a search may run.
+
+    Args:
+        trial: without seeds.
+        nfe: evaluations a sample.
+        identity: equal for candidates that are the same sampler.
+    """
 
     trial: Trial
     nfe: int
@@ -61,13 +66,13 @@ class Candidate(NamedTuple):
 
 
 class TrialBuilder:
-    """Makes settings for one denoiser.
+    """Builds candidates for one denoiser.
 
     Args:
         source: the denoiser: a card's name, a path, or a spec.
-        metrics: that are to apply to every setting.
+        metrics: metrics that must apply to every candidate.
         labels: label policy.
-        dtype: type the network runs in.
+        dtype: type that the network runs in.
     """
 
     def __init__(
@@ -76,41 +81,41 @@ class TrialBuilder:
         self.source, self.metrics, self.labels, self.dtype = source, metrics, labels, dtype
 
     @cached_property
-    def described(self) -> Description:
-        """The denoiser as it is given."""
+    def description(self) -> Description:
+        """The denoiser as it is given, without searched fields of its guidance."""
         return describe(self.source)
 
-    def make(self, filled: Mapping[str, Any], nfe: int) -> Candidate:
-        """The trial of a point.
+    def build(self, filled: Mapping[str, Any], nfe: int) -> Candidate:
+        """The candidate of a point.
 
         Args:
             filled: `sampler` and `denoiser` with values in place of ranges.
             nfe: evaluations a sample, at most.
 
         Raises:
-            InputError: they make no sampler, the budget is too small for it, or a metric does not apply.
+            InputError: the fields make no sampler, the budget is too small for it, or a metric does not apply.
         """
         source = self._source(filled.get("denoiser") or {})
-        found = self.described if source is self.source else describe(source)
-        sampler = self._sampler(filled["sampler"], nfe, found)
+        denoiser = self.description if source is self.source else describe(source)
+        sampler = _sampler(filled["sampler"], nfe, denoiser)
         for metric in self.metrics:
-            check(metric, sampler, found.shape)
-        check_route(sampler, found.sigma_min, found.sigma_max)
-        trial = Trial(denoiser=source, weights=found.identity, sampler=sampler, labels=self.labels, dtype=self.dtype)
-        return Candidate(trial, _count(sampler, found), identity(trial, found))
+            check(metric, sampler, denoiser.shape)
+        check_route(sampler, denoiser.sigma_min, denoiser.sigma_max)
+        trial = Trial(denoiser=source, weights=denoiser.identity, sampler=sampler, labels=self.labels, dtype=self.dtype)
+        return Candidate(trial, count_nfe(*_count_basis(sampler, denoiser)), identity(trial, denoiser))
 
-    def read(self, trial: Mapping[str, Any], nfe: int) -> Candidate:
-        """The setting of a trial that was stored."""
-        found = Trial.model_validate(trial)
-        described = self.described if found.weights == self.described.identity else describe(found.denoiser)
-        return Candidate(found, nfe, identity(found, described))
+    def read(self, stored: Mapping[str, Any], nfe: int) -> Candidate:
+        """The candidate of a stored trial, whose evaluations are known."""
+        trial = Trial.model_validate(stored)
+        known = trial.weights == self.description.identity
+        return Candidate(trial, nfe, identity(trial, self.description if known else describe(trial.denoiser)))
 
     def steps(self, raw: Mapping[str, Any], nfe: int) -> int:
         """How many steps a sampler without free levels takes at a budget."""
-        return _steps(nfe, _read(raw), self.described)
+        return _steps(nfe, _read(raw), self.description)
 
     def _source(self, fields: Mapping[str, Any]) -> str | Spec:
-        """The denoiser with fields of its guidance; where that leads nowhere, without an interval."""
+        """The denoiser with fields of its guidance; guidance without effect always becomes weight 1 at all levels."""
         if not fields:
             return self.source
         fields = dict(fields)
@@ -120,123 +125,123 @@ class TrialBuilder:
             fields |= {"sigma_lo": 0.0, "sigma_hi": math.inf}
         if isinstance(self.source, str):
             return parse({"kind": "cfg", "denoiser": self.source, **fields})
+        plain = self.source.model_dump(mode="json")
         if self.source.kind not in ("cfg", "autoguidance"):
-            return parse({"kind": "cfg", "denoiser": self.source.model_dump(mode="json"), **fields})
-        return parse({**self.source.model_dump(mode="json"), **fields})
+            return parse({"kind": "cfg", "denoiser": plain, **fields})
+        return parse({**plain, **fields})
 
-    def _sampler(self, raw: Mapping[str, Any], nfe: int, found: Description) -> Sampler:
-        plain, noise, free = dict(raw), raw.get("stochasticity"), raw.get("discretization")
-        gamma = noise.get("gamma") if isinstance(noise, Mapping) else None
-        if gamma is not None and isinstance(noise, Mapping):
-            plain["stochasticity"] = _without_gamma(noise)
-        if isinstance(free, Mapping) and free_levels.is_free(free):
-            plain["discretization"] = free_levels.stand_in(free)
-        steps = _steps(nfe, _read(plain), found)
-        if gamma is not None:
-            plain["stochasticity"] = {**plain["stochasticity"], "S_churn": s_churn(gamma, steps)}
-        if isinstance(free, Mapping) and free_levels.is_free(free):
-            plain["discretization"] = free_levels.laid_out(free, steps, found.sigma_min, found.sigma_max)
-        chosen = _read({**plain, "steps": steps})
-        window = chosen.stochasticity
-        if isinstance(window, Churn) and window.S_tmin > window.S_tmax:
+
+def _sampler(raw: Mapping[str, Any], nfe: int, denoiser: Description) -> Sampler:
+    """The sampler of a point, with gamma and free levels in the sampler's own terms and as many steps as NFE allows."""
+    plain, noise, free = dict(raw), raw.get("stochasticity"), raw.get("discretization")
+    gamma = noise.get("gamma") if isinstance(noise, Mapping) else None
+    if gamma is not None and isinstance(noise, Mapping):
+        if noise.get("kind") != "churn" or "S_churn" in noise:
             raise InvalidSampler(
-                ("stochasticity",),
-                f"S_tmin is {window.S_tmin:g} and S_tmax {window.S_tmax:g}, so noise is added nowhere; exchange them, "
-                "or give the range of S_tmin `below: S_tmax`",
+                ("stochasticity", "gamma"),
+                "gamma is the relative increase of kind 'churn', in place of S_churn; remove one of them",
             )
-        if isinstance(chosen.discretization, Optimized) and chosen.discretization.levels is None:
-            raise InvalidSampler(
-                ("discretization",), "'optimized' is a search of its own; use another kind, or give its `levels`"
-            )
-        return chosen
+        plain["stochasticity"] = {key: value for key, value in noise.items() if key != "gamma"}
+    if isinstance(free, Mapping) and free_levels.is_free(free):
+        plain["discretization"] = free_levels.edm_levels(free)
+    steps = _steps(nfe, _read(plain), denoiser)
+    if gamma is not None:
+        plain["stochasticity"] |= {"S_churn": s_churn(gamma, steps)}
+    if isinstance(free, Mapping) and free_levels.is_free(free):
+        plain["discretization"] = free_levels.explicit_levels(free, steps, denoiser.sigma_min, denoiser.sigma_max)
+    sampler = _read({**plain, "steps": steps})
+    churn = sampler.stochasticity
+    if isinstance(churn, Churn) and churn.S_tmin > churn.S_tmax:
+        raise InvalidSampler(
+            ("stochasticity",),
+            f"S_tmin is {churn.S_tmin:g} and S_tmax {churn.S_tmax:g}, so noise is added nowhere; exchange them, "
+            "or give the range of S_tmin `below: S_tmax`",
+        )
+    if isinstance(sampler.discretization, Optimized) and sampler.discretization.levels is None:
+        raise InvalidSampler(
+            ("discretization",), "'optimized' is a search of its own; use another kind, or give its `levels`"
+        )
+    return sampler
 
 
 def s_churn(gamma: float, steps: int) -> float:
-    """The S_churn of a gamma; of the largest one that is large enough whatever is rounded."""
+    """The S_churn of a gamma. For the largest gamma it is rounded up, so that the clamp applies."""
     if gamma >= SATURATED:
-        return math.ceil(GAMMA_MAX * steps * 10**PLACES) / 10**PLACES
-    return round(gamma * steps, PLACES)
+        return math.ceil(GAMMA_MAX * steps * 10**DECIMALS) / 10**DECIMALS
+    return round(gamma * steps, DECIMALS)
 
 
-def _without_gamma(noise: Mapping[str, Any]) -> dict[str, Any]:
-    if noise.get("kind") != "churn" or "S_churn" in noise:
-        raise InvalidSampler(
-            ("stochasticity", "gamma"), "the relative increase of kind 'churn', in place of S_churn; remove one of them"
-        )
-    return {key: value for key, value in noise.items() if key != "gamma"}
-
-
-def _steps(nfe: int, sampler: Sampler, found: Description) -> int:
+def _steps(nfe: int, sampler: Sampler, denoiser: Description) -> int:
     """How many steps a sampler takes within a budget.
 
     Raises:
         InputError: the budget is too small, or the solver picks its own steps.
     """
-    own = sampler.discretization.count
-    if own is not None:
-        cost = _count(sampler, found)
-        if cost > nfe:
-            raise InputError(
-                f"discretization '{sampler.discretization.kind}' lists {own} levels, which take {cost} evaluations; "
-                f"NFE {nfe} is too few"
-            )
-        return own
-    return steps_for(nfe, *_counted(sampler, found)).steps
+    listed = sampler.discretization.count
+    if listed is None:
+        return steps_for(nfe, *_count_basis(sampler, denoiser)).steps
+    cost = count_nfe(*_count_basis(sampler, denoiser))
+    if cost > nfe:
+        raise InputError(
+            f"discretization '{sampler.discretization.kind}' lists {listed} levels, which take {cost} evaluations; "
+            f"NFE {nfe} is too few"
+        )
+    return listed
 
 
-def _count(sampler: Sampler, found: Description) -> int:
-    return count_nfe(*_counted(sampler, found))
+def _count_basis(sampler: Sampler, denoiser: Description) -> tuple[Sampler, float, float, int, Any]:
+    """The arguments that the evaluations of a sampler are counted by.
 
-
-def _counted(sampler: Sampler, found: Description) -> tuple[Sampler, float, float, int, Any]:
-    """What to count the evaluations of a sampler by.
-
-    How much noise is put in where does not change their number. Nor do the levels and the numbers of a solver with
-    fixed steps that do not look past their ends, under a denoiser that costs the same everywhere; samplers that differ
-    in these alone are counted once.
+    The amount of noise does not change their number. Neither do the levels, nor the numbers of a solver with fixed
+    steps that evaluates between them only, if the denoiser costs the same everywhere. Samplers that differ in these
+    alone have the same arguments, and are counted once.
     """
     plain = sampler
     if isinstance(sampler.stochasticity, Churn):
         plain = sampler.model_copy(update={"stochasticity": Churn()})
     looks_past = isinstance(plain.solver, RK2) and plain.solver.alpha > 1
     on_a_range = isinstance(plain.discretization, EDM | PolyExponential | Cosine | VE | VPLevels)
-    if found.window is None and on_a_range and not looks_past and type(plain.stochasticity) in (Churn, Deterministic):
+    if (
+        denoiser.window is None
+        and on_a_range
+        and not looks_past
+        and type(plain.stochasticity) in (Churn, Deterministic)
+    ):
         solver = plain.solver
-        numbers = {
+        defaults = {
             name: field.default
             for name, field in type(solver).model_fields.items()
             if isinstance(getattr(solver, name), float) and isinstance(field.default, float)
         }
         usual: dict[str, Any] = {"discretization": EDM(), "schedule": Linear(), "scaling": NoScaling()}
-        usual["solver"] = solver.model_copy(update=numbers)
-        return plain.model_copy(update=usual), *USUAL, found.cost, None
-    return plain, found.sigma_min, found.sigma_max, found.cost, found.window
+        usual["solver"] = solver.model_copy(update=defaults)
+        return plain.model_copy(update=usual), *USUAL, denoiser.cost, None
+    return plain, denoiser.sigma_min, denoiser.sigma_max, denoiser.cost, denoiser.window
 
 
-def identity(trial: Trial, found: Description) -> str:
-    """What tells a trial from others: equal for settings that are the same sampler."""
+def identity(trial: Trial, denoiser: Description) -> str:
+    """Canonical JSON that is equal for trials with the same noise levels and the same noise at each of them."""
     fields = trial.model_dump(mode="json", exclude={"denoiser"})
     sampler = trial.sampler
-    within = sampler.discretization.clamp(found.sigma_min, found.sigma_max)
-    sigmas = sampler.discretization(sampler.steps, within)
-    curve = sampler.schedule.fit(within.low, within.high, sampler.discretization.vp_epsilon)
+    ends = sampler.discretization.clamp(denoiser.sigma_min, denoiser.sigma_max)
+    sigmas = sampler.discretization(sampler.steps, ends)
+    curve = sampler.schedule.fit(ends.low, ends.high, sampler.discretization.vp_epsilon)
     fields["sampler"]["discretization"] = hashlib.sha256(sigmas.numpy().tobytes()).hexdigest()
     fields["sampler"]["schedule"] = curve.model_dump(mode="json")
     if isinstance(sampler.stochasticity, Churn):
-        fields["sampler"]["stochasticity"] = _noise(sampler, sampler.stochasticity, sigmas.tolist(), found.rounds)
+        fields["sampler"]["stochasticity"] = _noise(sampler, sampler.stochasticity, sigmas.tolist(), denoiser.rounds)
     return canonical(fields)
 
 
-def _noise(sampler: Sampler, noise: Churn, sigmas: list[float], rounds: bool) -> dict[str, Any]:
+def _noise(sampler: Sampler, churn: Churn, sigmas: list[float], rounds: bool) -> dict[str, Any]:
     """What tells one churn from another at given levels."""
-    gamma = min(noise.S_churn / sampler.steps, GAMMA_MAX)
-    none = Deterministic().model_dump(mode="json")
-    if rounds:  # which levels a window holds is known only with the network's own
-        return noise.model_dump(mode="json") | {"S_churn": gamma} if gamma > 0 else none
-    held = [index for index, sigma in enumerate(sigmas) if noise.S_tmin <= sigma <= noise.S_tmax]
-    if not held or gamma == 0:
-        return none
-    return {"gamma": gamma, "first": held[0], "last": held[-1], "S_noise": noise.S_noise}
+    gamma = min(churn.S_churn / sampler.steps, GAMMA_MAX)
+    inside = [index for index, sigma in enumerate(sigmas) if churn.S_tmin <= sigma <= churn.S_tmax]
+    if gamma > 0 and rounds:  # a network that rounds sigma: which levels the window holds is not known here
+        return churn.model_dump(mode="json") | {"S_churn": gamma}
+    if gamma == 0 or not inside:
+        return Deterministic().model_dump(mode="json")
+    return {"gamma": gamma, "first": inside[0], "last": inside[-1], "S_noise": churn.S_noise}
 
 
 def _read(raw: Mapping[str, Any]) -> Sampler:
@@ -249,7 +254,7 @@ def _read(raw: Mapping[str, Any]) -> Sampler:
 
 
 def denoiser_name(source: Source) -> str:
-    """A denoiser in a word or a few, for people and for names of studies."""
+    """A short name of a denoiser, for people and for names of studies."""
     if isinstance(source, str):
         return source.rsplit("/", 1)[-1].removesuffix(".safetensors")
     spec = parse(source) if isinstance(source, Mapping) else source

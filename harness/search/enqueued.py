@@ -1,4 +1,4 @@
-"""Settings that a target names, to be tried before any suggestion: read, put into the space's words, or left out."""
+"""Enqueued trials: the settings of a target that a search tries before any suggestion."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,7 +8,7 @@ from harness.sampling.stochasticity.churn import GAMMA_MAX
 from harness.search import free_levels
 from harness.search.candidates import Candidate, InvalidSampler, TrialBuilder
 from harness.search.space import SearchSpace, SpacePoint
-from harness.search.target import EnqueuedSetting, Target
+from harness.search.targets import EnqueuedSetting, Target
 from harness.search.template import SpaceError, is_searched
 
 if TYPE_CHECKING:
@@ -19,7 +19,13 @@ LARGEST = 0.41421356
 
 
 class EnqueuedTrial(NamedTuple):
-    """A setting that is tried first: what the target says of it, and its point; None if the space does not hold it."""
+    """A setting that is tried first.
+
+    Args:
+        setting: as the target writes it.
+        candidate: its trial.
+        point: its point in the space; None if it lies outside.
+    """
 
     setting: EnqueuedSetting
     candidate: Candidate
@@ -31,74 +37,71 @@ def enqueued_trials(
 ) -> tuple[list[EnqueuedTrial], list[str]]:
     """The settings that a target tries first.
 
+    Args:
+        target: the target.
+        space: its space.
+        builder: builds their trials.
+        nfe: evaluations a sample, at most.
+        pareto: NFE is a parameter of the space.
+
     Returns:
-        Those that the budget and the denoiser allow, and notes on the others.
+        The settings that the budget and the denoiser allow, and notes on the others.
 
     Raises:
-        SpaceError: one that is no sampler at all.
+        SpaceError: a setting makes no sampler at any budget.
     """
-    found, notes = [], []
-    for index, known in enumerate(target.enqueue):
-        filled = _filled(known, space.template)
+    trials, notes = [], []
+    for index, setting in enumerate(target.enqueue):
+        filled: dict[str, Any] = {}
+        for part in ("sampler", "denoiser"):
+            # the setting's own fields go over the fields that the space fixes
+            fixed = {key: node for key, node in space.template.get(part, {}).items() if not is_searched(node)}
+            fields = {**fixed, **getattr(setting, part)}
+            if fields or part == "sampler":
+                filled[part] = fields
         if pareto:
             filled["nfe"] = nfe
         try:
-            setting = builder.make(filled, nfe)
+            candidate = builder.build(filled, nfe)
         except InvalidSampler as error:
-            raise SpaceError(("enqueue", index, "sampler", *error.where), f"'{known.name}': {error.message}") from None
+            where = ("enqueue", index, "sampler", *error.where)
+            raise SpaceError(where, f"'{setting.name}': {error.message}") from None
         except InputError as error:
-            notes.append(f"'{known.name}' is left out: {error}")
+            notes.append(f"'{setting.name}' is left out: {error}")
             continue
-        found.append(EnqueuedTrial(known, setting, _located(filled, setting, space)))
-    return found, notes
+        trials.append(EnqueuedTrial(setting, candidate, _locate(filled, candidate.trial.sampler, space)))
+    return trials, notes
 
 
-def _filled(known: EnqueuedSetting, template: Mapping[str, Any]) -> dict[str, Any]:
-    """A known setting over what the space fixes."""
-    found = {}
-    for part in ("sampler", "denoiser"):
-        fields = {**_fixed(template.get(part, {})), **getattr(known, part)}
-        if fields or part == "sampler":
-            found[part] = fields
-    return found
-
-
-def _fixed(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a space without anything to search in them."""
-    return {key: value for key, value in template.items() if not is_searched(value)}
-
-
-def _located(filled: dict[str, Any], setting: Candidate, space: SearchSpace) -> SpacePoint | None:
-    """The point of a setting, in whichever words the space has for it."""
-    sampler = setting.trial.sampler
+def _locate(filled: dict[str, Any], sampler: "Sampler", space: SearchSpace) -> SpacePoint | None:
+    """The point of a setting, written in whichever terms the space uses: S_churn or gamma, levels or free levels."""
     full = {"sampler": sampler.model_dump(mode="json")}
-    for words in (filled, _by_gamma(filled, sampler)):
-        for said in (words, _by_gaps(words, setting, space)):
-            point = None if said is None else space.locate(said, full)
+    for churned in (filled, _with_gamma(filled, sampler)):
+        for fields in (churned, _with_free_levels(churned, sampler, space)):
+            point = None if fields is None else space.locate(fields, full)
             if point is not None:
                 return point
     return None
 
 
-def _by_gamma(filled: dict[str, Any], sampler: "Sampler") -> dict[str, Any]:
-    """Churn by its relative increase in place of S_churn."""
-    noise = filled["sampler"].get("stochasticity")
-    if not isinstance(noise, Mapping) or "S_churn" not in noise:
+def _with_gamma(filled: dict[str, Any], sampler: "Sampler") -> dict[str, Any]:
+    """A setting with gamma in place of S_churn."""
+    churn = filled["sampler"].get("stochasticity")
+    if not isinstance(churn, Mapping) or "S_churn" not in churn:
         return filled
-    gamma = min(noise["S_churn"] / sampler.steps, GAMMA_MAX)
-    moved = {"kind": noise["kind"], "gamma": min(gamma, LARGEST)}
-    moved |= {key: value for key, value in noise.items() if key not in moved and key != "S_churn"}
-    return {**filled, "sampler": {**filled["sampler"], "stochasticity": moved}}
+    gamma = min(churn["S_churn"] / sampler.steps, GAMMA_MAX)
+    written = {"kind": churn["kind"], "gamma": min(gamma, LARGEST)}
+    written |= {key: value for key, value in churn.items() if key not in written and key != "S_churn"}
+    return {**filled, "sampler": {**filled["sampler"], "stochasticity": written}}
 
 
-def _by_gaps(filled: dict[str, Any], setting: Candidate, space: SearchSpace) -> dict[str, Any] | None:
-    """Levels by the factors that stretch the gaps of a space with free ones; None if the space has none."""
+def _with_free_levels(filled: dict[str, Any], sampler: "Sampler", space: SearchSpace) -> dict[str, Any] | None:
+    """A setting with its levels as factors of a space's free levels; None if the space has none."""
     free = space.template["sampler"].get("discretization")
     if not free_levels.is_free(free) or is_searched({key: free[key] for key in free if key != "stretch"}):
         return None
-    sampler = setting.trial.sampler
-    factors = free_levels.factors_of(sampler.discretization, free, sampler.steps)
+    factors = free_levels.stretch_factors(sampler.discretization, free, sampler.steps)
     if factors is None:
         return None
-    laid = {**free, "stretch": dict(zip(free["stretch"], factors, strict=True))}
-    return {**filled, "sampler": {**filled["sampler"], "discretization": laid}}
+    written = {**free, "stretch": dict(zip(free["stretch"], factors, strict=True))}
+    return {**filled, "sampler": {**filled["sampler"], "discretization": written}}

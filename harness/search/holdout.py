@@ -54,7 +54,7 @@ def study_record(search: SearchPlan, objective: Measurement, metric: Measurement
         "title": search.target.title,
         "about": " ".join(search.target.about.split()),
         "denoiser": denoiser_name(source),
-        "card": denoiser_facts(source, search.builder.described),
+        "card": denoiser_facts(source, search.builder.description),
         "objective": metric_record([objective]),
         "metric": metric_record([metric]),
         "parameters": [
@@ -87,7 +87,7 @@ def finals(search: SearchPlan, rows: Mapping[int, Mapping[str, Any]]) -> list[di
         _start("baseline", start, rows.get(number)) for number, start in enumerate(enqueued) if _is(start, "baseline")
     ]
     papers = [(number, start) for number, start in enumerate(enqueued) if _is(start, "paper")]
-    family = search.builder.described.family
+    family = search.builder.description.family
     own = [pair for pair in papers if pair[1].setting.families and family in pair[1].setting.families]
     found += [_start("paper", start, rows.get(number)) for number, start in own or papers]
     if search.has_proxy:
@@ -202,4 +202,4 @@ def _plan(search: SearchPlan, metric: Metric, first: int, items: list[Planned]) 
         denoisers={name: Panel()},
         series=[Series(name="search")],
     )
-    return Plan(search.name, grid, items, "", [], {name: search.builder.described})
+    return Plan(search.name, grid, items, "", [], {name: search.builder.description})

@@ -23,7 +23,7 @@ from harness.search.candidates import Candidate, TrialBuilder, denoiser_name
 from harness.search.enqueued import EnqueuedTrial, enqueued_trials
 from harness.search.pruner import FEWEST_BLOCKS
 from harness.search.space import SearchSpace, SpacePoint
-from harness.search.target import Target, load_target
+from harness.search.targets import Target, load_target
 from harness.search.template import Choices, NumberRange, SpaceError, is_searched
 from harness.search.validate import check_guidance, check_space, probe
 
@@ -153,7 +153,7 @@ class SearchPlan(NamedTuple):
         Raises:
             InputError: it makes no sampler.
         """
-        return self.builder.make(point.filled, int(point.filled.get("nfe", self.nfe)))
+        return self.builder.build(point.filled, int(point.filled.get("nfe", self.nfe)))
 
 
 def plan_search(asked: SearchRequest) -> SearchPlan:
@@ -188,7 +188,7 @@ def plan_search(asked: SearchRequest) -> SearchPlan:
         "space": {"sampler": target.sampler, "denoiser": target.denoiser},
         "enqueue": [known.model_dump(mode="json", exclude_none=True) for known in target.enqueue],
         "denoiser": source if isinstance(source, str) else source.model_dump(mode="json"),
-        "weights": builder.described.identity,
+        "weights": builder.description.identity,
         "labels": asked.labels,
         "dtype": asked.dtype,
         "metric": metric.model_dump(mode="json", exclude_none=True),
@@ -223,7 +223,7 @@ def plan_search(asked: SearchRequest) -> SearchPlan:
 
 def _check_denoiser(asked: SearchRequest, target: Target, builder: TrialBuilder, source: str | Spec) -> None:
     """Labels, type and guidance go with the denoiser."""
-    found, guided = builder.described, getattr(source, "kind", None) in ("cfg", "autoguidance")
+    found, guided = builder.description, getattr(source, "kind", None) in ("cfg", "autoguidance")
     check_guidance(target.template, found, guided)
     if target.denoiser and not guided:
         found = found._replace(guided_by_class=True)
@@ -281,7 +281,7 @@ def _template(target: Target, builder: TrialBuilder, nfe: int, pareto: bool) -> 
             )
         steps = builder.steps(plain, nfe)
         try:
-            template["sampler"] = plain | {"discretization": free_levels.with_gaps(discretization, steps)}
+            template["sampler"] = plain | {"discretization": free_levels.expand_gaps(discretization, steps)}
         except InputError as error:
             raise SpaceError(("sampler", "discretization"), str(error)) from None
     if pareto:

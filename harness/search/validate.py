@@ -1,4 +1,4 @@
-"""Whether a space holds samplers: what is wrong whatever is drawn from it, and which of its choices never make one."""
+"""Checks of a space before a search: mistakes in the template, and choices that never make a sampler."""
 
 import random
 from collections import Counter
@@ -29,8 +29,8 @@ class RandomChooser:
     """A chooser that draws at random.
 
     Args:
-        seed: of its own random numbers.
-        forced: labels that are chosen in any case.
+        seed: seed of its generator.
+        forced: labels that are chosen in any case, by the name of their choice.
     """
 
     def __init__(self, seed: int, forced: Mapping[str, str] | None = None) -> None:
@@ -49,17 +49,18 @@ class RandomChooser:
 
 
 def check_space(template: Mapping[str, Any]) -> None:
-    """Refuse what is wrong whatever is drawn.
+    """Check what does not depend on the point that is drawn.
 
     Raises:
-        SpaceError: a window that may be empty, a solver with steps of its own, levels in a place where they cannot be
-            free, or a field of the guidance that is none; with the place.
+        SpaceError: a window that may be empty, a solver that picks its own steps, free levels inside a choice, or an
+            unknown field of the guidance.
     """
     for path, where, node in places(template, ()):
         if isinstance(node, Mapping):
-            _check_window(node, where, "S_tmin", "S_tmax", node.get("kind") == "churn")
+            if node.get("kind") == "churn":
+                _check_window(node, where, "S_tmin", "S_tmax")
             if path == ("denoiser",):
-                _check_window(node, where, "sigma_lo", "sigma_hi", True)
+                _check_window(node, where, "sigma_lo", "sigma_hi")
                 for key in node:
                     if key not in GUIDANCE:
                         raise SpaceError(
@@ -67,24 +68,16 @@ def check_space(template: Mapping[str, Any]) -> None:
                         )
             if free_levels.is_free(node) and path != ("sampler", "discretization"):
                 raise SpaceError(where, "levels are free under sampler.discretization only, not in a choice")
-        if _is_solver(path):
+        if len(path) > 1 and "solver" in path[-2:]:  # a solver, or one to choose from
             kind = node.get("kind") if isinstance(node, Mapping) else node
             if isinstance(kind, str) and kind in _ADAPTIVE:
                 raise SpaceError(
-                    where,
-                    f"solver '{kind}' picks its own steps, and a search is at a given NFE; use another",
+                    where, f"solver '{kind}' picks its own steps, and a search is at a given NFE; use another"
                 )
 
 
-def _is_solver(path: tuple[str, ...]) -> bool:
-    """Whether a solver, or one to choose from, stands at a path."""
-    return len(path) > 1 and "solver" in path[-2:]
-
-
-def _check_window(node: Mapping[str, Any], where: tuple[str | int, ...], low: str, high: str, applies: bool) -> None:
-    """The lower end of a window cannot come to lie above the upper one."""
-    if not applies:
-        return
+def _check_window(node: Mapping[str, Any], where: tuple[str | int, ...], low: str, high: str) -> None:
+    """Refuse a window whose lower end may lie above its upper end."""
     most, least = _end(node.get(low), "high"), _end(node.get(high), "low")
     if most is None or least is None or most <= least:
         return
@@ -101,13 +94,18 @@ def _end(node: Any, end: str) -> float | None:
     return float(node) if is_number(node) else None
 
 
-def check_guidance(template: Mapping[str, Any], found: Description, guided: bool) -> None:
-    """Guidance that is searched needs a denoiser with classes, or one that is guided already.
+def check_guidance(template: Mapping[str, Any], denoiser: Description, guided: bool) -> None:
+    """Check that the denoiser has the guidance that is searched.
+
+    Args:
+        template: of the space.
+        denoiser: the denoiser of the search.
+        guided: whether it is guided already.
 
     Raises:
-        InputError: it has none.
+        InputError: guidance is searched, and the denoiser has no classes.
     """
-    if template.get("denoiser") and not guided and found.label_dim == 0:
+    if template.get("denoiser") and not guided and denoiser.label_dim == 0:
         raise InputError(
             "this target searches classifier-free guidance, which needs a class-conditional denoiser, and this one has "
             "no classes; use one that has, such as --denoiser digits-adm, or a spec of kind autoguidance"
@@ -115,56 +113,59 @@ def check_guidance(template: Mapping[str, Any], found: Description, guided: bool
 
 
 def probe(space: SearchSpace, builder: TrialBuilder, nfe: int) -> list[str]:
-    """Draw points, of every choice's labels too.
+    """Draw points to see whether the space, and every label of its choices, makes samplers.
+
+    Args:
+        space: the space.
+        builder: builds trials of the points.
+        nfe: evaluations a sample, at most.
 
     Returns:
         Notes on labels that make no sampler for this denoiser at this budget.
 
     Raises:
-        SpaceError: a label that never makes a sampler, whatever the budget and the denoiser.
-        InputError: nothing that is drawn makes a sampler.
+        SpaceError: a label makes no sampler at any budget.
+        InputError: no drawn point makes a sampler.
     """
-    _any(space, builder, nfe)
+
+    def failure(seed: int, forced: Mapping[str, str] | None = None) -> InputError | None:
+        point = space.draw(RandomChooser(seed, forced))
+        try:
+            builder.build(point.filled, int(point.filled.get("nfe", nfe)))
+        except InputError as error:
+            return error
+        return None
+
+    def failures(count: int, forced: Mapping[str, str] | None = None) -> list[InputError]:
+        """Why points make no sampler; empty as soon as one does."""
+        reasons: list[InputError] = []
+        for seed in range(count):
+            reason = failure(seed, forced)
+            if reason is None:
+                return []
+            reasons.append(reason)
+        return reasons
+
+    reasons = failures(PROBES)
+    if reasons:
+        most, _ = Counter(map(str, reasons)).most_common(1)[0]
+        message = (
+            f"no sampler fits this space: of {PROBES} points that were tried none makes one at NFE {nfe}, most often "
+            f"because {most}"
+        )
+        first = reasons[0]
+        if isinstance(first, InvalidSampler) and all(isinstance(reason, InvalidSampler) for reason in reasons):
+            raise SpaceError(("sampler", *first.where), message)
+        raise InputError(message)
     notes = []
     for one, forced in space.branches():
-        reason: InputError | None = None
-        for number in range(TRIES):
-            reason = _reason(space, builder, nfe, RandomChooser(number, forced))
-            if reason is None:
-                break
-        if reason is None:
+        reasons = failures(TRIES, forced)
+        if not reasons:
             continue
-        assert isinstance(one.node, Choices)
-        index = one.node.labels.index(forced[one.name])
+        label, reason = forced[one.name], reasons[-1]
         if isinstance(reason, InvalidSampler):
-            where = (*one.where, "together" if one.node.together else "choices", index)
-            raise SpaceError(where, f"'{forced[one.name]}' makes no sampler: {reason}")
-        notes.append(f"'{forced[one.name]}' of '{one.name}' makes no sampler here: {reason}")
+            assert isinstance(one.node, Choices)
+            where = (*one.where, "together" if one.node.together else "choices", one.node.labels.index(label))
+            raise SpaceError(where, f"'{label}' makes no sampler: {reason}")
+        notes.append(f"'{label}' of '{one.name}' makes no sampler here: {reason}")
     return notes
-
-
-def _any(space: SearchSpace, builder: TrialBuilder, nfe: int) -> None:
-    reasons: Counter[str] = Counter()
-    wrong = []
-    for number in range(PROBES):
-        reason = _reason(space, builder, nfe, RandomChooser(number))
-        if reason is None:
-            return
-        reasons[str(reason)] += 1
-        wrong += [reason] if isinstance(reason, InvalidSampler) else []
-    reason_of_most, _ = reasons.most_common(1)[0]
-    message = (
-        f"no sampler fits this space: of {PROBES} points that were tried none makes one at NFE {nfe}, most often "
-        f"because {reason_of_most}"
-    )
-    raise SpaceError(("sampler", *wrong[0].where), message) if len(wrong) == PROBES else InputError(message)
-
-
-def _reason(space: SearchSpace, builder: TrialBuilder, nfe: int, chooser: RandomChooser) -> InputError | None:
-    """Why a point makes no sampler; None if it does."""
-    point = space.draw(chooser)
-    try:
-        builder.make(point.filled, int(point.filled.get("nfe", nfe)))
-    except InputError as error:
-        return error
-    return None

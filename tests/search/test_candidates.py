@@ -24,7 +24,7 @@ def by_gamma(gamma):
 
 
 def make(filled, nfe=127, builder=BUILDER):
-    return builder.make(filled, nfe)
+    return builder.build(filled, nfe)
 
 
 def same(a, b, nfe=127, builder=BUILDER):
@@ -72,7 +72,7 @@ def test_rounded_networks_keep_windows_apart():
 
 def test_ranges_that_the_denoiser_clamps_alike_are_one():
     levels = {"kind": "edm", "rho": 7, "sigma_min": 0.002, "sigma_max": 80}
-    low = BUILDER.described.sigma_min
+    low = BUILDER.description.sigma_min
     assert same(
         {"sampler": {"discretization": levels | {"sigma_min": low / 2}}},
         {"sampler": {"discretization": levels | {"sigma_min": low / 3}}},

@@ -33,7 +33,7 @@ def test_equal_factors_are_the_papers_levels(factor):
 
 
 def test_a_factor_for_every_gap():
-    laid = free_levels.with_gaps(FREE, 5)
+    laid = free_levels.expand_gaps(FREE, 5)
     assert list(laid["stretch"]) == ["gap 1", "gap 2", "gap 3", "gap 4"]
     names = [one.name for one in SearchSpace({"sampler": {"discretization": laid}}).parameters]
     assert names == list(laid["stretch"])
@@ -42,14 +42,14 @@ def test_a_factor_for_every_gap():
 @pytest.mark.parametrize("rho", [3.0, 5.0, 7.0, 12.0])
 def test_factors_give_the_levels_back(rho):
     one = EDM(rho=rho)
-    factors = free_levels.factors_of(one, FREE, 9)
+    factors = free_levels.stretch_factors(one, FREE, 9)
     free = {"kind": "free", "rho": 7.0, "stretch": dict(enumerate(factors))}
-    found = free_levels.laid_out(free, 9, 0.002, 80)
+    found = free_levels.explicit_levels(free, 9, 0.002, 80)
     assert found["sigmas"] == pytest.approx(one(9, one.clamp(0.002, 80)).tolist(), rel=5e-3)
 
 
 def test_levels_with_other_ends_have_no_factors():
-    assert free_levels.factors_of(EDM(sigma_max=40.0), FREE, 9) is None
+    assert free_levels.stretch_factors(EDM(sigma_max=40.0), FREE, 9) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_levels_with_other_ends_have_no_factors():
 )
 def test_what_cannot_be_stretched(free, steps, message):
     with pytest.raises(InputError) as error:
-        free_levels.with_gaps(free, steps)
+        free_levels.expand_gaps(free, steps)
     assert message in str(error.value)
 
 

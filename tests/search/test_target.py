@@ -12,7 +12,7 @@ from harness.core import yaml
 from harness.core.errors import InputError
 from harness.sampling.stochasticity.churn import Churn
 from harness.search.plan import SearchRequest, plan_search
-from harness.search.target import load_target, target_names
+from harness.search.targets import load_target, target_names
 from harness.search.validate import RandomChooser
 
 WRONG = sorted((Path(__file__).parent / "wrong").glob("*.yaml"))

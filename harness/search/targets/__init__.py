@@ -1,4 +1,4 @@
-"""Targets: what a search is after, as data. Those that come with the package are files in `targets/`.
+"""Targets: search spaces with a title, an NFE, a denoiser and settings to try first; the package's own are files here.
 
 title: Stochastic sampling
 nfe: 127
@@ -10,27 +10,27 @@ enqueue:
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Names
+from harness.core.config import Config, Names, freeze
 from harness.core.errors import InputError
 from harness.core.yaml import Document
 from harness.experiments.grid import Name
 from harness.search.template import SpaceError, read_template
 from harness.store.studies import SUGGESTED
 
-FOLDER = Path(__file__).with_name("targets")
+FOLDER = Path(__file__).parent
 
 
 class EnqueuedSetting(Config):
-    """A sampler that is tried before any suggestion, and measured on fresh seeds at the end.
+    """A setting that is tried before any suggestion.
 
     Args:
-        name: for people.
-        role: `baseline` and `paper` are what the best setting is compared with.
-        families: the preconditionings of the networks that it was published for; of any, if left out.
-        sampler: its axes, in place of the space's.
+        name: shown in place of a number.
+        role: settings with role `baseline` or `paper` are compared with the best one on fresh seeds.
+        families: preconditionings of the networks that a paper's setting was published for; any, if left out.
+        sampler: its axes; they replace those of the space.
         denoiser: fields of the guidance, where that is searched.
     """
 
@@ -42,15 +42,15 @@ class EnqueuedSetting(Config):
 
 
 class Target(Config):
-    """A search space with what belongs to it.
+    """A search space, with its defaults and the settings to try first.
 
     Args:
-        title, about: for the report.
-        nfe: evaluations a sample, where the command gives none.
-        source: the denoiser, where the command gives none: a card's name or a checkpoint's path.
-        sampler: the space: a sampler with ranges and choices in place of values.
-        denoiser: fields of a guided denoiser that are searched; none for most.
-        enqueue: samplers that are tried first.
+        title, about: shown in the report.
+        nfe: default evaluations a sample.
+        source: default denoiser: a card's name or a checkpoint's path.
+        sampler: a sampler with ranges and choices in place of values.
+        denoiser: fields of a guided denoiser that are searched; usually none.
+        enqueue: settings that are tried first.
     """
 
     title: Name
@@ -59,49 +59,44 @@ class Target(Config):
     source: str = "digits-vp"
     sampler: dict[str, Any] = Field(default_factory=dict)
     denoiser: dict[str, Any] = Field(default_factory=dict)
-    enqueue: tuple[EnqueuedSetting, ...] = ()
-
-    @field_validator("enqueue", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+    enqueue: Annotated[tuple[EnqueuedSetting, ...], BeforeValidator(freeze)] = ()
 
     @model_validator(mode="after")
     def _names_and_roles(self) -> "Target":
-        names = [known.name for known in self.enqueue]
+        names = [setting.name for setting in self.enqueue]
         if SUGGESTED in names:
             raise ValueError(f"'{SUGGESTED}' is what the search's own trials are called; give it another name")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"'{name}' is enqueued twice; give each its own name")
-        if sum(known.role == "baseline" for known in self.enqueue) > 1:
+        if sum(setting.role == "baseline" for setting in self.enqueue) > 1:
             raise ValueError("there is one baseline at most")
         return self
 
     @property
     def template(self) -> dict[str, Any]:
-        """Everything that is searched, in one mapping: `sampler` and `denoiser`.
+        """The template of the space, with keys `sampler` and `denoiser`.
 
         Raises:
-            SpaceError: a range that is not well-formed.
+            SpaceError: a range or a choice is not well-formed.
         """
         read: dict[str, Any] = read_template({"sampler": self.sampler, "denoiser": self.denoiser})
         return read
 
 
 def target_names() -> list[str]:
-    """The targets that come with the package."""
+    """Names of the targets that come with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load_target(name: str) -> tuple[str, Target, Document]:
-    """A target by name, or from a YAML file.
+    """A target by name, or by the path of a YAML file.
 
     Returns:
-        Its name, the target, and the document for errors.
+        The target's name, the target, and the document for messages with line numbers.
 
     Raises:
-        InputError: no such target, or a mistake in the file, with its line.
+        InputError: there is no such target, or its file has a mistake.
     """
     shipped = FOLDER / f"{name}.yaml"
     path = shipped if name in target_names() else Path(name)
