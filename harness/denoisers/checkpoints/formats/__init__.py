@@ -3,7 +3,7 @@
 A new format is one file and one word here, the file's name; see `base.CheckpointFormat`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,27 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any] | None = None, kind:
     candidates = list(FORMATS.values()) if kind is None else [format_of(kind)]
     with errors_are_the_files(path):
         file, given = CheckpointFile(path), Settings(settings or {}, str(path))
-        for candidate in candidates:
+        format = _recognised(file, candidates)
+        read = format.read(file, given)
+        given.check_all_taken()
+        return read
+
+
+def _recognised(file: CheckpointFile, candidates: Sequence[CheckpointFormat]) -> CheckpointFormat:
+    """The first format that recognises the file.
+
+    Raises:
+        InputError: none does; with why a format could not look at it, if that is so.
+    """
+    problem = None
+    for candidate in candidates:
+        try:
             if candidate.recognise(file):
-                read = candidate.read(file, given)
-                given.check_all_taken()
-                return read
-        raise InputError(f"{path}: {_content(file)}; known: {', '.join(format.title for format in candidates)}")
+                return candidate
+        except InputError as error:  # say, a zip file that torch did not write; it may be another format's
+            problem = problem or error
+    known = ", ".join(candidate.title for candidate in candidates)
+    raise problem or InputError(f"{file.path}: {_content(file)}; known: {known}")
 
 
 def _content(file: CheckpointFile) -> str:
