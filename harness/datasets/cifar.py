@@ -17,8 +17,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from harness.core.errors import InputError
+from harness.datasets.archives import read_tar
 from harness.datasets.image_set import ImageSet
-from harness.datasets.tar_members import read_tar
 from harness.denoisers.checkpoints.pickles.machine import Budget, unpickle
 from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS, array_of
 from harness.denoisers.checkpoints.pickles.torch_file import mapped

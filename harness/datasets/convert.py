@@ -21,7 +21,7 @@ from harness.core.files import writing
 from harness.core.text import brief
 from harness.datasets.classes import NAME
 from harness.datasets.decode import BadImage
-from harness.datasets.image_files import ImageFiles, different
+from harness.datasets.image_files import ImageFiles, several_shapes
 from harness.datasets.image_set import ImageSet, Shape, new_digest
 from harness.datasets.open import find_images
 from harness.datasets.resize import Color, Crop, check_fitting, fit, png
@@ -199,7 +199,7 @@ def _same_shape(pictures: Iterator[Picture], where: str) -> Iterator[Picture]:
         first = first or picture
         shape, other = _shape(first.image), _shape(picture.image)
         if shape != other:
-            raise InputError(different(where, first.name, shape, picture.name, other))
+            raise InputError(several_shapes(where, first.name, shape, picture.name, other))
         yield picture
 
 

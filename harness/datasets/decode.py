@@ -1,14 +1,13 @@
-"""One file of an image, to bytes [C, H, W].
+"""Decode one image file to bytes [C, H, W].
 
     mode of the file              image
     grey, two-level               1 channel
     RGB, palette                  3 channels (a palette always, even one of greys)
     either with alpha             the same, if every pixel is opaque; else refused
-    CMYK, 16 bits, float, ...     refused: whatever we made of it would be a guess
+    CMYK, 16 bits, float, ...     refused: there is no single right conversion
 
-The numbers are those in the file: colour profiles, gamma and the orientation of EXIF are not applied, as in the
-official tools. Of a file with a preview beside the picture (MPO, from phones) the picture is read; animations are
-refused.
+Pixel values are those in the file: colour profiles, gamma and the orientation of EXIF are not applied, as in the
+official tools. Of a picture with a preview (MPO, from phones) the picture is read. Animations are refused.
 """
 
 import contextlib
@@ -27,10 +26,10 @@ from harness.datasets.image_set import Shape
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 MAX_PIXELS = 1 << 26
-"""Pixels of one image; checked in its header, before anything is decoded."""
+"""Pixels allowed in one image; checked in its header, before decoding."""
 
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "PA": 3, "RGB": 3, "RGBA": 3}
-"""Pillow's modes that have one obvious meaning in bytes."""
+"""Channels of Pillow's modes that have one obvious meaning in bytes."""
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -39,8 +38,8 @@ class BadImage(InputError):
     """An image that cannot be used: damaged, or of a kind with no obvious meaning in bytes."""
 
 
-class Header(NamedTuple):
-    """What an image will be, from the first bytes of its file."""
+class ImageHeader(NamedTuple):
+    """The shape of an image, from the first bytes of its file."""
 
     channels: int
     height: int
@@ -52,18 +51,18 @@ class Header(NamedTuple):
         return (self.channels, self.height, self.width)
 
 
-def header(content: bytes) -> Header:
-    """Read the shape of an image; its pixels are not looked at.
+def read_header(content: bytes) -> ImageHeader:
+    """Read the shape of an image without decoding its pixels.
 
     Raises:
-        BadImage: not an image that can be used, as far as its header tells.
+        BadImage: the header shows that the image cannot be used.
     """
     with _opened(content) as image:
-        return Header(CHANNELS[image.mode], image.height, image.width)
+        return ImageHeader(CHANNELS[image.mode], image.height, image.width)
 
 
 def decode(content: bytes) -> np.ndarray:
-    """Read an image: uint8 [C, H, W].
+    """Decode an image to uint8 [C, H, W].
 
     Raises:
         BadImage: damaged, truncated, too large, or of a kind with no obvious meaning in bytes.
@@ -76,10 +75,10 @@ def decode(content: bytes) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """The image with its header read and checked; whatever goes wrong in the block is a BadImage."""
+    """Open an image and check its header; any error in the block becomes a BadImage."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata that is not used
+            warnings.simplefilter("ignore")  # about metadata, which is not used
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check(image, content)
@@ -90,14 +89,14 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise BadImage(f"has more than {MAX_PIXELS:,} pixels; refused") from None
     except Image.UnidentifiedImageError:
         raise BadImage(f"is not an image of a kind that is read ({', '.join(FORMATS)}), or is damaged") from None
-    except Exception as error:  # what decoders raise for damaged files is of many kinds, and documented nowhere
+    except Exception as error:  # decoders raise many undocumented kinds of error for damaged files
         raise BadImage(f"cannot be decoded ({brief(str(error)) or type(error).__name__}); damaged") from None
 
 
 def _check(image: Image.Image, content: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"has {image.height:,}x{image.width:,} pixels, more than {MAX_PIXELS:,}; refused")
-    # Pillow cuts colours of 16 bits down to 8 without a word; the depth is byte 24 of a PNG
+    # Pillow reduces colours of 16 bits to 8 silently; byte 24 of a PNG is its bit depth
     if image.mode not in CHANNELS or (content[:8] == PNG and content[24:25] == b"\x10"):
         deep = image.mode in CHANNELS or image.mode.startswith("I")
         raise BadImage(

@@ -1,7 +1,7 @@
-"""Images that are files, in a folder or a zip file, and the set that they make.
+"""Image files in a folder or a zip file, and the data set that they make.
 
-Images are sorted by name. Classes come from `dataset.json` beside them, else from the first folder of each name, where
-every image is in one; the official layout (Karras et al. 2022) always has the former.
+Images are sorted by name. Classes come from `dataset.json` at the top, else from the first folder of each name if every
+image is in a folder. The official layout (Karras et al. 2022) has `dataset.json`.
 """
 
 import os
@@ -14,32 +14,36 @@ import numpy as np
 from harness.core.errors import InputError
 from harness.core.text import brief
 from harness.datasets import classes
-from harness.datasets.decode import SUFFIXES, BadImage, Header, decode, header
+from harness.datasets.archives import ZipMembers
+from harness.datasets.decode import SUFFIXES, BadImage, ImageHeader, decode, read_header
 from harness.datasets.image_set import ImageSet, Shape, said_shape
-from harness.datasets.member_names import is_image
-from harness.datasets.zip_members import ZipMembers
+
+OTHER_PICTURES = frozenset(
+    {".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".heic", ".tga", ".ico", ".psd", ".exr", ".jfif"}
+)
+"""Suffixes of pictures that are not read. They are refused, since leaving them out would give another data set."""
 
 MAX_FILE = 256 << 20
-"""Bytes of one image's file: what MAX_PIXELS take in RGB, and some."""
+"""Bytes allowed in one image file: MAX_PIXELS in RGB, and some more."""
 
 HEAD = 4096
-"""Bytes in which a header is looked for before the whole file is read."""
+"""Bytes in which the header is looked for before the whole file is read."""
 
-DEEPEST = 100
-"""Folders in one another."""
+MAX_DEPTH = 100
+"""Levels of folders."""
 
 Read = Callable[[int, int | None], bytes]
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Files of images, of any sizes and modes.
+    """Image files of any sizes and modes.
 
     Args:
-        name: of the folder or archive, in messages.
-        names: of the images, sorted, with `/` between folders.
-        content: gives the bytes of an image's file by its row; with a number, only so many of the first bytes.
-        labels: classes [N] int64; None where there are none.
+        name: name of the folder or archive, for messages.
+        names: names of the images, sorted, with `/` between folders.
+        content: `content(row, None)` gives the bytes of an image file, `content(row, n)` the first n of them.
+        labels: classes [N] int64; None without classes.
     """
 
     name: str
@@ -48,7 +52,7 @@ class ImageFiles:
     labels: np.ndarray | None
 
     def decode(self, row: int) -> np.ndarray:
-        """An image, uint8 [C, H, W].
+        """Decode an image to uint8 [C, H, W].
 
         Raises:
             BadImage: it cannot be used; with its name.
@@ -58,35 +62,34 @@ class ImageFiles:
         except InputError as error:
             raise self._bad(row, error) from None
 
-    def header(self, row: int) -> Header:
-        """What an image will be.
+    def header(self, row: int) -> ImageHeader:
+        """Read the shape of an image without decoding it.
 
         Raises:
-            BadImage: it cannot be used, as far as its header tells; with its name.
+            BadImage: its header shows that it cannot be used; with its name.
         """
         try:
             try:
-                return header(self.content(row, HEAD))
-            except BadImage:  # perhaps only cut off
-                return header(self.content(row, None))
+                return read_header(self.content(row, HEAD))
+            except BadImage:  # the header may be longer than HEAD
+                return read_header(self.content(row, None))
         except InputError as error:
             raise self._bad(row, error) from None
 
     def _bad(self, row: int, error: InputError) -> BadImage:
-        if not isinstance(error, BadImage):  # the archive's, which has the name in it
+        if not isinstance(error, BadImage):  # of the archive, which names the member
             return BadImage(str(error))
         return BadImage(f"{self.name}: image '{brief(self.names[row])}' {error}")
 
 
-def in_folder(path: Path) -> ImageFiles:
-    """The images in a folder and in all folders below; links are followed.
+def from_folder(path: Path) -> ImageFiles:
+    """Find the images in a folder and all folders below it; links are followed.
 
     Raises:
         InputError: no images, a picture of a kind that is not read, or a bad `dataset.json`.
     """
     files = dict(_walk(path, "", (), str(path)))
-    names = sorted(name for name in files if is_image(name, str(path)))
-    _some(names, str(path))
+    names = _image_names(files, str(path))
 
     def content(row: int, most: int | None) -> bytes:
         try:
@@ -107,14 +110,13 @@ def in_folder(path: Path) -> ImageFiles:
     return ImageFiles(path.resolve().name, names, content, _labels(given, names, str(path)))
 
 
-def in_zip(path: Path, archive: ZipMembers) -> ImageFiles:
-    """The images in a zip file.
+def from_zip(path: Path, archive: ZipMembers) -> ImageFiles:
+    """Find the images in a zip file.
 
     Raises:
         InputError: no images, a picture of a kind that is not read, or a bad `dataset.json`.
     """
-    names = sorted(name for name in archive.members if is_image(name, str(path)))
-    _some(names, str(path))
+    names = _image_names(archive.members, str(path))
 
     def content(row: int, most: int | None) -> bytes:
         return archive.read(names[row], MAX_FILE) if most is None else archive.head(names[row], most)
@@ -125,14 +127,14 @@ def in_zip(path: Path, archive: ZipMembers) -> ImageFiles:
 
 
 def image_set(files: ImageFiles, skip_bad: bool = False) -> ImageSet:
-    """The set of files that all are images of one shape.
+    """The data set of image files of one shape.
 
-    Headers of all images are read now, pixels when they are asked for. With `skip_bad` every image is decoded once
-    now, and the ones that cannot be are left out, with their labels, and named in `skipped`.
+    The headers of all images are read now, pixels on demand. With `skip_bad` every image is decoded once now; those
+    that cannot be decoded are left out, with their labels, and listed in `skipped`.
 
     Raises:
-        InputError: images that cannot be used (the first by name, and how many); images of several shapes (the first
-            that differs); nothing left.
+        InputError: images that cannot be used (names the first and counts them), images of several shapes (names the
+            first that differs), or no image left.
     """
     shapes: list[Shape] = []
     good: list[int] = []
@@ -178,11 +180,11 @@ def _decoded(files: ImageFiles, row: int, shape: Shape) -> np.ndarray:
 def _one_shape(files: ImageFiles, good: list[int], shapes: list[Shape]) -> None:
     for row, shape in zip(good, shapes, strict=True):
         if shape != shapes[0]:
-            raise InputError(different(files.name, files.names[good[0]], shapes[0], files.names[row], shape))
+            raise InputError(several_shapes(files.name, files.names[good[0]], shapes[0], files.names[row], shape))
 
 
-def different(where: str, first: str, shape: Shape, name: str, other: Shape) -> str:
-    """What is said of an image that has another shape than the first."""
+def several_shapes(where: str, first: str, shape: Shape, name: str, other: Shape) -> str:
+    """The error text for an image `name` of shape `other` in a data set whose `first` image has another `shape`."""
     colour = "--color rgb (or grey)" if shape[0] != other[0] else ""
     sides = "--resolution N --crop center" if shape[1:] != other[1:] else ""
     return (
@@ -204,7 +206,7 @@ def _labels(given: bytes | None, names: list[str], where: str) -> np.ndarray | N
 
 
 def _no_table_below(files: Collection[str], where: str) -> None:
-    """Refuse a `dataset.json` that is only in a folder: the folder would pass for a class of all its images."""
+    """Refuse a `dataset.json` below the top: its folder would be taken for the one class of all images."""
     below = [name for name in files if name.endswith("/" + classes.NAME)]
     if below and classes.NAME not in files:
         raise InputError(
@@ -213,16 +215,35 @@ def _no_table_below(files: Collection[str], where: str) -> None:
         )
 
 
-def _some(names: list[str], where: str) -> None:
+def _image_names(files: Collection[str], where: str) -> list[str]:
+    """The names of the images among files, sorted. Hidden files and files that are no pictures are ignored.
+
+    Raises:
+        InputError: no images, or a picture of a kind that is not read.
+    """
+    names = []
+    for name in files:
+        parts = name.split("/")
+        if any(part.startswith(".") or part == "__MACOSX" for part in parts):  # .DS_Store, ._a.png, ...
+            continue
+        suffix = "." + parts[-1].rpartition(".")[2].lower()
+        if suffix in OTHER_PICTURES:
+            raise InputError(
+                f"{where}: '{brief(name)}' is a picture of a kind that is not read ({', '.join(sorted(SUFFIXES))} "
+                "are); convert it, or take it away"
+            )
+        if suffix in SUFFIXES:
+            names.append(name)
     if not names:
         raise InputError(f"{where}: no images in it; files that end in {', '.join(sorted(SUFFIXES))} are images")
+    return sorted(names)
 
 
 def _walk(folder: Path, prefix: str, above: tuple[str, ...], where: str) -> Iterator[tuple[str, Path]]:
-    """Files below a folder by their names in it; a link back to a folder above is an error, not a circle."""
+    """Yield (name, path) of the files below a folder; a link back to a folder above is an error, not a loop."""
     real = os.path.realpath(folder)
-    if real in above or len(above) > DEEPEST:
-        reason = "a link to one that it is in" if real in above else f"more than {DEEPEST} folders deep"
+    if real in above or len(above) > MAX_DEPTH:
+        reason = "a link to one that it is in" if real in above else f"more than {MAX_DEPTH} folders deep"
         raise InputError(f"{where}: the folder '{brief(prefix)}' is {reason}; remove it")
     try:
         with os.scandir(folder) as found:

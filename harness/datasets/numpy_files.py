@@ -20,8 +20,8 @@ from numpy.lib import format as npy
 
 from harness.core.errors import InputError
 from harness.core.text import brief
+from harness.datasets.archives import ZipMembers
 from harness.datasets.image_set import ImageSet, of_array
-from harness.datasets.zip_members import ZipMembers
 from harness.denoisers.checkpoints.pickles.torch_file import mapped
 
 MAGIC = b"\x93NUMPY"
@@ -127,12 +127,11 @@ def _chosen(archive: ZipMembers, names: tuple[str, ...], path: Path) -> str | No
 
 
 def _array(archive: ZipMembers, name: str, path: Path) -> np.ndarray:
-    member = archive.members[name]
-    if not member.deflated:
-        return array_in(archive.raw(name), f"{path}: {name}")
-    if member.size > MAX_INFLATED:
+    in_place, size = archive.stored(name), archive.members[name].file_size
+    if in_place is None and size > MAX_INFLATED:
         raise InputError(
-            f"{path}: {name} is compressed and has {member.size:,} bytes; above {MAX_INFLATED:,}, store it with "
+            f"{path}: {name} is compressed and has {size:,} bytes; above {MAX_INFLATED:,}, store it with "
             "numpy.savez, uncompressed, so that it is read in place"
         )
-    return array_in(memoryview(archive.read(name, MAX_INFLATED)), f"{path}: {name}")
+    data = memoryview(archive.read(name, MAX_INFLATED)) if in_place is None else in_place
+    return array_in(data, f"{path}: {name}")

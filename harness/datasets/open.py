@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from harness.core.errors import InputError
 from harness.datasets import cifar, digits, idx, image_files, numpy_files
+from harness.datasets.archives import ZipMembers
 from harness.datasets.image_files import ImageFiles
 from harness.datasets.image_set import ImageSet
-from harness.datasets.zip_members import ZipMembers
 from harness.denoisers.checkpoints.pickles.archive import HEAD as ZIP
 
 UNDERSTOOD = """\
@@ -60,7 +60,7 @@ def find_images(source: str | Path) -> ImageFiles | ImageSet:
         if cifar.is_folder(path):
             return cifar.from_folder(path, _cifar_part(part, path))
         _no_part(part, path)
-        return image_files.in_folder(path)
+        return image_files.from_folder(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; check the path. What is understood:\n{UNDERSTOOD}")
     return _in_file(path, part)
@@ -81,7 +81,7 @@ def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
         archive = ZipMembers(path)
         if path.suffix == ".npz" or numpy_files.is_npz(archive):
             return numpy_files.from_npz(path, archive)
-        return image_files.in_zip(path, archive)
+        return image_files.from_zip(path, archive)
     raise InputError(f"{path}: begins with {head[:8]!r}, which is no set of images. What is understood:\n{UNDERSTOOD}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.datasets.decode import MAX_PIXELS, BadImage, decode, header
+from harness.datasets.decode import MAX_PIXELS, BadImage, decode, read_header
 from tests.datasets.sets import encoded, picture, some_images
 
 RGB, GREY = some_images(1)[0], some_images(1, channels=1)[0]
@@ -19,7 +19,7 @@ RGB, GREY = some_images(1)[0], some_images(1, channels=1)[0]
 @pytest.mark.parametrize("image", [RGB, GREY], ids=["RGB", "grey"])
 def test_exact_formats_give_the_same_pixels(image, form):
     content = encoded(image, form)
-    assert np.array_equal(decode(content), image) and header(content).shape == image.shape
+    assert np.array_equal(decode(content), image) and read_header(content).shape == image.shape
     assert decode(content).flags.c_contiguous
 
 
@@ -73,14 +73,14 @@ def png(width, height, depth, colour, rows):
 @pytest.mark.parametrize("colour", [0, 2], ids=["grey", "RGB"])
 def test_sixteen_bits_are_not_cut_to_eight(colour):
     rows = (b"\0" + b"\x12\x34" * 2 * (3 if colour else 1)) * 2
-    for look in (header, decode):
+    for look in (read_header, decode):
         with pytest.raises(BadImage, match="has more than 8 bits a channel"):
             look(png(2, 2, 16, colour, rows))
 
 
 def test_other_modes_are_refused_by_name():
     with pytest.raises(BadImage, match="has mode CMYK; images are grey or RGB"):
-        header(encoded(picture(RGB).convert("CMYK"), "JPEG"))
+        read_header(encoded(picture(RGB).convert("CMYK"), "JPEG"))
 
 
 def test_animations_are_refused():
@@ -92,13 +92,13 @@ def test_animations_are_refused():
 
 def test_of_a_picture_with_a_preview_the_picture_is_read():
     content = encoded(RGB, "MPO", save_all=True, append_images=[picture(RGB[:, :2, :2])])
-    assert decode(content).shape == header(content).shape == (3, 5, 7)
+    assert decode(content).shape == read_header(content).shape == (3, 5, 7)
 
 
 @pytest.mark.parametrize("sides", [(8193, 8192), (20_000, 20_000), (60_000, 60_000)], ids=["ours", "warned", "error"])
 def test_too_many_pixels_are_refused_before_they_are_decoded(sides):
     assert sides[0] * sides[1] > MAX_PIXELS
-    for look in (header, decode):
+    for look in (read_header, decode):
         with pytest.raises(BadImage, match="67,108,864"):
             look(png(*sides, 1, 0, b""))
 

@@ -255,7 +255,7 @@ def test_entries_that_lie(tmp_path, at, change, message):
 def test_a_wrong_checksum_is_a_bad_image(tmp_path):
     path = write_zip(tmp_path / "a.zip", {"a.png": PNG, "b.png": PNG})
     altered(path, 16, b"\0\0\0\0")
-    with pytest.raises(InputError, match=r"'a.png' .*another length or checksum"):
+    with pytest.raises(InputError, match=r"'a.png' cannot be read .Bad CRC-32"):
         list(open_images(path).batches())
     assert len(open_images(path, skip_bad=True)) == 1
 
@@ -279,11 +279,15 @@ def test_a_cut_archive(tmp_path, length):
         open_images(path)
 
 
-def test_an_archive_that_claims_too_many_members(tmp_path):
-    end = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1 << 40, 1 << 40, 1 << 46, 0)
+@pytest.mark.parametrize(
+    ("members", "size", "message"),
+    [(1 << 40, 1 << 46, "claims 1,099,511,627,776 members"), (1, 1 << 31, "in a directory of 2,147,483,648 bytes")],
+)
+def test_an_archive_that_claims_too_many_members(tmp_path, members, size, message):
+    end = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, members, members, size, 0)
     end += b"PK\x06\x07" + struct.pack("<IQI", 0, 0, 1) + b"PK\x05\x06" + b"\xff" * 16 + b"\0\0"
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04" + end)
-    with pytest.raises(InputError, match="claims 1,099,511,627,776 members"):
+    with pytest.raises(InputError, match=message):
         open_images(tmp_path / "a.zip")
 
 
