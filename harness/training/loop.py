@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from harness.core.errors import RunError
+from harness.denoisers.checkpoints import safetensors_file
+from harness.denoisers.preconditioning import Preconditioned
+from harness.metrics.features import digits
 from harness.training import state as states
-from harness.training.export import export, is_result_of
-from harness.training.recipe import Recipe
-from harness.training.state import State
-from harness.training.tasks import Task, task_of
+from harness.training.recipe import ClassifierRecipe, Recipe
+from harness.training.state import TrainingState
+from harness.training.tasks import TrainingTask, task_of, test_accuracy
 
 WORK = Path("results/training")
 """Where state files and logs go unless told otherwise, relative to the working directory."""
@@ -82,7 +85,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     with _own_random_stream(recipe.seed):
         task = task_of(recipe)
-        state = states.fresh(task.build(), recipe.optimizer, recipe.seed)
+        state = states.initial(task.build(), recipe.optimizer, recipe.seed)
         if resume and saved.exists():
             states.restore(state, saved, recipe.fingerprint())
         end = recipe.steps if stop_after is None else min(stop_after, recipe.steps)
@@ -97,7 +100,7 @@ def train(
                 last = time.monotonic()
         states.save(state, saved, recipe.fingerprint())
     if state.step == recipe.steps:
-        export(recipe, state.average, result)
+        write_result(recipe, state.average, result)
         saved.unlink()
     return result
 
@@ -110,7 +113,7 @@ def _own_random_stream(seed: int) -> Iterator[None]:
         yield
 
 
-def _steps(recipe: Recipe, task: Task, state: State, end: int) -> Iterator[Progress]:
+def _steps(recipe: Recipe, task: TrainingTask, state: TrainingState, end: int) -> Iterator[Progress]:
     """Run steps up to `end`, reporting now and then; between two reports the state is whole."""
     data = task.data()
     every = max(1, recipe.steps // REPORTS)
@@ -143,3 +146,41 @@ def _steps(recipe: Recipe, task: Task, state: State, end: int) -> Iterator[Progr
                 recipe.name, state.step, recipe.steps, seen + recipe.batch, total / count, rate, state.seconds
             )
             total, count = 0.0, 0
+
+
+def origin(recipe: Recipe) -> dict[str, object]:
+    """Where the weights come from: the recipe and the library, and nothing of time or place."""
+    return {
+        "recipe": json.loads(recipe.canonical()),
+        "recipe_fingerprint": recipe.fingerprint(),
+        "images": recipe.steps * recipe.batch,
+        "steps": recipe.steps,
+        "data": "scikit-learn load_digits, 1,797 images (UCI Optical Recognition of Handwritten Digits)",
+        "torch": torch.__version__,
+    }
+
+
+def write_result(recipe: Recipe, network: nn.Module, path: Path) -> None:
+    """Write the trained network, whole or not at all: safetensors, with its configuration and origin in the header."""
+    if isinstance(recipe, ClassifierRecipe):
+        config = {"channels": recipe.channels, "width": recipe.width, "classes": 10}
+        facts = {"test_accuracy": test_accuracy(network), "origin": origin(recipe)}
+        header = {
+            "format": digits.FORMAT,
+            "config": json.dumps(config, sort_keys=True),
+            "facts": json.dumps(facts, sort_keys=True),
+            "recipe_fingerprint": recipe.fingerprint(),
+        }
+        safetensors_file.write_tensors(path, network.state_dict(), header)
+    else:
+        assert isinstance(network, Preconditioned)
+        safetensors_file.save(path, network, origin(recipe))
+
+
+def is_result_of(path: Path, recipe: Recipe) -> bool:
+    """Whether the file is a finished result of exactly this recipe."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("recipe_fingerprint") == recipe.fingerprint()
+    except (OSError, SafetensorError):
+        return False

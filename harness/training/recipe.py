@@ -13,18 +13,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from harness.core import yaml
-from harness.core.config import Config, Positive, Shorthand
+from harness.core.config import Config, Positive, Shorthand, freeze
 from harness.training.losses import Loss
 
 Count = Annotated[int, Field(ge=1)]
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-Counts = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(_tuple)]
-Sizes = Annotated[tuple[Count, ...], BeforeValidator(_tuple)]
+Counts = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(freeze)]
+Sizes = Annotated[tuple[Count, ...], BeforeValidator(freeze)]
 
 
 class Adam(Config):
@@ -60,7 +56,7 @@ class Adam(Config):
         return self.lr * ramp * (0.5 + 0.5 * math.cos(math.pi * min(1.0, fallen)))
 
 
-class Average(Config):
+class EMA(Config):
     """Exponential moving average of the weights; the average is what is kept.
 
     After k images the half-life is min(halflife_images, ramp * k), so that the first, bad weights are soon forgotten.
@@ -80,7 +76,7 @@ class Average(Config):
         return 0.5 ** (batch / halflife) if halflife > 0 else 0.0
 
 
-class SongUNet(Config):
+class SongUNetConfig(Config):
     """A U-Net of Song et al. 2021 (arXiv 2011.13456): DDPM++ with the defaults, NCSN++ with fourier and residual.
 
     Args:
@@ -111,10 +107,10 @@ class SongUNet(Config):
     resample_filter: Counts = (1, 1)
 
 
-class DhariwalUNet(Config):
+class DhariwalUNetConfig(Config):
     """The U-Net of Dhariwal and Nichol 2021 (arXiv 2105.05233), ADM. Blocks of fewer than 64 channels get no attention.
 
-    Args: as for SongUNet.
+    Args: as for `SongUNetConfig`.
     """
 
     kind: Literal["DhariwalUNet"] = "DhariwalUNet"
@@ -126,11 +122,11 @@ class DhariwalUNet(Config):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-UNet = Annotated[Annotated[SongUNet | DhariwalUNet, Field(discriminator="kind")], Shorthand]
+UNet = Annotated[Annotated[SongUNetConfig | DhariwalUNetConfig, Field(discriminator="kind")], Shorthand]
 """The raw network inside a preconditioning."""
 
 
-class _Recipe(Config):
+class BaseRecipe(Config):
     """What all recipes share: data, length and optimiser.
 
     Args:
@@ -141,7 +137,7 @@ class _Recipe(Config):
         batch: images of a step; drawn with replacement.
         images: length of the run in images, rounded up to whole steps.
         optimizer: see Adam.
-        ema: see Average.
+        ema: see EMA.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -151,7 +147,7 @@ class _Recipe(Config):
     batch: Count = 256
     images: Count
     optimizer: Annotated[Adam, Shorthand] = Adam()
-    ema: Average = Average()
+    ema: EMA = EMA()
 
     @property
     def steps(self) -> int:
@@ -167,7 +163,7 @@ class _Recipe(Config):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-class DenoiserRecipe(_Recipe):
+class DenoiserRecipe(BaseRecipe):
     """How to train a denoiser.
 
     Args:
@@ -184,7 +180,7 @@ class DenoiserRecipe(_Recipe):
     label_policy: Literal["none", "class"] = "none"
 
 
-class ClassifierRecipe(_Recipe):
+class ClassifierRecipe(BaseRecipe):
     """How to train the classifier whose hidden layer gives features. It learns from the training part of the split.
 
     Args:

@@ -22,7 +22,7 @@ FORMAT = "harness-training-state-1"
 
 
 @dataclass
-class State:
+class TrainingState:
     """A run between two steps.
 
     Args:
@@ -42,17 +42,17 @@ class State:
     seconds: float = 0.0
 
 
-def fresh(network: nn.Module, adam: Adam, seed: int) -> State:
+def initial(network: nn.Module, adam: Adam, seed: int) -> TrainingState:
     """The state before the first step."""
     network.train().requires_grad_(True)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=adam.lr, betas=(adam.beta1, adam.beta2), eps=adam.eps, fused=True
     )
-    return State(network, average, optimizer, Generator().manual_seed(seed))
+    return TrainingState(network, average, optimizer, Generator().manual_seed(seed))
 
 
-def save(state: State, path: Path, fingerprint: str) -> None:
+def save(state: TrainingState, path: Path, fingerprint: str) -> None:
     """Write the state; `fingerprint` says of which recipe it is."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
@@ -68,7 +68,7 @@ def save(state: State, path: Path, fingerprint: str) -> None:
     write_tensors(path, tensors, header)
 
 
-def restore(state: State, path: Path, fingerprint: str) -> State:
+def restore(state: TrainingState, path: Path, fingerprint: str) -> TrainingState:
     """Fill a fresh state from the file.
 
     Raises:

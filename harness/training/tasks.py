@@ -10,13 +10,13 @@ from harness.denoisers.preconditioning import PRECONDITIONINGS
 from harness.hub.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
 from harness.metrics.features.digits import DigitClassifier
 from harness.training.losses import VELoss
-from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNet
+from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNetConfig
 
 FOURIER_SCALE = 16.0
 """Standard deviation of the frequencies that a fourier embedding draws for itself."""
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """One kind of training."""
 
     def build(self) -> nn.Module:
@@ -29,35 +29,32 @@ class Task(Protocol):
         """The mean loss of a batch, ()."""
 
 
-class Denoising(NamedTuple):
+class DenoisingTask(NamedTuple):
     """Learn to remove noise."""
 
     recipe: DenoiserRecipe
 
     def arguments(self) -> dict[str, Any]:
-        """What the preconditioned network is built from, JSON-ready, under the names of the official constructors."""
+        """Arguments of the preconditioned network, JSON-ready, under the names of the official constructors."""
+        loss, noise_range = self.recipe.loss, {}
+        if self.recipe.preconditioning == "ve" and isinstance(loss, VELoss):
+            # a VE network supports the levels that its loss draws; the others have a range of their own
+            noise_range = {"sigma_min": loss.sigma_min, "sigma_max": loss.sigma_max}
         unet = self.recipe.network.model_dump(mode="json", exclude={"fourier_scale"})
         return {
             "img_resolution": SHAPE[1],
             "img_channels": SHAPE[0],
             "label_dim": CLASSES if self.recipe.label_policy == "class" else 0,
-            **self._sigma_range(),
+            **noise_range,
             "model_type": unet.pop("kind"),
             **unet,
         }
-
-    def _sigma_range(self) -> dict[str, float]:
-        """A VE network supports the noise levels that its loss draws; the others have a range of their own."""
-        loss = self.recipe.loss
-        if self.recipe.preconditioning == "ve" and isinstance(loss, VELoss):
-            return {"sigma_min": loss.sigma_min, "sigma_max": loss.sigma_max}
-        return {}
 
     def build(self) -> nn.Module:
         """The preconditioned network D(x, sigma, labels)."""
         network = PRECONDITIONINGS[self.recipe.preconditioning](**self.arguments())
         wanted = self.recipe.network
-        if isinstance(wanted, SongUNet) and wanted.embedding_type == "fourier":
+        if isinstance(wanted, SongUNetConfig) and wanted.embedding_type == "fourier":
             network.get_buffer("model.map_noise.freqs").mul_(wanted.fourier_scale / FOURIER_SCALE)
         return network
 
@@ -71,7 +68,7 @@ class Denoising(NamedTuple):
         return self.recipe.loss(network, batch.images, one_hot, generator=generator).mean()
 
 
-class Classifying(NamedTuple):
+class ClassifyingTask(NamedTuple):
     """Learn to tell the digits apart, from the training part of the split."""
 
     recipe: ClassifierRecipe
@@ -108,6 +105,6 @@ def test_accuracy(network: nn.Module) -> float:
         return (network.eval()(held.images).argmax(1) == held.labels).double().mean().item()
 
 
-def task_of(recipe: Recipe) -> Denoising | Classifying:
+def task_of(recipe: Recipe) -> DenoisingTask | ClassifyingTask:
     """The task that a recipe describes."""
-    return Denoising(recipe) if isinstance(recipe, DenoiserRecipe) else Classifying(recipe)
+    return DenoisingTask(recipe) if isinstance(recipe, DenoiserRecipe) else ClassifyingTask(recipe)

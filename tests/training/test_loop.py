@@ -12,17 +12,17 @@ from harness.denoisers.load import load_denoiser
 from harness.metrics.features.digits import load_digit_features
 from harness.training import loop
 from harness.training.loop import TrainingError, train
-from harness.training.recipe import Adam, Average, ClassifierRecipe, DenoiserRecipe, DhariwalUNet, SongUNet
+from harness.training.recipe import EMA, Adam, ClassifierRecipe, DenoiserRecipe, DhariwalUNetConfig, SongUNetConfig
 
 TINY = DenoiserRecipe(
     name="tiny",
     preconditioning="edm",
-    network=SongUNet(model_channels=4, channel_mult=(1, 2), dropout=0.2),
+    network=SongUNetConfig(model_channels=4, channel_mult=(1, 2), dropout=0.2),
     loss={"kind": "edm"},
     batch=4,
     images=48,
     optimizer=Adam(lr=1e-2, ramp_images=16, decay_fraction=0.5, clip=1.0),
-    ema=Average(halflife_images=12.0),
+    ema=EMA(halflife_images=12.0),
 )
 
 
@@ -63,7 +63,7 @@ def test_result_is_the_average_with_its_origin(tmp_path):
 
 
 def test_average_follows_the_definition(tmp_path):
-    recipe = TINY.model_copy(update={"ema": Average(halflife_images=4.0, ramp=None)})
+    recipe = TINY.model_copy(update={"ema": EMA(halflife_images=4.0, ramp=None)})
     weights = []
     for stop in range(4):
         train(recipe, tmp_path, work=tmp_path, stop_after=stop)
@@ -87,7 +87,7 @@ def test_class_conditional_adm(tmp_path):
     recipe = DenoiserRecipe(
         name="tiny",
         preconditioning="iddpm",
-        network=DhariwalUNet(model_channels=8, channel_mult=(1,), attn_resolutions=()),
+        network=DhariwalUNetConfig(model_channels=8, channel_mult=(1,), attn_resolutions=()),
         loss={"kind": "iddpm"},
         label_policy="class",
         batch=2,

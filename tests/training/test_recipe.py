@@ -8,7 +8,7 @@ import torch
 
 from harness.core.errors import InputError
 from harness.training.losses import EDMLoss
-from harness.training.recipe import Adam, Average, load_recipe, parse_recipe
+from harness.training.recipe import EMA, Adam, load_recipe, parse_recipe
 from harness.training.tasks import task_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "pretrained" / "recipes").glob("*.yaml"))
@@ -74,11 +74,11 @@ def test_learning_rate_rises_holds_and_falls():
 
 
 def test_average_forgets_by_halves():
-    average = Average(halflife_images=1000.0, ramp=0.1)
+    average = EMA(halflife_images=1000.0, ramp=0.1)
     assert average.decay(0, 10) == 0
     assert average.decay(1000, 100) == pytest.approx(0.5)
     assert average.decay(10**6, 1000) == pytest.approx(0.5)
-    assert Average(halflife_images=1000.0, ramp=None).decay(0, 1000) == pytest.approx(0.5)
+    assert EMA(halflife_images=1000.0, ramp=None).decay(0, 1000) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
