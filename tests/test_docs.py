@@ -1,7 +1,6 @@
 """Every command, kind and YAML key stands in the documents; the README opens with the two commands."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -13,8 +12,8 @@ from harness.experiments.metric import MEMBERS as METRICS
 from harness.metrics.features.choices import EXTRACTORS
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
-from harness.sampling.solvers import ALIASES, Solver
-from harness.sampling.solvers.sde_form import Rate
+from harness.sampling.solvers import ALIASES, SOLVERS
+from harness.sampling.solvers.sde_form import RATES
 from harness.sampling.stochasticity.restart import Interval
 from harness.search.plan import METHODS, PRUNERS
 from harness.search.targets import EnqueuedSetting, Target, target_names
@@ -27,14 +26,14 @@ GRIDS = "".join(
 )
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 UNIONS = (
-    Solver,
-    discretizations.Discretization,
-    schedules.Schedule,
-    schedules.Scaling,
-    stochasticity.Stochasticity,
-    Rate,
+    SOLVERS,
+    discretizations.DISCRETIZATIONS,
+    schedules.SCHEDULES,
+    schedules.SCALINGS,
+    stochasticity.STOCHASTICITY,
+    RATES,
 )
-KINDS = [member for union in UNIONS for member in get_args(get_args(union)[0])]
+KINDS = [member for union in UNIONS for member in union.members]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def kinds(members, *without):
     return pytest.mark.parametrize("cls", [cls for cls in members if cls not in without], ids=lambda cls: cls.__name__)
 
 
-@kinds((schedules.Linear, schedules.VE, schedules.VP))
+@kinds(schedules.SCHEDULES.members)
 def test_schedules(cls):
     t = torch.tensor([0.01, 0.3, 1.0], dtype=torch.float64)
     curve = cls().fit(0.002, 80.0, 1e-3)
@@ -31,12 +31,12 @@ def test_schedules(cls):
     assert np.allclose(value(cls.formula, t=t.numpy(), **numbers), curve.sigma(t).numpy(), rtol=1e-9)
 
 
-@kinds((schedules.NoScaling, schedules.VPScaling))
+@kinds(schedules.SCALINGS.members)
 def test_scalings(cls):
     assert np.allclose(value(cls.formula, sigma=SIGMA.numpy()), cls().s(SIGMA).numpy(), rtol=1e-12)
 
 
-@kinds(discretizations.MEMBERS, discretizations.Explicit, discretizations.Optimized)
+@kinds(discretizations.DISCRETIZATIONS.members, discretizations.Explicit, discretizations.Optimized)
 def test_discretizations(cls):
     choice, n = cls(), 13
     within = choice.clamp(0.0, np.inf)

@@ -1,15 +1,19 @@
 """What there is to choose from, a line each, taken from the docstrings and the cards."""
 
-from typing import TYPE_CHECKING, Any, get_args
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
+    from harness.core.config import OneOf
     from harness.hub.cards import DenoiserCard
 
 
 def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
     """Title -> (name, one line) of every choice; of one axis if given.
+
+    What comes from a plugin has its package and version before the line; the rest is built in.
 
     Raises:
         InputError: no such axis.
@@ -17,11 +21,11 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
     makers = {
         "denoisers": _denoisers,
         "grids": _grids,
-        "solvers": lambda: _union("harness.sampling.solvers", "Solver"),
-        "discretizations": lambda: _union("harness.sampling.discretizations", "Discretization"),
-        "schedules": lambda: _union("harness.sampling.schedules", "Schedule"),
-        "scalings": lambda: _union("harness.sampling.schedules", "Scaling"),
-        "stochasticity": lambda: _union("harness.sampling.stochasticity", "Stochasticity"),
+        "solvers": lambda: _union("harness.sampling.solvers", "SOLVERS"),
+        "discretizations": lambda: _union("harness.sampling.discretizations", "DISCRETIZATIONS"),
+        "schedules": lambda: _union("harness.sampling.schedules", "SCHEDULES"),
+        "scalings": lambda: _union("harness.sampling.schedules", "SCALINGS"),
+        "stochasticity": lambda: _union("harness.sampling.stochasticity", "STOCHASTICITY"),
         "metrics": _metrics,
         "extractors": _extractors,
     }
@@ -31,12 +35,13 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
 
 
 def _union(module: str, name: str) -> list[tuple[str, str]]:
-    from importlib import import_module
-
-    home = import_module(module)
-    members = get_args(get_args(getattr(home, name))[0])
-    rows = [(member.model_fields["kind"].default, _first_line(member)) for member in members]
-    for alias, long in getattr(home, "ALIASES", {}).items():
+    union: OneOf[Any] = getattr(import_module(module), name)
+    plugins = union.plugins
+    rows = []
+    for member, kind in zip(union.members, union.kinds, strict=True):
+        origin = f"[{plugins[kind].origin}] " if kind in plugins else ""
+        rows.append((kind, origin + _first_line(member)))
+    for alias, long in union.aliases.items():
         fields = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in long.items())
         rows.append((alias, f"The same as {', '.join(fields)}."))
     return rows

@@ -17,7 +17,7 @@ from harness.core.errors import SamplingError
 from harness.sampling.brownian import Brownian, Clock
 from harness.sampling.denoiser import Denoiser, cost_at
 from harness.sampling.noise import Noise
-from harness.sampling.schedules import Curve, NoScaling, VPScaling
+from harness.sampling.schedules import Curve, Scaling
 
 
 class Point(NamedTuple):
@@ -69,7 +69,7 @@ class Dynamics:
         self,
         denoiser: Denoiser,
         curve: Curve,
-        scaling: NoScaling | VPScaling,
+        scaling: Scaling,
         noise: Noise,
         labels: Tensor | None = None,
         batch: int | None = None,

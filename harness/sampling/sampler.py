@@ -9,11 +9,14 @@ from torch import Tensor
 from harness.core.config import Config
 from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
-from harness.sampling.discretizations import EDM, Discretization
-from harness.sampling.schedules import Curve, Linear, NoScaling, Scaling, Schedule
-from harness.sampling.solvers import Solver
+from harness.sampling.discretizations import DISCRETIZATIONS, Discretization
+from harness.sampling.discretizations.edm import EDM
+from harness.sampling.schedules import SCALINGS, SCHEDULES, Curve, Linear, NoScaling, Scaling, Schedule
+from harness.sampling.solvers import SOLVERS, Solver
 from harness.sampling.solvers.runge_kutta import RK2
-from harness.sampling.stochasticity import Deterministic, Langevin, Stochasticity
+from harness.sampling.stochasticity import STOCHASTICITY, Stochasticity
+from harness.sampling.stochasticity.deterministic import Deterministic
+from harness.sampling.stochasticity.langevin import Langevin
 
 MAX_STEPS = 100_000
 
@@ -48,11 +51,11 @@ class Sampler(Config):
     Source: Karras et al. 2022, Table 1; for afs Dockhorn, Vahdat & Kreis 2022 (arXiv 2210.05475).
     """
 
-    solver: Solver = RK2()
-    discretization: Discretization = EDM()
-    schedule: Schedule = Linear()
-    scaling: Scaling = NoScaling()
-    stochasticity: Stochasticity = Deterministic()
+    solver: Annotated[Solver, SOLVERS] = RK2()
+    discretization: Annotated[Discretization, DISCRETIZATIONS] = EDM()
+    schedule: Annotated[Schedule, SCHEDULES] = Linear()
+    scaling: Annotated[Scaling, SCALINGS] = NoScaling()
+    stochasticity: Annotated[Stochasticity, STOCHASTICITY] = Deterministic()
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 18
     afs: bool = False
     clip_denoised: bool = False

@@ -7,26 +7,50 @@ A schedule is chosen by name and bound once to the noise range in use, `fit(sigm
 returns the curve: sigma(t), its derivative and its inverse. All times and noise levels are float64, dimensionless.
 """
 
-from typing import Annotated, ClassVar, Literal, Protocol
+from abc import abstractmethod
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from harness.core.config import Config, Shorthand
+from harness.core.config import Config, one_of
 
 
-class Curve(Protocol):
-    """A schedule bound to a noise range: sigma(t), d sigma / dt, and t(sigma), elementwise on float64 tensors."""
+class Curve(Config):
+    """Base of all schedules bound to a noise range. Its methods work elementwise on float64 tensors of any shape."""
 
-    def sigma(self, t: Tensor) -> Tensor: ...
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise levels at times."""
 
-    def sigma_dot(self, t: Tensor) -> Tensor: ...
+    @abstractmethod
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        """d sigma / dt at times."""
 
-    def t(self, sigma: Tensor) -> Tensor: ...
+    @abstractmethod
+    def t(self, sigma: Tensor) -> Tensor:
+        """Times of noise levels, the inverse of `sigma`."""
 
 
-class Linear(Config):
+class Schedule(Config):
+    """Base of all schedules: a choice by name, which `fit` binds to a noise range."""
+
+    formula: ClassVar[str]
+    """sigma(t) as an expression."""
+
+    kind: str
+
+    @abstractmethod
+    def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> Curve:
+        """The curve with its constants solved.
+
+        Args:
+            sigma_min, sigma_max: noise range in use, in units of the data.
+            epsilon_s: time of sigma_min where the schedule solves its constants from the range.
+        """
+
+
+class Linear(Schedule, Curve):
     """sigma(t) = t: time is the noise level itself.
 
     Source: Karras et al. 2022, Table 1, columns "Ours" and iDDPM + DDIM.
@@ -49,7 +73,7 @@ class Linear(Config):
         return sigma
 
 
-class VE(Config):
+class VE(Schedule, Curve):
     """sigma(t) = sqrt(t): variance exploding.
 
     Source: Karras et al. 2022, Table 1, column VE; Song et al. 2021.
@@ -72,7 +96,7 @@ class VE(Config):
         return sigma**2
 
 
-class VPCurve(Config):
+class VPCurve(Curve):
     """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1), t in (0, 1]: the variance preserving curve, betas solved.
 
     Source: Karras et al. 2022, Table 1, column VP, and eq. 152-163 (Appendix C.1).
@@ -100,7 +124,7 @@ VP_DEFAULT = VPCurve(beta_d=19.9, beta_min=0.1)
 """The betas of Song et al. 2021, which give the default range of discretization `vp`."""
 
 
-class VP(Config):
+class VP(Schedule):
     """sigma(t) = sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1): variance preserving, betas solved from the range.
 
     They are chosen so that sigma(1) = sigma_max and sigma(epsilon_s) = sigma_min. Under the default range of
@@ -120,10 +144,27 @@ class VP(Config):
         return VPCurve(beta_d=beta_d, beta_min=high - 0.5 * beta_d)
 
 
-Schedule = Annotated[Linear | VE | VP, Field(discriminator="kind"), Shorthand]
+SCHEDULES = one_of(Linear, VE, VP, group="harness.schedules")
 
 
-class NoScaling(Config):
+class Scaling(Config):
+    """Base of all scalings: s as a function of sigma, elementwise on float64 tensors."""
+
+    formula: ClassVar[str]
+    """s as an expression in sigma."""
+
+    kind: str
+
+    @abstractmethod
+    def s(self, sigma: Tensor) -> Tensor:
+        """s at noise levels."""
+
+    @abstractmethod
+    def s_dot(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
+        """d s / dt at noise levels, from d sigma / dt."""
+
+
+class NoScaling(Scaling):
     """s(t) = 1.
 
     Source: Karras et al. 2022, Table 1, columns VE, iDDPM + DDIM and "Ours".
@@ -140,7 +181,7 @@ class NoScaling(Config):
         return torch.zeros_like(sigma)
 
 
-class VPScaling(Config):
+class VPScaling(Scaling):
     """s = 1 / sqrt(1 + sigma^2), which keeps the variance of x near 1.
 
     Source: Karras et al. 2022, Table 1, column VP.
@@ -157,4 +198,4 @@ class VPScaling(Config):
         return -sigma * sigma_dot * (1 + sigma**2) ** -1.5
 
 
-Scaling = Annotated[NoScaling | VPScaling, Field(discriminator="kind"), Shorthand]
+SCALINGS = one_of(NoScaling, VPScaling, group="harness.scalings")

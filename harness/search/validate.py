@@ -3,11 +3,11 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from harness.core.errors import InputError
 from harness.denoisers.config import Description
-from harness.sampling.solvers import MEMBERS
+from harness.sampling.solvers import SOLVERS
 from harness.search import free_levels
 from harness.search.candidates import InvalidSampler, TrialBuilder
 from harness.search.space import SearchSpace
@@ -21,8 +21,6 @@ TRIES = 12
 
 GUIDANCE = ("weight", "sigma_lo", "sigma_hi")
 """Fields of a guided denoiser that may be searched."""
-
-_ADAPTIVE = {get_args(one.model_fields["kind"].annotation)[0] for one in MEMBERS if one.adaptive}
 
 
 class RandomChooser:
@@ -70,7 +68,8 @@ def check_space(template: Mapping[str, Any]) -> None:
                 raise SpaceError(where, "levels are free under sampler.discretization only, not in a choice")
         if len(path) > 1 and "solver" in path[-2:]:  # a solver, or one to choose from
             kind = node.get("kind") if isinstance(node, Mapping) else node
-            if isinstance(kind, str) and kind in _ADAPTIVE:
+            solver = SOLVERS.find(kind) if isinstance(kind, str) else None
+            if solver is not None and solver.adaptive:
                 raise SpaceError(
                     where, f"solver '{kind}' picks its own steps, and a search is at a given NFE; use another"
                 )

@@ -6,7 +6,7 @@ import torch
 from harness.core.errors import InputError, SamplingError
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.solvers import MEMBERS
+from harness.sampling.solvers import SOLVERS
 from tests.conftest import golden
 from tests.denoisers.nets import build
 from tests.problems import Analytic, Diracs, Gaussian, Mixture
@@ -21,7 +21,7 @@ def images_by_batch(denoiser, labels=None):
 
 
 SAMPLERS = [
-    *({"solver": member().kind} for member in MEMBERS),
+    *({"solver": member().kind} for member in SOLVERS.members),
     *({"stochasticity": kind} for kind in ("ancestral", "langevin")),
     {"stochasticity": {"kind": "langevin", "step": "norms"}},
     {"stochasticity": {"kind": "restart", "intervals": {"t_min": 0.1, "t_max": 2.0}}},

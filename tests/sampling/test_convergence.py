@@ -9,13 +9,13 @@ from harness.core.errors import SamplingError
 from harness.sampling.noise import Noise
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.solvers import MEMBERS
+from harness.sampling.solvers import SOLVERS
 from harness.sampling.stochasticity import Restart
 from tests.problems import Diracs, Gaussian, Mixture
 from tests.sampling.orders import SIGMA_FROM, SIGMA_TO, end_point, latents, make
 from tests.sampling.orders import mixture as make_mixture
 
-ODE = [member().kind for member in MEMBERS if not member().draws and not member.adaptive]
+ODE = [member().kind for member in SOLVERS.members if not member().draws and not member.adaptive]
 IN_SIGMA = ["ddim", "dpm_2", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m", "lms", "deis", "ipndm", "unipc"]
 
 
@@ -166,7 +166,7 @@ def test_the_last_step_lands_on_the_denoised_image(mixture, kind):
 
 
 LAWFUL = [
-    *({"solver": member().kind} for member in MEMBERS if member().draws and not member.adaptive),
+    *({"solver": member().kind} for member in SOLVERS.members if member().draws and not member.adaptive),
     {"solver": {"kind": "ddpm", "variance": "large"}, "scaling": "vp"},
     {"solver": {"kind": "dpmpp_2m_sde", "eta": 0.5}},
     {"solver": {"kind": "euler_maruyama", "beta": {"kind": "window", "S_tmin": 0.1, "S_tmax": 10.0}}},

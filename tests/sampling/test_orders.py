@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from harness.sampling.sampler import Sampler
-from harness.sampling.solvers import MEMBERS
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers import SOLVERS, Solver
 from tests.sampling.orders import SIGMA_FROM, SIGMA_TO, end_point, exact, latents, make, mixture, rms, slope
 
 STEPS = (128, 256, 512)
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)
 
-DEFAULTS = [member() for member in MEMBERS]
+DEFAULTS = [member() for member in SOLVERS.members]
 VARIANTS = [
     *({"kind": kind, "order": order} for kind in ("lms", "ipndm", "deis") for order in (1, 2, 3, 4)),
     *({"kind": "deis", "variable": "log_sigma", "order": order} for order in (2, 3, 4)),
@@ -116,7 +115,7 @@ def test_the_adaptive_solvers_agree(problem):
 
 
 def test_a_solver_that_lacks_a_part_cannot_be_made():
-    class Halfway(Method):
+    class Halfway(Solver):
         kind: Literal["halfway"] = "halfway"
 
     with pytest.raises(TypeError, match=r"abstract methods? .*__call__.*declared.*last"):

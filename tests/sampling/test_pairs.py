@@ -5,12 +5,12 @@ import pytest
 from harness.core.errors import InputError
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.solvers import MEMBERS
+from harness.sampling.solvers import SOLVERS
 from tests.problems import Gaussian
 
-SDE = [member().kind for member in MEMBERS if member().draws]
-MULTISTEP = [member().kind for member in MEMBERS if member().past]
-ADAPTIVE = [member().kind for member in MEMBERS if member.adaptive]
+SDE = [member().kind for member in SOLVERS.members if member().draws]
+MULTISTEP = [member().kind for member in SOLVERS.members if member().past]
+ADAPTIVE = [member().kind for member in SOLVERS.members if member.adaptive]
 RESTART = {"kind": "restart", "intervals": {"t_min": 0.1, "t_max": 1.0}}
 
 

@@ -1,7 +1,6 @@
 """Properties that hold for every discretization, schedule, scaling and solver in the unions."""
 
 import math
-from typing import get_args
 
 import pytest
 import torch
@@ -13,19 +12,16 @@ from harness.sampling import discretizations, schedules
 from harness.sampling.discretizations.base import Range
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.solvers import MEMBERS, Solver
+from harness.sampling.solvers import SOLVERS
 from tests.problems import Gaussian
-
-
-def members(union):
-    return get_args(get_args(union)[0])
 
 
 def name(cls):
     return cls.__name__
 
 
-FORMULAS = [cls for cls in discretizations.MEMBERS if cls not in (discretizations.Explicit, discretizations.Optimized)]
+EXPLICIT = (discretizations.Explicit, discretizations.Optimized)
+FORMULAS = [cls for cls in discretizations.DISCRETIZATIONS.members if cls not in EXPLICIT]
 
 
 ranges = st.tuples(st.floats(1e-3, 1.0), st.floats(1.5, 200.0)).map(lambda pair: Range(*pair))
@@ -79,7 +75,7 @@ def test_ranges_with_nothing_in_common():
         discretizations.EDM(sigma_min=1.0, sigma_max=2.0).clamp(3.0, 4.0)
 
 
-@pytest.mark.parametrize("cls", members(schedules.Schedule), ids=name)
+@pytest.mark.parametrize("cls", schedules.SCHEDULES.members, ids=name)
 @given(within=ranges, where=st.floats(0.0, 1.0))
 def test_schedules_invert_and_differentiate(cls, within, where):
     curve = cls().fit(within.low, within.high, 1e-3)
@@ -107,7 +103,7 @@ def test_vp_defaults_return_the_original_betas():
     assert (curve.beta_d, curve.beta_min) == pytest.approx((19.9, 0.1), rel=1e-9)
 
 
-@pytest.mark.parametrize("cls", members(schedules.Scaling), ids=name)
+@pytest.mark.parametrize("cls", schedules.SCALINGS.members, ids=name)
 @given(sigma=st.floats(1e-3, 200.0))
 def test_scalings_differentiate(cls, sigma):
     scaling, sigma = cls(), torch.tensor(sigma, dtype=torch.float64)
@@ -118,7 +114,7 @@ def test_scalings_differentiate(cls, sigma):
     assert scaling.s_dot(sigma, 3 * one).item() == pytest.approx(3 * scaling.s_dot(sigma, one).item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("cls", MEMBERS, ids=name)
+@pytest.mark.parametrize("cls", SOLVERS.members, ids=name)
 @given(steps=st.integers(2, 12), seeds=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
 @settings(max_examples=10)
 def test_solvers_keep_shape_type_and_count(cls, steps, seeds):
@@ -140,11 +136,6 @@ def test_the_defaults_are_the_papers():
     assert kinds == ["rk2", "edm", "linear", "none", "deterministic"]
     assert (chosen.steps, chosen.discretization.rho, chosen.solver.alpha) == (18, 7.0, 1.0)
     assert (chosen.discretization.sigma_min, chosen.discretization.sigma_max) == (0.002, 80.0)
-
-
-def test_the_lists_of_members_are_the_unions():
-    assert members(Solver) == MEMBERS
-    assert members(discretizations.Discretization) == discretizations.MEMBERS
 
 
 def levels(choice, steps=None, denoiser=None):

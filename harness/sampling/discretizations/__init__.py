@@ -1,20 +1,15 @@
 """Discretizations: the N noise levels at which a sampler stops on its way down (paper Table 1, row "Time steps").
 
-One file a family, joined in the union `Discretization`. Aliases are other names of one choice of fields.
+One file a family, joined in the union `DISCRETIZATIONS`; a new one is one file and one word here, the file's name. Each
+class is importable from here by its name. Aliases are other names of one choice of fields.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
+from harness.core.config import classes_in, one_of
+from harness.sampling.discretizations.base import Discretization as Discretization
 
-from harness.core.config import expand
-from harness.sampling.discretizations.cosine import Cosine
-from harness.sampling.discretizations.edm import EDM
-from harness.sampling.discretizations.explicit import Explicit
-from harness.sampling.discretizations.exponential import PolyExponential
-from harness.sampling.discretizations.iddpm import IDDPM
-from harness.sampling.discretizations.optimized import Optimized
-from harness.sampling.discretizations.song import VE, VPLevels
+FILES = ("edm", "song", "iddpm", "exponential", "cosine", "explicit", "optimized")
 
 ALIASES: dict[str, dict[str, Any]] = {
     "linear": {"kind": "edm", "rho": 1.0},
@@ -22,10 +17,12 @@ ALIASES: dict[str, dict[str, Any]] = {
     "log_snr": {"kind": "polyexponential", "rho": 1.0},
 }
 
-MEMBERS = (EDM, VE, VPLevels, IDDPM, PolyExponential, Cosine, Explicit, Optimized)
+DISCRETIZATIONS = one_of(
+    *classes_in(__name__, FILES, Discretization),  # type: ignore[type-abstract]
+    aliases=ALIASES,
+    group="harness.discretizations",
+)
 
-Discretization = Annotated[
-    EDM | VE | VPLevels | IDDPM | PolyExponential | Cosine | Explicit | Optimized,
-    Field(discriminator="kind"),
-    expand(MEMBERS, ALIASES),
-]
+
+def __getattr__(name: str) -> Any:
+    return DISCRETIZATIONS.class_named(name)

@@ -6,6 +6,7 @@ levels over what is left: float64 [n], descending, the first at the top of the r
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
@@ -23,7 +24,7 @@ class Range(NamedTuple):
     high: float
 
 
-class Levels(Config):
+class Discretization(Config):
     """What every discretization has: a noise range, and the VP schedule's smallest time under that range."""
 
     formula: ClassVar[str] = ""
@@ -32,6 +33,18 @@ class Levels(Config):
     kind: str
     sigma_min: Positive | None
     sigma_max: Positive | None
+
+    @abstractmethod
+    def __call__(self, n: int, within: Range) -> Tensor:
+        """The levels.
+
+        Args:
+            n: how many.
+            within: noise range in use, from `clamp`.
+
+        Returns:
+            float64 [n], descending.
+        """
 
     @property
     def count(self) -> int | None:

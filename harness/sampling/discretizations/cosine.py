@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Levels, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions
 
 
-class Cosine(Levels):
+class Cosine(Discretization):
     """Equal steps in the angle of the cosine schedule: sigma = tan(phi), signal cos(phi) and noise sin(phi).
 
     phi_i runs in equal steps from arctan(sigma_max) to arctan(sigma_min), i < N. This is improved DDPM's schedule

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Levels, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions
 
 
-class EDM(Levels):
+class EDM(Discretization):
     """Equal steps in sigma^(1/rho): fine near sigma_min, coarse near sigma_max.
 
     sigma_i = (sigma_max^(1/rho) + i/(N-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, i < N.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.core.config import Positive, freeze
 from harness.core.errors import InputError
-from harness.sampling.discretizations.base import Levels, Range, check_supported
+from harness.sampling.discretizations.base import Discretization, Range, check_supported
 
 MAX_LEVELS = 100_000
 
@@ -27,7 +27,7 @@ def check_descent(sigmas: tuple[float, ...]) -> None:
             raise ValueError(f"levels must fall; number {index + 2} is {low:g} after {high:g}")
 
 
-class Explicit(Levels):
+class Explicit(Discretization):
     """The levels as listed, highest first; `steps` is their number, and the final 0 is left out.
 
     Args:

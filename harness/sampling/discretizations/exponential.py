@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Levels, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions
 
 
-class PolyExponential(Levels):
+class PolyExponential(Discretization):
     """Powers of equal steps in log sigma; `exponential` and `log_snr` are rho = 1, equal ratios between neighbours.
 
     log sigma_i = log sigma_min + (1 - i/(N-1))^rho (log sigma_max - log sigma_min), i < N.

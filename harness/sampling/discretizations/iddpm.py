@@ -10,10 +10,10 @@ from torch import Tensor
 
 from harness.core.config import Positive
 from harness.core.errors import InputError
-from harness.sampling.discretizations.base import Levels, Range
+from harness.sampling.discretizations.base import Discretization, Range
 
 
-class IDDPM(Levels):
+class IDDPM(Discretization):
     """N of the M levels of improved DDPM's cosine schedule, evenly spaced in index.
 
     u_M = 0 and u_(j-1) = sqrt((u_j^2 + 1) / max(abar_(j-1) / abar_j, C_1) - 1), abar_j = sin^2(pi j / (2 M (C_2 + 1))).

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.core.config import Positive, freeze
 from harness.core.errors import InputError
-from harness.sampling.discretizations.base import Levels, Range, check_supported
+from harness.sampling.discretizations.base import Discretization, Range, check_supported
 from harness.sampling.discretizations.explicit import check_descent
 
 
@@ -16,7 +16,7 @@ def _keep_none(value: Any) -> Any:
     return None if value is None else freeze(value)
 
 
-class Optimized(Levels):
+class Optimized(Discretization):
     """Levels that minimise the truncation error on this denoiser, found over a fine reference trajectory.
 
     From `reference` levels (eq. 5 with this rho) those n are chosen, both ends among them, whose steps have the least

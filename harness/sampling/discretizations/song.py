@@ -7,11 +7,11 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Levels, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions
 from harness.sampling.schedules import VP, VP_DEFAULT
 
 
-class VE(Levels):
+class VE(Discretization):
     """Equal ratios between neighbours: the time steps of Song et al. 2021 for VE.
 
     sigma_i = sigma_max (sigma_min / sigma_max)^(i/(N-1)), i < N.
@@ -30,7 +30,7 @@ class VE(Levels):
         return variance.sqrt()
 
 
-class VPLevels(Levels):
+class VPLevels(Discretization):
     """Equal times of the VP schedule: the time steps of Song et al. 2021 for VP.
 
     sigma_i = sigma_vp(t_i) at t_i = 1 + i/(N-1) (epsilon_s - 1), i < N.

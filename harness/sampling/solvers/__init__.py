@@ -1,19 +1,14 @@
-"""Solvers, one file a family, joined in the union `Solver`.
+"""Solvers, one file a family, joined in the union `SOLVERS`; each is importable from here by its class name.
 
 A new solver is one file and one word here, the file's name; what it declares decides what YAML, validation, listing and
 tests make of it. Each explicit method starts from the denoiser at the current point, given as `here`, and returns the
 state at `t_next`; what it needs of earlier steps it keeps in `carry`. Aliases are other names of one choice of fields.
 """
 
-from functools import reduce
-from importlib import import_module
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from harness.core.config import expand
-from harness.sampling.solvers.base import Method
+from harness.core.config import classes_in, one_of
+from harness.sampling.solvers.base import Solver as Solver
 
 FILES = (
     *("euler", "runge_kutta", "dpm_single", "dpm_multistep", "adams", "deis", "unipc", "rk45", "black_box"),  # ODE
@@ -28,17 +23,12 @@ ALIASES: dict[str, dict[str, Any]] = {
     "deis_tab3": {"kind": "deis", "order": 4, "variable": "t"},
 }
 
+SOLVERS = one_of(
+    *classes_in(__name__, FILES, Solver),  # type: ignore[type-abstract]
+    aliases=ALIASES,
+    group="harness.solvers",
+)
 
-def _solvers(file: str) -> list[type[Method]]:
-    """The solvers that a file defines, in its order."""
-    module = import_module(f"{__name__}.{file}")
-    classes = [found for found in vars(module).values() if isinstance(found, type) and issubclass(found, Method)]
-    return [found for found in classes if found.__module__ == module.__name__]
 
-
-MEMBERS = tuple(solver for file in FILES for solver in _solvers(file))
-
-if TYPE_CHECKING:
-    Solver = Method
-else:
-    Solver = Annotated[reduce(or_, MEMBERS), Field(discriminator="kind"), expand(MEMBERS, ALIASES)]
+def __getattr__(name: str) -> Any:
+    return SOLVERS.class_named(name)

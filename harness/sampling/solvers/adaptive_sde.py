@@ -11,7 +11,7 @@ from harness.core.errors import SamplingError
 from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.rk45 import MAX_TRIES, Tolerance
 
@@ -37,7 +37,7 @@ class _Terms(NamedTuple):
     diffusion: Tensor
 
 
-class AdaptiveSDE(Method):
+class AdaptiveSDE(Solver):
     """Adaptive stochastic improved Euler, 2 NFE per step tried; declares no order.
 
     With f and g drift and diffusion of the SDE (paper eq. 6, Song et al.'s beta) in a time tau, and one noise z for

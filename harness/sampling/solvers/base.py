@@ -9,7 +9,7 @@ from harness.core.config import Config
 from harness.sampling.dynamics import Dynamics, Point
 
 
-class Method(Config):
+class Solver(Config):
     """Base of all solvers. A solver adds its fields, `declared`, `last` and the step itself.
 
     The step takes the sample from `here`, where the denoiser was evaluated, to `t_next`, and may evaluate it elsewhere
@@ -48,7 +48,7 @@ class Method(Config):
 
     @property
     @abstractmethod
-    def last(self) -> "Method":
+    def last(self) -> "Solver":
         """What takes the final step, to sigma = 0."""
 
     @abstractmethod

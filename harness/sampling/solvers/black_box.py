@@ -9,13 +9,13 @@ from torch import Tensor
 
 from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import Euler
 from harness.sampling.solvers.meeting import meet
 from harness.sampling.solvers.rk45 import Tolerance
 
 
-class SolveIVP(Method):
+class SolveIVP(Solver):
     """SciPy's solve_ivp, a call for every sample, error in proportion to the tolerance.
 
     It sees the ODE only through its right-hand side in (x, t). The samples' requests are gathered into common network

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import DDIM
 
 
-class DDPM(Method):
+class DDPM(Solver):
     """DDPM ancestral sampling, 1 NFE per step; declares no order.
 
     xbar_next = D + (sigma_next / sigma)^2 (xbar - D) + std z,  std = sigma_next sqrt(1 - (sigma_next / sigma)^2) for

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import DDIM
 
 
@@ -39,7 +39,7 @@ class Phi(NamedTuple):
         return cls(one, two, 0.5 - two / h)
 
 
-class DPMpp2M(Method):
+class DPMpp2M(Solver):
     """DPM-Solver++(2M), order 2, 1 NFE per step.
 
     Args:
@@ -73,7 +73,7 @@ class DPMpp2M(Method):
         return dynamics.s(t_next) * (torch.exp(-h) * here.xbar + change), points
 
 
-class DPMpp3M(Method):
+class DPMpp3M(Solver):
     """DPM-Solver++(3M), 1 NFE per step; order 2 as published, order 3 with the weights of the Taylor expansion.
 
     Args:

@@ -16,7 +16,7 @@ from harness.core.config import Positive
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.dpm_multistep import Phi, log_step, slope_weight, slopes, third_order
 from harness.sampling.solvers.dpm_single import Middle
 from harness.sampling.solvers.euler import DDIM
@@ -24,7 +24,7 @@ from harness.sampling.solvers.euler import DDIM
 Eta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class DPMppSDE(Method):
+class DPMppSDE(Solver):
     """DPM-Solver++ (SDE), strong order 1, 2 NFE per step (1 on the last): `dpmpp_2s` with ancestral noise.
 
     Both stages aim at sigma_down and add noise up to their level; the two noises are increments of one path over
@@ -71,7 +71,7 @@ class DPMppSDE(Method):
         return denoised + down / here.sigma * (here.xbar - denoised) + self.S_noise * up * noise
 
 
-class DPMpp2MSDE(Method):
+class DPMpp2MSDE(Solver):
     """DPM-Solver++(2M) SDE, strong order 1, 1 NFE per step.
 
     xbar_next = exp(-(1 + eta) h) xbar + phi_1 D + (phi_1 / 2 or phi_2) D1 + noise, the phi-functions taken at
@@ -115,7 +115,7 @@ class DPMpp2MSDE(Method):
         return _land(dynamics, here, t_next, h, change, self.eta, self.S_noise), points
 
 
-class DPMpp3MSDE(Method):
+class DPMpp3MSDE(Solver):
     """DPM-Solver++(3M) SDE, strong order 1, 1 NFE per step.
 
     As `dpmpp_2m_sde` with a second difference, weighted as published (see `dpmpp_3m`). `diffusers` has -1/2 in the

@@ -15,14 +15,14 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import DDIM
 
 Middle = Annotated[float, Field(gt=0, le=1)]
 """Where the middle level stands, as a part of the step in log sigma; 1/2 is the authors' choice."""
 
 
-class DPM2(Method):
+class DPM2(Solver):
     """DPM-Solver-2, order 2, 2 NFE per step (1 on the last): the midpoint method in log sigma, on the predicted noise.
 
     Known in k-diffusion as sample_dpm_2; compare `rk2` with alpha 1/2, the midpoint in t.
@@ -51,7 +51,7 @@ class DPM2(Method):
         return dynamics.s(t_next) * (here.xbar + (sigma_next - here.sigma) * eps), carry
 
 
-class DPMpp2S(Method):
+class DPMpp2S(Solver):
     """DPM-Solver++(2S), order 2, 2 NFE per step (1 on the last): like `dpm_2`, on the denoised image.
 
     Args:

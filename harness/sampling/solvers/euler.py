@@ -5,10 +5,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 
 
-class Euler(Method):
+class Euler(Solver):
     """Euler's method in (x, t), order 1, 1 NFE per step; with schedule `linear` and scaling `none` it is DDIM.
 
     x_next = x + (t_next - t) d,  d = drift at (x, t).  The schedule and the scaling change its error.
@@ -34,7 +34,7 @@ class Euler(Method):
         return here.x + (t_next - here.t) * here.drift, carry
 
 
-class DDIM(Method):
+class DDIM(Solver):
     """DDIM, order 1, 1 NFE per step: Euler's method in (xbar, sigma), whatever the schedule and scaling.
 
     xbar_next = D + (sigma_next / sigma) (xbar - D).  With stochasticity `ancestral` it is DDIM with that eta, and with

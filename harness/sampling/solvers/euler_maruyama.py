@@ -1,17 +1,17 @@
 """The Euler-Maruyama method on the reverse SDE of the paper's eq. 6."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
 from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import Euler
 
 
-class EulerMaruyama(Method):
+class EulerMaruyama(Solver):
     """Euler-Maruyama in (x, t), strong order 1, 1 NFE per step.
 
     x_next = x + h f + g sqrt(|h|) z,  f and g drift and diffusion of the SDE at (x, t), z an increment of the sample's
@@ -31,7 +31,7 @@ class EulerMaruyama(Method):
     opens: ClassVar[bool] = False
 
     kind: Literal["euler_maruyama"] = "euler_maruyama"
-    beta: sde_form.Rate = sde_form.SongRate()
+    beta: Annotated[sde_form.Rate, sde_form.RATES] = sde_form.SongRate()
     S_noise: Positive = 1.0
 
     @property

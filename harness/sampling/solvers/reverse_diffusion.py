@@ -6,10 +6,10 @@ from torch import Tensor
 
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 
 
-class ReverseDiffusion(Method):
+class ReverseDiffusion(Solver):
     """Reverse diffusion predictor, 1 NFE per step: (strong) order 1; the original sampler of the VP and VE networks.
 
     A forward step from the next level to this one is x = a x_next + sqrt(b) z, with a = s / s_next and

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import Euler
 
 NODES = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1)
@@ -39,7 +39,7 @@ class _Walk(NamedTuple):
     size: Tensor
 
 
-class RK45(Method):
+class RK45(Solver):
     """Adaptive Runge-Kutta 5(4) of Dormand and Prince, error in proportion to the tolerance, 6 NFE per step tried.
 
     Every sample has its own step size and error norm, the root mean square of error / (atol + rtol max(|x|, |x_next|)),

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import Euler
 
 
-class RK2(Method):
+class RK2(Solver):
     """Two-stage Runge-Kutta method, order 2, 2 NFE per step (1 on the last); `heun`, `midpoint`, `ralston` are choices.
 
     x_next = x + h [(1 - 1/2a) d + (1/2a) d'],  d' = drift at (x + a h d, t + a h).  a = 1 is Heun, 2/3 Ralston,
@@ -42,7 +42,7 @@ class RK2(Method):
         return here.x + h * ((1 - weight) * here.drift + weight * there.drift), carry
 
 
-class RK4(Method):
+class RK4(Solver):
     """The classical Runge-Kutta method, order 4, 4 NFE per step (1 on the last, Euler's).
 
     x_next = x + h/6 (k1 + 2 k2 + 2 k3 + k4): the drift at t, twice at t + h/2, and at t_next. Integrates in (x, t), so

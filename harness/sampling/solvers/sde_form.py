@@ -9,19 +9,30 @@ al.; beta = 0 is the ODE.
 """
 
 import math
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.core.config import Config, Positive, Real, Shorthand
+from harness.core.config import Config, Positive, Real, one_of
 from harness.sampling.dynamics import Dynamics, Point
 
 Scale = Positive
 
 
-class SongRate(Config):
+class Rate(Config):
+    """Base of all forms of beta(t)."""
+
+    kind: str
+
+    @abstractmethod
+    def __call__(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
+        """beta at noise levels, from d sigma / dt, elementwise."""
+
+
+class SongRate(Rate):
     """beta = scale sigma'(t) / sigma(t): with scale 1 the SDEs of Song et al. 2021, whatever the schedule."""
 
     kind: Literal["song"] = "song"
@@ -31,7 +42,7 @@ class SongRate(Config):
         return self.scale * sigma_dot / sigma
 
 
-class ConstantRate(Config):
+class ConstantRate(Rate):
     """beta = scale, per unit of t: the same share of the noise is replaced in any time of the same length."""
 
     kind: Literal["constant"] = "constant"
@@ -41,7 +52,7 @@ class ConstantRate(Config):
         return torch.full_like(sigma, self.scale)
 
 
-class WindowRate(Config):
+class WindowRate(Rate):
     """beta = scale sigma'(t) / sigma(t) at noise levels from S_tmin to S_tmax, else 0: a window as for churn.
 
     On levels of equal ratios churn at a constant gamma has this as its limit.
@@ -61,7 +72,7 @@ class WindowRate(Config):
         return torch.where(inside, self.scale * sigma_dot / sigma, 0.0)
 
 
-Rate = Annotated[SongRate | ConstantRate | WindowRate, Field(discriminator="kind"), Shorthand]
+RATES = one_of(SongRate, ConstantRate, WindowRate)
 
 
 def drift(dynamics: Dynamics, point: Point, rate: Rate) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import Method
+from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import DDIM
 
 
@@ -41,7 +41,7 @@ class Memory(NamedTuple):
     reached: Tensor
 
 
-class UniPC(Method):
+class UniPC(Solver):
     """UniPC, 1 NFE per step; order p predicts with p points, corrects to order p + 1.
 
     It declares p + 1 with the corrector and p without. The first steps use the lower orders. With p = 2 the predictor,

@@ -1,20 +1,19 @@
-"""Stochasticity: noise put in beside a solver's step, one file a choice, joined in the union `Stochasticity`.
+"""Stochasticity: noise put in beside a solver's step, one file a choice, joined in the union `STOCHASTICITY`.
 
 `legs` lays out the stretches of a trajectory and may go back up; `lift` may raise the noise before the solver's step,
-and `land` may aim it lower and say how much noise to add after.
+and `land` may aim it lower and say how much noise to add after. A new choice is one file and one word here, the file's
+name. Each class is importable from here by its name.
 """
 
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field
+from harness.core.config import classes_in, one_of
+from harness.sampling.stochasticity.base import Stochasticity as Stochasticity
 
-from harness.core.config import Shorthand
-from harness.sampling.stochasticity.ancestral import Ancestral
-from harness.sampling.stochasticity.churn import Churn
-from harness.sampling.stochasticity.deterministic import Deterministic
-from harness.sampling.stochasticity.langevin import Langevin
-from harness.sampling.stochasticity.restart import Restart
+FILES = ("deterministic", "churn", "ancestral", "restart", "langevin")
 
-Stochasticity = Annotated[
-    Deterministic | Churn | Ancestral | Restart | Langevin, Field(discriminator="kind"), Shorthand
-]
+STOCHASTICITY = one_of(*classes_in(__name__, FILES, Stochasticity), group="harness.stochasticity")
+
+
+def __getattr__(name: str) -> Any:
+    return STOCHASTICITY.class_named(name)

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.deterministic import Deterministic
+from harness.sampling.stochasticity.base import Stochasticity
 
 
-class Ancestral(Deterministic):
+class Ancestral(Stochasticity):
     """The solver steps to sigma_down, then noise of standard deviation sigma_up is added, so that both make sigma_next.
 
     sigma_up = sigma_next min(1, eta sqrt(1 - (sigma_next / sigma)^2)),  sigma_down^2 = sigma_next^2 - sigma_up^2.
@@ -25,7 +25,7 @@ class Ancestral(Deterministic):
     Source: Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 16; the split into two levels is k-diffusion's.
     """
 
-    kind: Literal["ancestral"] = "ancestral"  # type: ignore[assignment]
+    kind: Literal["ancestral"] = "ancestral"
     eta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     S_noise: Positive = 1.0
 

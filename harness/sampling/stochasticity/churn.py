@@ -8,13 +8,13 @@ from torch import Tensor
 
 from harness.core.config import Finite, Real
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.deterministic import Deterministic
+from harness.sampling.stochasticity.base import Stochasticity
 
 GAMMA_MAX = math.sqrt(2) - 1
 """Upper limit on gamma: never more new noise than there is already (paper, Section 4)."""
 
 
-class Churn(Deterministic):
+class Churn(Stochasticity):
     """Raise the noise to sigma (1 + gamma) before each step (paper Algorithm 2).
 
     gamma = min(S_churn / N, sqrt(2) - 1) where S_tmin <= sigma <= S_tmax, else 0; the noise added has standard
@@ -30,7 +30,7 @@ class Churn(Deterministic):
     Source: Karras et al. 2022, Algorithm 2 and Table 5.
     """
 
-    kind: Literal["churn"] = "churn"  # type: ignore[assignment]
+    kind: Literal["churn"] = "churn"
     S_churn: Annotated[Finite, Field(ge=0)] = 0.0
     S_tmin: Annotated[Finite, Field(ge=0)] = 0.0
     S_tmax: Annotated[Real, Field(ge=0)] = math.inf

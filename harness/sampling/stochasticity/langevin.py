@@ -7,10 +7,10 @@ from torch import Tensor
 
 from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.deterministic import Deterministic
+from harness.sampling.stochasticity.base import Stochasticity
 
 
-class Langevin(Deterministic):
+class Langevin(Stochasticity):
     """Corrector of Song et al.'s predictor-corrector samplers; one NFE a correction.
 
     x <- x + step g + sqrt(2 step) z,  g the score of x, and
@@ -34,7 +34,7 @@ class Langevin(Deterministic):
     code.
     """
 
-    kind: Literal["langevin"] = "langevin"  # type: ignore[assignment]
+    kind: Literal["langevin"] = "langevin"
     snr: Positive = 0.16
     corrections: Annotated[int, Field(ge=1, le=1000)] = 1
     step: Literal["level", "norms"] = "level"

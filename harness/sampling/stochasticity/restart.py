@@ -13,7 +13,7 @@ from harness.core.errors import InputError
 from harness.sampling.discretizations.base import Range
 from harness.sampling.discretizations.edm import EDM
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.deterministic import Deterministic, Leg
+from harness.sampling.stochasticity.base import Leg, Stochasticity
 
 
 class Interval(Config):
@@ -42,7 +42,7 @@ def _one_or_more(value: Any) -> Any:
     return freeze([value] if isinstance(value, dict | Interval) else value)
 
 
-class Restart(Deterministic):
+class Restart(Stochasticity):
     """Restart sampling: at t_min add noise up to t_max, solve down to t_min again, K times for every interval.
 
     The noise added has standard deviation S_noise sqrt(t_max^2 - t_min^2), the levels on the way down are those of
@@ -57,7 +57,7 @@ class Restart(Deterministic):
     Source: Xu et al. 2023 (arXiv 2306.14878), Algorithm 2 and Section 4.
     """
 
-    kind: Literal["restart"] = "restart"  # type: ignore[assignment]
+    kind: Literal["restart"] = "restart"
     intervals: Annotated[tuple[Interval, ...], BeforeValidator(_one_or_more)] = ()
     S_noise: Positive = 1.0
     rho: Positive = 7.0
