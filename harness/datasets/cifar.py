@@ -1,13 +1,13 @@
-"""CIFAR-10 and CIFAR-100 in their Python version: pickles in a `.tar.gz`, or unpacked.
+"""CIFAR-10 and CIFAR-100 in their Python version: pickles in a `.tar.gz`, or an unpacked folder.
 
     cifar-10-batches-py/   data_batch_1 ... data_batch_5, test_batch    'data' [10000, 3072] uint8, 'labels'
     cifar-100-python/      train, test                                  'data' [N, 3072] uint8, 'fine_labels'
 
-A row is an image: 1024 red, green and blue values each, row by row. The pickles are of Python 2, and are read by a
-machine that imports and calls nothing of theirs. An unpacked folder is read in place; the part that is asked for of an
-archive is inflated into memory, 154 MB for 50,000 images.
+A row of `data` is an image: 1024 values of red, then green, then blue, each row by row. The pickles are of Python 2;
+our reader imports and calls nothing that they name. A folder is read in place. Of an archive the requested part is
+inflated into memory, 154 MB for 50,000 images. Labels of CIFAR-100 are the fine ones.
 
-Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; its labels are the fine ones.
+Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 """
 
 from collections.abc import Callable
@@ -29,11 +29,11 @@ SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 ALLOWED = {**NUMPY_ARRAYS, "_codecs.encode": encoded}
 BUDGET = Budget(opcodes=2_000_000, text=128 << 20)
-"""Of one batch: 50,000 names and classes, or 10,000 images as Python 3 writes them in protocol 2."""
+"""Limits for one batch: 50,000 names and classes, or 10,000 images as Python 3 writes them in protocol 2."""
 
 
-class Version(NamedTuple):
-    """Files of the parts of CIFAR-10 or CIFAR-100, in order, and the key of their labels."""
+class CifarVersion(NamedTuple):
+    """CIFAR-10 or CIFAR-100: the files of each part in order, the key of the labels, the number of classes."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -41,17 +41,16 @@ class Version(NamedTuple):
     classes: int
 
     def files(self, part: Part) -> tuple[str, ...]:
-        """Names of a part's files."""
         return self.train if part == "train" else self.test
 
 
 VERSIONS = (
-    Version(tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",), "labels", 10),
-    Version(("train",), ("test",), "fine_labels", 100),
+    CifarVersion(tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",), "labels", 10),
+    CifarVersion(("train",), ("test",), "fine_labels", 100),
 )
 
 
-class Batch(NamedTuple):
+class CifarBatch(NamedTuple):
     """Images [N, 3, 32, 32] uint8 and their classes [N] int64."""
 
     images: np.ndarray
@@ -59,7 +58,7 @@ class Batch(NamedTuple):
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is an unpacked archive: it has a file of either version, beside its list of names."""
+    """Whether a folder is an unpacked archive: it holds a list of class names and a file of either version."""
     named = (path / "batches.meta").is_file() or (path / "meta").is_file()
     return named and any((path / name).is_file() for version in VERSIONS for name in version.train + version.test)
 
@@ -68,7 +67,7 @@ def from_folder(path: Path, part: Part = "train") -> ImageSet:
     """A part of an unpacked archive, read in place.
 
     Raises:
-        InputError: a file is missing, damaged, or holds anything else than images and labels.
+        InputError: a file is missing, damaged, or holds something other than images and labels.
     """
     names = {file.name for file in path.iterdir() if file.is_file()}
     version = _version(names, str(path))
@@ -76,10 +75,10 @@ def from_folder(path: Path, part: Part = "train") -> ImageSet:
 
 
 def from_archive(path: Path, part: Part = "train") -> ImageSet:
-    """A part of a `.tar.gz`, which is inflated into memory.
+    """A part of a `.tar.gz`, inflated into memory.
 
     Raises:
-        InputError: not such an archive; a file in it is missing, damaged, or holds anything else.
+        InputError: not such an archive, or as `from_folder`.
     """
     asked = {name for version in VERSIONS for name in version.files(part)}
     tar = read_tar(path, lambda name: _last(name) in asked)
@@ -95,7 +94,7 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _version(names: set[str], where: str) -> Version:
+def _version(names: set[str], where: str) -> CifarVersion:
     found = [version for version in VERSIONS if names & {*version.train, *version.test}]
     if len(found) != 1:
         raise InputError(
@@ -105,7 +104,7 @@ def _version(names: set[str], where: str) -> Version:
     return found[0]
 
 
-def _present(version: Version, part: Part, names: set[str], where: str) -> tuple[str, ...]:
+def _present(version: CifarVersion, part: Part, names: set[str], where: str) -> tuple[str, ...]:
     missing = [name for name in version.files(part) if name not in names]
     if missing:
         raise InputError(f"{where}: part '{part}' lacks {', '.join(missing)}; the copy is not whole, download it again")
@@ -113,7 +112,7 @@ def _present(version: Version, part: Part, names: set[str], where: str) -> tuple
 
 
 def _joined(
-    files: tuple[str, ...], version: Version, path: Path, part: Part, content: Callable[[str], memoryview]
+    files: tuple[str, ...], version: CifarVersion, path: Path, part: Part, content: Callable[[str], memoryview]
 ) -> ImageSet:
     batches = [read_batch(content(name), f"{path}: {name}", version) for name in files]
     starts = np.cumsum([0, *(len(batch.images) for batch in batches)])
@@ -130,11 +129,16 @@ def _joined(
     return ImageSet(f"{path.resolve().name}#{part}", SHAPE, int(starts[-1]), read, labels)
 
 
-def read_batch(content: memoryview, where: str, version: Version) -> Batch:
-    """The images and labels of one pickle; images are views of `content` where they lie there as they are.
+def read_batch(content: memoryview, where: str, version: CifarVersion) -> CifarBatch:
+    """Read the images and labels of one pickle.
+
+    Args:
+        content: the pickle; the images are a view of it if it stores them as plain bytes.
+        where: name of the file in errors.
+        version: CIFAR-10 or CIFAR-100.
 
     Raises:
-        InputError: damaged, asks for something that no batch needs, or has another form.
+        InputError: damaged, of another form, or asks for something that no batch needs.
     """
     budget = Budget(BUDGET.opcodes, BUDGET.text)
     root = unpickle(content, where, ALLOWED, budget, python2=True).value
@@ -146,10 +150,10 @@ def read_batch(content: memoryview, where: str, version: Version) -> Batch:
         raise InputError(f"{where}: 'data' is {error}") from None
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != PIXELS or not len(rows):
         raise InputError(f"{where}: 'data' is {rows.dtype} {list(rows.shape)}, where uint8 [N, {PIXELS}] is expected")
-    return Batch(rows.reshape(-1, *SHAPE), _labels(root[version.labels], len(rows), where, version))
+    return CifarBatch(rows.reshape(-1, *SHAPE), _labels(root[version.labels], len(rows), where, version))
 
 
-def _labels(given: Any, count: int, where: str, version: Version) -> np.ndarray:
+def _labels(given: Any, count: int, where: str, version: CifarVersion) -> np.ndarray:
     if not isinstance(given, list) or len(given) != count:
         raise InputError(f"{where}: '{version.labels}' is not a list of {count:,} numbers, one an image; damaged")
     if not all(type(number) is int and 0 <= number < version.classes for number in given):

@@ -1,4 +1,4 @@
-"""Classes of image files: from `dataset.json`, or from the folders that the images are in."""
+"""Classes of image files, from `dataset.json` or from the folders of the images."""
 
 import json
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ def from_folders(names: Sequence[str]) -> np.ndarray | None:
     """Classes [N] by the first folder of each name, numbered in alphabetical order.
 
     Args:
-        names: of images, with `/` between folders.
+        names: names of the images, with `/` between folders.
 
     Returns:
-        None where an image is in no folder: then the folders mean something else.
+        None if an image is in no folder, because then folders are not classes.
     """
     if not all("/" in name for name in names):
         return None
@@ -36,12 +36,12 @@ def from_json(content: bytes, names: Sequence[str], where: str) -> np.ndarray | 
     """Classes [N] as `dataset.json` gives them: {"labels": [[name, class], ...]}, or null for none.
 
     Args:
-        content: the file.
-        names: of the images, with `/` between folders; those in the file may have either separator.
-        where: what to call the file in errors.
+        content: the bytes of the file.
+        names: names of the images, with `/` between folders; the file may use either separator.
+        where: name of the file in errors.
 
     Raises:
-        InputError: another form; vectors for classes; images without a class, or classes without an image.
+        InputError: another form, vectors instead of class numbers, images without a class, or classes without an image.
     """
     pairs = _labels(content, where)
     if pairs is None:
@@ -65,7 +65,7 @@ def from_json(content: bytes, names: Sequence[str], where: str) -> np.ndarray | 
 
 
 def _said(value: Any) -> str:
-    """A value of JSON in a message; one that holds others only by its kind, since those may be many."""
+    """A JSON value for messages; of lists and tables only the kind and length."""
     if isinstance(value, list | dict):
         return f"a {'list' if isinstance(value, list) else 'table'} of {len(value):,} values"
     return brief(repr(value))[:60]

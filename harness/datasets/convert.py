@@ -1,9 +1,9 @@
-"""Any set of images as a zip file in the official layout of EDM, which training and metrics everywhere read.
+"""Converts a data set to a zip file in the official layout of EDM, which other programs read too.
 
     00000/img00000000.png ... 00000/img00000999.png, 00001/img00001000.png ...
     dataset.json      {"labels": [["00000/img00000000.png", 3], ...]}, or {"labels": null}
 
-Members are stored, PNG files are not compressed, and times are fixed, so equal images give an equal file.
+Members and PNG files are not compressed and times are fixed, so equal images give an equal file.
 
 Source: the layout is that of Karras et al. 2022 (arXiv 2206.00364), appendix F.5 and the dataset format of their code.
 """
@@ -24,26 +24,26 @@ from harness.datasets.decode import BadImage
 from harness.datasets.image_files import ImageFiles, several_shapes
 from harness.datasets.image_set import ImageSet, Shape, new_digest
 from harness.datasets.open import find_images
-from harness.datasets.resize import Color, Crop, check_fitting, fit, png
+from harness.datasets.resize import Color, Crop, check_options, png, resize
 
 Progress = Callable[[int, int], None]
-"""Told after every image how many were looked at, and how many there are."""
+"""Called after every image with the number of images done, and of all."""
 
 FOLDER = 1000
 """Images in one folder."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip file can state."""
+"""The earliest time that a zip file can store."""
 
 
 class Converted(NamedTuple):
-    """What was written.
+    """The result of a conversion.
 
-    Args:
-        images: how many.
-        classes: how many, the largest class + 1; 0 without labels.
-        skipped: images that were left out, each with its name and the reason.
-        digest: of the images written; see `ImageSet.digest`.
+    Attributes:
+        images: number of images written.
+        classes: the largest class + 1; 0 without labels.
+        skipped: name and reason of each image that was left out.
+        digest: digest of the images written; see `ImageSet.digest`.
     """
 
     images: int
@@ -53,7 +53,7 @@ class Converted(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image [C, H, W] uint8 on its way, what to call it in messages, and its class."""
+    """An image [C, H, W] uint8 with its name for messages and its class."""
 
     name: str
     image: np.ndarray
@@ -71,37 +71,37 @@ def convert(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
-    """Write a set of images as a zip file in the official layout; its images may be of several shapes.
+    """Write a data set as a zip file in the official layout. The source may have images of several shapes.
 
-    The file gets its name when it is whole; nothing is left behind if anything fails. Pixels that are neither cropped,
-    resized nor recoloured are written as they were decoded.
+    The file gets its name when it is whole; a failure leaves nothing behind. Images that need no crop, resize or
+    recolouring keep their pixels exactly.
 
     Args:
-        source: as for `open_images`.
+        source: see `open_images`.
         dest: the zip file to write.
-        resolution: sides in pixels; None keeps those of the images.
-        crop: none, center or center-dhariwal; see `fitting`.
-        color: rgb or grey; None keeps that of the images.
+        resolution: sides in pixels; None keeps the size.
+        crop: none, center or center-dhariwal; see `resize`.
+        color: rgb or grey; None keeps the colours.
         skip_bad: leave out image files that cannot be decoded; otherwise they are an error.
-        limit: write only so many images, the first ones that can be used; None means all.
-        overwrite: replace a file of that name.
-        progress: told how far it is.
+        limit: number of images to write, the first usable ones; None means all.
+        overwrite: replace an existing file.
+        progress: called after every image.
 
     Raises:
-        InputError: what `open_images` refuses; images that are not square without a crop, or of several shapes after
-            all; the file is there already, or does not end in `.zip`.
+        InputError: as `open_images`; images that are not square without a crop, or still of several shapes; the file
+            exists, or its name does not end in `.zip`.
         RunError: the file cannot be written.
     """
     target = Path(dest)
-    check_fitting(resolution, crop, color)
+    check_options(resolution, crop, color)
     _check_target(target, limit, overwrite)
     found = find_images(source)
     skipped: list[str] = []
     pictures = _pictures(found, skip_bad, skipped, progress)
-    fitted = (_fitted(picture, resolution, crop, color) for picture in pictures)
+    resized = (_resized(picture, resolution, crop, color) for picture in pictures)
     try:
         with writing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            images, classes, digest = _write(archive, _same_shape(fitted, found.name), limit)
+            images, classes, digest = _write(archive, _same_shape(resized, found.name), limit)
             if not images:
                 raise InputError(f"{found.name}: none of its images can be used, the first: {skipped[0]}")
     except OSError as error:
@@ -186,9 +186,9 @@ def _of_set(found: ImageSet) -> Iterator[tuple[str, np.ndarray | None]]:
             row += 1
 
 
-def _fitted(picture: Picture, resolution: int | None, crop: Crop, color: Color | None) -> Picture:
+def _resized(picture: Picture, resolution: int | None, crop: Crop, color: Color | None) -> Picture:
     try:
-        return picture._replace(image=fit(picture.image, resolution, crop, color))
+        return picture._replace(image=resize(picture.image, resolution, crop, color))
     except InputError as error:
         raise InputError(f"image '{brief(picture.name)}' {error}") from None
 

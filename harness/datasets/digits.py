@@ -1,4 +1,4 @@
-"""The digits that come with scikit-learn as a set of bytes, beside the floats of `digits`."""
+"""The digits that come with scikit-learn, as bytes; `hub.digits` has them as floats."""
 
 import numpy as np
 
@@ -9,10 +9,9 @@ NAME = "digits"
 
 
 def digit_images() -> ImageSet:
-    """All 1,797 images [1, 8, 8] with their ten classes, in the order of the source.
+    """All 1,797 images [1, 8, 8] with their ten classes, in the order of scikit-learn.
 
-    A pixel counts ink dots, k = 0 to 16; its byte is that of the float k/8 - 1 which networks see, so features of these
-    bytes are those of the float images after `to_bytes`.
+    A pixel counts k = 0 to 16 ink dots. Its byte is that of k/8 - 1, the value that networks see.
     """
     from sklearn import datasets
 

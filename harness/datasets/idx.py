@@ -3,9 +3,9 @@
     images   00 00 08 03, then N, H, W as big-endian int32, then N H W bytes     [N, 1, H, W]
     labels   00 00 08 01, then N, then N bytes                                   [N]
 
-Labels are looked for beside the images: `train-images-idx3-ubyte.gz` has them in `train-labels-idx1-ubyte`, with or
-without `.gz`. A plain file is read in place; a compressed one is inflated into memory, to the size that its header
-states and not a byte further. EMNIST keeps its images on their side; they are given as they are.
+The labels of `train-images-idx3-ubyte.gz` are in `train-labels-idx1-ubyte` of the same folder, with or without `.gz`. A
+plain file is read in place. A compressed file is inflated into memory, up to the size that its header states. EMNIST
+stores its images rotated; they are returned as stored.
 
 Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
 """
@@ -23,32 +23,32 @@ from harness.datasets.image_set import ImageSet, of_array
 from harness.denoisers.checkpoints.pickles.torch_file import mapped
 
 HEAD = b"\0\0\x08"
-"""Bytes, whatever the number of sides that follows."""
+"""The first bytes: numbers of type uint8. The number of dimensions follows."""
 
 GZIP = b"\x1f\x8b"
 MAX_INFLATED = 1 << 30
-"""Bytes of a compressed file's images; the largest of the kind, EMNIST ByClass, has 547 million."""
+"""Bytes allowed in a compressed file; the largest one, EMNIST ByClass, has 547 million."""
 
 
 def from_idx(path: Path) -> ImageSet:
-    """The images of a file, with their labels where there is a file of those beside it.
+    """The images of a file, with labels if the folder has a file of them.
 
     Raises:
-        InputError: not such a file, truncated, or with labels that are not one an image.
+        InputError: not an IDX file, truncated, or not one label for each image.
     """
     images = read_idx(path)
     if images.ndim != 3 or not images.size:
         sides = f"{images.ndim} sides, {list(images.shape)}"
         raise InputError(f"{path}: images have 3 sides, [N, H, W]; the file has {sides}: is it the one of labels?")
-    beside = labels_beside(path)
+    beside = find_labels(path)
     labels = read_idx(beside) if beside else None
     if labels is not None and labels.shape != (len(images),):
         raise InputError(f"{beside}: {list(labels.shape)} labels for {len(images):,} images; they belong to others")
     return of_array(path.name, images[:, None], labels)
 
 
-def labels_beside(path: Path) -> Path | None:
-    """The file of the labels of a file of images, if it is there."""
+def find_labels(path: Path) -> Path | None:
+    """The file with the labels of a file of images; None if there is none."""
     plain = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     if plain == path.name.removesuffix(".gz"):
         return None
@@ -56,16 +56,16 @@ def labels_beside(path: Path) -> Path | None:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The bytes of a file, in the shape that its header states; read-only.
+    """The numbers of a file, uint8 in the shape that its header states; read-only.
 
     Raises:
-        InputError: not such a file, of another type of numbers, truncated, or with more bytes than it states.
+        InputError: not an IDX file, another type of numbers, or fewer or more bytes than its header states.
     """
     data = mapped(path)
     if bytes(data[:2]) == GZIP:
         return _inflated(path)
     shape, start = _header(bytes(data[:64]), path)
-    _same(len(data) - start, math.prod(shape), path)
+    _check_size(len(data) - start, math.prod(shape), path)
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -80,12 +80,12 @@ def _inflated(path: Path) -> np.ndarray:
             content = stream.read(size + 1)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{path}: cannot be inflated ({error}); truncated or damaged, download it again") from None
-    _same(len(content), size, path)
+    _check_size(len(content), size, path)
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _header(head: bytes, path: Path) -> tuple[tuple[int, ...], int]:
-    """Shape, and the byte where the numbers begin."""
+    """The shape, and the offset of the first number."""
     sides = head[3] if len(head) > 3 else 0
     start = 4 + 4 * sides
     if head[:3] != HEAD or sides not in (1, 3) or len(head) < start:
@@ -93,7 +93,7 @@ def _header(head: bytes, path: Path) -> tuple[tuple[int, ...], int]:
     return struct.unpack(f">{sides}I", head[4:start]), start
 
 
-def _same(found: int, stated: int, path: Path) -> None:
+def _check_size(found: int, stated: int, path: Path) -> None:
     if found != stated:
         more = "more" if found > stated else f"{found:,}"
         raise InputError(f"{path}: states {stated:,} bytes of numbers and has {more}; truncated or damaged")

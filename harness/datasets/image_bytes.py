@@ -1,10 +1,10 @@
-"""Images as a PNG file keeps them, and as training reads them back.
+"""Conversion between images in [-1, 1] and the bytes that a PNG file stores.
 
     byte  = trunc(clip(127.5 x + 128, 0, 255))        value = byte / 127.5 - 1
 
-The offset is 128, not 127.5, so truncation rounds to the nearest level and byte -> value -> byte is the identity. The
-arithmetic runs in the type of the images, as in the official generate.py (Karras et al. 2022): give it the float64 that
-the sampler returns, since float32 may fall on the other side of a boundary.
+The offset is 128, not 127.5, so that truncation rounds to the nearest level and byte -> value -> byte is the identity.
+The arithmetic runs in the dtype of the images, as in the official generate.py (Karras et al. 2022). Pass the float64
+images of the sampler: float32 may fall on the other side of a rounding boundary.
 """
 
 from typing import TYPE_CHECKING, TypeVar
@@ -20,16 +20,16 @@ Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 def to_bytes(images: Array) -> Array:
-    """Floating images, nominally in [-1, 1], to bytes.
+    """Convert floating images, nominally in [-1, 1], to bytes.
 
     Args:
-        images: any shape, floating; a numpy array or a torch tensor.
+        images: a numpy array or torch tensor of any shape, floating.
 
     Returns:
-        The same shape and kind, uint8.
+        uint8 of the same shape, a numpy array or torch tensor like `images`.
 
     Raises:
-        SamplingError: NaN or infinite values, with their number.
+        SamplingError: NaN or infinite values; with their number.
     """
     levels = images * 127.5 + 128
     bad = int((~(abs(levels) < float("inf"))).sum())
@@ -44,13 +44,13 @@ def to_bytes(images: Array) -> Array:
 
 
 def from_bytes(levels: Array) -> Array:
-    """Bytes to the float32 values that training sees.
+    """Convert bytes to the values that training sees.
 
     Args:
-        levels: any shape, uint8; a numpy array or a torch tensor.
+        levels: a numpy array or torch tensor of any shape, uint8.
 
     Returns:
-        The same shape and kind, float32 in [-1, 1].
+        float32 in [-1, 1] of the same shape, a numpy array or torch tensor like `levels`.
     """
     if isinstance(levels, np.ndarray):
         return levels.astype(np.float32) / np.float32(127.5) - np.float32(1)

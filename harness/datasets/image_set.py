@@ -1,7 +1,7 @@
-"""Sets of real images as bytes, whatever they are kept in: one interface over files, archives and arrays.
+"""A data set of images: one interface over files, archives and arrays.
 
-An image is uint8 [C, H, W] with 1 (grey) or 3 (red, green, blue) channels; all images of a set have one shape. Nothing
-is decoded before it is asked for, so memory stays flat in the number of images.
+An image is uint8 [C, H, W] with 1 (grey) or 3 (red, green, blue) channels; all images of a set have one shape. Images
+are decoded on demand, so memory does not grow with their number.
 """
 
 import hashlib
@@ -21,27 +21,27 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 Read = Callable[[np.ndarray], np.ndarray]
-"""Rows [B] int64, each in range, to their images [B, C, H, W] uint8."""
+"""Maps rows [B] int64, each in range, to their images [B, C, H, W] uint8."""
 
 BATCH = 256
 MAX_CLASSES = 1 << 20
-"""A class is one-hot in a network's input, so a number above this is no class."""
+"""Networks take classes as one-hot vectors, so a larger number cannot be a class."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one shape in a fixed order, read when they are asked for.
+    """Images of one shape in a fixed order, read on demand.
 
     Args:
         name: short name for messages, such as the file's.
         shape: (C, H, W) of every image.
         count: number of images, N; at least 1.
-        read: gives the images of some rows.
-        labels: classes [N] int64, from 0; None where there are none.
-        skipped: images that were left out since they cannot be used, each with its name and the reason.
+        read: reads the images of some rows.
+        labels: classes [N] int64, from 0; None without classes.
+        skipped: name and reason of each image that was left out because it cannot be used.
 
     Raises:
-        InputError: no images, or labels that are not one class an image.
+        InputError: no images, or not one class for each image.
     """
 
     name: str
@@ -66,7 +66,7 @@ class ImageSet:
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def batches(self, size: int = BATCH) -> Iterator[np.ndarray]:
-        """All images in order, [B, C, H, W] uint8 with B = `size`, the last batch with what is left.
+        """Yield all images in order, [B, C, H, W] uint8 with B = `size`; the last batch may be smaller.
 
         Raises:
             InputError: `size` below 1; an image that cannot be decoded, by its name.
@@ -77,10 +77,13 @@ class ImageSet:
             yield self.read(np.arange(start, min(start + size, self.count)))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "ImageSet":
-        """The images of some rows, in the order given: indices, from 0, or a boolean mask [N].
+        """The data set of some rows, in the given order.
+
+        Args:
+            rows: indices from 0, or a boolean mask [N].
 
         Raises:
-            InputError: no rows, or one that the set does not have.
+            InputError: no rows, or a row out of range.
         """
         given = np.asarray(rows)
         if given.dtype == bool:
@@ -100,8 +103,8 @@ class ImageSet:
     def digest(self) -> str:
         """SHA-256, in hex, of the shape and the bytes of all images in order; computed once.
 
-        It identifies the content: a folder, an archive and an array with equal images in equal order have one digest,
-        whatever the files are called and however they are compressed. Labels are not in it.
+        It identifies the content: a folder, an archive and an array of equal images in equal order have the same
+        digest, whatever the names and the compression of the files. It leaves out the labels.
 
         Raises:
             InputError: an image that cannot be decoded, by its name.
@@ -117,21 +120,26 @@ class ImageSet:
 
 
 def brief_rows(rows: np.ndarray) -> str:
-    """Rows in a message: the first few."""
+    """The first rows, for messages."""
     said = ", ".join(str(row) for row in rows.ravel()[:4])
     return f"[{said}{', ...' if rows.size > 4 else ''}]"
 
 
 def new_digest(shape: Shape) -> "_Hash":
-    """A SHA-256 that has seen the shape and waits for the images' bytes, [C, H, W] one after the other."""
+    """A SHA-256 of the shape, to be updated with the bytes of the images [C, H, W] in order."""
     return hashlib.sha256("x".join(str(side) for side in shape).encode() + b"\n")
 
 
 def of_array(name: str, images: np.ndarray, labels: np.ndarray | None = None) -> ImageSet:
-    """The set of an array [N, C, H, W] uint8, which may be a view of a file; rows are copied when read.
+    """The data set of an array in memory or of a view of a file; rows are copied when read.
+
+    Args:
+        name: for messages.
+        images: [N, C, H, W] uint8, C 1 or 3.
+        labels: classes [N], from 0; None without classes.
 
     Raises:
-        InputError: another type of numbers or number of sides, no images, or wrong labels.
+        InputError: another type or shape, no images, or wrong labels.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[1:]:
         raise InputError(
@@ -145,7 +153,7 @@ def checked_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
     """Labels as int64 [N].
 
     Raises:
-        InputError: not one whole number of a class, from 0, for every image.
+        InputError: not one integer from 0 for each image.
     """
     if labels.ndim == 2:
         raise InputError(
@@ -165,6 +173,6 @@ def checked_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
 
 
 def said_shape(shape: tuple[int, ...]) -> str:
-    """A shape [C, H, W] in a message, as people say it: `32x48 RGB` is 32 high and 48 wide."""
+    """A shape [C, H, W] in words: `32x48 RGB` is 32 high and 48 wide."""
     channels, height, width = shape
     return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"

@@ -1,10 +1,10 @@
 """Arrays of images: `.npy`, and `.npz` as samplers write their results.
 
     one array      uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], with C 1 or 3
-    .npz           the images as `arr_0` or `images`, classes as `arr_1` or `labels`; other arrays are not looked at
+    .npz           images in `arr_0` or `images`, classes in `arr_1` or `labels`; other arrays are ignored
 
-A `.npy` file and the members of an uncompressed `.npz` are read in place, so memory stays flat; a compressed one is
-inflated into memory when it is opened. Nothing is unpickled.
+A `.npy` file and an uncompressed `.npz` are read in place, so memory does not grow with the number of images. A
+compressed `.npz` is inflated into memory when it is opened. Nothing is unpickled.
 
 Source: NumPy Enhancement Proposal 1; sample files of guided-diffusion (Dhariwal and Nichol 2021) for the names.
 """
@@ -27,7 +27,7 @@ from harness.denoisers.checkpoints.pickles.torch_file import mapped
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 16 << 10
 MAX_INFLATED = 2 << 30
-"""Bytes of a compressed array."""
+"""Bytes allowed in a compressed array."""
 
 IMAGES, LABELS = ("arr_0", "images"), ("arr_1", "labels")
 TO_BYTES = "store bytes: (x * 127.5 + 128).clip(0, 255).astype(numpy.uint8) for x in [-1, 1]"
@@ -37,16 +37,16 @@ def from_npy(path: Path) -> ImageSet:
     """The images of a `.npy` file, read in place.
 
     Raises:
-        InputError: not such a file, truncated, not bytes, or of a shape with more than one meaning.
+        InputError: not a `.npy` file, truncated, not uint8, or a shape that is ambiguous.
     """
     return of_array(path.name, as_images(array_in(mapped(path), str(path)), str(path)))
 
 
 def from_npz(path: Path, archive: ZipMembers) -> ImageSet:
-    """The images of a `.npz` file, and their classes where it has them.
+    """The images of a `.npz` file, with their classes if it has them.
 
     Raises:
-        InputError: as for `.npy`; no array of images, or two; labels that are not one class an image.
+        InputError: as `from_npy`; no array of images, or two; not one class for each image.
     """
     images = _chosen(archive, IMAGES, path)
     labels = _chosen(archive, LABELS, path)
@@ -66,7 +66,7 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
     """An array of images as [N, C, H, W], a view.
 
     Raises:
-        InputError: not bytes, or a shape with more than one meaning, or with none.
+        InputError: not uint8, or a shape that is ambiguous or not one of images.
     """
     shape = array.shape
     if array.dtype != np.uint8:
@@ -92,12 +92,12 @@ def array_in(data: memoryview, where: str) -> np.ndarray:
     """The array of a `.npy` file, a view of its bytes.
 
     Raises:
-        InputError: not such a file, truncated, or one that asks for a pickle.
+        InputError: not a `.npy` file, truncated, or an array of Python objects.
     """
     head = io.BytesIO(bytes(data[:MAX_HEADER]))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that Python 2 wrote it
+            warnings.simplefilter("ignore")  # NumPy warns of headers written by Python 2
             version = npy.read_magic(head)
             if version not in ((1, 0), (2, 0)):
                 raise ValueError(f"version {version[0]}.{version[1]}")

@@ -1,4 +1,4 @@
-"""One door to sets of images: says what a source is by its content, and opens it."""
+"""Opens a data set of any layout, which it recognises by the content of the file or folder."""
 
 import zlib
 from pathlib import Path
@@ -18,40 +18,43 @@ UNDERSTOOD = """\
   cifar-10-python.tar.gz     CIFAR-10 or CIFAR-100, packed or unpacked; #test chooses the other part
   train-images-idx3-ubyte    MNIST and its relatives, or .gz, with the file of labels beside it
   FILE.npy, FILE.npz         arrays of bytes"""
-"""What `open_images` takes, for messages."""
+"""The sources that `open_images` accepts, for messages."""
 
 PARTS: tuple[cifar.Part, ...] = ("train", "test")
 
 
-class Place(NamedTuple):
-    """A path, and the part that was asked for after `#`."""
+class ImageSource(NamedTuple):
+    """A path, and the part that follows `#`; None without one."""
 
     path: Path
     part: str | None
 
 
 def open_images(source: str | Path, skip_bad: bool = False) -> ImageSet:
-    """Open a set of images.
+    """Open a data set of images of one shape.
 
     Args:
-        source: the word `digits`, or a path (`./digits` for a folder of that name). A folder of images; a zip file of
-            them; CIFAR-10 or CIFAR-100 as a `.tar.gz` or unpacked, with `#train` (default) or `#test` after it; an IDX
-            file; a `.npy` or `.npz` file. Files are recognised by their content.
-        skip_bad: leave out image files that cannot be decoded, and name them in `skipped`; every image is decoded once
-            for that. Otherwise such a file is an error: now if its header is damaged, else when it is read.
+        source: the word `digits`, or a path (`./digits` for a folder of that name): a folder or zip file of images;
+            CIFAR-10 or CIFAR-100 as a `.tar.gz` or a folder, followed by `#train` (default) or `#test`; an IDX file; a
+            `.npy` or `.npz` file. Files are recognised by their content.
+        skip_bad: leave out image files that cannot be decoded and list them in `skipped`, which decodes every image
+            once. Otherwise such a file is an error: now if its header is damaged, else when it is read.
 
     Raises:
-        InputError: nothing there that is understood; damaged; images of several shapes; labels that do not fit.
+        InputError: no known layout, damaged, images of several shapes, or labels that do not fit.
     """
     found = find_images(source)
     return image_files.image_set(found, skip_bad) if isinstance(found, ImageFiles) else found
 
 
 def find_images(source: str | Path) -> ImageFiles | ImageSet:
-    """What a source holds: image files of any sizes, not yet looked at, or a set of images of one shape.
+    """Find the images of a source: image files of any shapes, not yet read, or a data set of one shape.
+
+    Args:
+        source: see `open_images`.
 
     Raises:
-        InputError: nothing there that is understood, or damaged.
+        InputError: no known layout, or damaged.
     """
     if source == digits.NAME:
         return digits.digit_images()
@@ -85,13 +88,13 @@ def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
     raise InputError(f"{path}: begins with {head[:8]!r}, which is no set of images. What is understood:\n{UNDERSTOOD}")
 
 
-def split_part(source: str | Path) -> Place:
-    """The path and the part; a `#` in the name of something that is there is no part."""
+def split_part(source: str | Path) -> ImageSource:
+    """Split a source at `#` into path and part, unless a file has the whole name."""
     text = str(source)
     path, mark, part = text.rpartition("#")
     if not mark or Path(text).exists():
-        return Place(Path(text), None)
-    return Place(Path(path), part)
+        return ImageSource(Path(text), None)
+    return ImageSource(Path(path), part)
 
 
 def _cifar_part(part: str | None, path: Path) -> cifar.Part:
@@ -115,7 +118,7 @@ def _head(path: Path) -> bytes:
 
 
 def _inflated_head(head: bytes) -> bytes:
-    """The first bytes of what was compressed with gzip; none if it is damaged."""
+    """The first inflated bytes of a gzip file; empty if it is damaged."""
     try:
         return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 16)
     except zlib.error:

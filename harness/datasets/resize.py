@@ -1,15 +1,13 @@
-"""Images cropped, resized and recoloured on their way into a data set, all in bytes [C, H, W].
+"""Crops, resizes and recolours images of a data set, uint8 [C, H, W].
 
-    none               the image as it is, which must be square
-    center             the largest square in the middle, then Lanczos (Pillow) to the resolution, if it differs
-    center-dhariwal    halved with a box filter while its smaller side is at least twice the resolution, bicubic until
-                       that side is the resolution, then the square in the middle: the crop of ADM for ImageNet
+    none               no crop; the image must be square
+    center             the largest central square, then Lanczos (Pillow) to the resolution
+    center-dhariwal    box filter by 2 while the smaller side is at least twice the resolution, bicubic until that side
+                       is the resolution, then the central square: the crop of ADM for ImageNet
 
-Lanczos also enlarges, where an image is smaller than the resolution. A square image under `none` is resized like one
-under `center`. An image that has the resolution is not touched.
+Under `none` and `center` an image smaller than the resolution is enlarged, and one of that resolution stays unchanged.
 
-Source: Dhariwal and Nichol 2021 (arXiv 2105.05233), whose ImageNet networks see the last; both names are those of
-Karras et al. 2022.
+Source: Dhariwal and Nichol 2021 (arXiv 2105.05233) for the last; the names are those of Karras et al. 2022.
 """
 
 import io
@@ -28,11 +26,11 @@ COLORS: tuple[Color, ...] = ("rgb", "grey")
 MAX_RESOLUTION = 1 << 13
 
 
-def check_fitting(resolution: int | None, crop: str, color: str | None) -> None:
-    """Refuse choices that do not exist or do not go together.
+def check_options(resolution: int | None, crop: str, color: str | None) -> None:
+    """Check the arguments of `resize`.
 
     Raises:
-        InputError: they do not.
+        InputError: an unknown crop or color, or a resolution that is missing or out of range.
     """
     if crop not in CROPS:
         raise InputError(f"no crop '{crop}'; there are: {', '.join(CROPS)}")
@@ -44,14 +42,14 @@ def check_fitting(resolution: int | None, crop: str, color: str | None) -> None:
         raise InputError("crop 'center-dhariwal' resizes, so it needs a resolution: add --resolution")
 
 
-def fit(image: np.ndarray, resolution: int | None, crop: Crop, color: Color | None) -> np.ndarray:
-    """An image as the data set wants it.
+def resize(image: np.ndarray, resolution: int | None, crop: Crop, color: Color | None) -> np.ndarray:
+    """Crop, resize and recolour an image.
 
     Args:
         image: [C, H, W] uint8, C 1 or 3.
-        resolution: sides of the result in pixels; None keeps the image's own.
+        resolution: sides of the result in pixels; None keeps the size.
         crop: see above.
-        color: `rgb` repeats grey three times, `grey` is luma 0.299 R + 0.587 G + 0.114 B; None keeps the image's own.
+        color: `rgb` repeats grey three times, `grey` is luma 0.299 R + 0.587 G + 0.114 B; None keeps the colours.
 
     Returns:
         [C', resolution, resolution] uint8.
@@ -71,7 +69,7 @@ def fit(image: np.ndarray, resolution: int | None, crop: Crop, color: Color | No
 
 
 def center(image: np.ndarray, side: int) -> np.ndarray:
-    """The square of `side` pixels in the middle; where it cannot be in the very middle, half a pixel up or left."""
+    """The central square of `side` pixels, half a pixel up or left if it cannot be central."""
     top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
     return image[:, top : top + side, left : left + side]
 
@@ -106,7 +104,7 @@ def _array(picture: Image.Image) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    """An image [C, H, W] as a PNG file, without compression: fast, and the same bytes every time."""
+    """Encode an image [C, H, W] as PNG without compression: fast, and the same bytes every time."""
     file = io.BytesIO()
     _picture(image).save(file, format="PNG", compress_level=0)
     return file.getvalue()

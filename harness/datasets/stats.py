@@ -1,4 +1,4 @@
-"""What is in a set of images: counts, levels, duplicates and the digest, in one pass over it."""
+"""Statistics of a data set: counts, mean and standard deviation, duplicates and the digest, in one pass."""
 
 import hashlib
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from harness.datasets.image_set import BATCH, ImageSet, Shape, new_digest
 
 
 class Stats(NamedTuple):
-    """A description of a set of images.
+    """Statistics of a data set.
 
-    Args:
-        images: how many.
+    Attributes:
+        images: number of images.
         shape: (C, H, W).
-        classes: images of each class, [label_dim] int64, also where there are none; None without labels.
-        mean: of each channel in bytes, [C].
-        std: of each channel in bytes, [C]; over all pixels, divided by their number.
-        unit_mean: of each channel in [-1, 1], where a byte b is b/127.5 - 1.
-        unit_std: likewise.
-        duplicates: images that are equal to an earlier one.
+        classes: number of images of each class, [label_dim] int64; None without labels.
+        mean: mean of each channel in bytes, [C].
+        std: standard deviation of each channel in bytes over all pixels, [C]; divided by their number.
+        unit_mean: mean in [-1, 1], where a byte b is b/127.5 - 1, [C].
+        unit_std: standard deviation in the same unit, [C].
+        duplicates: number of images that are equal to an earlier one.
         digest: see `ImageSet.digest`.
         skipped: images that were left out when the set was opened.
     """
@@ -37,9 +37,9 @@ class Stats(NamedTuple):
 
 
 def stats(images: ImageSet, batch: int = BATCH) -> Stats:
-    """Describe a set of images; memory grows by 16 bytes an image.
+    """Compute the statistics of a data set; memory grows by 16 bytes per image.
 
-    Levels are counted, one counter for each byte of a channel, so a mean has no rounding but its own.
+    Each channel has 256 counters, so mean and standard deviation come from exact counts.
 
     Raises:
         InputError: an image that cannot be decoded, by its name.
@@ -69,7 +69,7 @@ def stats(images: ImageSet, batch: int = BATCH) -> Stats:
 
 
 def _moments(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [C] of levels that were counted, [C, 256]."""
+    """Mean and standard deviation [C] from counts [C, 256] of the 256 levels."""
     levels = np.arange(256)
     total = counts.sum(axis=1)
     mean = counts @ levels / total
@@ -78,7 +78,7 @@ def _moments(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distinct(prints: bytearray) -> int:
-    """How many of the fingerprints, 16 bytes each, differ."""
+    """Number of distinct fingerprints of 16 bytes."""
     pairs = np.frombuffer(bytes(prints), "<u8").reshape(-1, 2)
     ordered = pairs[np.lexsort(pairs.T)]
     return 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())

@@ -11,7 +11,7 @@ from PIL import Image
 from harness.core.errors import InputError, RunError
 from harness.datasets.convert import convert
 from harness.datasets.open import open_images
-from harness.datasets.resize import fit
+from harness.datasets.resize import resize
 from tests.datasets.sets import encoded, official, some_images, write_folder, write_zip
 
 SQUARE = some_images(5, height=8, width=8)
@@ -159,31 +159,31 @@ def gradient(height, width):
 
 def test_the_square_in_the_middle_is_cut_out_exactly():
     image = gradient(20, 33)
-    assert np.array_equal(fit(image, None, "center", None), image[:, :, 6:26])
-    assert np.array_equal(fit(image, 20, "center", None), image[:, :, 6:26])
-    assert np.array_equal(fit(image, 20, "center-dhariwal", None), image[:, :, 6:26])
-    assert fit(image, 20, "center", None).shape == (3, 20, 20)
+    assert np.array_equal(resize(image, None, "center", None), image[:, :, 6:26])
+    assert np.array_equal(resize(image, 20, "center", None), image[:, :, 6:26])
+    assert np.array_equal(resize(image, 20, "center-dhariwal", None), image[:, :, 6:26])
+    assert resize(image, 20, "center", None).shape == (3, 20, 20)
 
 
 def test_resizing_is_pillows_lanczos():
     image = some_images(1, height=16, width=16)[0]
     expected = Image.fromarray(image.transpose(1, 2, 0)).resize((6, 6), Image.Resampling.LANCZOS)
     for crop in ("none", "center"):
-        assert np.array_equal(fit(image, 6, crop, None).transpose(1, 2, 0), np.asarray(expected))
+        assert np.array_equal(resize(image, 6, crop, None).transpose(1, 2, 0), np.asarray(expected))
 
 
 def test_the_crop_of_adm_halves_with_a_box_first():
     image = some_images(1, height=32, width=48)[0]
     halved = image.reshape(3, 8, 4, 12, 4)  # twice: 32 to 16 to 8, where the side is the resolution
-    found = fit(image, 8, "center-dhariwal", None)
+    found = resize(image, 8, "center-dhariwal", None)
     assert np.abs(found - halved.mean((2, 4))[:, :, 2:10]).max() <= 2  # Pillow rounds four times
     bicubic = Image.fromarray(image.transpose(1, 2, 0)).resize((30, 20), Image.Resampling.BICUBIC)
-    assert np.array_equal(fit(image, 20, "center-dhariwal", None).transpose(1, 2, 0), np.asarray(bicubic)[:, 5:25])
+    assert np.array_equal(resize(image, 20, "center-dhariwal", None).transpose(1, 2, 0), np.asarray(bicubic)[:, 5:25])
 
 
 def test_colours():
     grey, colour = some_images(1, channels=1, height=4, width=4)[0], some_images(1, height=4, width=4)[0]
-    assert np.array_equal(fit(grey, None, "none", "rgb"), grey.repeat(3, 0))
-    assert np.array_equal(fit(grey, None, "none", "grey"), grey)
+    assert np.array_equal(resize(grey, None, "none", "rgb"), grey.repeat(3, 0))
+    assert np.array_equal(resize(grey, None, "none", "grey"), grey)
     luma = (colour * np.array([0.299, 0.587, 0.114])[:, None, None]).sum(0)
-    assert np.abs(fit(colour, None, "none", "grey")[0] - luma).max() <= 1
+    assert np.abs(resize(colour, None, "none", "grey")[0] - luma).max() <= 1
