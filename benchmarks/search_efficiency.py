@@ -19,8 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.execution.executors.processes import devices_for
-from harness.execution.worker import device_name
+from harness.execution.devices import device_name, devices_for
 from harness.search.holdout import metric_measurement, objective_measurement, study_record
 from harness.search.loop import Budget, run_search
 from harness.search.plan import SearchRequest, plan_search

@@ -27,6 +27,9 @@ FilesOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda or cuda:N.  [default: all GPUs, else the CPU's cores]")
 ]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", help="processes (one a device), inline (this process), or a plugin's.")
+]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")

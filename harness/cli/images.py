@@ -78,7 +78,7 @@ def _choice(text: str | None) -> "AnyExtractor | None":
 
 
 def _device(device: str | None) -> str:
-    from harness.execution.executors.processes import devices_for
+    from harness.execution.devices import devices_for
 
     return devices_for(device)[0]
 

@@ -11,6 +11,7 @@ from harness.cli import images, results, search
 from harness.cli.console import (
     BatchOption,
     DeviceOption,
+    ExecutorOption,
     FilesOption,
     SamplesOption,
     SetOption,
@@ -56,6 +57,7 @@ def run(
     ],
     samples: SamplesOption = None,
     device: DeviceOption = None,
+    executor: ExecutorOption = "processes",
     batch: BatchOption = None,
     store: StoreOption = None,
     files: FilesOption = None,
@@ -68,7 +70,7 @@ def run(
     import signal
 
     from harness.cli.progress import Terminal
-    from harness.execution.scheduler import run as run_plan
+    from harness.execution.run import run as run_plan
     from harness.experiments.grid import find_grid
     from harness.experiments.plan import plan
     from harness.store.database import Store
@@ -79,7 +81,7 @@ def run(
     with Store(store, files) as opened:
         for planned in plans:
             with Terminal(err) as listener:
-                summary = run_plan(planned, opened, device, batch, force, retry_failed, listener)
+                summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
             typer.echo(
                 f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
                 f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
@@ -94,6 +96,7 @@ def plan(
     grid: Annotated[str, typer.Argument(help="Path or name of a grid.")],
     samples: SamplesOption = None,
     device: DeviceOption = None,
+    executor: ExecutorOption = "processes",
     batch: BatchOption = None,
     store: StoreOption = None,
     files: FilesOption = None,
@@ -101,7 +104,7 @@ def plan(
     """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run."""
     from harness.cli.plan_tables import cost_table, trial_table
     from harness.execution.cost import costs
-    from harness.execution.levels import settled
+    from harness.execution.levels import fill_levels
     from harness.experiments.grid import find_grid
     from harness.experiments.plan import plan as make_plan
     from harness.store.database import open_if_there
@@ -109,7 +112,7 @@ def plan(
     planned = make_plan(find_grid(grid), samples)
     out.print(trial_table(planned))
     opened = open_if_there(store, files)
-    out.print(cost_table(costs(settled(planned, opened, device, search=False), opened, device, batch)))
+    out.print(cost_table(costs(fill_levels(planned, opened, device, search=False), opened, device, batch, executor)))
 
 
 @command

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from harness.execution.run import Listener
 from harness.experiments.plan import Planned
 
 
@@ -17,7 +18,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} evaluations/s" if task.speed else "", style="progress.data.speed")
 
 
-class Terminal:
+class Terminal(Listener):
     """A listener that draws a bar on a terminal, and is quiet elsewhere but for failures and notes, each note once.
 
     Args:

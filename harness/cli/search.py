@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import BatchOption, DeviceOption, FilesOption, StoreOption, err, on, out
+from harness.cli.console import BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def search(
         Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/search_STUDY.html]")
     ] = None,
     device: DeviceOption = None,
+    executor: ExecutorOption = "processes",
     batch: BatchOption = None,
     store: StoreOption = None,
     files: FilesOption = None,
@@ -74,7 +75,8 @@ def search(
 
     from harness.cli.search_progress import SearchTerminal
     from harness.cli.search_status import status_table
-    from harness.execution.executors.processes import devices_for
+    from harness.execution.devices import devices_for
+    from harness.execution.executors import find_executor
     from harness.execution.sample_images import parse_label, parse_source
     from harness.report.pages.search import write_search_report
     from harness.search.plan import SearchRequest, plan_search
@@ -109,10 +111,11 @@ def search(
     for note in planned.notes:
         err.print(f"note: {note}", style="yellow", markup=False)
     devices_for(device)
+    find_executor(executor)
     allowed = budget_of(planned, budget, evals)
     with Store(store, files) as opened:
         with SearchTerminal(err, planned.objective.better) as listener:
-            outcome = run_study(planned, opened, allowed, device, batch, listener)
+            outcome = run_study(planned, opened, allowed, device, batch, listener, executor)
         _say(planned, outcome, opened)
         written = write_search_report(opened, planned.name, output or Path("reports") / f"search_{planned.name}.html")
     typer.echo(written)

@@ -12,10 +12,11 @@ from harness.cli.progress import Terminal
 from harness.experiments.plan import Planned
 from harness.search.loop import Budget
 from harness.search.pruner import best_of
+from harness.search.study import StudyListener
 from harness.store.studies import DONE, FAILED, PRUNED, RUNNING
 
 
-class SearchTerminal:
+class SearchTerminal(StudyListener):
     """A listener of a study.
 
     Args:

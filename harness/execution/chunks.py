@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 
 from harness.execution.measurements import Measurement
 from harness.execution.results import MOSAIC
-from harness.execution.seed_ranges import SeedRange, partition_seeds
+from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.metrics.diagnostics import Measure
-from harness.store.database import Store, lapsed
+from harness.store.database import Store
 
 Key = tuple[int, str]
 """What is measured: number of the measurement, and trial."""
 
 
-class Job(NamedTuple):
+class PlannedChunk(NamedTuple):
     """A chunk to compute; `images_only` where its arrays are stored already and only its pictures are wanted."""
 
     measurement: int
     fingerprint: str
-    span: SeedRange
+    seeds: SeedRange
     keep_images: bool
     images_only: bool = False
 
@@ -35,54 +35,54 @@ class Job(NamedTuple):
     @property
     def chunk(self) -> tuple[int, str, SeedRange]:
         """Which chunk of whom, whatever pictures are wanted."""
-        return self.measurement, self.fingerprint, self.span
+        return self.measurement, self.fingerprint, self.seeds
 
 
 class Missing(NamedTuple):
     """What an measurement still needs.
 
     Args:
-        jobs: chunks to compute for it.
+        chunks: to compute for it.
         shared: chunks that other measurements' jobs compute, with the trial that waits for them.
         complete: trials that wait for none.
         failed: trials with a failed chunk, and its row.
         spans: of every trial, all its chunks in order.
     """
 
-    jobs: list[Job]
-    shared: list[tuple[Job, str]]
+    chunks: list[PlannedChunk]
+    shared: list[tuple[PlannedChunk, str]]
     complete: list[str]
     failed: dict[str, dict[str, Any]]
     spans: dict[str, list[SeedRange]]
 
 
-class Work(NamedTuple):
+class ChunkPlan(NamedTuple):
     """What a run still needs.
 
     Args:
-        jobs: chunks to compute, each once, in the order of the measurements.
+        chunks: to compute, each once, in the order of the measurements.
         waiting: who waits for a chunk besides the measurement that computes it.
         by_measurement: in the order of the measurements.
     """
 
-    jobs: list[Job]
+    chunks: list[PlannedChunk]
     waiting: dict[tuple[int, str, SeedRange], list[Key]]
     by_measurement: list[Missing]
 
 
-def work(every: list[Measurement], store: Store | None, retry_failed: bool = False) -> Work:
+def plan_chunks(every: list[Measurement], store: Store | None, retry_failed: bool = False) -> ChunkPlan:
     """Compare all measurements with the store; None for an empty one."""
     order = sorted(range(len(every)), key=lambda index: len(every[index].sources))
-    planned: dict[tuple[str, str], dict[SeedRange, Job]] = {}
+    planned: dict[tuple[str, str], dict[SeedRange, PlannedChunk]] = {}
     found: dict[int, Missing] = {}
     waiting: dict[tuple[int, str, SeedRange], list[Key]] = {}
     drawn: set[tuple[str, int]] = set()
     for index in order:
         measurement = every[index]
         found[index] = missing(measurement, store, retry_failed, index, planned, drawn)
-        for job in found[index].jobs:
+        for job in found[index].chunks:
             if not job.images_only:
-                planned.setdefault((measurement.source, job.fingerprint), {})[job.span] = job
+                planned.setdefault((measurement.source, job.fingerprint), {})[job.seeds] = job
             if job.keep_images:
                 drawn |= {(name, measurement.first) for name in measurement.pictures(job.fingerprint).values()}
         for job, fingerprint in found[index].shared:
@@ -92,9 +92,9 @@ def work(every: list[Measurement], store: Store | None, retry_failed: bool = Fal
     jobs = [
         job._replace(keep_images=job.keep_images or (job.chunk in pictured and not job.images_only))
         for part in by_measurement
-        for job in part.jobs
+        for job in part.chunks
     ]
-    return Work(jobs, waiting, by_measurement)
+    return ChunkPlan(jobs, waiting, by_measurement)
 
 
 def missing(
@@ -102,7 +102,7 @@ def missing(
     store: Store | None,
     retry_failed: bool = False,
     number: int = 0,
-    planned: Mapping[tuple[str, str], Mapping[SeedRange, Job]] | None = None,
+    planned: Mapping[tuple[str, str], Mapping[SeedRange, PlannedChunk]] | None = None,
     drawn: AbstractSet[tuple[str, int]] = frozenset(),
 ) -> Missing:
     """Compare an measurement, cut into chunks, with the store.
@@ -128,14 +128,16 @@ def missing(
         ]
         done = {seeds_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
         spans = partition_seeds(measurement.first, measurement.last, done, measurement.chunk)
-        others: dict[SeedRange, Job] = {}
+        others: dict[SeedRange, PlannedChunk] = {}
         if not done.issuperset(spans):
             # A failure counts while its seeds are wanted: they may have been computed since, in other chunks.
             bad = next((row for row in inside if row["status"] == "failed"), None)
             if bad and not retry_failed:
                 found.failed[key] = bad
                 continue
-            taken = {seeds_of(row) for row in inside if row["status"] == "claimed" and not lapsed(row)}
+            taken = {
+                seeds_of(row) for row in inside if row["status"] == "claimed" and not (store and store.lapsed(row))
+            }
             others = _planned(planned or {}, measurement.sources, key)
             spans = partition_seeds(measurement.first, measurement.last, done | taken | set(others), measurement.chunk)
         found.spans[key] = spans
@@ -145,23 +147,25 @@ def missing(
             keep = wants and span.first == measurement.first
             if span in done:
                 if keep:
-                    found.jobs.insert(0, Job(number, key, _drawn_from(measurement, span), True, images_only=True))
+                    found.chunks.insert(
+                        0, PlannedChunk(number, key, _drawn_from(measurement, span), True, images_only=True)
+                    )
                     waits = True
                 continue
             waits = True
             if span in others:
                 found.shared.append((others[span]._replace(keep_images=keep), key))
             else:
-                found.jobs.append(Job(number, key, span, keep))
+                found.chunks.append(PlannedChunk(number, key, span, keep))
         if not waits:
             found.complete.append(key)
     return found
 
 
 def _planned(
-    planned: Mapping[tuple[str, str], Mapping[SeedRange, Job]], sources: Iterable[str], fingerprint: str
-) -> dict[SeedRange, Job]:
-    found: dict[SeedRange, Job] = {}
+    planned: Mapping[tuple[str, str], Mapping[SeedRange, PlannedChunk]], sources: Iterable[str], fingerprint: str
+) -> dict[SeedRange, PlannedChunk]:
+    found: dict[SeedRange, PlannedChunk] = {}
     for source in sources:
         found |= planned.get((source, fingerprint), {})
     return found
@@ -174,8 +178,3 @@ def _drawn_from(measurement: Measurement, span: SeedRange) -> SeedRange:
         if isinstance(measurement.metric, Measure)
         else SeedRange(span.first, min(span.last, span.first + MOSAIC - 1))
     )
-
-
-def seeds_of(row: Mapping[str, Any]) -> SeedRange:
-    """The seeds of a chunk's row."""
-    return SeedRange(row["first_seed"], row["last_seed"])

@@ -3,10 +3,10 @@
 import time
 from typing import NamedTuple
 
-from harness.execution.chunks import Missing, work
-from harness.execution.executors.processes import devices_for
+from harness.execution.chunks import Missing, plan_chunks
+from harness.execution.devices import call_shape, device_name, devices_for
+from harness.execution.executors import find_executor
 from harness.execution.measurements import Measurement, measurements
-from harness.execution.scheduler import call_shape
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Store
 
@@ -37,19 +37,21 @@ class Cost(NamedTuple):
         return self.evaluations / self.rate if self.evaluations else 0.0
 
 
-def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None) -> list[Cost]:
+def costs(
+    plan: Plan, store: Store | None, device: str | None, batch: int | None, executor: str = "processes"
+) -> list[Cost]:
     """Estimate a plan's cost without running any of it; an unknown network's speed is timed over a few calls.
 
     Args:
         plan: what would run.
         store: where results would go; None if there is none yet.
-        device, batch: as for `run`.
+        device, batch, executor: as for `run`.
     """
-    devices = devices_for(device)
+    devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)
     every = [
         (measurement, _waiting(part))
-        for measurement, part in zip(wanted, work(wanted, store).by_measurement, strict=True)
+        for measurement, part in zip(wanted, plan_chunks(wanted, store).by_measurement, strict=True)
     ]
     found = []
     for panel in plan.grid.denoisers:
@@ -76,8 +78,8 @@ def costs(plan: Plan, store: Store | None, device: str | None, batch: int | None
 def _waiting(missing: Missing) -> dict[str, int]:
     """Samples that an measurement still has to compute, by trial; 0 where others compute all that is missing."""
     waiting = {fingerprint: 0 for _, fingerprint in missing.shared}
-    for job in missing.jobs:
-        waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.span.size
+    for job in missing.chunks:
+        waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.seeds.size
     return waiting
 
 
@@ -85,8 +87,6 @@ def _rate(
     own: list[tuple[Measurement, str]], store: Store | None, devices: list[str], batch: int | None
 ) -> tuple[float, str]:
     """Evaluations per second of all devices together, from the store if it knows, else timed."""
-    from harness.execution.worker import device_name
-
     if store is not None:
         name = device_name(devices[0])
         trials: dict[str, list[str]] = {}
@@ -98,7 +98,7 @@ def _rate(
         if seconds:
             return len(devices) * sum(info["evaluations"] for info in infos) / seconds, "store"
     measurement, key = own[0]
-    shape = call_shape(measurement.samples, devices, batch)
+    shape = call_shape(measurement.samples, devices[0], batch)
     return len(devices) * time_network(measurement.trials[key], devices[0], shape), "timed"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
-from harness.execution.chunks import seeds_of
+from harness.execution.executors import is_alive
 from harness.execution.merging import merge_rows, together
-from harness.execution.seed_ranges import SeedRange, partition_seeds
+from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.execution.verify import metric_of
 from harness.metrics.choices import FeatureMetric
 from harness.metrics.diagnostics import Measure
@@ -55,6 +55,7 @@ def collect(store: Store, unused: bool = False, dry_run: bool = False, now: floa
         dry_run: change nothing; say what would be done.
         now: seconds since 1970; None for the clock.
     """
+    store.is_alive = is_alive
     before = _size(store)
     merged, blocks = _merge(store, dry_run)
     dropped, bytes_unused = _drop_unused(store, dry_run) if unused else (0, 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.core.errors import InputError
 from harness.denoisers.load import load_denoiser
-from harness.execution.executors.processes import devices_for
+from harness.execution.devices import devices_for
 from harness.experiments.plan import Plan, Planned
 from harness.experiments.trial import Trial, canonical
 from harness.sampling.denoiser import Denoiser
@@ -17,7 +17,7 @@ from harness.store.database import Store
 BATCH = 64
 
 
-def settled(plan: Plan, store: Store | None, device: str | None = None, search: bool = True) -> Plan:
+def fill_levels(plan: Plan, store: Store | None, device: str | None = None, search: bool = True) -> Plan:
     """The plan with the levels of every `optimized` discretization filled in.
 
     Args:
@@ -30,7 +30,7 @@ def settled(plan: Plan, store: Store | None, device: str | None = None, search: 
         InputError: more steps than the search can choose from.
     """
     searches = _Searches(store, device, search)
-    return plan._replace(items=[_settled(item, searches) for item in plan.items])
+    return plan._replace(items=[_filled(item, searches) for item in plan.items])
 
 
 class _Searches:
@@ -64,7 +64,7 @@ class _Searches:
             raise InputError(f"denoiser '{item.panel}', series '{item.series}': {error}") from None
 
 
-def _settled(item: Planned, searches: _Searches) -> Planned:
+def _filled(item: Planned, searches: _Searches) -> Planned:
     choice = item.trial.sampler.discretization
     if not isinstance(choice, Optimized) or choice.levels is not None:
         return item

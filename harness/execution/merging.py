@@ -7,12 +7,12 @@ jackknife needs of a trial, and nothing needs more.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.execution.chunks import Job, Missing, seeds_of
+from harness.execution.chunks import Missing
 from harness.execution.measurements import Measurement
 from harness.execution.results import Piece, groups, merged_info
-from harness.execution.seed_ranges import SeedRange
+from harness.execution.seed_ranges import SeedRange, seeds_of
 from harness.metrics.features.summary import FeatureSummary
-from harness.store.database import Store
+from harness.store.database import Chunk, Store
 
 
 class Merger:
@@ -27,7 +27,6 @@ class Merger:
     def __init__(self, store: Store, measurements: Sequence[Measurement], needed: Sequence[Missing]) -> None:
         self.store = store
         self.blocks: dict[tuple[str, str, SeedRange], list[SeedRange]] = {}
-        self.sources = [measurement.source for measurement in measurements]
         parts = list(zip(measurements, needed, strict=True))
         for measurement, part in parts:
             if not measurement.is_wide:
@@ -42,13 +41,13 @@ class Merger:
                     for span in group if len(group) > 1 else []:
                         self.blocks.setdefault((measurement.source, fingerprint, span), group)
 
-    def finished(self, job: Job) -> None:
+    def finished(self, chunk: Chunk) -> None:
         """A chunk was stored: merge its block if that is complete now."""
-        source = self.sources[job.measurement]
-        group = self.blocks.get((source, job.fingerprint, job.span))
+        source, fingerprint = chunk.extractor, chunk.fingerprint
+        group = self.blocks.get((source, fingerprint, SeedRange(chunk.first, chunk.last)))
         if group is None:
             return
-        rows = {seeds_of(row): row for row in self.store.chunks(source, [job.fingerprint]) if row["status"] == "done"}
+        rows = {seeds_of(row): row for row in self.store.chunks(source, [fingerprint]) if row["status"] == "done"}
         if all(span in rows for span in group):
             merge_rows(self.store, [rows[span] for span in group])
 

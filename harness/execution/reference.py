@@ -62,7 +62,7 @@ def _statistics(place: Place, extractor: AnyExtractor, store: Store, device: str
 
 
 def _compute(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> dict[str, Any]:
-    from harness.execution.executors.processes import devices_for
+    from harness.execution.devices import devices_for
     from harness.metrics.features.load import load_extractor
 
     where = devices_for(device)[0]

@@ -12,7 +12,7 @@ from harness.core.errors import InputError
 from harness.core.files import write_bytes
 from harness.datasets.image_bytes import to_bytes
 from harness.denoisers.load import load_denoiser
-from harness.execution.executors.processes import devices_for
+from harness.execution.devices import devices_for
 from harness.execution.worker import mosaic
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler

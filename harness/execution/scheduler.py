@@ -1,360 +1,271 @@
-"""Run a plan: find which chunks are missing, have workers compute them, store each as it comes, measure full trials.
+"""Chunks that are wanted, fed to an executor: claimed, submitted, collected and stored.
 
-Running the same plan again computes only what is missing. Several processes may run over one store: a chunk is claimed
-before it is computed, and a chunk that another process has claimed is waited for.
+Several processes may work over one store. A chunk is claimed before it is computed, the claims are renewed while it is,
+and a chunk that another process has claimed is waited for. Runs and searches share this scheduler: a run adds all the
+chunks that it lacks at once, a search adds the next seeds of a trial when it wants them.
 """
 
-import itertools
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, NamedTuple
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from harness.core.errors import RunError, SamplingError
-from harness.execution.chunks import Job, Key, Missing, seeds_of, work
-from harness.execution.executors.processes import Failed, Pool, devices_for
-from harness.execution.levels import settled
-from harness.execution.measurements import Measurement, measurements, with_reference
-from harness.execution.merging import Merger
-from harness.execution.plan_record import plan_record
+from harness.core.errors import RunError
+from harness.execution.devices import devices_for
+from harness.execution.executors import Executor, find_executor, is_alive
 from harness.execution.provenance import versions
-from harness.execution.results import MOSAIC, compared, measured
-from harness.execution.rows import result_row
-from harness.execution.seed_ranges import SeedRange
-from harness.execution.stored import stored_pieces
-from harness.execution.worker import Done, Task
-from harness.experiments.plan import Plan, Planned
-from harness.metrics.choices import FeatureMetric
-from harness.store.database import Chunk, Store, is_full, lapsed
+from harness.execution.results import MOSAIC
+from harness.execution.seed_ranges import SeedRange, seeds_of
+from harness.execution.worker import ChunkFailure, Task, failure_of, run_task
+from harness.store.database import Chunk, Store, is_full
 
 RENEW_SECONDS = 15.0
-POLL_SECONDS = 1.0
-CPU_BATCH, GPU_BATCH = 128, 512
+POLL_SECONDS = 0.2
 
 
-class Summary(NamedTuple):
-    """What a run came to, every metric of every trial counted; `evaluations` are network rows, padding included."""
-
-    trials: int
-    done: int
-    failed: int
-    chunks: int
-    evaluations: int
-    seconds: float
-
-
-class Listener(Protocol):
-    """Told of progress as it happens."""
-
-    def started(self, trials: int, done: int, evaluations: int) -> None:
-        """Trials to measure, every metric counted, those complete already, and network rows still to compute."""
-
-    def chunk(self, evaluations: int) -> None:
-        """A chunk arrived that took this many network rows."""
-
-    def trial(self, planned: Planned, row: dict[str, Any]) -> None:
-        """A trial is complete, or failed."""
-
-
-class Silent:
-    """A listener that says nothing."""
-
-    def started(self, trials: int, done: int, evaluations: int) -> None: ...
-
-    def chunk(self, evaluations: int) -> None: ...
-
-    def trial(self, planned: Planned, row: dict[str, Any]) -> None: ...
-
-
-def call_shape(samples: int, devices: list[str], batch: int | None) -> int:
-    """Rows per network call: as asked, else 128 on a CPU and 512 on a GPU, and no more than the samples."""
-    return batch or min(samples, CPU_BATCH if devices[0] == "cpu" else GPU_BATCH)
-
-
-def run(
-    plan: Plan,
-    store: Store,
-    device: str | None = None,
-    batch: int | None = None,
-    force: bool = False,
-    retry_failed: bool = False,
-    listener: Listener | None = None,
-    record: bool = True,
-) -> Summary:
-    """Compute what a plan lacks, store it, and measure every trial.
+class Job(NamedTuple):
+    """A chunk that is wanted.
 
     Args:
-        plan: what to run.
-        store: where results are and go.
-        device: "cpu", "cuda", "cuda:N"; None for all GPUs if there are any, else the CPU's cores.
-        batch: rows per network call.
-        force: forget what the store has of these trials and compute them again.
-        retry_failed: try failed chunks again.
-        listener: told of progress.
-        record: keep the plan for reports.
-
-    Raises:
-        InputError: no such device, or a stored file that was changed.
-        RunError: the disk is full, or the store cannot be written.
+        chunk: which.
+        keys: who wants it; each is told when the last of its chunks is there, or one cannot be computed. Chunks with
+            the same first key share network calls.
+        task: how it is computed, without its seeds.
+        within: the seeds that all who want it look at: a larger chunk inside of them, which others merged, will do.
+        call: the seeds that go through the network together. All their rows are computed, so that a seed has the same
+            row whatever was stored before. None for as many chunks as fill a call.
+        pictures: keys under which pictures are to be stored, by name.
+        is_stored: its arrays are there, and only its pictures are wanted.
     """
-    runner = _Run(plan, store, device, batch, listener or Silent())
-    try:
-        return runner.run(force, retry_failed, record)
-    except (OSError, SQLAlchemyError) as error:
-        what = (
-            "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
-        )
-        reason = f"{what}; {runner.chunks} chunks of this run are stored and safe"
-        runner.note_unfinished(reason)
-        raise RunError(f"{reason}; mend that and run the same command to go on") from error
-    finally:
-        store.release()
+
+    chunk: Chunk
+    keys: tuple[Any, ...]
+    task: Task
+    within: SeedRange
+    call: SeedRange | None = None
+    pictures: Mapping[str, str] = {}
+    is_stored: bool = False
+
+    @property
+    def seeds(self) -> SeedRange:
+        """The seeds of the chunk."""
+        return SeedRange(self.chunk.first, self.chunk.last)
+
+    def joins(self, others: list["Job"]) -> bool:
+        """Whether it may be computed together with others."""
+        if self.keys[0] != others[0].keys[0] or self.call != others[0].call:
+            return False
+        rows = sum(job.seeds.size for job in others) + self.seeds.size
+        return self.call is not None or (rows <= self.task.batch and not self.pictures)
 
 
-def _around(job: Job, source: str, within: SeedRange, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """A finished chunk that holds a job's seeds and more, all wanted: what it became when it was merged."""
-    for row in rows:
-        same = (row["extractor"], row["fingerprint"], row["status"]) == (source, job.fingerprint, "done")
-        if same and seeds_of(row).holds(job.span) and within.holds(seeds_of(row)):
-            return row
-    return None
+class Completed(NamedTuple):
+    """A key whose chunks are all there, or one of whose chunks cannot be computed.
+
+    Args:
+        key: who wanted them.
+        failure: why not; None if they are there.
+        info: with a failure, the call shape and the versions of the libraries.
+    """
+
+    key: Any
+    failure: ChunkFailure | None = None
+    info: Mapping[str, Any] = {}
 
 
-class _Run:
-    """The state of one run: jobs waiting, chunks at work, trials that still wait for chunks."""
+class Scheduler:
+    """Feeds an executor with the chunks that are wanted.
 
-    def __init__(self, plan: Plan, store: Store, device: str | None, batch: int | None, listener: Listener) -> None:
-        self.plan, self.store, self.listener = plan, store, listener
-        self.device, self.batch, self.devices = device, batch, [""]
-        self.measurements: list[Measurement] = []
-        self.waiting: deque[Job] = deque()
-        self.elsewhere: list[Job] = []
-        self.at_work: dict[int, list[Job]] = {}
-        self.open: dict[Key, int] = {}
-        self.settled: dict[Key, str] = {}
+    Args:
+        store: where chunks are and go.
+        device: "cpu", "cuda", "cuda:N"; None for all GPUs if there are any, else the CPU's cores.
+        executor: name of an executor, or a class of executors.
+        retry_failed: whether chunks that failed are computed again.
+
+    Attributes:
+        chunks, evaluations: what was computed here.
+        workers: devices that are put to work at most; None for all.
+        on_chunk: called with each chunk that is there now, and whether it was computed here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        device: str | None = None,
+        executor: str | type[Executor] = "processes",
+        retry_failed: bool = False,
+    ) -> None:
+        self.store, self.device, self.retry_failed = store, device, retry_failed
+        self.workers: int | None = None
+        self.on_chunk: Callable[[Job, bool], None] = lambda job, is_ours: None
+        self.name = executor if isinstance(executor, str) else executor.__name__
+        self.make_executor = find_executor(executor) if isinstance(executor, str) else executor
         self.chunks = self.evaluations = 0
-        self.tickets = itertools.count()
-        self.renewed = time.monotonic()
+        self._executor: Executor | None = None
+        self._waiting: deque[Job] = deque()
+        self._claimed_by_others: list[Job] = []
+        self._at_work: dict[Future[Any], list[Job]] = {}
+        self._open: dict[Any, int] = {}
+        self._renewed = self._looked = time.monotonic()
+        store.is_alive = is_alive
 
-    def run(self, force: bool, retry_failed: bool, record: bool) -> Summary:
-        started = time.perf_counter()
-        self.retry_failed = retry_failed
-        self.plan = settled(self.plan, self.store, self.device)
-        self.measurements = [
-            with_reference(measurement, self.store, self.device) for measurement in measurements(self.plan)
-        ]
-        for measurement in self.measurements:
-            if force:
-                pictures = [name for key in measurement.trials for name in measurement.pictures(key).values()]
-                self.store.forget(measurement.extractor, list(measurement.trials), pictures, measurement.sources)
-            self.store.drop_lost(measurement.sources, list(measurement.trials))
-        if record:
-            self.store.put_grid(self.plan.name, plan_record(self.plan, self.measurements))
-        needed = work(self.measurements, self.store, retry_failed)
-        self.waiting.extend(needed.jobs)
-        self.also = needed.waiting
-        for key in [key for job in needed.jobs for key in self._waits_for(job)]:
-            self.open[key] = self.open.get(key, 0) + 1
-        self.merger = Merger(self.store, self.measurements, needed.by_measurement)
-        total = sum(len(measurement.trials) for measurement in self.measurements)
-        ready = sum(len(found.complete) + len(found.failed) for found in needed.by_measurement)
-        self.listener.started(total, ready, self._rows(self.waiting))
-        for index, found in enumerate(needed.by_measurement):
-            self._settle_stored(index, found)
-        if self.waiting:
-            self._compute()
-        failed = sum(status == "failed" for status in self.settled.values())
-        spent = time.perf_counter() - started
-        return Summary(total, len(self.settled) - failed, failed, self.chunks, self.evaluations, spent)
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wanted and nothing is being computed."""
+        return not self._open and not self._at_work
 
-    def _waits_for(self, job: Job) -> list[Key]:
-        """Whose results need this job: its own measurement's, and others' that share the chunk."""
-        return [job.key] if job.images_only else [job.key, *self.also.get(job.chunk, [])]
+    @property
+    def keys_at_work(self) -> list[Any]:
+        """Who wants what is being computed."""
+        return list(dict.fromkeys(jobs[0].keys[0] for jobs in self._at_work.values()))
 
-    def _within(self, job: Job) -> SeedRange:
-        """The seeds that all want who need this job: a larger chunk is of use to them only inside."""
-        seeds = [self.measurements[number].seeds for number, _ in self._waits_for(job)]
-        return SeedRange(max(span.first for span in seeds), min(span.last for span in seeds))
+    def add(self, job: Job) -> None:
+        """Want a chunk; `step` says what becomes of its keys."""
+        self._waiting.append(job)
+        for key in job.keys:
+            self._open[key] = self._open.get(key, 0) + 1
 
-    def _rows(self, jobs: Iterable[Job]) -> int:
-        return sum(job.span.size * self.measurements[job.measurement].evaluations(job.fingerprint) for job in jobs)
+    def step(self) -> Iterator[Completed]:
+        """Submit what may be, wait a little, and say which keys are complete or failed meanwhile."""
+        self._feed()
+        if self._at_work:
+            wait(self._at_work, POLL_SECONDS, FIRST_COMPLETED)
+            for future in [future for future in self._at_work if future.done()]:
+                yield from self._receive(self._at_work[future], future)
+                del self._at_work[future]
+        elif self._claimed_by_others:
+            time.sleep(POLL_SECONDS)
+        if self._claimed_by_others and time.monotonic() - self._looked >= POLL_SECONDS:
+            yield from self._look_at_others()
+            self._looked = time.monotonic()
+        if time.monotonic() - self._renewed > RENEW_SECONDS:
+            self.store.renew()
+            self._renewed = time.monotonic()
 
-    def _settle_stored(self, index: int, found: Missing) -> None:
-        """Trials that need no more chunks: measure those whose result row is not there yet."""
-        measurement = self.measurements[index]
-        have = {
-            row["fingerprint"]: row["status"]
-            for row in self.store.results(found.complete + list(found.failed))
-            if (row["extractor"], row["reference"]) == (measurement.extractor, measurement.reference)
-            and (row["first_seed"], row["n"]) == (measurement.first, measurement.samples)
-        }
-        for key in found.complete:
-            if have.get(key) == "done":
-                self.settled[index, key] = "done"
-            else:
-                self._measure((index, key))
-        for key, row in found.failed.items():
-            if have.get(key) == "failed":
-                self.settled[index, key] = "failed"
-            else:
-                self._write_failure((index, key), row["reason"], row["step"], row["info"] or {})
+    def close(self) -> None:
+        """End what runs, and give back the claims of what was not finished."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+        self.store.release()
 
-    def _compute(self) -> None:
-        self.devices = devices_for(self.device)
-        wanted = min(len(self.devices), len(self.waiting))
-        pool = Pool(self.devices[:wanted])
-        try:
-            while self.waiting or self.at_work or self.elsewhere:
-                self._feed(pool)
-                for ticket, outcome in pool.collect(POLL_SECONDS if pool.busy else 0):
-                    self._receive(self.at_work[ticket], outcome)
-                    del self.at_work[ticket]
-                if self.elsewhere and not self.waiting:
-                    self._look_elsewhere(idle=not pool.busy)
-                if time.monotonic() - self.renewed > RENEW_SECONDS:
-                    self.store.renew()
-                    self.renewed = time.monotonic()
-        finally:
-            pool.close()
-
-    def _feed(self, pool: Pool) -> None:
-        while self.waiting and pool.free:
-            jobs = self._next_task()
+    def _feed(self) -> None:
+        """Submit as many tasks as there are free slots."""
+        while self._waiting:
+            if self._executor is None:
+                self._executor = self.make_executor(devices_for(self.device)[: self.workers])
+            if len(self._at_work) >= self._executor.slots:
+                return
+            jobs = self._next()
             if not jobs:
                 continue
-            measurement = self.measurements[jobs[0].measurement]
-            trial = measurement.trials[jobs[0].fingerprint].trial.model_dump_json()
-            spans = tuple(job.span for job in jobs)
-            ticket = next(self.tickets)
-            self.at_work[ticket] = jobs
-            metric = measurement.metric.model_dump_json()
-            pool.submit(ticket, Task(trial, spans, metric, self._shape(jobs[0]), jobs[0].keep_images, measurement.kept))
+            seeds = [job.seeds for job in jobs]
+            seeds = seeds if jobs[0].call is None else list(fill(jobs[0].call, seeds))
+            future = self._executor.submit(
+                run_task, jobs[0].task._replace(spans=tuple(seeds), keep_images=bool(jobs[0].pictures))
+            )
+            self._at_work[future] = jobs
+            handle = self._executor.handle(future)
+            if handle is not None:
+                self.store.hand_over([job.chunk for job in jobs if not job.is_stored], self.name, handle)
 
-    def _shape(self, job: Job) -> int:
-        return call_shape(self.measurements[job.measurement].samples, self.devices, self.batch)
-
-    def _next_task(self) -> list[Job]:
-        """The next chunks to compute together: of one trial, claimed, and as many as fill one network call."""
+    def _next(self) -> list[Job]:
+        """The next chunks to compute together, claimed; empty if there are none, or others have them."""
         jobs: list[Job] = []
-        while self.waiting:
-            job = self.waiting[0]
-            rows = sum(taken.span.size for taken in jobs) + job.span.size
-            if jobs and (job.key != jobs[0].key or rows > self._shape(job) or job.keep_images):
-                break
-            self.waiting.popleft()
-            if all(self.settled.get(key) == "failed" for key in self._waits_for(job)):
+        while self._waiting and (not jobs or self._waiting[0].joins(jobs)):
+            job = self._waiting.popleft()
+            if not any(key in self._open for key in job.keys):  # all who wanted it have failed meanwhile
                 continue
-            if job.images_only:
+            if job.is_stored:
                 return [job]
-            if self.store.claim(self._chunk(job), self.retry_failed, self._within(job)):
+            if self.store.claim(job.chunk, self.retry_failed, job.within):
                 jobs.append(job)
             else:
-                self.elsewhere.append(job)
+                self._claimed_by_others.append(job)
         return jobs
 
-    def _chunk(self, job: Job) -> Chunk:
-        return Chunk(job.fingerprint, job.span.first, job.span.last, self.measurements[job.measurement].source)
-
-    def _receive(self, jobs: list[Job], outcome: Done | Failed) -> None:
-        if isinstance(outcome, Failed):
-            self._give_up(jobs, outcome)
+    def _receive(self, jobs: list[Job], future: Future[Any]) -> Iterator[Completed]:
+        error = future.exception()
+        outcome = future.result() if error is None else failure_of(error)
+        if isinstance(outcome, ChunkFailure):
+            info = {"batch": jobs[0].task.batch, "versions": versions()}
+            for job in jobs:
+                if not job.is_stored:
+                    self.store.fail(job.chunk, outcome.reason, outcome.step, info)
+            for job in jobs:
+                yield from self._give_up(job, outcome, info)
             return
-        keys = {name: key for who in self._waits_for(jobs[0]) for name, key in self._pictures(who).items()}
-        count = min(sum(job.span.size for job in jobs), MOSAIC)
+        count = min(sum(job.seeds.size for job in jobs), MOSAIC)
         for name, png in outcome.pngs.items():
-            self.store.put_image(keys[name], jobs[0].span.first, count, png)
-        for job, piece in zip(jobs, outcome.pieces, strict=True):
-            if not job.images_only:
-                self.store.finish(self._chunk(job), piece.arrays, piece.info)
-                self.merger.finished(job)
+            self.store.put_image(jobs[0].pictures[name], jobs[0].chunk.first, count, png)
+        computed = {piece.span: piece for piece in outcome.pieces}
+        for job in jobs:
+            piece = computed[job.seeds]
+            if not job.is_stored:
+                self.store.finish(job.chunk, piece.arrays, piece.info)
             self.chunks += 1
             self.evaluations += piece.info["evaluations"]
-            self._arrived(job)
+            yield from self._arrived(job, is_ours=True)
 
-    def _pictures(self, key: Key) -> dict[str, str]:
-        return self.measurements[key[0]].pictures(key[1])
+    def _arrived(self, job: Job, is_ours: bool) -> Iterator[Completed]:
+        self.on_chunk(job, is_ours)
+        for key in job.keys:
+            if key in self._open:
+                self._open[key] -= 1
+                if not self._open[key]:
+                    del self._open[key]
+                    yield Completed(key)
 
-    def _give_up(self, jobs: list[Job], outcome: Failed) -> None:
-        info = {"batch": self._shape(jobs[0]), "versions": versions()}
+    def _give_up(self, job: Job, failure: ChunkFailure, info: Mapping[str, Any]) -> Iterator[Completed]:
+        for key in job.keys:
+            if self._open.pop(key, None) is not None:
+                yield Completed(key, failure, info)
+
+    def _look_at_others(self) -> Iterator[Completed]:
+        """What became of chunks that other processes had claimed: done, failed, or given up and free again."""
+        jobs, self._claimed_by_others = self._claimed_by_others, []
+        trials: dict[str, set[str]] = {}
         for job in jobs:
-            if not job.images_only:
-                self.store.fail(self._chunk(job), outcome.reason, outcome.step, info)
-        for key in dict.fromkeys(key for job in jobs for key in self._waits_for(job)):
-            if self.settled.get(key) != "failed":
-                self._write_failure(key, outcome.reason, outcome.step, info)
-
-    def _arrived(self, job: Job) -> None:
-        """A chunk is there: measure the trials that waited for it alone."""
-        self.listener.chunk(self._rows([job]))
-        for key in self._waits_for(job):
-            self.open[key] -= 1
-            if not self.open[key] and key not in self.settled:
-                self._measure(key)
-
-    def _look_elsewhere(self, idle: bool) -> None:
-        """Chunks that another process had: done, failed, or given up and free again."""
-        if idle:
-            time.sleep(POLL_SECONDS)
-        trials: dict[str, list[str]] = {}
-        for job in self.elsewhere:
-            trials.setdefault(self.measurements[job.measurement].source, []).append(job.fingerprint)
-        found = [row for name, keys in trials.items() for row in self.store.chunks(name, list(set(keys)))]
-        rows = {row["key"]: row for row in found}
-        still = []
-        for job in self.elsewhere:
-            around = _around(job, self.measurements[job.measurement].source, self._within(job), found)
-            row = rows.get(self._chunk(job).key) or around
-            if row is None or (row["status"] == "claimed" and lapsed(row)):
-                self.waiting.append(job)
+            trials.setdefault(job.chunk.extractor, set()).add(job.chunk.fingerprint)
+        rows = [row for name, keys in trials.items() for row in self.store.chunks(name, sorted(keys))]
+        by_key = {row["key"]: row for row in rows}
+        for job in jobs:
+            row = by_key.get(job.chunk.key) or _merged(job, rows)
+            if row is None or (row["status"] == "claimed" and self.store.lapsed(row)):
+                self._waiting.append(job)
             elif row["status"] == "done":
                 if not self.store.files.has(row["key"]):
                     folder = self.store.files.folder
                     raise RunError(f"chunk {row['key']} is stored, but its file is not in {folder}; check --files")
-                self._arrived(job)
+                yield from self._arrived(job, is_ours=False)
             elif row["status"] == "failed":
-                for key in self._waits_for(job):
-                    if self.settled.get(key) != "failed":
-                        self._write_failure(key, row["reason"], row["step"], row["info"] or {})
+                yield from self._give_up(job, ChunkFailure(row["reason"], row["step"]), row["info"] or {})
             else:
-                still.append(job)
-        self.elsewhere = still
+                self._claimed_by_others.append(job)
 
-    def _measure(self, key: Key) -> None:
-        """All chunks are there: put them together, measure, and write the trial's row."""
-        measurement, fingerprint = self.measurements[key[0]], key[1]
-        pieces = stored_pieces(self.store, measurement.sources, fingerprint, measurement.seeds)
-        if isinstance(measurement.metric, FeatureMetric) and measurement.against:
-            try:
-                values = compared(measurement.metric, pieces, measurement.against, self._algebra(measurement))
-            except SamplingError as error:
-                self._write_failure(key, error.reason, None, {})
-                return
-        else:
-            values = measured(pieces)
-        self._write(key, {"status": "done", **values}, [dict(piece.info) for piece in pieces])
-        self.settled[key] = "done"
 
-    def _algebra(self, measurement: Measurement) -> str:
-        """Where large matrices are computed: on the first GPU of the run, if there is one."""
-        return devices_for(self.device)[0] if measurement.is_wide else "cpu"
+def unwritable(error: Exception) -> str:
+    """Why the store cannot be written: the disk is full, or what the database or the file system says."""
+    return "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
 
-    def _write_failure(self, key: Key, reason: str, step: int | None, info: dict[str, Any]) -> None:
-        self.settled[key] = "failed"
-        self._write(key, {"status": "failed", "reason": reason, "step": step}, [info])
 
-    def _write(self, key: Key, values: dict[str, Any], infos: list[dict[str, Any]]) -> None:
-        measurement, fingerprint = self.measurements[key[0]], key[1]
-        planned = measurement.trials[fingerprint]
-        row = result_row(measurement, planned.trial, values, infos)
-        self.store.put_result(row)
-        self.listener.trial(planned, row)
+def _merged(job: Job, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """A finished chunk that holds a job's seeds and more, all wanted: what it became when others merged it."""
+    for row in rows:
+        is_same = (row["extractor"], row["fingerprint"]) == (job.chunk.extractor, job.chunk.fingerprint)
+        seeds = seeds_of(row)
+        if is_same and row["status"] == "done" and seeds.holds(job.seeds) and job.within.holds(seeds):
+            return row
+    return None
 
-    def note_unfinished(self, reason: str) -> None:
-        """Say in the rows of the trials at work why they were not finished, if the store can still be written."""
-        for key in {jobs[0].key for jobs in self.at_work.values()} - set(self.settled):
-            try:
-                self._write(key, {"status": "failed", "reason": reason, "step": None}, [])
-            except (OSError, SQLAlchemyError):
-                return
+
+def fill(call: SeedRange, parts: Iterable[SeedRange]) -> Iterator[SeedRange]:
+    """All seeds of a network call, cut so that the given ranges are among the parts."""
+    at = call.first
+    for part in sorted(parts):
+        if at < part.first:
+            yield SeedRange(at, part.first - 1)
+        yield part
+        at = part.last + 1
+    if at <= call.last:
+        yield SeedRange(at, call.last)

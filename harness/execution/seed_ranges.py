@@ -1,7 +1,7 @@
 """Which chunks make up a run of seeds, given those that are there already."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 
 class SeedRange(NamedTuple):
@@ -18,6 +18,11 @@ class SeedRange(NamedTuple):
     def holds(self, other: "SeedRange") -> bool:
         """Whether all seeds of another are among these."""
         return self.first <= other.first and other.last <= self.last
+
+
+def seeds_of(row: Mapping[str, Any]) -> SeedRange:
+    """The seeds of a chunk's row."""
+    return SeedRange(row["first_seed"], row["last_seed"])
 
 
 def partition_seeds(first: int, last: int, present: Iterable[SeedRange], size: int) -> list[SeedRange]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from harness.core.errors import InputError
-from harness.execution.chunks import seeds_of
 from harness.execution.results import Piece
-from harness.execution.seed_ranges import SeedRange, partition_seeds
+from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.store.database import Store
 
 TRIES = 5

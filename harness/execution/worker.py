@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.core.errors import InputError, SamplingError
+from harness.core.errors import InputError, RunError, SamplingError
 from harness.datasets.image_bytes import to_bytes
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
+from harness.execution.devices import device_name
 from harness.execution.provenance import versions
 from harness.execution.results import MOSAIC, Piece
 from harness.execution.seed_ranges import SeedRange
@@ -52,11 +53,27 @@ class Task(NamedTuple):
     remember: bool = False
 
 
-class Done(NamedTuple):
+class Computed(NamedTuple):
     """A finished task: its chunks, and PNG pictures by name if they were asked for."""
 
     pieces: list[Piece]
     pngs: dict[str, bytes]
+
+
+class ChunkFailure(NamedTuple):
+    """Why chunks could not be computed, and at which step of the sampler, if that is known."""
+
+    reason: str
+    step: int | None = None
+
+
+def failure_of(error: BaseException) -> ChunkFailure:
+    """An exception in words for a row."""
+    if isinstance(error, SamplingError):
+        return ChunkFailure(error.reason, error.step)
+    if isinstance(error, InputError | RunError):
+        return ChunkFailure(str(error))
+    return ChunkFailure(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
 class _Seen(NamedTuple):
@@ -77,15 +94,20 @@ class _Seen(NamedTuple):
     pngs: dict[str, bytes]
 
 
-def run_task(task: Task, device: str) -> Done:
+def run_task(task: Task, device: str) -> Computed | ChunkFailure:
     """Sample or observe the seeds of a task's chunks, and keep of each what its metric needs.
 
-    If the device runs out of memory, the rows per network call are halved until it does not.
-
-    Raises:
-        SamplingError: a state or features that are not finite, or no memory for a single row.
-        InputError: the denoiser cannot be loaded, or does not fit the sampler.
+    If the device runs out of memory, the rows per network call are halved until it does not. A trial that cannot be
+    computed is an answer, not an exception: a state or features that are not finite, no memory for a single row, a
+    denoiser that cannot be loaded or does not fit the sampler.
     """
+    try:
+        return _compute(task, device)
+    except Exception as error:
+        return failure_of(error)
+
+
+def _compute(task: Task, device: str) -> Computed:
     started = time.perf_counter()
     trial = Trial.model_validate_json(task.trial)
     load = _remembered if task.remember and device == "cpu" else _denoiser
@@ -117,7 +139,7 @@ def run_task(task: Task, device: str) -> Done:
         }
         pieces.append(Piece(span, seen.cut(slice(at, at + span.size)), info))
         at += span.size
-    return Done(pieces, seen.pngs)
+    return Computed(pieces, seen.pngs)
 
 
 def _features(
@@ -205,11 +227,6 @@ def _known(source: str, weights: str, dtype: str | None, device: str) -> dict[st
 @lru_cache(maxsize=2)
 def _extractor(choice: AnyExtractor, shape: tuple[int, int, int], device: str) -> Extractor:
     return load_extractor(choice, shape, device)
-
-
-def device_name(device: str) -> str:
-    """`cpu`, or a GPU's name."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
 def mosaic(images: np.ndarray, columns: int = 8) -> bytes:

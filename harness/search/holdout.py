@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.execution.executors.processes import devices_for
+from harness.execution.devices import call_shape, devices_for, one_thread
+from harness.execution.executors import Executor
 from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.plan_record import denoiser_facts, metric_record
 from harness.execution.provenance import versions
-from harness.execution.scheduler import Listener, Summary, call_shape, run
+from harness.execution.run import Listener, Summary, run
 from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.plan import Plan, Planned
 from harness.experiments.trial import Trial
@@ -21,7 +22,6 @@ from harness.search.candidates import Metric, denoiser_name
 from harness.search.optuna_bridge import value_of
 from harness.search.plan import EnqueuedTrial, SearchPlan
 from harness.search.template import NumberRange
-from harness.search.threads import one_thread
 from harness.store.database import Store
 from harness.store.studies import DONE, SUGGESTED
 
@@ -175,6 +175,7 @@ def run_finals(
     device: str | None = None,
     batch: int | None = None,
     listener: Listener | None = None,
+    executor: str | type[Executor] = "processes",
 ) -> Summary:
     """Measure the finals on fresh seeds; those that the store has are not sampled again."""
     trials = {
@@ -186,8 +187,8 @@ def run_finals(
     plan = _plan(search, search.metric, search.spec["fresh_seed"], items)
     devices, measurement = devices_for(device), measurements(plan)[0]
     if batch is None and devices[0] == "cpu":  # a chunk a call: then no seed's row depends on what was stored before
-        batch = min(measurement.chunk, call_shape(measurement.samples, devices, None))
-    return run(plan, store, device, batch, listener=listener, record=False)
+        batch = min(measurement.chunk, call_shape(measurement.samples, devices[0], None))
+    return run(plan, store, device, batch, listener=listener, record=False, executor=executor)
 
 
 def _plan(search: SearchPlan, metric: Metric, first: int, items: list[Planned]) -> Plan:

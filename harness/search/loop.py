@@ -5,22 +5,24 @@ compared with and whether it is pruned follow from the study, not from the speed
 were stopped. Everything is in the store, so the same command goes on where the last one ended.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import InputError, RunError, SamplingError
-from harness.execution.executors.processes import devices_for
+from harness.execution.devices import call_shape, devices_for
+from harness.execution.executors import Executor
 from harness.execution.measurements import Measurement
 from harness.execution.rows import result_row
-from harness.execution.scheduler import call_shape
+from harness.execution.scheduler import Completed, Scheduler, unwritable
+from harness.execution.worker import ChunkFailure, failure_of
 from harness.search.candidates import Candidate
 from harness.search.optuna_bridge import Suggester
 from harness.search.plan import SearchPlan
 from harness.search.pruner import against_incumbent, best_of, measure_rung, verdict
-from harness.search.scheduler import Crew, Failure
-from harness.store.database import Store, is_full
+from harness.search.seed_blocks import SeedBlocks
+from harness.store.database import Store
 from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Studies
 
 
@@ -31,22 +33,14 @@ class Budget(NamedTuple):
     evaluations: int | None = None
 
 
-class Listener(Protocol):
-    """Told of progress as it happens."""
+class SearchListener:
+    """Told of a search's progress as it happens; says nothing itself."""
 
     def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None:
         """The trials there are at the start."""
 
     def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None:
         """A trial is done, pruned or failed."""
-
-
-class Silent:
-    """A listener that says nothing."""
-
-    def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None: ...
-
-    def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None: ...
 
 
 def run_search(
@@ -56,7 +50,8 @@ def run_search(
     budget: Budget,
     device: str | None = None,
     batch: int | None = None,
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
+    executor: str | type[Executor] = "processes",
 ) -> dict[int, dict[str, Any]]:
     """Begin and settle trials until the budget is spent.
 
@@ -65,7 +60,7 @@ def run_search(
         measurement: the objective on the search's seeds, with its reference.
         store: where everything is.
         budget: in all.
-        device, batch: as for a run.
+        device, batch, executor: as for a run.
         listener: told of progress.
 
     Returns:
@@ -74,20 +69,18 @@ def run_search(
     Raises:
         RunError: the disk is full, or the store cannot be written.
     """
-    devices = devices_for(device)
-    most = CPU_ROWS if devices[0] == "cpu" else call_shape(measurement.samples, devices, None)
+    first = devices_for(device)[0]
+    most = CPU_ROWS if first == "cpu" else call_shape(measurement.samples, first, None)
     rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
-    crew = Crew(store, measurement, device, batch or rows, search.rungs)
-    algebra = devices[0] if measurement.is_wide else "cpu"
+    blocks = SeedBlocks(store, measurement, batch or rows, search.rungs)
+    scheduler = Scheduler(store, device, executor)
+    algebra = first if measurement.is_wide else "cpu"
     try:
-        return _Run(search, measurement, store, budget, crew, listener or Silent(), algebra).run()
+        return _Run(search, measurement, store, budget, blocks, scheduler, listener or SearchListener(), algebra).run()
     except (OSError, SQLAlchemyError) as error:
-        what = (
-            "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
-        )
-        raise RunError(f"{what}; mend that and give the same command to go on") from error
+        raise RunError(f"{unwritable(error)}; mend that and give the same command to go on") from error
     finally:
-        crew.close()
+        scheduler.close()
 
 
 FREE = 100
@@ -106,17 +99,19 @@ class _Run:
         measurement: Measurement,
         store: Store,
         budget: Budget,
-        crew: Crew,
-        listener: Listener,
+        blocks: SeedBlocks,
+        scheduler: Scheduler,
+        listener: SearchListener,
         device: str,
     ) -> None:
         self.search, self.measurement, self.store, self.budget = search, measurement, store, budget
-        self.crew, self.listener, self.device = crew, listener, device
+        self.blocks, self.scheduler, self.listener, self.device = blocks, scheduler, listener, device
         self.studies, self.suggester = Studies(store), Suggester(search)
         self.rows: dict[int, dict[str, Any]] = {}
         self.settings: dict[int, Candidate | None] = {}
         self.identities: dict[str, int] = {}
         self.wanted: set[int] = set()
+        self.ready: list[int] = []
         self.ahead = int(search.spec["ahead"])
 
     def run(self) -> dict[int, dict[str, Any]]:
@@ -125,16 +120,21 @@ class _Run:
         self.listener.began(self.rows, self.budget)
         while True:
             self._advance()
-            if self.crew.is_idle:
-                if all(row["status"] != RUNNING for row in self.rows.values()) and not self._may_begin(len(self.rows)):
-                    return self.rows
+            completed: Iterable[Completed]
+            if self.ready:
+                completed, self.ready = [Completed(number) for number in self.ready], []
+            elif not self.scheduler.is_idle:
+                completed = self.scheduler.step()
+            elif any(row["status"] == RUNNING for row in self.rows.values()) or self._may_begin(len(self.rows)):
                 continue
-            for key, failure in self.crew.step():
-                self.wanted.discard(key)
+            else:
+                return self.rows
+            for number, failure, _ in completed:
+                self.wanted.discard(number)
                 if failure is None:
-                    self._measure(key)
+                    self._measure(number)
                 else:
-                    self._fail(key, failure)
+                    self._fail(number, failure)
 
     # Beginning --------------------------------------------------------------------------------------------------------
 
@@ -151,7 +151,11 @@ class _Run:
                 setting = self.settings[number]
                 assert setting is not None
                 self.wanted.add(number)
-                self.crew.want(number, setting.trial, self.search.rungs[len(row["rungs"] or [])])
+                jobs = self.blocks.lacking(number, setting.trial, self.search.rungs[len(row["rungs"] or [])])
+                for job in jobs:
+                    self.scheduler.add(job)
+                if not jobs:
+                    self.ready.append(number)
 
     def _may_begin(self, number: int) -> bool:
         """Whether the budget allows trial `number`, and all that it may know of is settled."""
@@ -207,7 +211,7 @@ class _Run:
                 "nfe": setting.nfe,
                 "twin": self.identities.get(setting.identity),
                 "rival": best_of(self._known(number, setting.nfe), self.search.objective.better),
-                "held": self.crew.held(setting.trial),
+                "held": self.blocks.cached_seeds(setting.trial),
             }
         self._take(self.studies.begin(self.search.name, number, values), setting)
         if number < len(starts):
@@ -238,11 +242,11 @@ class _Run:
         row, setting = self.rows[number], self.settings[number]
         assert setting is not None
         n = self.search.rungs[len(row["rungs"] or [])]
-        pieces = self.crew.pieces(setting.trial, n)
+        pieces = self.blocks.load(setting.trial, n)
         try:
             rung, values = measure_rung(self.measurement, pieces, self.device)
         except SamplingError as error:
-            self._fail(number, Failure(error.reason, error.step))
+            self._fail(number, failure_of(error))
             return
         better = self.search.objective.better
         rung = against_incumbent(rung, None if row["rival"] is None else self.rows[row["rival"]])
@@ -261,7 +265,7 @@ class _Run:
             self.store.put_result(result_row(self.measurement, setting.trial, {"status": "done", **values}, infos))
         self._change(number, changes)
 
-    def _fail(self, number: int, failure: Failure) -> None:
+    def _fail(self, number: int, failure: ChunkFailure) -> None:
         row = self.rows[number]
         n = row["rungs"][-1]["n"] if row["rungs"] else 0
         spent = max(0, n - row["held"]) * row["nfe"]

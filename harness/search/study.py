@@ -1,24 +1,22 @@
 """A study from one end to the other: begin or go on, search, measure the best on fresh seeds."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
-from harness.execution.executors.processes import devices_for
+from harness.execution.devices import devices_for, one_thread
+from harness.execution.executors import Executor
 from harness.execution.measurements import Measurement
-from harness.execution.scheduler import Listener as RunListener
-from harness.execution.scheduler import Summary
-from harness.search import loop as searching
+from harness.execution.run import Listener, Summary
 from harness.search.holdout import finals, metric_measurement, objective_measurement, run_finals, study_record
-from harness.search.loop import Budget, run_search
+from harness.search.loop import Budget, SearchListener, run_search
 from harness.search.optuna_bridge import OptunaMirror
 from harness.search.plan import BUDGET, SearchPlan
-from harness.search.threads import one_thread
 from harness.store.database import Store
 from harness.store.studies import RUNNING, Studies
 
 
-class Listener(searching.Listener, RunListener, Protocol):
+class StudyListener(SearchListener, Listener):
     """Told of the search, and then of the run that measures on fresh seeds."""
 
     def finals(self, count: int) -> None:
@@ -47,7 +45,8 @@ def run_study(
     budget: Budget,
     device: str | None = None,
     batch: int | None = None,
-    listener: Listener | None = None,
+    listener: StudyListener | None = None,
+    executor: str | type[Executor] = "processes",
 ) -> StudyOutcome:
     """Begin a study, or go on with it, until the budget is spent and the best settings are measured on fresh seeds.
 
@@ -55,7 +54,7 @@ def run_study(
         search: what is searched.
         store: where the study lives.
         budget: what it may cost in all, over all its runs.
-        device, batch: as for a run.
+        device, batch, executor: as for a run.
         listener: told of progress.
 
     Raises:
@@ -76,7 +75,7 @@ def run_study(
     studies.open(search.name, search.spec, study_record(search, objective, metric))
     studies.update(search.name, budget=budget._asdict())
     with one_thread():
-        return _run(search, objective, store, budget, device, batch, listener)
+        return _run(search, objective, store, budget, device, batch, listener or StudyListener(), executor)
 
 
 def _run(
@@ -86,20 +85,20 @@ def _run(
     budget: Budget,
     device: str | None,
     batch: int | None,
-    listener: Listener | None,
+    listener: StudyListener,
+    executor: str | type[Executor],
 ) -> StudyOutcome:
     """The search and the fresh seeds of a study that is in the store."""
     studies, mirror = Studies(store), OptunaMirror(search, store)
     try:
-        rows = run_search(search, objective, store, budget, device, batch, _Both(mirror, listener))
+        rows = run_search(search, objective, store, budget, device, batch, _Both(mirror, listener), executor)
         mirror.complete(rows)
     finally:
         mirror.close()
     chosen = finals(search, rows)
     studies.update(search.name, finals=chosen)
-    if listener is not None:
-        listener.finals(len({one["fingerprint"] for one in chosen}))
-    fresh = run_finals(search, chosen, store, device, batch, listener)
+    listener.finals(len({one["fingerprint"] for one in chosen}))
+    fresh = run_finals(search, chosen, store, device, batch, listener, executor)
     return StudyOutcome(rows, spent(rows), fresh, "")
 
 
@@ -146,17 +145,15 @@ def _too_small(budget: Budget, rows: Mapping[int, Mapping[str, Any]]) -> str:
     return ""
 
 
-class _Both:
+class _Both(SearchListener):
     """Copies settled trials to Optuna's tables, and passes on what happens."""
 
-    def __init__(self, mirror: OptunaMirror, listener: Listener | None) -> None:
+    def __init__(self, mirror: OptunaMirror, listener: StudyListener) -> None:
         self.mirror, self.listener = mirror, listener
 
     def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None:
-        if self.listener is not None:
-            self.listener.began(rows, budget)
+        self.listener.began(rows, budget)
 
     def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None:
         self.mirror.copy(rows)
-        if self.listener is not None:
-            self.listener.settled(rows, number)
+        self.listener.settled(rows, number)

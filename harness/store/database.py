@@ -8,7 +8,7 @@ trial and number of seeds) are merges of chunks. Arrays are files beside the dat
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from harness.core.errors import InputError
 from harness.store import tables
 from harness.store.arrays import ArrayFiles
-from harness.store.leases import Owner
+from harness.store.leases import Owner, lapsed, outliving
 from harness.store.migrations import add_details, make_tables, schema_of
 
 LEASE_SECONDS = 60.0
@@ -65,9 +65,15 @@ class Store:
         if self._url.get_backend_name() == "sqlite":
             if not create and not database.exists():
                 raise InputError(f"{database}: there is no store yet; `harness run GRID` makes one, or give --store")
-            _make_folder(database.parent)
+            try:
+                database.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"{database.parent}: cannot make the store's folder ({error.strerror}); give another --store"
+                ) from None
         self.files = ArrayFiles(Path(files) if files else database.parent / "files")
         self.owner = Owner.this()
+        self.is_alive: Callable[[str, str], bool] = lambda executor, handle: False
         self.engine = self._open()
 
     @property
@@ -142,18 +148,12 @@ class Store:
             within: first and last seed that are wanted: a chunk is not taken that became part of a larger one of these
                 seeds. None for any.
         """
-        table, now = tables.chunks, time.time()
-        claim = {
-            "status": "claimed",
-            "owner": str(self.owner),
-            "expires": now + LEASE_SECONDS,
-            "reason": None,
-            "step": None,
-        }
-        fresh = claim | _named(chunk)
+        table = tables.chunks
+        claim: dict[str, Any] = {"status": "claimed", "reason": None, "step": None}
+        claim |= {"owner": str(self.owner), "expires": time.time() + LEASE_SECONDS}
         try:
             with self.engine.begin() as connection:
-                connection.execute(sa.insert(table).values(fresh))
+                connection.execute(sa.insert(table).values(claim | _named(chunk)))
                 covered = connection.scalar(sa.select(table.c.id).where(_covering(chunk, within)).limit(1)) is not None
                 if covered:  # by chunks that were merged meanwhile
                     connection.execute(sa.delete(table).where(table.c.key == chunk.key))
@@ -165,16 +165,28 @@ class Store:
             if row is None:
                 return False
             free = row["status"] == "failed" and retry_failed
-            free |= row["status"] == "claimed" and lapsed(dict(row), now)
+            free |= row["status"] == "claimed" and self.lapsed(dict(row))
             if not free:
                 return False
-            unchanged = (
-                (table.c.status == row["status"])
-                & (table.c.owner == row["owner"])
-                & (table.c.expires == row["expires"])
-            )
+            unchanged = sa.and_(*(table.c[name] == row[name] for name in ("status", "owner", "expires")))
             done = connection.execute(sa.update(table).where((table.c.key == chunk.key) & unchanged).values(claim))
             return done.rowcount == 1
+
+    def lapsed(self, row: Mapping[str, Any]) -> bool:
+        """Whether a claim may be taken over."""
+        return lapsed(row, self.is_alive)
+
+    def hand_over(self, chunks: Iterable[Chunk], executor: str, handle: str) -> None:
+        """Make claims of this process those of work that goes on without it.
+
+        Args:
+            chunks: which were claimed.
+            executor: name of the executor that has the work.
+            handle: by which the executor finds the work.
+        """
+        for chunk in chunks:
+            mine = (tables.chunks.c.key == chunk.key) & (tables.chunks.c.owner == str(self.owner))
+            self.write(sa.update(tables.chunks).where(mine).values(owner=outliving(executor, handle)))
 
     def renew(self) -> None:
         """Extend the leases of this process's claims."""
@@ -276,7 +288,7 @@ class Store:
 
     def drop_claims(self, dry_run: bool = False) -> int:
         """Drop claims whose lease is over or whose process is gone; returns how many there were."""
-        old = [row["key"] for row in self.all_chunks() if row["status"] == "claimed" and lapsed(row)]
+        old = [row["key"] for row in self.all_chunks() if row["status"] == "claimed" and self.lapsed(row)]
         for part in [] if dry_run else _portions(old):
             self.write(sa.delete(tables.chunks).where(tables.chunks.c.key.in_(part or [])))
         return len(old)
@@ -395,11 +407,6 @@ def open_if_there(url: str | None, files: Path | str | None = None) -> Store | N
     return Store(url, files, create=False)
 
 
-def lapsed(row: Mapping[str, Any], at: float | None = None) -> bool:
-    """Whether a claim's lease is over, or its process on this host is gone."""
-    return row["expires"] < (time.time() if at is None else at) or Owner.parse(row["owner"]).is_gone()
-
-
 def now() -> str:
     """The time in UTC, to the second, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -436,13 +443,6 @@ def _parse_url(url: str) -> sa.URL:
         raise InputError(
             "--store is neither a path nor an SQLAlchemy URL such as postgresql+psycopg://HOST/DB"
         ) from None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot make the store's folder ({error.strerror}); give another --store") from None
 
 
 def _cause(error: SQLAlchemyError) -> str:

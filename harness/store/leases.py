@@ -2,8 +2,13 @@
 
 import os
 import socket
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
+
+OUTLIVING = "work:"
+"""How the owner of a claim begins that is work of an executor, not a process."""
 
 
 class Owner(NamedTuple):
@@ -30,6 +35,25 @@ class Owner(NamedTuple):
     def is_gone(self) -> bool:
         """Whether the process is known to have ended; a process on another host never is."""
         return self.host == socket.gethostname() and _started(self.pid) != self.started
+
+
+def outliving(executor: str, handle: str) -> str:
+    """The owner of a claim whose work goes on without the process that claimed it."""
+    return f"{OUTLIVING}{executor}:{handle}"
+
+
+def lapsed(row: Mapping[str, Any], is_alive: Callable[[str, str], bool] = lambda executor, handle: False) -> bool:
+    """Whether a claim may be taken over: its lease is over, or its process on this host is gone.
+
+    Args:
+        row: with `owner` and `expires`.
+        is_alive: whether work that goes on without its process is still waiting or running, by the name of its executor
+            and its handle; that alone counts for it.
+    """
+    if row["owner"].startswith(OUTLIVING):
+        executor, _, handle = row["owner"].removeprefix(OUTLIVING).partition(":")
+        return not is_alive(executor, handle)
+    return bool(row["expires"] < time.time()) or Owner.parse(row["owner"]).is_gone()
 
 
 def _started(pid: int) -> str:

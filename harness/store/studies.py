@@ -16,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from harness.core.errors import InputError
 from harness.store import tables
-from harness.store.database import LEASE_SECONDS, Store, lapsed, now
+from harness.store.database import LEASE_SECONDS, Store, now
+from harness.store.leases import lapsed
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
 

@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.core.errors import InputError
-from harness.execution import scheduler as run_module
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.metrics.features.choices import Inception
 from harness.metrics.references import find_reference
-from tests.execution.inline import InlinePool
 from tests.metrics.features.programs import Official, script
 
 DENOISER = {"kind": "mixture", "means": [-0.6, 0.5], "weights": [1, 2], "std": 0.3, "shape": [3, 8, 8]}
@@ -24,7 +23,7 @@ SEEDS = 60
 def harness(tmp_path, monkeypatch):
     """Runs a command in an empty folder, the work done in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "Pool", InlinePool)
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
     return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
 
 

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from harness import __version__
 from harness.cli.main import app
-from harness.execution import scheduler as run_module
-from tests.execution.inline import InlinePool
+from harness.execution.executors import EXECUTORS, InlineExecutor
 
 GRID = """
 title: A small grid
@@ -31,7 +30,7 @@ series:
 def harness(tmp_path, monkeypatch):
     """Runs a command in an empty folder, the work done in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "Pool", InlinePool)
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
     (tmp_path / "small.yaml").write_text(GRID)
     return lambda *arguments: CliRunner().invoke(app, list(map(str, arguments)))
 

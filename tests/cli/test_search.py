@@ -6,10 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.search import scheduler
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.store.database import Store
 from harness.store.studies import Studies
-from tests.execution.inline import InlinePool
 
 SPACE = """
 title: Tiny
@@ -26,8 +25,7 @@ GAUSSIAN = "{kind: gaussian, std: 0.5, shape: [1, 2, 2]}"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(scheduler, "Pool", InlinePool)
-    monkeypatch.setattr("harness.execution.scheduler.Pool", InlinePool)
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
     monkeypatch.setattr("harness.report.pages.search.write_search_report", lambda store, study, out: out)
     (tmp_path / "tiny.yaml").write_text(SPACE)
     return tmp_path

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.execution import worker as chunk_module
-from harness.execution.chunks import work
+from harness.execution.chunks import plan_chunks
 from harness.execution.cost import costs
 from harness.execution.measurements import measurements
 from harness.execution.seed_ranges import SeedRange
@@ -137,8 +137,8 @@ def test_claims_of_another_process_under_another_name(store, grid):
     other = Store(store.name.removeprefix("sqlite:///"))
     other.owner = Owner("elsewhere", 1, "1")
     assert other.claim(Chunk(key, 0, 11, f"{SOURCE}+features"))
-    found = work([measurement], store)
-    assert [job.span for job in found.jobs] == [
+    found = plan_chunks([measurement], store)
+    assert [planned.seeds for planned in found.chunks] == [
         SeedRange(0, 11),
         SeedRange(12, 15),
         *(SeedRange(at, at + 7) for at in (16, 24, 32)),

@@ -6,9 +6,10 @@ import torch
 
 import harness
 from harness.execution import levels as settle
-from harness.execution import scheduler as run_module
+from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
 from harness.execution.cost import costs
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.execution.measurements import measurements, picture_key
 from harness.experiments.plan import plan
 from harness.metrics.diagnostics import EndPointError, Task
@@ -16,7 +17,6 @@ from harness.sampling import optimize
 from harness.sampling.optimize import reference
 from harness.sampling.sampler import Sampler
 from harness.store.database import Store
-from tests.execution.inline import InlinePool
 
 GRID = """
 title: Two metrics
@@ -40,7 +40,7 @@ series:
 
 @pytest.fixture(autouse=True)
 def _inline(monkeypatch):
-    monkeypatch.setattr(run_module, "Pool", InlinePool)
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
     chunk_module._denoiser.cache_clear()
 
 
@@ -168,14 +168,14 @@ def test_levels_are_found_once_and_stay_with_the_trial(store, grid, monkeypatch)
         assert len(levels) == row["trial"]["sampler"]["steps"]
     assert run_module.run(planned, store, device="cpu").chunks == 0
     assert len(searches) == 4
-    settled = settle.settled(planned, store)
+    settled = settle.fill_levels(planned, store)
     assert {item.trial.fingerprint for item in settled.items} == {row["fingerprint"] for row in store.results()}
-    assert settle.settled(planned, None).items == settled.items
-    assert settle.settled(planned, None, search=False).items == planned.items
-    assert settle.settled(planned, store, search=False).items == settled.items
+    assert settle.fill_levels(planned, None).items == settled.items
+    assert settle.fill_levels(planned, None, search=False).items == planned.items
+    assert settle.fill_levels(planned, store, search=False).items == settled.items
     references = []
     monkeypatch.setattr(optimize, "reference", lambda *args: references.append(1) or reference(*args))
-    settle.settled(planned, None)
+    settle.fill_levels(planned, None)
     assert len(references) == 1  # one trajectory for all numbers of levels
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.execution import scheduler as run_module
-from harness.execution.chunks import work
+from harness.execution import run as run_module
+from harness.execution.chunks import plan_chunks
 from harness.execution.measurements import measurements
 from harness.execution.merging import Merger, merge_rows, together
 from harness.execution.results import groups
@@ -54,8 +54,8 @@ class TestTogether:
 def test_a_block_is_merged_as_soon_as_it_is_complete(store, grid, monkeypatch):
     seen = []
 
-    def finished(self, job, real=Merger.finished):
-        real(self, job)
+    def finished(self, chunk, real=Merger.finished):
+        real(self, chunk)
         seen.append(len(rows_of(self.store)))
 
     monkeypatch.setattr(Merger, "finished", finished)
@@ -67,7 +67,7 @@ def test_a_block_is_merged_as_soon_as_it_is_complete(store, grid, monkeypatch):
 
 def test_the_result_is_the_same_and_verifiable(store, grid, tmp_path, monkeypatch):
     run(grid(FID, KID), store)
-    monkeypatch.setattr(Merger, "finished", lambda self, job: None)
+    monkeypatch.setattr(Merger, "finished", lambda self, chunk: None)
     with Store(str(tmp_path / "apart" / "s.sqlite")) as apart:
         run(grid(FID, KID), apart)
         assert len(spans(apart)) == 20
@@ -119,7 +119,7 @@ def test_going_on_merges_what_was_begun(store, grid):
     assert summary.chunks == 14
     assert spans(store) == [(at, at + 3) for at in range(0, 40, 4)]
     assert store.results()[0]["value"] == pytest.approx(row["value"], rel=1e-12)
-    assert not work([measurement], store).jobs
+    assert not plan_chunks([measurement], store).chunks
     assert healthy(store)
 
 
@@ -174,7 +174,7 @@ def test_a_stale_run_finishes_by_what_was_merged_meanwhile(store, grid, monkeypa
     other = Store(store.name.removeprefix("sqlite:///"))
     other.owner = Owner("elsewhere", 1, "1")
 
-    def made(*arguments, real=run_module.work):
+    def made(*arguments, real=run_module.plan_chunks):
         found = real(*arguments)
         for row, arrays in kept:
             chunk = Chunk(row["fingerprint"], row["first_seed"], row["last_seed"], SOURCE)
@@ -183,7 +183,7 @@ def test_a_stale_run_finishes_by_what_was_merged_meanwhile(store, grid, monkeypa
         merge_rows(other, rows_of(other)[:5])
         return found
 
-    monkeypatch.setattr(run_module, "work", made)
+    monkeypatch.setattr(run_module, "plan_chunks", made)
     summary = run(planned, store)
     assert (summary.done, summary.chunks) == (1, 0)
     (row,) = store.results()

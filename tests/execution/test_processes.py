@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from harness.core.errors import InputError
-from harness.execution.executors.processes import Failed, Pool, devices_for
+from harness.core.errors import InputError, RunError
+from harness.execution.devices import devices_for
+from harness.execution.executors.processes import ProcessExecutor
 from harness.store.database import Store
 
 GRID = """
@@ -151,27 +152,57 @@ def test_two_runs_share_a_store(start, tmp_path):
     assert None not in values(path).values()
 
 
-def test_a_worker_that_dies_twice_on_a_task_fails_it(monkeypatch):
-    pool = Pool(["cpu"])
+def pid(*, device):
+    return os.getpid()
+
+
+def refuse(*, device):
+    raise ValueError("not a task")
+
+
+def sleep(seconds, *, device):
+    time.sleep(seconds)
+
+
+def test_a_worker_that_dies_twice_on_a_task_fails_it():
+    executor = ProcessExecutor(["cpu"])
     try:
-        pool.submit(1, "anything")
-        for _ in range(2):
-            os.kill(pool._workers[0].process.pid, signal.SIGKILL)
-            found = []
-            deadline = time.monotonic() + 60
-            while not found and time.monotonic() < deadline and pool._deaths.get(1, 0) < 1:
-                found = pool.collect(1.0)
-        found = found or pool.collect(60)
-        assert found[0].ticket == 1
-        assert isinstance(found[0].outcome, Failed)
-        assert "died twice" in found[0].outcome.reason
-        assert pool.free == 1
-        pool.submit(2, "not a task")  # the fresh worker is alive, and says what is wrong
-        (answer,) = pool.collect(60)
-        assert answer.ticket == 2
-        assert isinstance(answer.outcome, Failed)
+        future, killed = executor.submit(sleep, 300), set()
+        while len(killed) < 2:
+            for worker in list(executor._workers):
+                if worker.process.pid not in killed:
+                    os.kill(worker.process.pid, signal.SIGKILL)
+                    killed.add(worker.process.pid)
+            time.sleep(0.05)
+        assert str(future.exception(60)) == (
+            "the worker process died twice on these chunks (killed by signal 9); out of memory?"
+        )
+        assert isinstance(future.exception(), RunError)
+        assert executor.slots == 1
+        assert executor.submit(pid).result(60) not in killed  # the fresh worker is alive
+        with pytest.raises(ValueError, match="not a task"):  # and says what is wrong
+            executor.submit(refuse).result(60)
     finally:
-        pool.close()
+        executor.shutdown()
+
+
+def test_a_worker_that_dies_once_costs_nothing():
+    executor = ProcessExecutor(["cpu"])
+    try:
+        first = executor.submit(pid).result(60)
+        os.kill(first, signal.SIGKILL)
+        assert executor.submit(pid).result(60) != first
+    finally:
+        executor.shutdown()
+
+
+def test_shutdown_ends_what_runs():
+    executor = ProcessExecutor(["cpu"])
+    future = executor.submit(sleep, 300)
+    started = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - started < 60
+    assert isinstance(future.exception(1), RunError)
 
 
 def test_devices():

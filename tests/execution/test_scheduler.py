@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from harness.core.errors import RunError
-from harness.execution import scheduler as run_module
+from harness.execution import run as run_module
+from harness.execution import scheduler as scheduler_module
 from harness.execution import worker as chunk_module
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.experiments.plan import plan
 from harness.store.database import Owner, Store
-from tests.execution.inline import InlinePool
 
 GRID = """
 title: Two solvers on a Gaussian
@@ -28,7 +29,7 @@ series:
 
 @pytest.fixture(autouse=True)
 def _inline(monkeypatch):
-    monkeypatch.setattr(run_module, "Pool", InlinePool)
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
     chunk_module._denoiser.cache_clear()
 
 
@@ -198,7 +199,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(store, grid, monkeypatch):
 
 
 def test_chunks_of_another_process_are_waited_for(store, grid, monkeypatch):
-    monkeypatch.setattr(run_module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.01)
     planned = grid()
     summary = run_module.run(planned, store, device="cpu")
     before = values(store)
@@ -212,13 +213,13 @@ def test_chunks_of_another_process_are_waited_for(store, grid, monkeypatch):
     assert other.claim(key)
     polls = []
 
-    def look(self, idle, real=run_module._Run._look_elsewhere):
-        polls.append(idle)
+    def look(self, real=scheduler_module.Scheduler._look_at_others):
+        polls.append(self.is_idle)
         if len(polls) == 2:
             other.finish(key, arrays, info)
-        return real(self, idle)
+        return real(self)
 
-    monkeypatch.setattr(run_module._Run, "_look_elsewhere", look)
+    monkeypatch.setattr(scheduler_module.Scheduler, "_look_at_others", look)
     second = run_module.run(planned, store, device="cpu")
     assert second.chunks == 3 - 1
     assert second.done == summary.done

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from harness.execution import scheduler as run_module
+from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.experiments.plan import plan
 from harness.store.database import Store
-from tests.execution.inline import InlinePool
 
 HEAD = """
 title: Metrics of averaged pixels
@@ -59,8 +59,8 @@ def store(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _inline(monkeypatch):
-    monkeypatch.setattr(run_module, "Pool", InlinePool)
-    monkeypatch.setattr(run_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
+    monkeypatch.setattr("harness.execution.scheduler.POLL_SECONDS", 0.0)
     chunk_module._denoiser.cache_clear()
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from harness.execution import scheduler as run_module
+from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.experiments.plan import plan
 from harness.report.data import load
 from harness.report.figures.style import styles
 from harness.report.pages.grid import render
 from harness.report.pages.sections import sections
 from harness.store.database import Store
-from tests.execution.inline import InlinePool
 from tests.report.test_page import Page, words
 
 GRID = """
@@ -38,7 +38,7 @@ series:
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch, Store(str(folder / "store.sqlite")) as opened:
-        patch.setattr(run_module, "Pool", InlinePool)
+        patch.setitem(EXECUTORS, "processes", InlineExecutor)
         chunk_module._denoiser.cache_clear()
         path = folder / "kinds.yaml"
         path.write_text(GRID)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.execution import scheduler as run_module
+from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.experiments.plan import plan
 from harness.report.curves import panels
 from harness.report.data import load
@@ -21,7 +22,6 @@ from harness.report.tables.curve_summary import along
 from harness.report.tables.matrix import matrices
 from harness.report.text.formula import html, symbols
 from harness.store.database import Store
-from tests.execution.inline import InlinePool
 from tests.report.test_page import Page, words
 
 CHURN = """
@@ -78,7 +78,7 @@ def store(tmp_path_factory):
     """A store with three small grids, run for real in this process."""
     folder = tmp_path_factory.mktemp("sections")
     with pytest.MonkeyPatch.context() as patch, Store(str(folder / "store.sqlite")) as opened:
-        patch.setattr(run_module, "Pool", InlinePool)
+        patch.setitem(EXECUTORS, "processes", InlineExecutor)
         chunk_module._denoiser.cache_clear()
         for name, text in (("churn", CHURN), ("measures", MEASURES), ("pictures", PICTURES)):
             path = folder / f"{name}.yaml"

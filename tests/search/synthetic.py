@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.execution.scheduler import Completed
+from harness.execution.worker import ChunkFailure
 from harness.search import holdout, pruner, study
 from harness.search import loop as searching
 from harness.search.plan import SearchRequest, plan_search
-from harness.search.scheduler import Failure, Finished
 from harness.search.study import budget_of, run_study
 from harness.store.database import Store
 
@@ -69,36 +70,47 @@ def _normal(key):
 
 
 class Made(NamedTuple):
-    """What a crew hands over of a trial."""
+    """What is loaded of a trial."""
 
     trial: Any
     count: int
     info: dict[str, Any]
 
 
-class SyntheticCrew:
-    """Meets every want at once, in an order that is not that of asking."""
+class SyntheticBlocks:
+    """Lacks what was never wanted; loads only which trial and how many seeds."""
 
     metric: SyntheticMetric
+
+    def __init__(self, store, measurement, batch, rungs=()):
+        pass
+
+    def lacking(self, number, trial, count):
+        self.metric.sampled.append((trial.fingerprint, count))
+        bad = self.metric.fails(trial.sampler)
+        return [Completed(number, ChunkFailure("the state is not finite", 3) if bad else None)]
+
+    def cached_seeds(self, trial):
+        return 0
+
+    def load(self, trial, count):
+        return [Made(trial, count, {})]
+
+
+class SyntheticScheduler:
+    """Completes at once what is added, in an order that is not that of adding."""
+
     reverse = False
 
-    def __init__(self, store, measurement, device, batch, stops=()):
-        self.measurement, self.ready = measurement, []
+    def __init__(self, *_):
+        self.ready = []
 
     @property
     def is_idle(self):
         return not self.ready
 
-    def want(self, key, trial, count):
-        self.metric.sampled.append((trial.fingerprint, count))
-        bad = self.metric.fails(trial.sampler)
-        self.ready.append(Finished(key, Failure("the state is not finite", 3) if bad else None))
-
-    def held(self, trial):
-        return 0
-
-    def pieces(self, trial, count):
-        return [Made(trial, count, {})]
+    def add(self, completed):
+        self.ready.append(completed)
 
     def step(self):
         return [self.ready.pop(-1 if self.reverse else 0)] if self.ready else []
@@ -109,7 +121,8 @@ class SyntheticCrew:
 
 def install(monkeypatch, metric, reverse=False):
     """Put the made-up metric in the place of workers and measuring."""
-    crew = type("Crew", (SyntheticCrew,), {"metric": metric, "reverse": reverse})
+    blocks = type("Blocks", (SyntheticBlocks,), {"metric": metric})
+    scheduler = type("Scheduler", (SyntheticScheduler,), {"reverse": reverse})
 
     def measure_rung(measurement, pieces, device):
         ((trial, count, _),) = pieces
@@ -118,7 +131,7 @@ def install(monkeypatch, metric, reverse=False):
         row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
         return pruner.Rung(count, value, row["low"], row["high"], left_out, sizes, None), row
 
-    def run_finals(search, chosen, store, device=None, batch=None, listener=None):
+    def run_finals(search, chosen, store, device=None, batch=None, listener=None, executor=None):
         measurement = holdout.metric_measurement(search, store)
         for one in chosen:
             trial = holdout.Trial.model_validate(one["trial"])
@@ -127,7 +140,8 @@ def install(monkeypatch, metric, reverse=False):
             row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
             store.put_result(searching.result_row(measurement, trial, {"status": "done", "nfe": one["nfe"], **row}, []))
 
-    monkeypatch.setattr(searching, "Crew", crew)
+    monkeypatch.setattr(searching, "SeedBlocks", blocks)
+    monkeypatch.setattr(searching, "Scheduler", scheduler)
     monkeypatch.setattr(searching, "measure_rung", measure_rung)
     monkeypatch.setattr(study, "run_finals", run_finals)
 

@@ -5,17 +5,18 @@ Within one process: a life ends at a commit that is never made, and nothing is w
 
 import random
 import warnings
+from concurrent.futures import Future
 
 import pytest
 import sqlalchemy as sa
 
+from harness.execution.executors import EXECUTORS, InlineExecutor
 from harness.search.loop import Budget
 from harness.search.plan import METHODS, SearchRequest, plan_search
 from harness.search.study import run_study
 from harness.store.database import Store
 from harness.store.leases import Owner
 from harness.store.studies import Studies
-from tests.execution.inline import InlinePool
 from tests.search import runs
 
 
@@ -47,21 +48,31 @@ class Death:
             raise Killed
 
 
-class Workers(InlinePool):
+class Workers(InlineExecutor):
     """As many as a test says, which end in random order; and it is noted what was computed."""
 
-    count, draw, computed = 1, random.Random(0), None
+    count, draw, computed, calls = 1, random.Random(0), None, None
 
     def __init__(self, devices):
-        super().__init__([devices[0]] * self.count)
+        super().__init__(devices)
+        type(self).calls = {}
 
-    def collect(self, timeout):
-        tickets = list(self.waiting)
-        self.draw.shuffle(tickets)
-        self.waiting = {ticket: self.waiting[ticket] for ticket in tickets}
-        if self.waiting:
-            self.computed.append(next(iter(self.waiting.values())))
-        return super().collect(timeout)
+    @property
+    def slots(self):
+        return self.count
+
+    def submit(self, fn, /, *args):
+        future = Future()
+        self.calls[future] = (fn, args)
+        return future
+
+    @classmethod
+    def wait(cls, futures, timeout, return_when):
+        """In the place of `concurrent.futures.wait`: one of them is computed now."""
+        future = cls.draw.choice(list(futures))
+        fn, args = cls.calls.pop(future)
+        cls.computed.append(args[0])
+        future.set_result(fn(*args, device="cpu"))
 
 
 def _in_haste(connection, _):
@@ -75,8 +86,8 @@ def death(monkeypatch):
     sa.event.listen(sa.Engine, "connect", _in_haste)
     sa.event.listen(sa.Engine, "commit", found.commit)
     sa.event.listen(sa.Engine, "before_cursor_execute", found.execute)
-    monkeypatch.setattr("harness.search.scheduler.Pool", Workers)
-    monkeypatch.setattr("harness.execution.scheduler.Pool", Workers)
+    monkeypatch.setitem(EXECUTORS, "processes", Workers)
+    monkeypatch.setattr("harness.execution.scheduler.wait", Workers.wait)
     monkeypatch.setattr("os.fsync", lambda file: None)
     yield found
     sa.event.remove(sa.Engine, "connect", _in_haste)

@@ -1,18 +1,29 @@
-"""Worker processes: one a core with one thread each on a CPU, one a device on GPUs. The parent alone writes.
+"""Worker processes: one a core with one thread each on a CPU, one a device on GPUs.
 
-A worker is told to do one task at a time over a pipe. If it dies (killed, out of memory) its task is given to a fresh
-one, once; a second death makes the task fail. If the parent dies, its workers see the pipe close and end.
+Each process belongs to a device and is fed over a pipe by a thread of a `ThreadPoolExecutor`, which brings the futures
+and the queue. If a worker dies (killed, out of memory), its task goes to a fresh one, once; a second death fails the
+task. If the parent dies, its workers see the pipe close and end.
+
+Why no library's pool: `ProcessPoolExecutor` and loky break as a whole when one of their processes dies. All tasks under
+way are lost then and the pool is made anew. One pool a device keeps that to one task, but the second try, the words for
+how a process ended and the environment at its start remain to be written, and little else is in this file. A
+`ProcessPoolExecutor` cannot end a running task either (before Python 3.14), so Ctrl-C would wait for it; and its
+processes live on when the parent is killed, since each holds the writing end of the queue that it reads.
 """
 
 import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from multiprocessing.connection import Connection, wait
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from harness.core.errors import InputError, SamplingError
+from harness.core.errors import RunError
+from harness.execution.executors.base import Executor, Result
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """For glibc in a worker: keep freed activations instead of returning them to the system at every layer.
@@ -20,47 +31,73 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": s
 Measured on a CPU: no page faults in place of 1,500 a network call, 8 % more evaluations per second at batch 128.
 """
 
-
-class Failed(NamedTuple):
-    """A task that could not be done: why, and the sampler's step where that is known."""
-
-    reason: str
-    step: int | None
+DEATHS = 2
+"""Workers that may die on a task before it counts as failed."""
 
 
-class Finished(NamedTuple):
-    """What became of a task: a `Done` or a `Failed`."""
+class ProcessExecutor(Executor):
+    """Runs each task in the process of a free device."""
 
-    ticket: int
-    outcome: Any
+    def __init__(self, devices: Sequence[str]) -> None:
+        super().__init__(devices)
+        self._lock, self._is_shut = threading.Lock(), False
+        self._workers: set[_Worker] = set()
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        for device in devices:
+            self._idle.put(self._start(device))
+        self._threads = ThreadPoolExecutor(max(len(self.devices), 1))
 
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> "Future[Result]":
+        return self._threads.submit(self._run, (fn, args, kwargs))
 
-def devices_for(choice: str | None) -> list[str]:
-    """The devices to run on, one worker each.
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            self._is_shut = True
+            workers = set(self._workers)
+        for worker in workers:
+            worker.process.terminate()
+        self._threads.shutdown(
+            wait=True, cancel_futures=True
+        )  # a thread wakes when its worker's end of the pipe closes
+        for worker in workers:
+            worker.end()
 
-    Args:
-        choice: "cpu", "cuda" (all GPUs), "cuda:1", or None: all GPUs if there are any, else the CPU's cores.
+    def _start(self, device: str) -> "_Worker":
+        with self._lock:  # the environment is changed for a moment
+            if self._is_shut:
+                raise RunError("the workers were shut down")
+            worker = _Worker(device)
+            self._workers.add(worker)
+            return worker
 
-    Raises:
-        InputError: a GPU was asked for and there is none, or no such device.
-    """
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if choice is None:
-        choice = "cuda" if gpus else "cpu"
-    if choice == "cpu":
-        return ["cpu"] * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if choice == "cuda" and gpus:
-        return [f"cuda:{index}" for index in range(gpus)]
-    if choice.startswith("cuda:") and choice[5:].isdigit() and int(choice[5:]) < gpus:
-        return [choice]
-    have = f"cpu, {', '.join(f'cuda:{index}' for index in range(gpus))}" if gpus else "cpu"
-    raise InputError(f"--device {choice}: no such device here; there is: {have}")
+    def _run(self, call: tuple[Callable[..., Result], tuple[Any, ...], dict[str, Any]]) -> Result:
+        """A task's life in one of the threads."""
+        worker, deaths = self._idle.get(), 0
+        try:
+            while True:
+                try:
+                    worker.connection.send(call)
+                    reply = worker.connection.recv()
+                    break
+                except (EOFError, OSError):
+                    deaths += 1
+                    how = worker.end()
+                    with self._lock:
+                        self._workers.discard(worker)
+                    worker = self._start(worker.device)
+                    if deaths == DEATHS:
+                        raise RunError(
+                            f"the worker process died twice on these chunks ({how}); out of memory?"
+                        ) from None
+        finally:
+            self._idle.put(worker)
+        if isinstance(reply, _Raised):
+            raise reply.error
+        return reply
 
 
 class _Worker:
-    """One process with its pipe, and the ticket of the task it is doing."""
+    """One process and the parent's end of its pipe."""
 
     def __init__(self, device: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -70,88 +107,22 @@ class _Worker:
         with _environment(KEEP_MEMORY | {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}):
             self.process.start()
         theirs.close()
-        self.ticket: int | None = None
 
-    def stop(self) -> None:
-        """End the process at once; nothing it holds is worth keeping."""
+    def end(self) -> str:
+        """End the process, if it runs still; how it ended."""
         self.connection.close()
-        if self.process.is_alive():
-            self.process.terminate()
         self.process.join(timeout=5)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+        code = self.process.exitcode
+        return f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-class Pool:
-    """Workers on some devices. Feed it with `submit` while `free` is above zero, and collect with `collect`.
+class _Raised(NamedTuple):
+    """What a function raised in place of an answer."""
 
-    Args:
-        devices: one worker each; a device may be named several times.
-    """
-
-    def __init__(self, devices: list[str]) -> None:
-        self._workers = [_Worker(device) for device in devices]
-        self._tasks: dict[int, Any] = {}
-        self._deaths: dict[int, int] = {}
-
-    @property
-    def free(self) -> int:
-        """Workers with nothing to do."""
-        return sum(worker.ticket is None for worker in self._workers)
-
-    @property
-    def busy(self) -> int:
-        """Workers at work."""
-        return len(self._workers) - self.free
-
-    def submit(self, ticket: int, task: Any) -> None:
-        """Give a task to a free worker; `ticket` comes back with its outcome."""
-        self._tasks[ticket] = task
-        self._give(next(worker for worker in self._workers if worker.ticket is None), ticket)
-
-    def collect(self, timeout: float) -> list[Finished]:
-        """Outcomes that arrive within `timeout` seconds, as soon as there is one."""
-        waiting = {worker.connection: worker for worker in self._workers if worker.ticket is not None}
-        ready = wait(list(waiting), timeout) if waiting else []
-        return [finished for item in ready for finished in self._receive(waiting[item])]  # type: ignore[index]
-
-    def close(self) -> None:
-        """End all workers at once."""
-        for worker in self._workers:
-            worker.stop()
-
-    def _receive(self, worker: _Worker) -> Iterator[Finished]:
-        ticket = worker.ticket
-        assert ticket is not None
-        try:
-            outcome = worker.connection.recv()
-        except (EOFError, OSError):
-            yield from self._replace(worker, ticket)
-            return
-        worker.ticket = None
-        del self._tasks[ticket]
-        yield Finished(ticket, outcome)
-
-    def _replace(self, worker: _Worker, ticket: int) -> Iterator[Finished]:
-        """A worker died: start another, and give it the task once more."""
-        worker.process.join(timeout=5)
-        code = worker.process.exitcode
-        worker.stop()
-        fresh = _Worker(worker.device)
-        self._workers[self._workers.index(worker)] = fresh
-        self._deaths[ticket] = self._deaths.get(ticket, 0) + 1
-        if self._deaths[ticket] < 2:
-            self._give(fresh, ticket)
-            return
-        del self._tasks[ticket]
-        how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        yield Finished(ticket, Failed(f"the worker process died twice on these chunks ({how}); out of memory?", None))
-
-    def _give(self, worker: _Worker, ticket: int) -> None:
-        worker.ticket = ticket
-        with contextlib.suppress(OSError):  # a dead worker is noticed in `collect`
-            worker.connection.send(self._tasks[ticket])
+    error: Exception
 
 
 @contextlib.contextmanager
@@ -171,25 +142,21 @@ def _serve(connection: Connection, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     import torch
 
-    from harness.execution.worker import run_task
-
     if device == "cpu":
         torch.set_num_threads(1)
     while True:
         try:
-            task = connection.recv()
+            fn, args, kwargs = connection.recv()
         except (EOFError, OSError):
             return
-        outcome: Any
+        reply: Any
         try:
-            outcome = run_task(task, device)
-        except SamplingError as error:
-            outcome = Failed(error.reason, error.step)
-        except InputError as error:
-            outcome = Failed(str(error), None)
+            reply = fn(*args, **kwargs, device=device)
         except Exception as error:
-            outcome = Failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", None)
+            reply = _Raised(error)
         try:
-            connection.send(outcome)
+            connection.send(reply)
         except OSError:
             return
+        except Exception as error:  # what cannot be pickled
+            connection.send(_Raised(RunError(f"{type(error).__name__}: {error}")))

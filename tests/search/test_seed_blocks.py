@@ -1,4 +1,4 @@
-"""What a crew hands over: the same blocks of seeds for every trial, whatever chunks the store has them in."""
+"""What is loaded of a trial: the same blocks of seeds for every trial, whatever chunks the store has them in."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.statistics.moments import Moments
 from harness.search import holdout
 from harness.search.plan import SearchRequest, plan_search
-from harness.search.scheduler import Crew
+from harness.search.seed_blocks import SeedBlocks
 from harness.store.database import Chunk, Store
 
 INFO = {"nfe": [127, 127.0, 127], "evaluations": 1016, "seconds": 0.5, "batch": 8, "versions": {"torch": "2"}}
@@ -35,11 +35,11 @@ def test_smaller_chunks_of_another_search_change_no_block(search, tmp_path):
     rows = np.random.default_rng(0).normal(size=(128, 5))
     one, other = (start.candidate.trial for start in search.enqueued[:2])
     with Store(str(tmp_path / "s.sqlite")) as store:
-        crew = Crew(store, measurement, "cpu", 8)
+        blocks = SeedBlocks(store, measurement, 8)
         put(store, measurement, one, [SeedRange(at, at + 7) for at in range(0, 128, 8)], rows)
         put(store, measurement, other, [SeedRange(at, at + 3) for at in range(0, 128, 4)], rows)
-        assert crew.held(one) == crew.held(other) == 128
-        whole, parts = crew.pieces(one, 128), crew.pieces(other, 128)
+        assert blocks.cached_seeds(one) == blocks.cached_seeds(other) == 128
+        whole, parts = blocks.load(one, 128), blocks.load(other, 128)
     spans = [piece.span for piece in whole]
     assert spans == [piece.span for piece in parts] == [SeedRange(at, at + 7) for at in range(0, 128, 8)]
     assert len(groups(spans)) == 10

@@ -1,0 +1,240 @@
+"""Run a plan: have the chunks computed that the store lacks, and measure each trial whose chunks are all there.
+
+Running the same plan again computes only what is missing.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness.core.errors import RunError, SamplingError
+from harness.execution.chunks import Key, Missing, PlannedChunk, plan_chunks
+from harness.execution.devices import call_shape, devices_for
+from harness.execution.executors import Executor
+from harness.execution.levels import fill_levels
+from harness.execution.measurements import Measurement, measurements, with_reference
+from harness.execution.merging import Merger
+from harness.execution.plan_record import plan_record
+from harness.execution.results import compared, measured
+from harness.execution.rows import result_row
+from harness.execution.scheduler import Job, Scheduler, unwritable
+from harness.execution.seed_ranges import SeedRange
+from harness.execution.stored import stored_pieces
+from harness.execution.worker import Task
+from harness.experiments.plan import Plan, Planned
+from harness.metrics.choices import FeatureMetric
+from harness.store.database import Chunk, Store
+
+
+class Summary(NamedTuple):
+    """What a run came to, every metric of every trial counted; `evaluations` are network rows, padding included."""
+
+    trials: int
+    done: int
+    failed: int
+    chunks: int
+    evaluations: int
+    seconds: float
+
+
+class Listener:
+    """Told of a run's progress as it happens; says nothing itself."""
+
+    def started(self, trials: int, done: int, evaluations: int) -> None:
+        """Trials to measure, every metric counted, those complete already, and network rows still to compute."""
+
+    def chunk(self, evaluations: int) -> None:
+        """A chunk arrived that took this many network rows."""
+
+    def trial(self, planned: Planned, row: dict[str, Any]) -> None:
+        """A trial is complete, or failed."""
+
+
+def run(
+    plan: Plan,
+    store: Store,
+    device: str | None = None,
+    batch: int | None = None,
+    force: bool = False,
+    retry_failed: bool = False,
+    listener: Listener | None = None,
+    record: bool = True,
+    executor: str | type[Executor] = "processes",
+) -> Summary:
+    """Compute what a plan lacks, store it, and measure every trial.
+
+    Args:
+        plan: what to run.
+        store: where results are and go.
+        device: where torch runs: "cpu", "cuda", "cuda:N"; None for all GPUs if there are any, else the CPU's cores.
+        batch: rows per network call.
+        force: forget what the store has of these trials and compute them again.
+        retry_failed: try failed chunks again.
+        listener: told of progress.
+        record: keep the plan for reports.
+        executor: who runs the work: the name of an executor, or a class of executors.
+
+    Raises:
+        InputError: no such device or executor, or a stored file that was changed.
+        RunError: the disk is full, or the store cannot be written.
+    """
+    scheduler = Scheduler(store, device, executor, retry_failed)
+    running = _PlanRun(plan, store, scheduler, batch, listener or Listener())
+    try:
+        return running.run(force, record)
+    except (OSError, SQLAlchemyError) as error:
+        reason = f"{unwritable(error)}; {scheduler.chunks} chunks of this run are stored and safe"
+        running.note_unfinished(reason)
+        raise RunError(f"{reason}; mend that and run the same command to go on") from error
+    finally:
+        scheduler.close()
+
+
+class _PlanRun:
+    """The state of one run: which trials are measured, and which wait for chunks."""
+
+    def __init__(self, plan: Plan, store: Store, scheduler: Scheduler, batch: int | None, listener: Listener) -> None:
+        self.plan, self.store, self.scheduler, self.listener = plan, store, scheduler, listener
+        self.device, self.batch = scheduler.device, batch
+        self.measurements: list[Measurement] = []
+        self.statuses: dict[Key, str] = {}
+
+    def run(self, force: bool, record: bool) -> Summary:
+        started = time.perf_counter()
+        self.plan = fill_levels(self.plan, self.store, self.device)
+        self.measurements = [
+            with_reference(measurement, self.store, self.device) for measurement in measurements(self.plan)
+        ]
+        for measurement in self.measurements:
+            if force:
+                pictures = [name for key in measurement.trials for name in measurement.pictures(key).values()]
+                self.store.forget(measurement.extractor, list(measurement.trials), pictures, measurement.sources)
+            self.store.drop_lost(measurement.sources, list(measurement.trials))
+        if record:
+            self.store.put_grid(self.plan.name, plan_record(self.plan, self.measurements))
+        needed = plan_chunks(self.measurements, self.store, self.scheduler.retry_failed)
+        self.merger = Merger(self.store, self.measurements, needed.by_measurement)
+        total = sum(len(measurement.trials) for measurement in self.measurements)
+        ready = sum(len(missing.complete) + len(missing.failed) for missing in needed.by_measurement)
+        rows = sum(self._evaluations(planned) for planned in needed.chunks)
+        self.listener.started(total, ready, rows)
+        for number, missing in enumerate(needed.by_measurement):
+            self._finish_stored(number, missing)
+        if needed.chunks:
+            self._compute(needed.chunks, needed.waiting)
+        failed = sum(status == "failed" for status in self.statuses.values())
+        spent, done = time.perf_counter() - started, len(self.statuses) - failed
+        return Summary(total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent)
+
+    def _finish_stored(self, number: int, missing: Missing) -> None:
+        """Trials that need no more chunks: measure those whose result row is not there yet."""
+        measurement = self.measurements[number]
+        have = {
+            row["fingerprint"]: row["status"]
+            for row in self.store.results(missing.complete + list(missing.failed))
+            if (row["extractor"], row["reference"]) == (measurement.extractor, measurement.reference)
+            and (row["first_seed"], row["n"]) == (measurement.first, measurement.samples)
+        }
+        for key in missing.complete:
+            if have.get(key) == "done":
+                self.statuses[number, key] = "done"
+            else:
+                self._measure((number, key))
+        for key, row in missing.failed.items():
+            if have.get(key) == "failed":
+                self.statuses[number, key] = "failed"
+            else:
+                self._write_failure((number, key), row["reason"], row["step"], row["info"] or {})
+
+    def _compute(self, chunks: list[PlannedChunk], waiting: Mapping[Any, list[Key]]) -> None:
+        """Have chunks computed, and measure trials as they become complete."""
+        device, tasks = devices_for(self.device)[0], dict[Key, Task]()
+        cost: dict[Chunk, int] = {}
+        for planned in chunks:
+            measurement = self.measurements[planned.measurement]
+            if planned.key not in tasks:
+                trial = measurement.trials[planned.fingerprint].trial.model_dump_json()
+                shape = call_shape(measurement.samples, device, self.batch)
+                tasks[planned.key] = Task(
+                    trial, (), measurement.metric.model_dump_json(), shape, False, measurement.kept
+                )
+            also = [] if planned.images_only else waiting.get(planned.chunk, [])
+            keys = (planned.key, *also)
+            chunk = Chunk(planned.fingerprint, *planned.seeds, measurement.source)
+            cost[chunk] = self._evaluations(planned)
+            self.scheduler.add(
+                Job(
+                    chunk,
+                    keys,
+                    tasks[planned.key],
+                    within=self._common_seeds(keys),
+                    pictures=self._pictures(keys) if planned.keep_images else {},
+                    is_stored=planned.images_only,
+                )
+            )
+
+        def arrived(job: Job, is_ours: bool) -> None:
+            if is_ours and not job.is_stored:
+                self.merger.finished(job.chunk)
+            self.listener.chunk(cost[job.chunk])
+
+        self.scheduler.on_chunk, self.scheduler.workers = arrived, len(chunks)
+        while not self.scheduler.is_idle:
+            for completed in self.scheduler.step():
+                if completed.failure is None:
+                    self._measure(completed.key)
+                else:
+                    self._write_failure(completed.key, *completed.failure, completed.info)
+
+    def _evaluations(self, planned: PlannedChunk) -> int:
+        return planned.seeds.size * self.measurements[planned.measurement].evaluations(planned.fingerprint)
+
+    def _common_seeds(self, keys: Iterable[Key]) -> SeedRange:
+        """The seeds that all of some measurements look at."""
+        every = [self.measurements[number].seeds for number, _ in keys]
+        return SeedRange(max(seeds.first for seeds in every), min(seeds.last for seeds in every))
+
+    def _pictures(self, keys: Iterable[Key]) -> dict[str, str]:
+        return {
+            name: picture for number, key in keys for name, picture in self.measurements[number].pictures(key).items()
+        }
+
+    def _measure(self, key: Key) -> None:
+        """All chunks are there: put them together, measure, and write the trial's row."""
+        measurement, fingerprint = self.measurements[key[0]], key[1]
+        pieces = stored_pieces(self.store, measurement.sources, fingerprint, measurement.seeds)
+        if isinstance(measurement.metric, FeatureMetric) and measurement.against:
+            # Large matrices are computed on the first GPU of the run, if there is one.
+            device = devices_for(self.device)[0] if measurement.is_wide else "cpu"
+            try:
+                values = compared(measurement.metric, pieces, measurement.against, device)
+            except SamplingError as error:
+                self._write_failure(key, error.reason, None, {})
+                return
+        else:
+            values = measured(pieces)
+        self._write(key, {"status": "done", **values}, [piece.info for piece in pieces])
+        self.statuses[key] = "done"
+
+    def _write_failure(self, key: Key, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
+        self.statuses[key] = "failed"
+        self._write(key, {"status": "failed", "reason": reason, "step": step}, [info])
+
+    def _write(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> None:
+        measurement, fingerprint = self.measurements[key[0]], key[1]
+        planned = measurement.trials[fingerprint]
+        row = result_row(measurement, planned.trial, values, infos)
+        self.store.put_result(row)
+        self.listener.trial(planned, row)
+
+    def note_unfinished(self, reason: str) -> None:
+        """Say in the rows of the trials at work why they were not finished, if the store can still be written."""
+        for key in self.scheduler.keys_at_work:
+            if key in self.statuses:
+                continue
+            try:
+                self._write(key, {"status": "failed", "reason": reason, "step": None}, [])
+            except (OSError, SQLAlchemyError):
+                return
