@@ -28,6 +28,7 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
         "stochasticity": lambda: _union("harness.sampling.stochasticity", "STOCHASTICITY"),
         "metrics": _metrics,
         "extractors": _extractors,
+        "executors": _executors,
     }
     if axis is not None and axis not in makers:
         raise InputError(f"nothing is called '{axis}'; there is: {', '.join(makers)}")
@@ -85,3 +86,10 @@ def _extractors() -> list[tuple[str, str]]:
     from harness.metrics.features.choices import EXTRACTORS
 
     return [(member.model_fields["kind"].default, _first_line(member)) for member in EXTRACTORS]
+
+
+def _executors() -> list[tuple[str, str]]:
+    from harness.execution.executors import EXECUTORS, plugins
+
+    rows = [(name, _first_line(cls)) for name, cls in EXECUTORS.items()]
+    return rows + [(name, f"[{plugin.origin}] {_first_line(plugin.value)}") for name, plugin in plugins().items()]

@@ -10,6 +10,32 @@ from harness.store.database import Store
 TRIES = 5
 
 
+def pieces_in_blocks(
+    store: Store, sources: Sequence[str], fingerprint: str, seeds: SeedRange, starts: Sequence[int]
+) -> list[Piece]:
+    """The finished chunks that make up a trial's seeds, none of them across two blocks where the store has such.
+
+    Runs and searches may have left the same seeds in several cuts. The blocks of a result are compared with those that
+    it was measured by, so the cut that they were made of is the one to read.
+
+    Args:
+        store: where they are.
+        sources: names under which chunks will do.
+        fingerprint: of the trial.
+        seeds: from the first to the last.
+        starts: the first seed of each block.
+
+    Raises:
+        InputError: some are not there, or a file is missing or was changed.
+    """
+    ends = [start - 1 for start in starts[1:]] + [seeds.last]
+    blocks = [SeedRange(*block) for block in zip(starts, ends, strict=True)]
+    try:
+        return [piece for block in blocks for piece in stored_pieces(store, sources, fingerprint, block)]
+    except InputError:  # a chunk across blocks that is all there is of its seeds, or what is really lost
+        return stored_pieces(store, sources, fingerprint, seeds)
+
+
 def stored_pieces(
     store: Store, sources: Sequence[str], fingerprint: str, seeds: SeedRange, tries: int = TRIES
 ) -> list[Piece]:

@@ -15,7 +15,7 @@ from harness.core.yaml import explain
 from harness.execution.reference import against
 from harness.execution.results import compared, measured
 from harness.execution.seed_ranges import SeedRange
-from harness.execution.stored import stored_pieces
+from harness.execution.stored import pieces_in_blocks, stored_pieces
 from harness.experiments.metric import MEMBERS, read_metric
 from harness.experiments.trial import canonical
 from harness.metrics.choices import FeatureMetric
@@ -89,7 +89,8 @@ def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[di
     known = against(metric, row["n"], store, device)
     if known.id != row["reference"]:
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
-    pieces, statistics = stored_pieces(store, metric.sources, row["fingerprint"], seeds), known.against.statistics
+    pieces = pieces_in_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
+    statistics = known.against.statistics
     is_wide = statistics is not None and statistics.width >= WIDE
     return compared(metric, pieces, known.against), WIDE_TOLERANCE if is_wide else TOLERANCE
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.core.errors import InputError
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.metrics.features.choices import Inception
 from harness.metrics.references import find_reference
 from tests.metrics.features.programs import Official, script

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from harness import __version__
 from harness.cli.main import app
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 
 GRID = """
 title: A small grid

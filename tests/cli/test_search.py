@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.store.database import Store
 from harness.store.studies import Studies
 

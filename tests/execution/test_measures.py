@@ -9,7 +9,8 @@ from harness.execution import levels as settle
 from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
 from harness.execution.cost import costs
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.execution.measurements import measurements, picture_key
 from harness.experiments.plan import plan
 from harness.metrics.diagnostics import EndPointError, Task

@@ -7,7 +7,8 @@ from harness.core.errors import RunError
 from harness.execution import run as run_module
 from harness.execution import scheduler as scheduler_module
 from harness.execution import worker as chunk_module
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
 from harness.store.database import Owner, Store
 

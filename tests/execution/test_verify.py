@@ -5,6 +5,7 @@ import pytest
 
 from harness.execution.verify import metric_of, verify
 from harness.store import tables
+from harness.store.database import Chunk, Store
 from tests.execution.wide import FID, KID, PRECISION, SOURCE, _inline, by_metric, grid, reference, run, store
 
 __all__ = ["_inline", "grid", "reference", "store"]
@@ -87,3 +88,21 @@ def test_a_row_that_does_not_say_how(store, grid):
     (problem,) = problems(store)
     assert problem.startswith("the row's choice of 'fd-pixels' is none that this version knows")
     assert metric_of({"provenance": {}, "metric": "fd-digits"}).kind == "fd-digits"
+
+
+def test_blocks_of_another_cut(store, grid):
+    """A search measures by smaller blocks than the chunks that a run stored before; its row names them."""
+    run(grid(FID, chunk=10), store)
+    (row,) = store.results()
+    other = store.files.folder.parent
+    run(grid(FID, chunk=4), Store(str(other / "fine.sqlite"), files=other / "fine"))
+    with Store(str(other / "fine.sqlite"), files=other / "fine") as fine:
+        (finer,) = fine.results()
+        for part in fine.chunks(SOURCE):
+            chunk = Chunk(part["fingerprint"], part["first_seed"], part["last_seed"], SOURCE)
+            assert store.claim(chunk, within=(chunk.first, chunk.last))
+            store.finish(chunk, fine.moments(part), part["info"])
+    assert row["blocks"] != finer["blocks"] and row["low"] != finer["low"]
+    assert not problems(store)
+    store.put_result({key: value for key, value in finer.items() if key != "id"})
+    assert not problems(store)

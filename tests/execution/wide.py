@@ -5,7 +5,8 @@ import pytest
 
 from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
 from harness.store.database import Store
 

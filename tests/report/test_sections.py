@@ -9,7 +9,8 @@ from PIL import Image
 
 from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
 from harness.report.curves import panels
 from harness.report.data import load

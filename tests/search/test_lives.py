@@ -10,7 +10,8 @@ from concurrent.futures import Future
 import pytest
 import sqlalchemy as sa
 
-from harness.execution.executors import EXECUTORS, InlineExecutor
+from harness.execution.executors import EXECUTORS
+from harness.execution.executors.inline import InlineExecutor
 from harness.search.loop import Budget
 from harness.search.plan import METHODS, SearchRequest, plan_search
 from harness.search.study import run_study

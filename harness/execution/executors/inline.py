@@ -1,4 +1,4 @@
-"""Tasks run in this process, one after the other: for debuggers, profilers and tests."""
+"""Tasks run in this process, one after the other."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,7 +10,10 @@ from harness.execution.executors.base import Executor, Result
 
 
 class InlineExecutor(Executor):
-    """Runs a task while it is submitted, on the first device; `KeyboardInterrupt` goes through to the caller."""
+    """Runs tasks in this process, one at a time, for debuggers, profilers and tests.
+
+    A task runs while it is submitted, on the first device. `KeyboardInterrupt` goes through to the caller.
+    """
 
     most = 1
 

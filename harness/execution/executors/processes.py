@@ -36,7 +36,7 @@ DEATHS = 2
 
 
 class ProcessExecutor(Executor):
-    """Runs each task in the process of a free device."""
+    """Runs each task in a process of its own device; a task whose process dies is given to a fresh one, once."""
 
     def __init__(self, devices: Sequence[str]) -> None:
         super().__init__(devices)
