@@ -19,7 +19,7 @@ import numpy as np
 from harness.core.errors import InputError
 from harness.datasets.archives import read_tar
 from harness.datasets.image_set import ImageSet
-from harness.denoisers.checkpoints.pickles.machine import Budget, unpickle
+from harness.denoisers.checkpoints.pickles.machine import PickleBudget, unpickle
 from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS, array_of
 from harness.denoisers.checkpoints.pickles.torch_file import mapped
 from harness.denoisers.checkpoints.pickles.torch_names import encoded
@@ -28,7 +28,7 @@ Part = Literal["train", "test"]
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 ALLOWED = {**NUMPY_ARRAYS, "_codecs.encode": encoded}
-BUDGET = Budget(opcodes=2_000_000, text=128 << 20)
+BUDGET = PickleBudget(opcodes=2_000_000, text=128 << 20)
 """Limits for one batch: 50,000 names and classes, or 10,000 images as Python 3 writes them in protocol 2."""
 
 
@@ -140,7 +140,7 @@ def read_batch(content: memoryview, where: str, version: CifarVersion) -> CifarB
     Raises:
         InputError: damaged, of another form, or asks for something that no batch needs.
     """
-    budget = Budget(BUDGET.opcodes, BUDGET.text)
+    budget = PickleBudget(BUDGET.opcodes, BUDGET.text)
     root = unpickle(content, where, ALLOWED, budget, python2=True).value
     if not isinstance(root, dict) or "data" not in root or version.labels not in root:
         raise InputError(f"{where}: not a batch of CIFAR: no 'data' and '{version.labels}' in it; download it again")

@@ -1,7 +1,7 @@
-"""A denoiser that remembers: what it was asked before it does not compute again.
+"""A denoiser with a cache of recent evaluations.
 
-Trials on the same seeds ask for the same things for as long as their samplers are alike: all that add noise only below
-some level share the trajectory down to it. The inputs are then equal to the last bit, and so are the answers.
+Trials on the same seeds evaluate the same points as long as their samplers agree: those that add noise only below some
+level share the trajectory down to it. Their inputs are then equal bit by bit, and so are the outputs.
 """
 
 import hashlib
@@ -13,15 +13,18 @@ from torch import Tensor
 from harness.sampling.denoiser import Denoiser, cost_at
 
 LIMIT = 256 * 2**20
-"""Bytes of answers that are kept; the ones longest unused go first."""
+"""Bytes of outputs that are kept; the least recently used go first."""
 
 
 class CachedDenoiser:
-    """A denoiser on the CPU, with the answers to what it was asked of late.
+    """A denoiser on the CPU whose recent outputs are kept.
 
     Args:
         main: the denoiser.
-        limit: bytes of answers to keep.
+        limit: bytes of outputs to keep.
+
+    Attributes:
+        saved: network evaluations that the cache spared.
     """
 
     def __init__(self, main: Denoiser, limit: int = LIMIT) -> None:
@@ -29,7 +32,7 @@ class CachedDenoiser:
         self.shape, self.label_dim, self.cost = main.shape, main.label_dim, main.cost
         self.sigma_min, self.sigma_max = main.sigma_min, main.sigma_max
         self.saved = self.size = 0
-        self._known: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._outputs: OrderedDict[bytes, Tensor] = OrderedDict()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -42,21 +45,21 @@ class CachedDenoiser:
         return self.main.device
 
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        if torch.is_grad_enabled() and x.requires_grad:  # an answer that is to be differentiated belongs to its own x
+        if torch.is_grad_enabled() and x.requires_grad:  # a cached output has no graph to this x
             return self.main(x, sigma, labels)
         key = _key(x, sigma, labels)
-        found = self._known.get(key)
-        if found is not None:
-            self._known.move_to_end(key)
+        cached = self._outputs.get(key)
+        if cached is not None:
+            self._outputs.move_to_end(key)
             self.saved += int(cost_at(self.main, sigma).max()) * len(x)
-            return found.clone()
-        answer = self.main(x, sigma, labels)
-        self._known[key] = answer.clone()
-        self.size += answer.nbytes
+            return cached.clone()
+        denoised = self.main(x, sigma, labels)
+        self._outputs[key] = denoised.clone()
+        self.size += denoised.nbytes
         while self.size > self.limit:
-            _, gone = self._known.popitem(last=False)
-            self.size -= gone.nbytes
-        return answer
+            _, oldest = self._outputs.popitem(last=False)
+            self.size -= oldest.nbytes
+        return denoised
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         """The levels that the model was trained at."""

@@ -1,9 +1,9 @@
-"""What every denoiser promises, as a check that anybody can run over their own: see `harness.sampling.denoiser`.
+"""A check of the denoiser interface, for built-in and users' own denoisers; see `harness.sampling.denoiser`.
 
     from harness import check_denoiser
-    check_denoiser(mine)          # raises AssertionError with the promise that does not hold
+    check_denoiser(mine)          # raises AssertionError with the rule that is broken
 
-Samplers rely on these promises: a denoiser that breaks one gives images, and wrong ones.
+Samplers rely on these rules: a denoiser that breaks one gives wrong images and no error.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from torch import Tensor
 from harness.sampling.denoiser import Denoiser, cost_at
 
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""Relative to the largest value: what another order of the same sums may change, by the type of D."""
+"""Tolerance by the type of D, relative to the largest value: what another order of the same sums may change."""
 
 LEVELS = (0.05, 0.7, 3.0, 60.0)
-"""Noise levels that are asked about, brought into the denoiser's range."""
+"""Noise levels to evaluate at, clamped to the denoiser's range."""
 
 
 def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: bool = True) -> None:
-    """Check every promise of the interface on a small batch.
+    """Check every rule of the denoiser interface on a small batch.
 
     Args:
         denoiser: anything that is called as D(x, sigma, labels).
-        images: [B, C, H, W], some of the clean images that it knows, for the identity at small noise; None means that
-            they are drawn from the denoiser itself by 16 steps of Euler's method.
-        identity: whether to check that D(x; sigma) goes to x as sigma goes to 0, which holds for images of the data
-            once a denoiser is trained; leave it out for untrained ones that predict the image itself.
+        images: [B, C, H, W], clean images of its data, to check the identity at small noise; None draws them from the
+            denoiser itself by 16 steps of Euler's method.
+        identity: whether to check that D(x; sigma) goes to x as sigma goes to 0. It holds for images of the data once a
+            denoiser is trained; pass False for an untrained one that predicts the image itself.
 
     Raises:
-        AssertionError: a promise that does not hold, in words.
+        AssertionError: with the rule that is broken.
     """
     _attributes(denoiser)
     with torch.no_grad():

@@ -1,10 +1,12 @@
-"""From a word, a path or a spec to a denoiser, and to what a plan needs to know of it without torch.
+"""Loading and describing denoisers.
 
-A source is one of
+A source is one of the following, tried in this order:
+
     a card's name      digits-vp
     a path             runs/mine.safetensors
     a spec             ideal, {kind: gaussian, std: 0.5}, {kind: cfg, denoiser: NAME, weight: 2}, or a spec object
-and is looked up in this order.
+
+`load_denoiser` gives the denoiser; `describe` gives what a plan needs to know of it, without torch.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from harness.core.errors import InputError
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.specs import KINDS, Spec, parse
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards
-from harness.hub.header import read_header
+from harness.hub.header import CheckpointConfig, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,8 @@ Source: TypeAlias = str | Path | Mapping[str, Any] | Spec
 
 
 class _Named(NamedTuple):
+    """A denoiser with a card."""
+
     name: str
     card: DenoiserCard
 
@@ -47,42 +51,36 @@ def load_denoiser(
         options: of a checkpoint of another program, what its file does not say (`harness inspect` shows it).
 
     Raises:
-        InputError: unknown name, unreadable or altered file, invalid spec, or a dtype that it has not.
+        InputError: unknown name, unreadable or altered file, invalid spec, or a dtype that it does not have.
     """
     import torch
 
     device = torch.device("cpu" if device is None else device)
-    wanted = _dtype(dtype)
-    found = _find(source)
-    if options and not (isinstance(found, Path) and found.suffix != ".safetensors"):
+    if dtype is not None:
+        known = {"float32": torch.float32, "float64": torch.float64}
+        word = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else str(dtype)
+        if word not in known:
+            raise InputError(f"a denoiser's dtype is float32 or float64; we got {dtype}")
+        dtype = known[word]
+    resolved = _resolve(source)
+    if options and not (isinstance(resolved, Path) and resolved.suffix != ".safetensors"):
         raise InputError(f"'{source}' describes itself; leave out the option '{next(iter(options))}'")
-    if isinstance(found, DenoiserConfig):
-        parts = tuple(load_denoiser(part, device, wanted) for part in found.parts())
-        return found.build(parts, device, wanted)
-    path = found if isinstance(found, Path) else checked_path(found.name, found.card)
-    wanted = torch.float32 if wanted is None else wanted
+    if isinstance(resolved, DenoiserConfig):
+        parts = tuple(load_denoiser(part, device, dtype) for part in resolved.parts())
+        return resolved.build(parts, device, dtype)
+    path = resolved if isinstance(resolved, Path) else checked_path(resolved.name, resolved.card)
+    dtype = torch.float32 if dtype is None else dtype
     if path.suffix == ".safetensors":
         from harness.denoisers.checkpoints import safetensors_file
 
-        return safetensors_file.load(path, device, wanted)
+        return safetensors_file.load(path, device, dtype)
     from harness.denoisers.checkpoints.convert import load_foreign
 
-    return load_foreign(path, device, wanted, options)
-
-
-def _dtype(dtype: "torch.dtype | str | None") -> "torch.dtype | None":
-    import torch
-
-    known = {"float32": torch.float32, "float64": torch.float64}
-    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in known.values()):
-        return dtype
-    if str(dtype) not in known:
-        raise InputError(f"a denoiser's dtype is float32 or float64; we got {dtype}")
-    return known[str(dtype)]
+    return load_foreign(path, device, dtype, options)
 
 
 def identity(source: Source) -> str:
-    """What identifies a denoiser's numbers; see `Description`.
+    """The identity of a denoiser's numbers; see `Description`.
 
     Raises:
         InputError: as `describe`.
@@ -91,33 +89,33 @@ def identity(source: Source) -> str:
 
 
 def describe(source: Source) -> Description:
-    """Read a denoiser's facts from its card, its file's header or its spec; loads no torch.
+    """What a plan needs to know of a denoiser, from its card, its file's header or its spec; loads no torch.
 
     Raises:
         InputError: unknown name, unreadable file or invalid spec.
     """
-    found = _find(source)
-    if isinstance(found, DenoiserConfig):
-        return found.describe(*(describe(part) for part in found.parts()))
-    if isinstance(found, Path):
-        if found.suffix != ".safetensors":
-            ours = found.with_suffix(".safetensors").name
+    resolved = _resolve(source)
+    if isinstance(resolved, DenoiserConfig):
+        return resolved.describe(*(describe(part) for part in resolved.parts()))
+    facts: DenoiserCard | CheckpointConfig
+    if isinstance(resolved, _Named) and resolved.card.file is not None:
+        facts, digest = resolved.card, resolved.card.sha256  # the file is compared with it when it is loaded
+    else:
+        path = resolved if isinstance(resolved, Path) else checked_path(resolved.name, resolved.card)
+        if path.suffix != ".safetensors":
+            ours = path.with_suffix(".safetensors").name
             raise InputError(
-                f"{found}: a run takes our own checkpoints; write one, once: harness import {found} -o {ours}"
+                f"{path}: a run takes our own checkpoints; write one, once: harness import {path} -o {ours}"
             )
-        return _describe_file(found)
-    card = found.card
-    if card.file is None:
-        return _describe_file(checked_path(found.name, card))
-    facts = card.shape, card.label_dim, card.sigma_min, card.sigma_max
-    return Description(f"sha256:{card.sha256}", *facts, family=card.preconditioning)
-
-
-def _describe_file(path: Path) -> Description:
-    config = read_header(path).config
-    digest = f"sha256:{sha256_of(path)}"
-    facts = config.shape, config.label_dim, config.sigma_min, config.sigma_max
-    return Description(digest, *facts, family=config.preconditioning)
+        facts, digest = read_header(path).config, sha256_of(path)
+    return Description(
+        f"sha256:{digest}",
+        facts.shape,
+        facts.label_dim,
+        facts.sigma_min,
+        facts.sigma_max,
+        family=facts.preconditioning,
+    )
 
 
 def verify(source: Source) -> None:
@@ -126,15 +124,15 @@ def verify(source: Source) -> None:
     Raises:
         InputError: with both hashes and the remedy.
     """
-    found = _find(source)
-    if isinstance(found, DenoiserConfig):
-        for part in found.parts():
+    resolved = _resolve(source)
+    if isinstance(resolved, DenoiserConfig):
+        for part in resolved.parts():
             verify(part)
-    elif isinstance(found, _Named):
-        checked_path(found.name, found.card)
+    elif isinstance(resolved, _Named):
+        checked_path(resolved.name, resolved.card)
 
 
-def _find(source: Source) -> _Named | Path | Spec:
+def _resolve(source: Source) -> _Named | Path | Spec:
     """Tell names, paths and specs apart."""
     if not isinstance(source, str | Path):
         return parse(source)

@@ -65,7 +65,7 @@ def group_norm(channels: int, eps: float) -> nn.GroupNorm:
 
 
 def silu(x: Tensor) -> Tensor:
-    """x sigmoid(x); overwrites x where no gradient is wanted, so give it a tensor that nobody else holds."""
+    """x sigmoid(x); overwrites x where gradients are off, so x must not be used elsewhere."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 

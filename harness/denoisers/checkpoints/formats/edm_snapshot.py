@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings, plain
 from harness.denoisers.checkpoints.pickles.legacy import read_legacy
-from harness.denoisers.checkpoints.pickles.machine import Allowed, Budget, Instance, unpickle
+from harness.denoisers.checkpoints.pickles.machine import Allowed, Instance, PickleBudget, unpickle
 from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor, Storage
 from harness.denoisers.checkpoints.pickles.torch_names import STORAGE_TYPES, TENSORS, ordered_dict
@@ -45,7 +45,7 @@ class EDMSnapshot(CheckpointFormat):
 
     def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
         data, where = file.data, str(file.path)
-        budget = Budget()
+        budget = PickleBudget()
         root, end = unpickle(data, where, _allowed(data, where, budget), budget)
         if not isinstance(root, dict):
             raise InputError(f"{where}: not a snapshot: its pickle holds no dict; check the path")
@@ -96,7 +96,7 @@ class EDMSnapshot(CheckpointFormat):
         )
 
 
-def _allowed(data: memoryview, where: str, budget: Budget) -> Allowed:
+def _allowed(data: memoryview, where: str, budget: PickleBudget) -> Allowed:
     """Exactly the globals of snapshots; those of EDM2 keep arrays and a dict with attributes beside the network."""
 
     def load_storage(raw: Any) -> Storage:

@@ -1,1 +1,1 @@
-"""Reading pickles that nobody vouches for: nothing from a file is imported, called or executed."""
+"""A safe reader of untrusted pickles and `torch.save` files: nothing from a file is imported, called or executed."""

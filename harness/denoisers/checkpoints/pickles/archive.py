@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.pickles.legacy import storage_of
-from harness.denoisers.checkpoints.pickles.machine import Allowed, Budget, unpickle
+from harness.denoisers.checkpoints.pickles.machine import Allowed, PickleBudget, unpickle
 from harness.denoisers.checkpoints.pickles.stored import Storage
 
 HEAD = b"PK\x03\x04"
@@ -139,7 +139,7 @@ def _check_directory(path: Path, data: memoryview) -> None:
         )
 
 
-def read_archive(path: Path, data: memoryview, allowed: Allowed, budget: Budget) -> Any:
+def read_archive(path: Path, data: memoryview, allowed: Allowed, budget: PickleBudget) -> Any:
     """The object in a zip file of torch.save; its storages are views of `data`, read and checked when asked for.
 
     Raises:

@@ -8,7 +8,7 @@ keys; then for every key in that order its count, int64, and its numbers, both l
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.pickles.machine import Allowed, Budget, unpickle
+from harness.denoisers.checkpoints.pickles.machine import Allowed, PickleBudget, unpickle
 from harness.denoisers.checkpoints.pickles.stored import Storage, StorageType
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -25,7 +25,7 @@ class Legacy(NamedTuple):
     end: int
 
 
-def read_legacy(data: memoryview, where: str, allowed: Allowed, budget: Budget, base: int = 0) -> Legacy:
+def read_legacy(data: memoryview, where: str, allowed: Allowed, budget: PickleBudget, base: int = 0) -> Legacy:
     """Read an object in this layout; storages are views of `data`.
 
     Args:

@@ -1,12 +1,11 @@
-"""A pickle machine that can build plain data and nothing else.
+"""A pickle machine that builds plain data only.
 
-A pickle is a program for a stack machine; the standard one imports and calls whatever the program names. This one knows
-the opcodes that checkpoints and data sets use, and looks every global up in a table of our own functions: a name that
-is not there is an error that gives the name and the byte, and nothing of the file is imported or called. What a
-table's function returns is data of ours.
+A pickle is a program for a stack machine; Python's own imports and calls whatever the program names. This one knows
+the opcodes that checkpoints and data sets use, and looks every global up in a table of our own functions, which return
+plain data. A name that is not in the table is an error with the name and the byte.
 
-It reads from a buffer in place: bytes objects are views of it, not copies. It never recurses, and everything that a
-program can make is bounded by a `Budget`, whatever lengths the file claims.
+It reads from a buffer in place: bytes objects are views of it, not copies. It never recurses, and a `PickleBudget`
+bounds everything that a program can make, whatever lengths the file claims.
 
 Source: Python's `pickletools`, which documents every opcode; protocols 2 to 5.
 """
@@ -24,7 +23,7 @@ Allowed = Mapping[str, Any]
 
 
 @dataclass
-class Budget:
+class PickleBudget:
     """What all pickles of one file may use together. The largest of the paper's networks takes less than a fifth of it.
 
     Args:
@@ -91,7 +90,7 @@ def unpickle(
     data: memoryview,
     where: str,
     allowed: Allowed,
-    budget: Budget,
+    budget: PickleBudget,
     start: int = 0,
     base: int = 0,
     persistent: Function | None = None,
@@ -131,7 +130,7 @@ class _Machine:
         data: memoryview,
         start: int,
         allowed: Allowed,
-        budget: Budget,
+        budget: PickleBudget,
         persistent: Function | None,
         python2: bool,
     ) -> None:

@@ -18,7 +18,7 @@ BYTES = ("u1", "i1", "b1")
 
 
 class NumpyArray(Instance):
-    """An array whose state came from a pickle and is not yet believed; see `array_of`."""
+    """An array whose state came from a pickle and is not checked yet; see `array_of`."""
 
 
 def reconstructed(*_: Any) -> NumpyArray:

@@ -1,7 +1,7 @@
-"""Tensors as they lie in a file: layouts that are known, numbers that are read when somebody asks.
+"""Tensors in a file: their layouts are known, their numbers are read on request.
 
-A storage is a row of numbers of one type; a tensor is a view of one: an offset, a shape and strides, all counted in
-numbers. Nothing is believed that the storage does not hold, so a view can never ask for more memory than the file has.
+A storage is a row of numbers of one type; a tensor is a view of a storage: an offset, a shape and strides, all counted
+in numbers. A view that leaves its storage is refused, so no tensor takes more memory than the file has.
 """
 
 import math
@@ -35,7 +35,7 @@ class Storage:
     Attributes:
         type: of the numbers.
         numel: how many there are.
-        data: gives their bytes, `numel * type.size` of them; set when it is known where they lie.
+        data: gives their bytes, `numel * type.size` of them; set once their place in the file is known.
     """
 
     type: StorageType
@@ -51,7 +51,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A tensor in a file.
+    """A tensor whose numbers are read on request.
 
     Attributes:
         dtype: in safetensors' words.

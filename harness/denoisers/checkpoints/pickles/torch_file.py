@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.pickles import archive, legacy
-from harness.denoisers.checkpoints.pickles.machine import Budget
+from harness.denoisers.checkpoints.pickles.machine import PickleBudget
 from harness.denoisers.checkpoints.pickles.torch_names import TORCH_FILE
 
 Layout = Literal["zip", "legacy"]
@@ -49,7 +49,7 @@ def read_torch_file(path: Path) -> TorchFile:
     Raises:
         InputError: another kind of file, damaged, or with a global that no checkpoint needs.
     """
-    data, budget = mapped(path), Budget()
+    data, budget = mapped(path), PickleBudget()
     match layout_of(data):
         case "zip":
             return TorchFile(archive.read_archive(path, data, TORCH_FILE, budget), "zip")

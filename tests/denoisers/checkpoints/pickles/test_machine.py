@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.pickles import torch_names
-from harness.denoisers.checkpoints.pickles.machine import Budget, Instance, unpickle
+from harness.denoisers.checkpoints.pickles.machine import Instance, PickleBudget, unpickle
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=300),
@@ -28,7 +28,7 @@ PLAIN = st.recursive(
 
 
 def read(raw, allowed=None, **more):
-    return unpickle(memoryview(raw), "file.pkl", allowed or {}, more.pop("budget", Budget()), **more).value
+    return unpickle(memoryview(raw), "file.pkl", allowed or {}, more.pop("budget", PickleBudget()), **more).value
 
 
 @given(PLAIN, st.integers(2, 5))

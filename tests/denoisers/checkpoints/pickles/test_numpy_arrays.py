@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.pickles.machine import Budget, unpickle
+from harness.denoisers.checkpoints.pickles.machine import PickleBudget, unpickle
 from harness.denoisers.checkpoints.pickles.numpy_arrays import NUMPY_ARRAYS, NumpyArray, array_of
 from harness.denoisers.checkpoints.pickles.torch_names import NumpyType, encoded
 
@@ -14,7 +14,7 @@ ALLOWED = {**NUMPY_ARRAYS, "_codecs.encode": encoded}
 
 
 def read(raw, **more):
-    return unpickle(memoryview(raw), "a.pkl", ALLOWED, Budget(), **more).value
+    return unpickle(memoryview(raw), "a.pkl", ALLOWED, PickleBudget(), **more).value
 
 
 FULL, EMPTY = [(3,), (2, 3, 4)], [(0,), (1, 0, 2)]  # Python 3 writes no bytes in protocol 2 as a call of bytes()

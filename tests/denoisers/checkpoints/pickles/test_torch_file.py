@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.pickles.machine import Budget
+from harness.denoisers.checkpoints.pickles.machine import PickleBudget
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor, Storage, StorageType, view
 from harness.denoisers.checkpoints.pickles.torch_file import read_torch_file
 from harness.denoisers.checkpoints.pickles.torch_names import TORCH_FILE
@@ -273,4 +273,4 @@ def test_the_table_of_globals_is_what_it_should_be():
         "torch._utils._rebuild_tensor_v2",
     ]
     assert all(callable(value) or isinstance(value, StorageType) for value in TORCH_FILE.values())
-    assert isinstance(Budget().opcodes, int) and LazyTensor("F32", (2, 3), lambda: np.zeros((2, 3))).numel == 6
+    assert isinstance(PickleBudget().opcodes, int) and LazyTensor("F32", (2, 3), lambda: np.zeros((2, 3))).numel == 6
