@@ -1,4 +1,4 @@
-"""How a download goes, on a terminal: a bar a file. Elsewhere nothing but what went wrong and is tried again."""
+"""The progress bar of `harness fetch`. Without a terminal only failures that are tried again are printed."""
 
 from types import TracebackType
 from typing import Self
@@ -8,11 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 
 class DownloadBar:
-    """A download listener that draws a bar.
-
-    Args:
-        console: where to write.
-    """
+    """A download listener that draws one bar per file on `console`."""
 
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
@@ -35,7 +31,7 @@ class DownloadBar:
         self.progress.stop()
 
     def started(self, name: str, done: int, total: int | None) -> None:
-        self.progress.remove_task(self.bar)  # a bar that had a total cannot lose it
+        self.progress.remove_task(self.bar)  # rich cannot take the total of a bar back
         self.bar = self.progress.add_task(name, completed=done, total=total)
 
     def received(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: 1,797 grey images of 8x8 pixels in ten classes, no download.
+"""Handwritten digits that come with scikit-learn: 1,797 grey images of 8x8 pixels in ten classes.
 
 They are the test half of the UCI "Optical Recognition of Handwritten Digits" data (Alpaydin and Kaynak 1998). A pixel
 is a count of ink dots, 0 to 16, and becomes x/8 - 1 in [-1, 1].
@@ -13,7 +13,7 @@ from torch import Tensor
 CLASSES = 10
 SHAPE = (1, 8, 8)
 HOLD_OUT = 5
-"""Every fifth image is held out from the training of a classifier."""
+"""Every fifth image is held out when a classifier is trained."""
 
 
 class Digits(NamedTuple):
@@ -23,19 +23,19 @@ class Digits(NamedTuple):
     labels: Tensor
 
     def take(self, rows: Tensor) -> "Digits":
-        """The rows chosen by an index or a boolean mask."""
+        """Select rows by an index or a boolean mask."""
         return Digits(self.images[rows], self.labels[rows])
 
 
 class Split(NamedTuple):
-    """A part to learn from and a part held out."""
+    """Training images and held-out images."""
 
     train: Digits
     test: Digits
 
 
 def load_digits() -> Digits:
-    """All 1,797 images, in the order of the source."""
+    """All 1,797 images, in the order of scikit-learn."""
     from sklearn import datasets
 
     found = datasets.load_digits()

@@ -1,14 +1,14 @@
-"""The header of a checkpoint: everything about a denoiser but its numbers, read without torch and without trust.
+"""The header of a checkpoint: everything about a denoiser except its weights, read and checked without torch.
 
 A safetensors file is an 8-byte little-endian length, a JSON header of that length and the tensors' bytes. The header
-maps names to dtype, shape and place, and `__metadata__` to texts. Ours has
+maps tensor names to dtype, shape and offsets, and `__metadata__` to texts. Our files have
 
     format       harness-denoiser
     version      1
-    config       JSON of `CheckpointConfig`: which preconditioning, with which arguments
-    provenance   JSON: how the weights came about
+    config       JSON of `CheckpointConfig`: the preconditioning and its arguments
+    provenance   JSON: how the weights were made
 
-Every number in a header is checked against the file's size before anything is built from it.
+Every number in a header is checked against the size of the file before it is used.
 """
 
 import json
@@ -27,7 +27,7 @@ NUMPY_TYPES: dict[str, str] = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
-    "BF16": "<u2",  # widened when read: NumPy has no such type
+    "BF16": "<u2",  # NumPy has no bfloat16; readers widen it
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
@@ -35,10 +35,10 @@ NUMPY_TYPES: dict[str, str] = {
     "U8": "|u1",
     "BOOL": "|b1",
 }
-"""Types of numbers, in safetensors' words, as NumPy reads them."""
+"""NumPy's codes of the dtypes of safetensors."""
 
 ITEM_SIZES = {word: np.dtype(code).itemsize for word, code in NUMPY_TYPES.items()}
-"""Bytes of a number of each type."""
+"""Bytes per number of each dtype."""
 
 FORMAT = "harness-denoiser"
 VERSION = "1"
@@ -49,11 +49,11 @@ MAX_PLACE = 1 << 44
 
 
 Kind = Literal["vp", "ve", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]
-"""The preconditionings that there are."""
+"""Kinds of preconditioning."""
 
 
 class Layout(NamedTuple):
-    """Of one tensor: its type in safetensors' words (`F32`), its shape, and where it begins, after the header."""
+    """One tensor: its dtype as safetensors writes it (`F32`), its shape, and its offset in bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,27 +61,27 @@ class Layout(NamedTuple):
 
     @property
     def numel(self) -> int:
-        """How many numbers it has."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 class Contents(NamedTuple):
-    """What a safetensors file says of itself: texts by key, and tensors by name."""
+    """The header of a safetensors file: texts by key, and tensors by name."""
 
     metadata: dict[str, str]
     tensors: dict[str, Layout]
 
 
 class CheckpointConfig(Config):
-    """How to build a denoiser again, and what a plan needs to know of it.
+    """What is needed to build a denoiser, and to plan with it.
 
     Args:
         preconditioning: kind of the preconditioning.
-        arguments: its constructor's arguments, those of the network included.
+        arguments: arguments of its constructor, including those of the network.
         shape: [C, H, W] of the images.
-        label_dim: classes; 0 means unconditional.
-        sigma_min, sigma_max: noise range that it supports.
-        parameters: trained numbers.
+        label_dim: number of classes; 0 means unconditional.
+        sigma_min, sigma_max: noise range that it supports, in units of the images.
+        parameters: number of trained parameters.
     """
 
     preconditioning: Kind
@@ -94,7 +94,7 @@ class CheckpointConfig(Config):
 
 
 class Header(NamedTuple):
-    """A denoiser's checkpoint without its numbers."""
+    """A denoiser's checkpoint without its weights."""
 
     config: CheckpointConfig
     provenance: dict[str, Any]
@@ -170,7 +170,7 @@ def read_contents(path: Path) -> Contents:
 
 
 def _end(header: dict[str, Any]) -> int:
-    """Where the last tensor ends; ValueError unless they lie one behind the other."""
+    """Offset of the end of the last tensor. Raises ValueError if tensors overlap or leave a gap."""
     at = 0
     for start, end in sorted(entry["data_offsets"] for entry in header.values()):
         if start != at:
@@ -180,7 +180,7 @@ def _end(header: dict[str, Any]) -> int:
 
 
 def _layout(entry: Any) -> Layout:
-    """One tensor's layout; ValueError unless type, shape and place fit together."""
+    """The layout of one tensor. Raises ValueError unless dtype, shape and offsets agree."""
     shape, (start, end) = entry["shape"], entry["data_offsets"]
     if len(shape) > MAX_SIDES or not all(type(n) is int and 0 <= n < MAX_PLACE for n in (*shape, start, end)):
         raise ValueError("sides and places are non-negative integers, and few")

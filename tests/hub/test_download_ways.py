@@ -1,5 +1,7 @@
 """The way to a server: redirects, addresses, https, proxies; what is refused, and what of it is shown."""
 
+import socket
+
 import pytest
 
 from harness.core.errors import InputError, RunError
@@ -89,18 +91,32 @@ def test_no_way_from_https_to_http(serve, place, monkeypatch):
     assert end.requests == []
 
 
-def test_a_proxy(serve, place, monkeypatch, connections):
+@pytest.mark.parametrize("scheme", ["http://", "https://", ""])
+def test_a_proxy(serve, place, monkeypatch, connections, scheme):
     """https goes through the environment's proxy as a tunnel; its password is for the proxy alone."""
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     site = serve(ranged(DATA), tls=True)
     proxy = serve(tunnel(site.port))
-    monkeypatch.setenv("https_proxy", f"http://me:hunter2@127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("https_proxy", f"{scheme}me:hunter2@127.0.0.1:{proxy.port}")
     assert get("https://files.example/net.bin", place) == WHOLE
     (asked,), (request,) = proxy.requests, site.requests
     assert (asked.method, asked.path) == ("CONNECT", "files.example:443")
     assert asked.headers["Proxy-Authorization"] == "Basic bWU6aHVudGVyMg=="
     assert "Proxy-Authorization" not in request.headers
     assert set(connections) == {"127.0.0.1"}
+
+
+def test_a_host_without_proxy(serve, place, monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    proxy = serve(plain(500))
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("no_proxy", "files.example")
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with refused(place, r"no connection \(Name or service not known\)", RunError):
+        get("https://files.example/net.bin", place, tries=2)
+    assert proxy.requests == []
 
 
 def test_a_proxy_is_not_asked_for_this_machine(serve, place, monkeypatch):
