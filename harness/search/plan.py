@@ -1,4 +1,4 @@
-"""What a search is asked for, checked before anything is run, and its identity: the spec that a study keeps."""
+"""Plans of searches: a request is checked before anything runs, and becomes a plan with the spec that a study keeps."""
 
 import itertools
 import re
@@ -32,25 +32,25 @@ METHODS: tuple[str, ...] = get_args(Method)
 PRUNERS = ("paired", "halving", "none")
 
 SAMPLES = 512
-"""N of a trial where neither the command nor the metric says, and the metric's own number is not larger."""
+"""Default N of a trial, unless the metric has a number of its own or a larger default."""
 
 BUDGET = 200
-"""Trials of a study whose command names no budget."""
+"""Default number of trials of a study."""
 
 RUNGS = (0.25, 0.5, 1.0)
-"""Parts of N after which a trial is looked at."""
+"""Parts of N after which a trial is measured and may be pruned."""
 
 BLOCKS, WIDE_BLOCKS = 16, 8
-"""Blocks of seeds that comparisons are made over; fewer where the moments of each are large."""
+"""Blocks of seeds that comparisons are made over; fewer where the moments of a block are large."""
 
-FRESH = 1_000_000
-"""How far the fresh seeds of the end are from those of the search."""
+FRESH_SEED = 1_000_000
+"""First of the fresh seeds, on which the best settings are measured at the end."""
 
 LEAST_NFE = 5
-"""Smallest number of evaluations of a search with two objectives."""
+"""Smallest NFE that a search with two objectives tries."""
 
 MOST_POINTS = 20_000
-"""Points of a declared grid that can be searched in full."""
+"""Most points of a declared grid that method `grid` takes."""
 
 Rows = Mapping[int, Mapping[str, Any]]
 """The trials of a study by number, as they are stored."""
@@ -59,24 +59,24 @@ _METRIC: TypeAdapter[Any] = TypeAdapter(Metric)
 
 
 class SearchRequest(NamedTuple):
-    """A search as a command asks for it; None for what follows from the rest.
+    """A search as a command asks for it. None means a default that follows from the rest.
 
     Args:
         target: name of a target, or path of its YAML file.
-        denoiser: a card's name, a checkpoint's path, or a spec; the target's own by default.
-        metric: what is to be good: a kind, or a mapping.
+        denoiser: a card's name, a checkpoint's path, or a spec; by default the target's own.
+        metric: the metric to optimize: a kind, or a mapping.
         proxy: a cheaper metric to search by; the metric itself is then measured at the end only.
         nfe: evaluations a sample.
-        pareto: search for the best at every budget up to `nfe`.
+        pareto: search every budget up to `nfe`, with NFE as a second objective.
         method: search method.
         on_grid: search declared values only.
-        samples: N.
-        rungs: numbers of samples after which a trial is looked at; the last is N.
-        pruner: how it is judged there.
-        seed: of the search method.
-        ahead: trials under way at a time.
-        top: settings that are measured on fresh seeds.
-        study: its name.
+        samples: N, the seeds of a trial that is not pruned.
+        rungs: numbers of samples after which a trial is measured, rising; the last is N.
+        pruner: rule that ends trials at a rung.
+        seed: seed of the search method.
+        ahead: how many trials may run at a time.
+        top: number of settings that are measured on fresh seeds.
+        study: name of the study.
         labels, dtype: as in a grid.
     """
 
@@ -100,22 +100,22 @@ class SearchRequest(NamedTuple):
 
 
 class SearchPlan(NamedTuple):
-    """A search that can be run.
+    """A search that is ready to run.
 
     Args:
-        name: of the study.
+        name: name of the study.
         spec: all that decides what is suggested and measured, as JSON.
-        target: the search space with what belongs to it.
-        space: with everything filled in that the denoiser and the budget decide.
-        builder: makes trials of points.
-        metric: what is to be good.
-        objective: what the search compares by.
+        target: the target.
+        space: the target's space, with the parts that the denoiser and the budget decide.
+        builder: builds trials of points.
+        metric: the metric to optimize.
+        objective: the metric that the search compares by: the proxy, or the metric itself.
         samples: N.
-        block: seeds in one block, over which the jackknife runs.
-        rungs: numbers of samples after which a trial is looked at.
-        enqueued: settings that the target names; they are tried first.
-        points: of the declared grid, for method `grid`.
-        notes: what people should know before it runs, such as a known setting that is left out.
+        block: seeds in one block of the jackknife.
+        rungs: numbers of samples after which a trial is measured, rising; the last is N.
+        enqueued: the target's settings, which are tried first.
+        points: points of the declared grid; None for other methods than `grid`.
+        notes: for the user, such as an enqueued setting that is left out.
     """
 
     name: str
@@ -144,107 +144,120 @@ class SearchPlan(NamedTuple):
 
     @property
     def has_proxy(self) -> bool:
-        """Whether the search goes by something cheaper than the metric."""
+        """Whether the search compares by a cheaper metric than the one to optimize."""
         return self.objective != self.metric
 
     def candidate(self, point: SpacePoint) -> Candidate:
-        """The trial of a point.
+        """The candidate of a point.
 
         Raises:
-            InputError: it makes no sampler.
+            InputError: the point makes no sampler.
         """
         return self.builder.build(point.filled, int(point.filled.get("nfe", self.nfe)))
 
 
-def plan_search(asked: SearchRequest) -> SearchPlan:
-    """Check a search and settle what follows from the rest.
+def plan_search(request: SearchRequest) -> SearchPlan:
+    """Check a request, and fill in its defaults.
 
     Raises:
-        InputError: an unknown name, a space that no sampler fits, a budget of evaluations that none can meet, a method
-            that cannot search this space, or numbers that do not go together.
+        InputError: an unknown name, a space that no sampler fits, an NFE that no sampler can meet, a method that cannot
+            search this space, or numbers that do not go together.
     """
-    _check_words(asked)
-    name, target, document = load_target(asked.target)
-    asked_for = target.source if asked.denoiser is None else asked.denoiser
-    source = parse(asked_for) if isinstance(asked_for, Mapping) else asked_for
+    _check_words(request)
+    name, target, document = load_target(request.target)
+    denoiser = target.source if request.denoiser is None else request.denoiser
+    source = parse(denoiser) if isinstance(denoiser, Mapping) else denoiser
     verify(source)
-    metric = _metric(asked.metric, "--metric")
-    objective = metric if asked.proxy is None else _metric(asked.proxy, "--proxy")
-    nfe = asked.nfe or target.nfe
-    builder = TrialBuilder(source, tuple(dict.fromkeys((objective, metric))), asked.labels, asked.dtype)
+    metric = _metric(request.metric, "--metric")
+    objective = metric if request.proxy is None else _metric(request.proxy, "--proxy")
+    nfe = request.nfe or target.nfe
+    builder = TrialBuilder(source, tuple(dict.fromkeys((objective, metric))), request.labels, request.dtype)
     try:
         check_space(target.template)
-        space = SearchSpace(_template(target, builder, nfe, asked.pareto), asked.on_grid or asked.method == "grid")
+        space = SearchSpace(
+            _template(target, builder, nfe, request.pareto), request.on_grid or request.method == "grid"
+        )
     except SpaceError as error:
         raise document.error(error.where, str(error)) from None
-    _check_denoiser(asked, target, builder, source)
-    samples = _samples(objective, asked.samples)
-    if max(samples, _samples(metric, asked.samples)) > FRESH:
-        raise InputError(f"--samples is at most {FRESH}, where the fresh seeds of the end begin; we got more")
+    _check_denoiser(request, target, builder, source)
+    samples = _samples(objective, request.samples)
+    if max(samples, _samples(metric, request.samples)) > FRESH_SEED:
+        raise InputError(f"--samples is at most {FRESH_SEED}, where the fresh seeds of the end begin; we got more")
     block = _block(objective, samples)
-    rungs = _rungs(asked, samples, block)
+    rungs = _rungs(request, samples, block)
     spec = {
         "target": name,
         "space": {"sampler": target.sampler, "denoiser": target.denoiser},
-        "enqueue": [known.model_dump(mode="json", exclude_none=True) for known in target.enqueue],
+        "enqueue": [setting.model_dump(mode="json", exclude_none=True) for setting in target.enqueue],
         "denoiser": source if isinstance(source, str) else source.model_dump(mode="json"),
         "weights": builder.description.identity,
-        "labels": asked.labels,
-        "dtype": asked.dtype,
+        "labels": request.labels,
+        "dtype": request.dtype,
         "metric": metric.model_dump(mode="json", exclude_none=True),
         "objective": objective.model_dump(mode="json", exclude_none=True),
         "nfe": nfe,
-        "pareto": asked.pareto,
-        "method": asked.method,
+        "pareto": request.pareto,
+        "method": request.method,
         "on_grid": space.on_grid,
-        "seed": asked.seed,
+        "seed": request.seed,
         "samples": samples,
         "first_seed": 0,
         "rungs": list(rungs),
         "chunk": block,
-        "pruner": asked.pruner,
-        "ahead": asked.ahead,
-        "fresh_seed": FRESH,
-        "fresh_samples": _samples(metric, asked.samples),
-        "top": asked.top,
+        "pruner": request.pruner,
+        "ahead": request.ahead,
+        "fresh_seed": FRESH_SEED,
+        "fresh_samples": _samples(metric, request.samples),
+        "top": request.top,
     }
-    _check_method(asked, space)
+    _check_method(request, space)
     try:
-        enqueued, left_out = enqueued_trials(target, space, builder, nfe, asked.pareto)
+        enqueued, left_out = enqueued_trials(target, space, builder, nfe, request.pareto)
         notes = (*left_out, *probe(space, builder, nfe))
     except SpaceError as error:
         raise document.error(error.where, str(error)) from None
-    study = asked.study or _study_name(name, source, nfe, asked)
-    found = SearchPlan(
-        study, spec, target, space, builder, metric, objective, samples, block, rungs, enqueued, None, notes
+    plan = SearchPlan(
+        name=request.study or _study_name(name, source, nfe, request),
+        spec=spec,
+        target=target,
+        space=space,
+        builder=builder,
+        metric=metric,
+        objective=objective,
+        samples=samples,
+        block=block,
+        rungs=rungs,
+        enqueued=enqueued,
+        points=None,
+        notes=notes,
     )
-    return found._replace(points=_different(found)) if asked.method == "grid" else found
+    return plan._replace(points=_distinct_points(plan)) if request.method == "grid" else plan
 
 
-def _check_denoiser(asked: SearchRequest, target: Target, builder: TrialBuilder, source: str | Spec) -> None:
-    """Labels, type and guidance go with the denoiser."""
-    found, guided = builder.description, getattr(source, "kind", None) in ("cfg", "autoguidance")
-    check_guidance(target.template, found, guided)
-    if target.denoiser and not guided:
-        found = found._replace(guided_by_class=True)
-    wrong = misfit(found, asked.labels, asked.dtype)
+def _check_denoiser(request: SearchRequest, target: Target, builder: TrialBuilder, source: str | Spec) -> None:
+    """Check that labels, dtype and searched guidance go with the denoiser."""
+    denoiser, guided = builder.description, getattr(source, "kind", None) in ("cfg", "autoguidance")
+    check_guidance(target.template, denoiser, guided)
+    if target.denoiser and not guided:  # the trials' denoiser is this one with guidance by class
+        denoiser = denoiser._replace(guided_by_class=True)
+    wrong = misfit(denoiser, request.labels, request.dtype)
     if wrong is not None:
         raise InputError(f"{'--label' if wrong[0] == 'labels' else wrong[0]}: {wrong[1]}")
 
 
-def _check_words(asked: SearchRequest) -> None:
-    for value, known, option in ((asked.method, METHODS, "--method"), (asked.pruner, PRUNERS, "--pruner")):
+def _check_words(request: SearchRequest) -> None:
+    for value, known, option in ((request.method, METHODS, "--method"), (request.pruner, PRUNERS, "--pruner")):
         if value not in known:
             raise InputError(f"{option} {value}: unknown; known: {', '.join(known)}")
     for number, least, option in (
-        (asked.nfe, 1, "--nfe"),
-        (asked.samples, 2, "--samples"),
-        (asked.ahead, 1, "--ahead"),
-        (asked.top, 1, "--top"),
+        (request.nfe, 1, "--nfe"),
+        (request.samples, 2, "--samples"),
+        (request.ahead, 1, "--ahead"),
+        (request.top, 1, "--top"),
     ):
         if number is not None and number < least:
             raise InputError(f"{option} must be at least {least}; we got {number}")
-    if asked.study is not None and not re.fullmatch(r"[\w.+-][\w.+ -]{0,99}", asked.study):
+    if request.study is not None and not re.fullmatch(r"[\w.+-][\w.+ -]{0,99}", request.study):
         raise InputError("--study takes letters, digits, dots, dashes and underscores, 100 at most")
 
 
@@ -267,7 +280,7 @@ def _metric(asked: str | Mapping[str, Any], option: str) -> FeatureMetric | Meas
 
 
 def _template(target: Target, builder: TrialBuilder, nfe: int, pareto: bool) -> dict[str, Any]:
-    """The target's space, with free levels laid out and the number of evaluations where that is searched."""
+    """The target's template, with a factor for each gap of free levels, and NFE as a parameter of two objectives."""
     template = {key: part for key, part in target.template.items() if part}
     template.setdefault("sampler", {})
     discretization = template["sampler"].get("discretization")
@@ -292,11 +305,11 @@ def _template(target: Target, builder: TrialBuilder, nfe: int, pareto: bool) -> 
 
 
 def _budgets(nfe: int) -> tuple[float, ...]:
-    """Budgets down from the largest, each 0.7 of the one before, in rising order."""
-    found = [nfe]
-    while found[-1] * 0.7071 >= LEAST_NFE:
-        found.append(round(found[-1] * 0.7071))
-    return tuple(map(float, reversed(found)))
+    """Declared values of NFE: the largest, and down by factors of sqrt(1/2), in rising order."""
+    values = [nfe]
+    while values[-1] * 0.7071 >= LEAST_NFE:
+        values.append(round(values[-1] * 0.7071))
+    return tuple(map(float, reversed(values)))
 
 
 def _samples(metric: FeatureMetric | Measure, asked: int | None) -> int:
@@ -309,22 +322,22 @@ def _block(metric: FeatureMetric | Measure, samples: int) -> int:
     return max(1, samples // (BLOCKS if narrow else WIDE_BLOCKS))
 
 
-def _rungs(asked: SearchRequest, samples: int, block: int) -> tuple[int, ...]:
-    """Where a trial is looked at: whole blocks, rising, the last of them N."""
-    if asked.pruner == "none":
-        if asked.rungs is not None:
+def _rungs(request: SearchRequest, samples: int, block: int) -> tuple[int, ...]:
+    """Numbers of samples after which a trial is measured: whole blocks, rising, the last is N."""
+    if request.pruner == "none":
+        if request.rungs is not None:
             raise InputError("--pruner none looks at a trial at its end only; leave --rungs out, or use another rule")
         return (samples,)
-    fewest = FEWEST_BLOCKS if asked.pruner == "paired" else 1
+    fewest = FEWEST_BLOCKS if request.pruner == "paired" else 1
     if samples < FEWEST_BLOCKS * block:
         raise InputError(
             f"trials are compared over {FEWEST_BLOCKS} blocks of seeds at least, and N is {samples}; raise --samples, "
             "or use --pruner none"
         )
-    if asked.rungs is None:
-        found = [max(fewest, 2, round(part * samples / block)) * block for part in RUNGS[:-1]]
-        return (*sorted({rung for rung in found if rung < samples}), samples)
-    rungs = asked.rungs
+    if request.rungs is None:
+        early = {max(fewest, 2, round(part * samples / block)) * block for part in RUNGS[:-1]}
+        return (*sorted(rung for rung in early if rung < samples), samples)
+    rungs = request.rungs
     if list(rungs) != sorted(set(rungs)) or rungs[-1] != samples or rungs[0] < 2:
         raise InputError(f"--rungs rise to N = {samples}, each once; we got {', '.join(map(str, rungs))}")
     for rung in rungs[:-1]:
@@ -338,11 +351,11 @@ def _rungs(asked: SearchRequest, samples: int, block: int) -> tuple[int, ...]:
     return rungs
 
 
-def _check_method(asked: SearchRequest, space: SearchSpace) -> None:
+def _check_method(request: SearchRequest, space: SearchSpace) -> None:
     numbers = [one for one in space.parameters if isinstance(one.node, NumberRange)]
     choices = [one.name for one in space.parameters if isinstance(one.node, Choices)]
-    if asked.method == "cmaes":
-        if asked.pareto:
+    if request.method == "cmaes":
+        if request.pareto:
             raise InputError("method cmaes has one objective; use nsga2 or tpe with --pareto")
         if choices:
             raise InputError(
@@ -356,17 +369,17 @@ def _check_method(asked: SearchRequest, space: SearchSpace) -> None:
             raise InputError("method cmaes needs its package: pip install 'diffusion-harness[cmaes]'") from None
 
 
-def _study_name(target: str, source: str | Spec, nfe: int, asked: SearchRequest) -> str:
+def _study_name(target: str, source: str | Spec, nfe: int, request: SearchRequest) -> str:
     parts = [target, denoiser_name(source), f"nfe{nfe}"]
-    parts += ["pareto"] * asked.pareto + [asked.method] * (asked.method != "tpe")
+    parts += ["pareto"] * request.pareto + [request.method] * (request.method != "tpe")
     return re.sub(r"[^\w.-]+", "-", "_".join(parts))[:100]
 
 
-def _different(search: SearchPlan) -> list[SpacePoint]:
-    """The points of the declared grid that make samplers, each sampler once, without those that are tried first.
+def _distinct_points(search: SearchPlan) -> list[SpacePoint]:
+    """The points of the declared grid that make samplers, each sampler once, without the enqueued ones.
 
     Raises:
-        InputError: there are too many.
+        InputError: the grid has too many points.
     """
     count = sum(1 for _ in itertools.islice(search.space.grid(), MOST_POINTS + 1))
     if count > MOST_POINTS:
@@ -374,8 +387,8 @@ def _different(search: SearchPlan) -> list[SpacePoint]:
             f"the declared grid has more than {MOST_POINTS:,} points; declare fewer `values`, or draw from them with "
             "--method random --on-grid"
         )
-    seen = {start.candidate.identity for start in search.enqueued}
-    found = []
+    seen = {trial.candidate.identity for trial in search.enqueued}
+    points = []
     for point in search.space.grid():
         try:
             identity = search.candidate(point).identity
@@ -383,5 +396,5 @@ def _different(search: SearchPlan) -> list[SpacePoint]:
             continue
         if identity not in seen:
             seen.add(identity)
-            found.append(point)
-    return found
+            points.append(point)
+    return points
