@@ -5,6 +5,7 @@ The public names are resolved on first use, so that `harness --help` and the rep
     denoiser = harness.load_denoiser("digits-vp")
     sampler = harness.Sampler.model_validate({"solver": "heun", "steps": 18})
     out = harness.sample(denoiser, sampler, seeds=range(64))      # out.images, out.nfe
+    table = harness.results(grid="fig2_deterministic")            # what `harness run` has measured, as a DataFrame
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from harness.core.errors import SamplingError as SamplingError
     from harness.denoisers.check import check_denoiser as check_denoiser
     from harness.denoisers.load import load_denoiser as load_denoiser
+    from harness.report.data import results as results
     from harness.sampling.encode import encode as encode
     from harness.sampling.sample import sample as sample
     from harness.sampling.sampler import Sampler as Sampler
@@ -28,6 +30,7 @@ _PUBLIC = {
     "check_denoiser": "harness.denoisers.check",
     "encode": "harness.sampling.encode",
     "load_denoiser": "harness.denoisers.load",
+    "results": "harness.report.data",
     "sample": "harness.sampling.sample",
 }
 
@@ -39,6 +42,7 @@ __all__ = [
     "check_denoiser",
     "encode",
     "load_denoiser",
+    "results",
     "sample",
 ]
 

@@ -156,19 +156,20 @@ def show(
     files: FilesOption = None,
 ) -> None:
     """List the trials in the store."""
-    from harness.cli.tables import frame_table
-    from harness.report.data import rows_table
+    from harness.cli.tables import results_table
+    from harness.report.data import trial_results, write_csv
     from harness.store.database import Store
 
     with Store(store, files, create=False) as opened:
-        frame = rows_table(opened, Path(grid).stem if grid else None)
+        trials = trial_results(opened, Path(grid).stem if grid else None)
     if csv == "-":
-        sys.stdout.write(frame.to_csv(index=False))
+        write_csv(trials, sys.stdout)
     elif csv:
-        frame.to_csv(csv, index=False)
+        with Path(csv).open("w", encoding="utf-8", newline="") as file:
+            write_csv(trials, file)
         typer.echo(csv)
     else:
-        out.print(frame_table(frame))
+        out.print(results_table(trials))
 
 
 @command

@@ -1,66 +1,57 @@
-"""The tidy table as a rich table, for `harness show`."""
+"""Trial results as a terminal table, for `harness show`."""
 
 import math
-from typing import Any
+from collections.abc import Callable
 
-import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from harness.report.data import records
+from harness.report.data import TrialResult
+from harness.report.text.choices import describe
 from harness.report.text.numbers import evaluations, significant
 
 COLOURS = {"done": "green", "failed": "red", "missing": "yellow"}
 
 
-def frame_table(frame: pd.DataFrame) -> Table:
-    """The columns that fit a terminal; `--csv` has all of them.
-
-    Args:
-        frame: from `harness.report.data.rows_table`.
-    """
-    metrics = sorted(set(frame["metric"]))
-    has_failed = (frame["status"] == "failed").any()
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    table.add_column("denoiser")
-    table.add_column("series")
+def results_table(trials: list[TrialResult]) -> Table:
+    """The columns that fit a terminal; `--csv` has all of them."""
+    metrics = sorted({str(trial.made_with["metric"]) for trial in trials})
+    columns: list[tuple[str, Callable[[TrialResult], str]]] = [
+        ("denoiser", lambda trial: escape(trial.panel)),
+        ("series", lambda trial: escape(trial.series or str(describe(trial.sampler.get("solver"))))),
+    ]
     if len(metrics) > 1:
-        table.add_column("metric")
-    has_x = bool((frame["x"].notna() & (frame["x"] != frame["nfe"])).any())
-    if has_x:
-        table.add_column("x", justify="right", no_wrap=True)
-    has_ranges = frame["first_seed"].nunique() > 1
-    if has_ranges:
-        table.add_column("from seed", justify="right", no_wrap=True)
-    for name in ("steps", "nfe", metrics[0] if len(metrics) == 1 else "value", "± 95 %", "n"):
+        columns.append(("metric", lambda trial: trial.made_with["metric"]))
+    numbers: list[tuple[str, Callable[[TrialResult], str]]] = [
+        ("steps", lambda trial: evaluations(trial.steps)),
+        ("nfe", lambda trial: evaluations(trial.nfe)),
+        (metrics[0] if len(metrics) == 1 else "value", lambda trial: significant(trial.value)),
+        ("± 95 %", lambda trial: significant((trial.high - trial.low) / 2, 2)),
+        ("n", lambda trial: str(trial.made_with["n"])),
+    ]
+    if len({trial.first_seed for trial in trials}) > 1:
+        numbers.insert(0, ("from seed", lambda trial: str(trial.first_seed)))
+    if any(not math.isnan(trial.x) and trial.x != trial.nfe for trial in trials):
+        numbers.insert(0, ("x", lambda trial: significant(trial.x)))
+    last: list[tuple[str, Callable[[TrialResult], str]]] = [
+        ("status", lambda trial: f"[{COLOURS[trial.status]}]{trial.status}[/]"),
+        ("trial", lambda trial: trial.fingerprint[:8]),
+    ]
+    reason = [("reason", _reason)] if any(trial.status == "failed" for trial in trials) else []
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name, _ in columns:
+        table.add_column(name)
+    for name, _ in numbers:
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("status", "trial"):
+    for name, _ in last:
         table.add_column(name, no_wrap=True)
-    if has_failed:
-        table.add_column("reason")
-    for line in records(frame):
-        cells = _cells(line, len(metrics) > 1, has_x, has_ranges)
-        table.add_row(*cells, _reason(line)) if has_failed else table.add_row(*cells)
+    for name, _ in reason:
+        table.add_column(name)
+    for trial in trials:
+        table.add_row(*(cell(trial) for _, cell in (*columns, *numbers, *last, *reason)))
     return table
 
 
-def _cells(line: dict[str, Any], with_metric: bool, with_x: bool, with_seed: bool) -> list[str]:
-    return [
-        escape(line["panel"]),
-        escape(line["series"] or line["solver"]),
-        *([line["metric"]] if with_metric else []),
-        *([significant(line["x"])] if with_x else []),
-        *([str(line["first_seed"])] if with_seed else []),
-        evaluations(line["steps"]),
-        evaluations(line["nfe"]),
-        significant(line["value"]),
-        significant((line["high"] - line["low"]) / 2, 2),
-        str(line["n"]),
-        f"[{COLOURS[line['status']]}]{line['status']}[/]",
-        line["fingerprint"][:8],
-    ]
-
-
-def _reason(line: dict[str, Any]) -> str:
-    at = "" if math.isnan(line["step"]) else f"step {line['step']:.0f}: "
-    return escape(at + line["reason"]) if line["reason"] else ""
+def _reason(trial: TrialResult) -> str:
+    at = "" if math.isnan(trial.step) else f"step {trial.step:.0f}: "
+    return escape(at + trial.reason) if trial.reason else ""

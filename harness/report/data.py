@@ -1,43 +1,105 @@
-"""What the store holds of a grid, a table a metric: a line for every trial of the plan, done, failed or missing.
+"""What the store holds of a grid: for each metric, every trial of the plan, done, failed or missing.
 
 Results are used only if they were made with the plan's metric, extractor, reference, first seed, number of samples and
-label policy; others are counted with the reason and left out, so that no curve joins numbers that cannot be compared. A
-metric on several ranges of seeds is one metric: curves and intervals are those of the first range.
+label policy. Others are counted with the reason and left out, so that no curve joins numbers that do not compare. A
+metric
+on several ranges of seeds is one metric: curves and intervals are those of the first range.
 """
 
+import csv
 import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-import pandas as pd
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from harness.core.errors import InputError
 from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.text.choices import AXES, describe
-from harness.report.text.numbers import plural
+from harness.report.text.numbers import as_float, plural
 from harness.store.database import Store
 
-COLUMNS = [
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
     *("panel", "series", *AXES, "steps", "nfe", "nfe_min", "nfe_max", "x", "value", "low", "high", "status", "reason"),
-    *(
-        "step",
-        "seconds",
-        "evaluations",
-        "n",
-        "first_seed",
-        "metric",
-        "extractor",
-        "reference",
-        "labels",
-        "noise_device",
-    ),
-    *("finished_at", "fingerprint"),
-]
-"""The columns of a tidy table, for the terminal and for CSV."""
+    *("step", "seconds", "evaluations", "n", "first_seed", "metric", "extractor", "reference", "labels"),
+    *("noise_device", "finished_at", "fingerprint"),
+)
+"""The columns of the table of results, in the terminal, as CSV and as a DataFrame."""
 
 
-class Floor(NamedTuple):
+class TrialResult:
+    """A trial under one metric on one range of seeds, with its result where there is one.
+
+    Args:
+        item: the plan's, with `panel`, `series`, `fingerprint` and `sampler`.
+        row: the store's; None for a missing result.
+        metric: what the row was made with, or is to be: the names in `SAME`.
+        against_nfe: whether the place on the horizontal axis, `x`, is the NFE.
+
+    Numbers that are not known are NaN. A value that is not finite makes the trial a failed one. `ranges` holds the same
+    trial on every range of seeds, itself first.
+    """
+
+    def __init__(
+        self,
+        item: Mapping[str, Any],
+        row: Mapping[str, Any] | None,
+        metric: Mapping[str, Any],
+        against_nfe: bool = False,
+    ) -> None:
+        own = row or {}
+        self.panel: str = item["panel"]
+        self.series: str = item["series"]
+        self.fingerprint: str = item["fingerprint"]
+        self.sampler: Mapping[str, Any] = item.get("sampler") or {}
+        self.adaptive = bool(item.get("adaptive"))
+        self.labels = str(item.get("labels"))
+        self.steps = as_float(item.get("steps", self.sampler.get("steps")))
+        self.made_with = {name: metric[name] for name in SAME}
+        self.first_seed: int = metric["first_seed"]
+        self.end: int = metric["first_seed"] + metric["n"]
+        value = as_float(own.get("value"))
+        self.done = own.get("status") == "done" and math.isfinite(value)
+        self.status = "missing" if row is None else "done" if self.done else "failed"
+        unsaid = "the value is not finite" if own.get("status") == "done" else "no reason"
+        self.reason: str = own.get("reason") or ("" if self.done or row is None else unsaid)
+        self.value, self.low, self.high = (
+            as_float(own.get(name)) if self.done else math.nan for name in ("value", "low", "high")
+        )
+        nfe = as_float(own.get("nfe"))
+        self.nfe = nfe if nfe > 0 else math.nan if nfe == 0 else as_float(item.get("nfe"))
+        self.nfe_min, self.nfe_max = as_float(own.get("nfe_min")), as_float(own.get("nfe_max"))
+        self.x = self.nfe if against_nfe else as_float(item.get("x"))
+        self.step, self.seconds = as_float(own.get("step")), as_float(own.get("seconds"))
+        self.evaluations = as_float(own.get("evaluations"))
+        self.finished_at: str = own.get("finished_at") or ""
+        self.details: Mapping[str, Any] = own.get("details") or {}
+        self.replicates: tuple[float, ...] = tuple(own.get("replicates") or ())
+        self.blocks: tuple[int, ...] = tuple(own.get("blocks") or ())
+        self.ranges = [self]
+
+    @property
+    def range_values(self) -> list[float]:
+        """The values of the ranges of seeds that are done."""
+        return [each.value for each in self.ranges if each.done]
+
+    @property
+    def range_ends(self) -> tuple[float, float] | None:
+        """The least and the greatest value of the ranges; None with fewer than two done."""
+        values = self.range_values
+        return (min(values), max(values)) if len(values) > 1 else None
+
+    def record(self) -> dict[str, Any]:
+        """The trial under the names of `COLUMNS`."""
+        words = {axis: str(describe(self.sampler.get(axis))) for axis in AXES}
+        words |= {"noise_device": str(self.sampler.get("noise_device", ""))} | self.made_with
+        return {name: words[name] if name in words else getattr(self, name) for name in COLUMNS}
+
+
+class FloorBand(NamedTuple):
     """The metric of real data against the reference, at the report's number of samples: nothing can be much lower.
 
     Args:
@@ -54,96 +116,63 @@ class Floor(NamedTuple):
     band: str
 
 
-class Range(NamedTuple):
-    """A trial on one range of seeds: `done`, `failed` or `missing`, and the value, NaN if it is not done."""
-
-    status: str
-    value: float
-
-
-class GridData(NamedTuple):
+class GridData:
     """A grid and its results under one metric.
 
     Args:
         plan: as the store holds it, with a panel for each label policy.
         metric: its entry of the plan's metrics; `first_seed` is that of the first range.
-        trials: one line an item of the plan, on the first range of seeds: `COLUMNS` and `EXTRA`.
-        rows: the result rows in use, each once, whatever number of series shares it, those of further ranges as well.
+        ranges: a trial for every item of the plan, on each range of seeds.
+        rows: the result rows in use, each once, whatever number of series shares it.
         left_out: reasons in words, with counts, for results that are not used.
         floor: None where the store has none for this extractor, reference and number of samples.
-        further: the same lines as `trials` on each further range of seeds.
+
+    `trials` are those of the first range, `every_range` those of all.
     """
 
-    plan: dict[str, Any]
-    metric: dict[str, Any]
-    trials: pd.DataFrame
-    rows: list[dict[str, Any]]
-    left_out: list[str]
-    floor: Floor | None
-    further: tuple[pd.DataFrame, ...] = ()
-
-    @property
-    def every_range(self) -> pd.DataFrame:
-        """The lines of all ranges of seeds."""
-        return pd.concat([self.trials, *self.further], ignore_index=True) if self.further else self.trials
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        metric: dict[str, Any],
+        ranges: list[list[TrialResult]],
+        rows: list[dict[str, Any]],
+        left_out: list[str],
+        floor: FloorBand | None,
+    ) -> None:
+        self.plan, self.metric, self.rows, self.left_out, self.floor = plan, metric, rows, left_out, floor
+        self.trials, *self.further = ranges
+        self.every_range = [trial for own in ranges for trial in own]
+        self.title = str(metric["title"])
+        self.n: int = metric["n"]
+        self.first_seeds: list[int] = list(metric["first_seeds"])
+        self.lower_is_better: bool = metric["better"] == "lower"
+        self.against_nfe: bool = plan["x"]["path"] == "nfe"
+        self.is_distance = bool(metric["is_distance"])
+        """Whether it is a Frechet distance of finite sets, and so has a floor and the 3 % rule."""
+        self.is_measure = bool(metric.get("is_measure", not self.is_distance))
+        """Whether it is a diagnostic, a mean over samples, and not a metric of features."""
+        self.is_share = bool(metric.get("is_share"))
+        """Whether it lies between 0 and 1."""
+        self.by_factors = compares_by_factors(metric)
 
     def count(self, status: str) -> int:
         """How many trials of the plan are `done`, `failed` or `missing`, each range of seeds counted."""
-        return int((self.every_range["status"] == status).sum())
+        return sum(trial.status == status for trial in self.every_range)
 
     def distinct(self, status: str | None = None) -> int:
-        """How many trials there are, or have a status, those that series share counted once, each range by itself."""
-        unique = self.every_range.drop_duplicates(["fingerprint", "first_seed"])
-        return len(unique) if status is None else int((unique["status"] == status).sum())
+        """How many trials there are, or have a status; those that series share count once, each range by itself."""
+        unique = {(trial.fingerprint, trial.first_seed): trial.status for trial in reversed(self.every_range)}
+        return len(unique) if status is None else sum(own == status for own in unique.values())
 
-    @property
-    def title(self) -> str:
-        """The metric's name for people."""
-        return str(self.metric["title"])
-
-    @property
-    def is_distance(self) -> bool:
-        """Whether it is a Frechet distance of finite sets, and so has a floor and the 3 % rule."""
-        return bool(self.metric["is_distance"])
-
-    @property
-    def is_measure(self) -> bool:
-        """Whether it is a laboratory measure, a mean over samples, and not a metric of features."""
-        return bool(self.metric.get("is_measure", not self.is_distance))
-
-    @property
-    def by_factors(self) -> bool:
-        """Whether values compare by factors, as distances and errors do; shares and scores by differences."""
-        return self.is_distance or self.is_measure
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it lies between 0 and 1."""
-        return bool(self.metric.get("is_share"))
-
-    @property
-    def first_seeds(self) -> list[int]:
-        """The first seed of each range."""
-        return list(self.metric["first_seeds"])
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Which way is better."""
-        return self.metric["better"] == "lower"
-
-    def best(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    def best(self, trials: Iterable[TrialResult]) -> TrialResult:
         """The best of some finished trials; of equals the first."""
         sign = 1 if self.lower_is_better else -1
-        return min(lines, key=lambda line: sign * line["value"])
-
-    @property
-    def against_nfe(self) -> bool:
-        """Whether the horizontal axis is NFE."""
-        return self.plan["x"]["path"] == "nfe"
+        return min(trials, key=lambda trial: sign * trial.value)
 
 
-EXTRA = ("replicates", "blocks", "details", "adaptive", "ranges")
-"""Columns beside `COLUMNS` that only the report needs."""
+def compares_by_factors(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric's values compare by factors, as distances and errors do; shares and scores by differences."""
+    return bool(metric.get("is_distance") or metric.get("is_measure", "is_distance" in metric))
 
 
 def load(store: Store, grid: str) -> list[GridData]:
@@ -161,16 +190,14 @@ def load(store: Store, grid: str) -> list[GridData]:
             f"{store.name}: grid '{grid}' was run by an earlier version; `harness run {grid}` brings it up"
         )
     plan = apart_by_labels(plan)
-    metrics = [_with_seeds(metric, plan) for metric in plan["metrics"]]
-    metrics = [metric for index, metric in enumerate(metrics) if metric not in metrics[:index]]
+    metrics: list[dict[str, Any]] = []
+    for metric in plan["metrics"]:
+        seeds = metric.get("first_seeds") or [plan["first_seed"]]  # earlier plans have one range
+        metric = metric | {"first_seeds": seeds, "first_seed": seeds[0]}
+        if metric not in metrics:
+            metrics.append(metric)
     wanted = {key(each) for metric in metrics for each in _ranges(metric)}
     return [_under(store, plan, metric, wanted) for metric in metrics]
-
-
-def _with_seeds(metric: dict[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A metric of a plan with the first seeds of its ranges; earlier plans have one range."""
-    seeds = metric.get("first_seeds") or [plan["first_seed"]]
-    return metric | {"first_seeds": seeds, "first_seed": seeds[0]}
 
 
 def _ranges(metric: dict[str, Any]) -> list[dict[str, Any]]:
@@ -180,11 +207,14 @@ def _ranges(metric: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: set[tuple[Any, ...]]) -> GridData:
     """The grid's results under one metric; `wanted` are the keys of all metrics, whose rows are not left out."""
-    items = [item for item in plan["items"] if _is_asked(item, metric)]
+    asked = (("series", "base"), ("denoisers", "denoiser"))
+    items = [
+        item for item in plan["items"] if all(metric[many] is None or item[one] in metric[many] for many, one in asked)
+    ]
     by_name = {item["fingerprint"]: item for item in items}
     ranges = _ranges(metric)
     used: list[dict[str, dict[str, Any]]] = [{} for _ in ranges]
-    apart: Counter[str] = Counter()
+    unused: Counter[str] = Counter()
     for row in store.results(list(by_name)):
         whys = [difference(row, each, by_name[row["fingerprint"]]) for each in ranges]
         if "" in whys:
@@ -192,126 +222,71 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: s
             continue
         why = min(whys, key=lambda words: words.count(" and "))
         if row["metric"] == metric["metric"] and (key(row) not in wanted or why.startswith(WORDS["labels"])):
-            apart[why] += 1
-    tables = [_table(plan, items, rows, each) for rows, each in zip(used, ranges, strict=True)]
-    seen = [[Range(*pair) for pair in zip(table["status"], table["value"], strict=True)] for table in tables]
-    tables[0]["ranges"] = list(map(list, zip(*seen, strict=True)))
-    left_out = [f"{plural(count, 'row')} with {why}" for why, count in apart.items()]
-    rows = [found[name] for found in used for name in by_name if name in found]
-    return GridData(plan, metric, tables[0], rows, left_out, _floor(store, metric), tuple(tables[1:]))
+            unused[why] += 1
+    against_nfe = plan["x"]["path"] == "nfe"
+    trials = [
+        [TrialResult(item, rows.get(item["fingerprint"]), each, against_nfe) for item in items]
+        for rows, each in zip(used, ranges, strict=True)
+    ]
+    for same in zip(*trials, strict=True):
+        same[0].ranges = list(same)
+    rows = [own[name] for own in used for name in by_name if name in own]
+    left_out = [f"{plural(count, 'row')} with {why}" for why, count in unused.items()]
+    return GridData(plan, metric, trials, rows, left_out, _floor(store, metric))
 
 
-def _table(
-    plan: Mapping[str, Any], items: list[dict[str, Any]], rows: dict[str, dict[str, Any]], metric: Mapping[str, Any]
-) -> pd.DataFrame:
-    """The lines of one range of seeds."""
-    lines = [_line(item, rows.get(item["fingerprint"]), metric) for item in items]
-    if plan["x"]["path"] == "nfe":
-        lines = [line | {"x": line["nfe"]} for line in lines]
-    return pd.DataFrame(lines, columns=[*COLUMNS, *EXTRA])
-
-
-def _is_asked(item: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
-    """Whether a metric is asked of an item of the plan."""
-    parts = (("series", "base"), ("denoisers", "denoiser"))
-    return all(metric[names] is None or item[name] in metric[names] for names, name in parts)
-
-
-def rows_table(store: Store, grid: str | None = None) -> pd.DataFrame:
-    """The results as one tidy table with the columns `COLUMNS`.
-
-    Args:
-        store: where they are.
-        grid: the trials of this grid, missing ones included; None for every result in the store, where the panel is the
-            denoiser and there is no series.
-
-    Raises:
-        InputError: the store has no such grid.
-    """
-    if grid is not None:
-        return pd.concat([data.every_range[COLUMNS] for data in load(store, grid)], ignore_index=True)
-    lines = []
-    for row in store.results():
-        trial = row["trial"]
-        name = trial.get("denoiser")
-        item = {
-            "panel": describe(name).kind,
-            "series": "",
-            "fingerprint": row["fingerprint"],
-            "sampler": trial.get("sampler", {}),
-            "labels": trial.get("labels"),
-        }
-        lines.append(_line(item, row, row))
-    return pd.DataFrame(lines, columns=COLUMNS)
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The lines of a table as dictionaries."""
-    return [{str(key): value for key, value in line.items()} for line in table.to_dict("records")]
-
-
-def _line(item: Mapping[str, Any], row: Mapping[str, Any] | None, made_with: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the table: an item of a plan, and its result if there is one."""
-    sampler = item.get("sampler") or {}
-    steps = item.get("steps", sampler.get("steps"))
-    line = {
-        "panel": item["panel"],
-        "series": item["series"],
-        "steps": math.nan if steps is None else float(steps),
-        "nfe": _number(item.get("nfe")),
-        "x": _number(item.get("x")),
-        "adaptive": bool(item.get("adaptive")),
-        "details": {},
-        "status": "missing",
-        "reason": "",
-        "labels": str(item.get("labels")),
-        "noise_device": str(sampler.get("noise_device", "")),
-        "finished_at": "",
-        "fingerprint": item["fingerprint"],
-        "replicates": [],
-        "blocks": [],
-        "ranges": [],
-    }
-    line |= {axis: str(describe(sampler.get(axis))) for axis in AXES}
-    line |= {key: made_with[key] for key in SAME}
-    line |= dict.fromkeys(("value", "low", "high", "step", "seconds", "evaluations"), math.nan)
-    line |= dict.fromkeys(("nfe_min", "nfe_max"), math.nan)
-    return line if row is None else line | _measured(row, line["nfe"])
-
-
-def _measured(row: Mapping[str, Any], planned: float) -> dict[str, Any]:
-    """What a result row adds to its line. A value that is not finite counts as failed."""
-    value = _number(row["value"])
-    done = row["status"] == "done" and math.isfinite(value)
-    nfe = _number(row["nfe"])
-    reason = row["reason"] or ("" if done else "the value is not finite" if row["status"] == "done" else "no reason")
-    return {
-        "nfe": nfe if nfe > 0 else math.nan if nfe == 0 else planned,
-        "nfe_min": _number(row["nfe_min"]),
-        "nfe_max": _number(row["nfe_max"]),
-        "details": row.get("details") or {},
-        "value": value if done else math.nan,
-        "low": _number(row["low"]) if done else math.nan,
-        "high": _number(row["high"]) if done else math.nan,
-        "status": "done" if done else "failed",
-        "reason": reason,
-        "step": _number(row["step"]),
-        "seconds": _number(row["seconds"]),
-        "evaluations": _number(row["evaluations"]),
-        "finished_at": row["finished_at"] or "",
-        "replicates": list(row["replicates"] or []),
-        "blocks": list(row["blocks"] or []),
-    }
-
-
-def _floor(store: Store, metric: Mapping[str, Any]) -> Floor | None:
+def _floor(store: Store, metric: Mapping[str, Any]) -> FloorBand | None:
     if not metric["is_distance"]:
         return None
     fact = store.fact(f"floor:{metric['extractor']}:{metric['reference']}:{metric['n']}")
     if fact is None:
         return None
-    return Floor(fact["mean"], fact["low"], fact["high"], fact.get("n", metric["n"]), str(fact.get("band", "")))
+    return FloorBand(fact["mean"], fact["low"], fact["high"], fact.get("n", metric["n"]), str(fact.get("band", "")))
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def trial_results(store: Store, grid: str | None = None) -> list[TrialResult]:
+    """The trials of a grid under each metric and range of seeds, missing ones included.
+
+    Without a grid, every result in the store: the panel is then the denoiser, and there is no series.
+
+    Raises:
+        InputError: the store has no such grid.
+    """
+    if grid is not None:
+        return [trial for data in load(store, grid) for trial in data.every_range]
+    found = []
+    for row in store.results():
+        trial = row["trial"]
+        item = {name: trial.get(name) for name in ("sampler", "labels")}
+        item |= {"panel": describe(trial.get("denoiser")).kind, "series": "", "fingerprint": row["fingerprint"]}
+        found.append(TrialResult(item, row, row))
+    return found
+
+
+def results(store: Store | Path | str | None = None, grid: str | None = None) -> "pd.DataFrame":
+    """The results in a store as a pandas DataFrame, a line a trial, metric and range of seeds.
+
+    Args:
+        store: an open one, the path of an SQLite file, or an SQLite URL; None for `results/harness.sqlite`.
+        grid: the trials of this grid, with their panel and series and the missing ones; None for every result.
+
+    Returns:
+        The columns of `harness show --csv`. Numbers that are not known are NaN.
+
+    Raises:
+        InputError: there is no such store, or no such grid in it.
+    """
+    import pandas as pd
+
+    if not isinstance(store, Store):
+        with Store(None if store is None else str(store), create=False) as opened:
+            return results(opened, grid)
+    return pd.DataFrame([trial.record() for trial in trial_results(store, grid)], columns=list(COLUMNS))
+
+
+def write_csv(trials: Iterable[TrialResult], file: TextIO) -> None:
+    """Write trials as CSV with the columns `COLUMNS`; NaN is an empty cell."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for trial in trials:
+        writer.writerow("" if value != value else value for value in trial.record().values())

@@ -1,17 +1,18 @@
-"""What the store holds of a search: its spec, its slots in order, and what was measured again on fresh seeds.
+"""What the store holds of a search: its record, its trials in order, and what was measured again on fresh seeds.
 
-Values compare at one number of images only, so a slot offers two: `first`, at the first rung, which every slot that ran
-has, and `full`, at the last, which the done ones have.
+Values compare at one number of images only, so a trial offers two: `first`, at the first rung, which every trial that
+    ran has, and `full`, at the last, which the done ones have.
 """
 
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
 from harness.report.comparability import SAME
-from harness.report.text.numbers import listing, plural, whole
+from harness.report.data import compares_by_factors
+from harness.report.text.choices import setting_text
+from harness.report.text.numbers import as_float, listing, plural, whole
 from harness.store.database import Store
 from harness.store.studies import DONE as DONE
 from harness.store.studies import FAILED as FAILED
@@ -21,125 +22,109 @@ from harness.store.studies import SUGGESTED as SUGGESTED
 from harness.store.studies import Studies
 
 
-class Value(NamedTuple):
+class ValueInterval(NamedTuple):
     """A number with the ends of its 95 % interval, NaN where there is none."""
 
     value: float
     low: float
     high: float
 
+    @classmethod
+    def of(cls, found: Mapping[str, Any] | None) -> "ValueInterval | None":
+        """From a mapping with `value`, `low` and `high`; None where there is no finite value."""
+        value, low, high = (as_float((found or {}).get(name)) for name in ("value", "low", "high"))
+        return cls(value, low, high) if math.isfinite(value) else None
 
-class Slot(NamedTuple):
-    """A trial of the budget, as the store has it; see `harness/tables.py`.
+
+class SearchTrial:
+    """A trial of a search.
 
     Args:
-        rungs: what was measured, from the fewest seeds to the most.
-        first: at the study's first rung; None where that was not measured.
-        full: at all seeds, of a done slot; None otherwise.
+        row: the store's; see `harness/store/tables.py`. `twin` there is the trial that it repeats, `rival` the
+            incumbent that the pruner compared it with.
+        rungs: numbers of images at which trials are compared.
+
+    `rungs` are those that were measured, from the fewest images to the most; `difference` is from the incumbent at the
+    last of them, paired by seeds, at the pruner's own confidence.
     """
 
-    number: int
-    status: str
-    origin: str
-    settings: dict[str, Any]
-    trial: dict[str, Any]
-    fingerprint: str
-    nfe: int | None
-    twin: int | None
-    rival: int | None
-    rungs: list[dict[str, Any]]
-    value: float | None
-    reason: str
-    step: int | None
-    evaluations: int
-    first: Value | None
-    full: Value | None
-
-    @property
-    def reached(self) -> int:
-        """Images that it was measured by; 0 for none."""
-        return int(self.rungs[-1]["n"]) if self.rungs else 0
-
-    @property
-    def difference(self) -> Value | None:
-        """From its rival at the last rung, paired by seeds, at the pruner's own confidence."""
-        found = self.rungs[-1].get("difference") if self.rungs else None
-        return Value(*(_number(found[name]) for name in ("estimate", "low", "high"))) if found else None
+    def __init__(self, row: Mapping[str, Any], rungs: list[int]) -> None:
+        self.number: int = row["number"]
+        self.status: str = row["status"]
+        self.origin: str = row["origin"]
+        self.settings: dict[str, Any] = row["settings"] or {}
+        self.trial: dict[str, Any] = row["trial"] or {}
+        self.fingerprint: str = row["fingerprint"] or ""
+        self.nfe: int | None = row["nfe"]
+        self.duplicate_of: int | None = row["twin"]
+        self.incumbent: int | None = row["rival"]
+        self.reason: str = row["reason"] or ""
+        self.step: int | None = row["step"]
+        self.evaluations: int = row["evaluations"] or 0
+        self.rungs = [rung for rung in row["rungs"] or [] if math.isfinite(as_float(rung.get("value")))]
+        last: dict[str, Any] = self.rungs[-1] if self.rungs else {}
+        self.images: int = last.get("n", 0)
+        self.last = ValueInterval.of(last)
+        self.first = next((ValueInterval.of(rung) for rung in self.rungs if rung["n"] == rungs[0]), None)
+        self.full = self.last if self.status == DONE and self.images == rungs[-1] else None
+        gap = last.get("difference")
+        ends = ("estimate", "low", "high")
+        self.difference = ValueInterval(*(as_float(gap[name]) for name in ends)) if gap else None
 
 
-class Search:
+class SearchData:
     """A study and its results, read once.
 
     Args:
         row: the study's row.
-        slots: its slots, in order.
-        rows: the results of its finals on fresh seeds, by fingerprint, done or failed.
+        trials: in order.
+        rows: the results on fresh seeds, by fingerprint, done or failed.
+
+    `objective` is the record of what the search compares by, `metric` of what its best settings are measured by on
+    fresh seeds, `own` the trials that repeat no earlier one, and `compares` whether a search-time value and a fresh one
+    are of one metric at one N.
     """
 
-    def __init__(self, row: Mapping[str, Any], slots: list[Slot], rows: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, row: Mapping[str, Any], trials: list[SearchTrial], rows: dict[str, dict[str, Any]]) -> None:
         self.name: str = row["name"]
         self.spec: dict[str, Any] = row["spec"]
         self.record: dict[str, Any] = row["record"]
         self.budget: dict[str, Any] = row["budget"] or {}
         self.finals: list[dict[str, Any]] = row["finals"] or []
         self.is_over = row["finals"] is not None
-        self.slots = slots
-        self.rows = rows
-
-    @property
-    def objective(self) -> dict[str, Any]:
-        """The record of what the search compares by."""
-        return dict(self.record["objective"])
-
-    @property
-    def metric(self) -> dict[str, Any]:
-        """The record of what the finals are measured by."""
-        return dict(self.record["metric"])
-
-    @property
-    def is_proxy(self) -> bool:
-        """Whether the search compares by something else than the finals are measured by."""
+        self.trials, self.rows = trials, rows
+        self.own = [trial for trial in trials if trial.duplicate_of is None]
+        self.by_number = {trial.number: trial for trial in trials}
+        self.measured = {trial: trial.first.value for trial in self.own if trial.first}
+        """Every trial that ran, with its value at the first rung, which is of the same seeds for all."""
+        self.objective: dict[str, Any] = self.record["objective"]
+        self.metric: dict[str, Any] = self.record["metric"]
         names = ("metric", "fields", "extractor", "reference")
-        return any(self.objective.get(name) != self.metric.get(name) for name in names)
+        self.is_proxy = any(self.objective.get(name) != self.metric.get(name) for name in names)
+        self.samples = int(self.spec["samples"])
+        self.fresh_samples = int(self.metric["n"])
+        self.compares = not self.is_proxy and self.samples == self.fresh_samples
+        self.search_seeds = _range(self.spec["first_seed"], self.samples)
+        self.fresh_seeds = _range(self.spec["fresh_seed"], self.fresh_samples)
+        self.first_images = whole(self.spec["rungs"][0])
+        self.paths = [str(each["path"]) for each in self.record["parameters"]]
+        self.sign = sign(self.objective)
+        self.by_factors = compares_by_factors(self.objective)
 
     @property
-    def samples(self) -> int:
-        """Images of a trial at full N, in the search."""
-        return int(self.spec["samples"])
-
-    @property
-    def fresh_samples(self) -> int:
-        """Images of a final on fresh seeds."""
-        return int(self.metric["n"])
-
-    @property
-    def compares(self) -> bool:
-        """Whether a search-time value and a fresh one are of one metric at one N."""
-        return not self.is_proxy and self.samples == self.fresh_samples
-
-    @property
-    def parameters(self) -> list[dict[str, Any]]:
-        """What is searched over."""
-        return list(self.record["parameters"])
-
-    @cached_property
-    def by_number(self) -> dict[int, Slot]:
-        """Slots by their number."""
-        return {slot.number: slot for slot in self.slots}
-
-    @property
-    def own(self) -> list[Slot]:
-        """Slots that are not repeats of earlier ones."""
-        return [slot for slot in self.slots if slot.twin is None]
+    def best(self) -> SearchTrial | None:
+        """The best at full N; None while none is done."""
+        done = [(trial.full.value, trial) for trial in self.own if trial.full]
+        return min(done, key=lambda pair: self.sign * pair[0])[1] if done else None
 
     def count(self, status: str) -> int:
-        """How many slots have a status, repeats included."""
-        return sum(slot.status == status for slot in self.slots)
+        """How many trials have a status, repeats included."""
+        return sum(trial.status == status for trial in self.trials)
 
     @property
     def provisional(self) -> list[str]:
         """Why the numbers may still change, a clause each; empty for a search that is over."""
-        wanted, begun, running = self.budget.get("trials"), len(self.slots), self.count(RUNNING)
+        wanted, begun, running = self.budget.get("trials"), len(self.trials), self.count(RUNNING)
         why = []
         if wanted and begun < wanted and not (self.is_over and self._ended_early):
             why.append(f"{whole(begun)} of {plural(wanted, 'trial')} were begun")
@@ -157,19 +142,13 @@ class Search:
     def _ended_early(self) -> bool:
         """Whether something other than the number of trials ends the search: evaluations, or the grid's points."""
         limit, points = self.budget.get("evaluations"), self.record.get("points")
-        used = sum(slot.evaluations for slot in self.slots)
+        used = sum(trial.evaluations for trial in self.trials)
         is_spent = limit is not None and used + int(self.record.get("full") or 0) > limit
-        return is_spent or (points is not None and sum(slot.origin == SUGGESTED for slot in self.slots) >= points)
+        return is_spent or (points is not None and sum(trial.origin == SUGGESTED for trial in self.trials) >= points)
 
-    def fresh_seeds(self) -> str:
-        """The fresh seeds, from first to last."""
-        first = int(self.spec["fresh_seed"])
-        return f"{first} to {first + self.fresh_samples - 1}"
 
-    def search_seeds(self) -> str:
-        """The seeds that the search chose by."""
-        first = int(self.spec["first_seed"])
-        return f"{first} to {first + self.samples - 1}"
+def _range(first: int, count: int) -> str:
+    return f"{first} to {first + count - 1}"
 
 
 def sign(metric: Mapping[str, Any]) -> int:
@@ -177,12 +156,7 @@ def sign(metric: Mapping[str, Any]) -> int:
     return -1 if metric.get("better") == "higher" else 1
 
 
-def by_factors(metric: Mapping[str, Any]) -> bool:
-    """Whether values compare by factors, as distances and errors do; shares and scores by differences."""
-    return bool(metric.get("is_distance") or metric.get("is_measure"))
-
-
-def load_search(store: Store, name: str) -> Search:
+def load_search(store: Store, name: str) -> SearchData:
     """Read a study.
 
     Raises:
@@ -198,48 +172,58 @@ def load_search(store: Store, name: str) -> Search:
         raise InputError(
             f"{store.name}: study '{name}' has no {listing(lacking)} in its record; search again with a new --study"
         )
-    slots = [_slot(each, row["spec"]) for each in studies.slots(name)]
+    trials = [SearchTrial(each, row["spec"]["rungs"]) for each in studies.slots(name)]
     wanted = {key: row["record"]["metric"].get(key) for key in SAME} | {"first_seed": row["spec"]["fresh_seed"]}
     names = sorted({final["fingerprint"] for final in row["finals"] or []})
-    found = store.results(names) if names else []
-    fits = [each for each in found if all(each[key] == value for key, value in wanted.items())]
-    return Search(row, slots, {each["fingerprint"]: each for each in fits})
+    rows = store.results(names) if names else []
+    fits = [each for each in rows if all(each[key] == value for key, value in wanted.items())]
+    return SearchData(row, trials, {each["fingerprint"]: each for each in fits})
 
 
-def _slot(row: Mapping[str, Any], spec: Mapping[str, Any]) -> Slot:
-    rungs = [rung for rung in row["rungs"] or [] if math.isfinite(_number(rung.get("value")))]
-    first = next((_value(rung) for rung in rungs if rung["n"] == spec["rungs"][0]), None)
-    is_full = bool(rungs) and row["status"] == DONE and rungs[-1]["n"] == spec["rungs"][-1]
-    return Slot(
-        number=row["number"],
-        status=row["status"],
-        origin=row["origin"],
-        settings=row["settings"] or {},
-        trial=row["trial"] or {},
-        fingerprint=row["fingerprint"] or "",
-        nfe=row["nfe"],
-        twin=row["twin"],
-        rival=row["rival"],
-        rungs=rungs,
-        value=row["value"],
-        reason=row["reason"] or "",
-        step=row["step"],
-        evaluations=row["evaluations"] or 0,
-        first=first,
-        full=_value(rungs[-1]) if is_full else None,
-    )
+class ParameterAxis(NamedTuple):
+    """A parameter of the space.
+
+    Args:
+        name, path: for people, and in the sampler.
+        is_choice: whether it takes words.
+        log: whether it is searched on a logarithmic scale.
+        low, high: its ends; NaN for a choice.
+        choices: what it may be, in words.
+    """
+
+    name: str
+    path: str
+    is_choice: bool
+    log: bool
+    low: float
+    high: float
+    choices: tuple[str, ...]
+
+    def of(self, trial: SearchTrial) -> float | str | None:
+        """Its value in a trial; None where it is not active, or no number although it should be one."""
+        value = trial.settings.get(self.name)
+        if value is None:
+            return None
+        if self.is_choice:
+            return setting_text(value)
+        number = as_float(value)
+        return number if math.isfinite(number) and not (self.log and number <= 0) else None
 
 
-def _value(rung: Mapping[str, Any]) -> Value:
-    return Value(*(_number(rung.get(name)) for name in ("value", "low", "high")))
+def parameters(search: SearchData) -> list[ParameterAxis]:
+    """The space, with the ends that were declared, or those of what was tried."""
+    return [_parameter(search, entry) for entry in search.record["parameters"]]
 
 
-def as_value(found: Mapping[str, Any] | None) -> Value | None:
-    """A number with its interval from `value, low, high`; None where there is no finite value."""
-    value = _value(found) if found else None
-    return value if value and math.isfinite(value.value) else None
-
-
-def _number(value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number else math.nan
+def _parameter(search: SearchData, entry: Mapping[str, Any]) -> ParameterAxis:
+    name, is_choice = str(entry["name"]), entry["kind"] == "choice"
+    tried = [trial.settings[name] for trial in search.own if trial.settings.get(name) is not None]
+    axis = ParameterAxis(name, str(entry["path"]), is_choice, False, math.nan, math.nan, ())
+    if is_choice:
+        words = [setting_text(each) for each in [*(entry.get("choices") or entry.get("values") or []), *tried]]
+        return axis._replace(choices=tuple(dict.fromkeys(words)))
+    declared = map(as_float, (entry.get("low"), entry.get("high"), *(entry.get("values") or [])))
+    ends = [end for end in declared if math.isfinite(end)]
+    ends = ends or [value for value in map(as_float, tried) if math.isfinite(value)] or [0.0]
+    low, high = min(ends), max(ends)
+    return axis._replace(low=low, high=high, log=bool(entry.get("log")) and low > 0)

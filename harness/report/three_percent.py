@@ -20,7 +20,7 @@ FACTOR = 1.03
 Verdict = Literal["within", "beyond", "undecided"]
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """One finished trial of a curve.
 
     Args:
@@ -39,12 +39,12 @@ class Point(NamedTuple):
     blocks: tuple[int, ...] = ()
     end: int = 0
 
-    def distances(self) -> Replicates:
+    def as_replicates(self) -> Replicates:
         """As the jackknife wants it."""
         sizes = np.diff([*self.blocks, self.end]) if self.blocks else np.empty(0, dtype=int)
         return Replicates(self.value, np.array(self.replicates, dtype=float), sizes)
 
-    def pairs_with(self, other: "Point") -> bool:
+    def pairs_with(self, other: "CurvePoint") -> bool:
         """Whether both were measured on the same blocks of seeds, at least two."""
         same = (self.blocks, self.end) == (other.blocks, other.end)
         return same and len(self.blocks) == len(self.replicates) == len(other.replicates) >= 2
@@ -62,8 +62,8 @@ class Lowest(NamedTuple):
         is_last: the best is the curve's last point and no other is within 3 %: more NFE might lower the best.
     """
 
-    best: Point
-    point: Point
+    best: CurvePoint
+    point: CurvePoint
     low: float
     high: float
     verdicts: dict[str, Verdict]
@@ -94,7 +94,7 @@ class SpeedUp(NamedTuple):
         return "better" if self.quality.high < 1 else "worse" if self.quality.low > 1 else "undecided"
 
 
-def lowest_nfe(points: Sequence[Point], factor: float = FACTOR) -> Lowest | None:
+def lowest_nfe(points: Sequence[CurvePoint], factor: float = FACTOR) -> Lowest | None:
     """Apply the rule to one curve; None for a curve without points.
 
     Args:
@@ -124,13 +124,13 @@ def speed_up(baseline: Lowest, series: Lowest) -> SpeedUp:
     return SpeedUp(baseline.point.nfe / series.point.nfe, low, high, verdict, _quality(series.best, baseline.best))
 
 
-def _verdict(point: Point, best: Point, factor: float) -> Verdict:
+def _verdict(point: CurvePoint, best: CurvePoint, factor: float) -> Verdict:
     if point is best:
         return "within"
     if not point.pairs_with(best):
         return "undecided"
-    return within_best([best.distances(), point.distances()], factor)[1].verdict
+    return within_best([best.as_replicates(), point.as_replicates()], factor)[1].verdict
 
 
-def _quality(series: Point, baseline: Point) -> Interval | None:
-    return compare(series.distances(), baseline.distances()).ratio if series.pairs_with(baseline) else None
+def _quality(series: CurvePoint, baseline: CurvePoint) -> Interval | None:
+    return compare(series.as_replicates(), baseline.as_replicates()).ratio if series.pairs_with(baseline) else None

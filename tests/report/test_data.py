@@ -1,12 +1,15 @@
+import io
 import math
+from pathlib import Path
 
 import pytest
 
-from harness.cli.tables import frame_table
+import harness
+from harness.cli.tables import results_table
 from harness.core.errors import InputError
 from harness.core.published import load_paper
 from harness.report.curves import panels
-from harness.report.data import COLUMNS, load, rows_table
+from harness.report.data import COLUMNS, load, results, trial_results, write_csv
 from harness.report.text.provenance import card_facts, facts
 from tests.report import synthetic
 
@@ -15,9 +18,10 @@ def test_every_item_has_a_line(store):
     data = load(store, "fig2")[0]
     assert len(data.trials) == len(synthetic.items()) == 80
     assert (data.count("done"), data.count("failed"), data.count("missing")) == (79, 1, 0)
-    line = data.trials.iloc[0]
+    trial = data.trials[0]
+    line = trial.record()
     assert (line["solver"], line["discretization"]) == ("euler", "vp (epsilon_s 0.001)")
-    assert line["value"] == pytest.approx(synthetic.row(synthetic.items()[0])["value"])
+    assert trial.value == pytest.approx(synthetic.row(synthetic.items()[0])["value"])
     assert len(data.rows) == 80
     assert data.left_out == []
     assert data.floor.mean == 1.62
@@ -26,10 +30,10 @@ def test_every_item_has_a_line(store):
 def test_missing_and_failed(make_store):
     data = load(make_store(skip=range(5)), "fig2")[0]
     assert data.count("missing") == 5
-    assert math.isnan(data.trials.iloc[0]["value"])
-    assert data.trials.iloc[0]["nfe"] == 8  # as planned
-    failed = data.trials[data.trials["status"] == "failed"].iloc[0]
-    assert (failed["reason"], failed["step"], failed["nfe"]) == ("non-finite value in x", 2, 5)
+    assert math.isnan(data.trials[0].value)
+    assert data.trials[0].nfe == 8  # as planned
+    failed = next(trial for trial in data.trials if trial.status == "failed")
+    assert (failed.reason, failed.step, failed.nfe) == ("non-finite value in x", 2, 5)
 
 
 def test_results_that_differ_are_left_out_with_the_reason(make_store):
@@ -49,8 +53,8 @@ def test_results_that_differ_are_left_out_with_the_reason(make_store):
 def test_a_value_that_is_not_finite_is_not_a_result(make_store):
     store = make_store(skip=[0])
     store.put_result(synthetic.row(synthetic.items()[0], value=None))
-    line = load(store, "fig2")[0].trials.iloc[0]
-    assert (line["status"], line["reason"]) == ("failed", "the value is not finite")
+    trial = load(store, "fig2")[0].trials[0]
+    assert (trial.status, trial.reason) == ("failed", "the value is not finite")
 
 
 def test_series_may_share_a_trial(make_store):
@@ -65,37 +69,55 @@ def test_an_unknown_grid_names_the_known_ones(store):
     with pytest.raises(InputError, match=r"no grid 'fig3'.*it has: fig2"):
         load(store, "fig3")
     with pytest.raises(InputError):
-        rows_table(store, "fig3")
+        results(store, "fig3")
 
 
-def test_the_tidy_table(store):
-    table = rows_table(store, "fig2")
-    assert list(table.columns) == COLUMNS
+def test_the_table_of_results(store):
+    table = results(store, "fig2")
+    assert list(table.columns) == list(COLUMNS)
     assert len(table) == 80
-    every = rows_table(store)
-    assert list(every.columns) == COLUMNS
+    every = results(store)
+    assert list(every.columns) == list(COLUMNS)
     assert set(every["panel"]) == {"digits-vp", "digits-ve", "digits-adm"}
     assert every["steps"].notna().all()
-    assert len(every.to_csv(index=False).splitlines()) == 81
 
 
-def test_the_tidy_table_of_an_empty_store(tmp_path):
+def test_csv_is_the_table_of_results(store, make_store):
+    """Byte by byte what pandas writes of it, with missing, failed and quoted cells."""
+    other = make_store(skip=range(5))
+    other.put_result(synthetic.failed(synthetic.items()[0], 'a "quoted", reason\nin two lines', None))
+    for opened, grid in ((store, "fig2"), (store, None), (other, "fig2"), (other, None)):
+        out = io.StringIO()
+        write_csv(trial_results(opened, grid), out)
+        assert out.getvalue() == results(opened, grid).to_csv(index=False)
+    assert len(out.getvalue().splitlines()) > 70
+
+
+def test_results_by_the_path_of_a_store(store):
+    path = store.engine.url.database
+    assert harness.results(path, "fig2").equals(results(store, "fig2"))
+    assert harness.results(Path(path)).equals(results(store))
+    with pytest.raises(InputError, match="there is no store yet"):
+        harness.results(Path(path).with_name("other.sqlite"))
+
+
+def test_the_table_of_an_empty_store(tmp_path):
     with synthetic.Store(str(tmp_path / "empty.sqlite")) as empty:
-        assert list(rows_table(empty).columns) == COLUMNS
-        assert frame_table(rows_table(empty)).row_count == 0
+        assert list(results(empty).columns) == list(COLUMNS)
+        assert results_table(trial_results(empty)).row_count == 0
 
 
-def test_an_analytic_denoiser_in_the_tidy_table(make_store):
+def test_an_analytic_denoiser_in_the_table(make_store):
     store = make_store(skip=range(80))
     row = synthetic.row(synthetic.items()[0])
     store.put_result(row | {"trial": row["trial"] | {"denoiser": {"kind": "gaussian", "mean": 1.0}}})
-    assert list(rows_table(store)["panel"]) == ["gaussian"]
+    assert [trial.panel for trial in trial_results(store)] == ["gaussian"]
 
 
 def test_the_terminal_table_escapes_markup(make_store):
     store = make_store(skip=[0], break_one=False)
     store.put_result(synthetic.failed(synthetic.items()[0], "[red]bad[/red] value", 3))
-    table = frame_table(rows_table(store, "fig2"))
+    table = results_table(trial_results(store, "fig2"))
     assert table.row_count == 80
     columns = {str(column.header): list(column.cells) for column in table.columns}
     assert columns["status"][0] == "[red]failed[/]"
@@ -103,7 +125,7 @@ def test_the_terminal_table_escapes_markup(make_store):
 
 
 def test_the_terminal_table_has_no_reasons_where_nothing_failed(make_store):
-    table = frame_table(rows_table(make_store(break_one=False), "fig2"))
+    table = results_table(trial_results(make_store(break_one=False), "fig2"))
     assert "reason" not in {column.header for column in table.columns}
 
 
@@ -114,8 +136,8 @@ def test_panels_and_their_curves(store):
     assert vp.ours.published == (2.93, 35)
     assert vp.speed_up(vp.baseline) is None
     assert ve.speed_up(ve.ours).verdict == "faster"
-    low, high = vp.ours.best_interval
-    assert low < vp.ours.lowest.best.value < high
+    best = next(trial for trial in vp.ours.done if trial.fingerprint == vp.ours.lowest.best.fingerprint)
+    assert best.low < vp.ours.lowest.best.value == best.value < best.high
 
 
 def test_without_a_baseline_there_is_no_speed_up(make_store):

@@ -5,19 +5,21 @@ import re
 import numpy as np
 import pytest
 
-from harness.cli.tables import frame_table
+from harness.cli.tables import results_table
 from harness.report.curves import panels
-from harness.report.data import load, rows_table
+from harness.report.data import load, results, trial_results
 from harness.report.figures.axes import Frame, label_room
-from harness.report.figures.quality import common_frame, panel_svg, upright
-from harness.report.figures.style import styles
+from harness.report.figures.legend import mark_entries
+from harness.report.figures.quality import common_frame, plot
+from harness.report.figures.svg import inline
 from harness.report.pages.grid import render
-from harness.report.pages.sections import sections
-from harness.report.tables.curve_summary import along
+from harness.report.pages.sections import GridReport
+from harness.report.tables.curve_summary import curve_summary
+from harness.report.tables.detail_columns import detail_columns
 from harness.report.tables.matrix import matrices
-from harness.report.tables.trials import failures, missing
-from harness.report.text.identity import identity
-from harness.report.text.spent import spent
+from harness.report.tables.seed_ranges import ranges_in_words, seed_range_table
+from harness.report.tables.trials import failed_table, missing
+from harness.report.text.provenance import cautions, identity, spent
 from harness.report.text.summary import summarize
 from tests.report import features, synthetic
 from tests.report.test_page import Page, words
@@ -36,9 +38,12 @@ def every(store):
 
 @pytest.fixture(scope="module")
 def shown(store):
-    found = load(store, "fig2")
-    made = sections(store, found, styles(found[0].plan["series"]))
-    return {section.data.metric["metric"]: section for section in made}
+    return {metric.data.metric["metric"]: metric for metric in GridReport(store, "fig2").metrics}
+
+
+def summary(metric):
+    """The lines of the curve summary, by their headings."""
+    return curve_summary(metric.data, metric.panels, metric.axis, False, "h").records()
 
 
 @pytest.fixture(scope="module")
@@ -52,29 +57,31 @@ def test_one_section_a_metric_whatever_its_ranges(shown, every):
     data = every["fd-digits"]
     assert (data.first_seeds, len(data.further)) == (features.RANGES, 2)
     assert (data.count("done"), data.count("failed"), data.count("missing")) == (237, 1, 2)
-    assert set(data.trials["first_seed"]) == {0}
+    assert {trial.first_seed for trial in data.trials} == {0}
 
 
 def test_curves_are_of_the_first_range_and_the_table_of_all(shown, every):
     data = every["fd-digits"]
     item = data.plan["items"][0]
     values = [features.row(item, data.metric, first)["value"] for first in features.RANGES]
-    line = data.trials.iloc[0]
-    assert line["value"] == pytest.approx(values[0])
-    assert [each.value for each in line["ranges"]] == pytest.approx(values)
-    rows = shown["fd-digits"].ranges[0].rows
-    assert rows[0].nfe == "8"
-    assert float(rows[0].least) == pytest.approx(min(values), rel=0.01)
-    assert float(rows[0].mean) == pytest.approx(np.mean(values), rel=0.01)
-    assert float(rows[0].greatest) == pytest.approx(max(values), rel=0.01)
-    assert [row.done for row in rows[2:6]] == ["3 of 3", "2 of 3", "2 of 3", "2 of 3, 1 failed"]
-    assert shown["kid-digits"].ranges == []
+    assert data.trials[0].value == pytest.approx(values[0])
+    assert data.trials[0].range_values == pytest.approx(values)
+    rows = seed_range_table(data, shown["fd-digits"].panels, "NFE", "h").records()
+    assert rows[0]["NFE"] == "8"
+    assert float(rows[0]["least"]) == pytest.approx(min(values), rel=0.01)
+    assert float(rows[0]["mean"]) == pytest.approx(np.mean(values), rel=0.01)
+    assert float(rows[0]["greatest"]) == pytest.approx(max(values), rel=0.01)
+    assert [row["ranges done"] for row in rows[2:6]] == ["3 of 3", "2 of 3", "2 of 3", "2 of 3, 1 failed"]
+    assert seed_range_table(every["kid-digits"], shown["kid-digits"].panels, "NFE", "h") is None
 
 
 def test_bars_reach_over_the_ranges(shown):
-    marks = {sign.id: sign.words for sign in shown["fd-digits"].marks}
-    assert marks["mark-ranges"] == "least and greatest of 3 ranges of 512 seeds"
-    assert "mark-ranges" not in {sign.id for sign in shown["kid-digits"].marks}
+    def marks(metric):
+        entries = mark_entries(metric.panels, metric.data.floor, ranges_in_words(metric.data))
+        return {entry.id: entry.words for entry in entries}
+
+    assert marks(shown["fd-digits"])["mark-ranges"] == "least and greatest of 3 ranges of 512 seeds"
+    assert "mark-ranges" not in marks(shown["kid-digits"])
 
 
 def test_what_the_paper_reports_is_said_of_distances_only(html):
@@ -85,19 +92,19 @@ def test_what_the_paper_reports_is_said_of_distances_only(html):
 
 def test_other_ranges_are_told_where_they_lack(every):
     data = every["fd-digits"]
-    (failure,) = failures(data, panels(data))
-    assert (failure.metric, failure.step) == ("FD-digits, seeds from 1024", "2")
+    (failure,) = failed_table([data], [panels(data)]).records()
+    assert (failure["Metric"], failure["at step"]) == ("FD-digits, seeds from 1024", "2")
     assert missing(data, panels(data)) == ["FD-digits: the range of seeds from 1024: 2 of 80 trials"]
 
 
-def test_the_tidy_table_has_every_range(store):
-    table = rows_table(store, "fig2")
-    assert len(table) == 80 * (3 + 1 + 2 + 1 + 1 + 1)
-    assert "from seed" in {column.header for column in frame_table(table).columns}
+def test_the_table_of_results_has_every_range(store):
+    assert len(results(store, "fig2")) == 80 * (3 + 1 + 2 + 1 + 1 + 1)
+    table = results_table(trial_results(store, "fig2"))
+    assert "from seed" in {column.header for column in table.columns}
 
 
 def test_only_distances_have_the_rule_and_a_floor(shown, every):
-    assert [name for name, section in shown.items() if section.is_ruled] == ["fd-digits"]
+    assert [name for name, metric in shown.items() if metric.is_ruled] == ["fd-digits"]
     assert [name for name, data in every.items() if data.floor] == ["fd-digits"]
     for name in list(every)[1:]:
         assert all(curve.lowest is None for panel in panels(every[name]) for curve in panel.curves)
@@ -105,19 +112,20 @@ def test_only_distances_have_the_rule_and_a_floor(shown, every):
 
 def test_higher_is_better_where_it_is(shown, every):
     data = every["coverage-digits"]
-    row = shown["coverage-digits"].along[0].rows[2]
-    assert row.series == "Our choices"
-    assert row.least == "0.962"
-    assert (row.at, row.left_note.split(", ")[-1]) == ("255", "lower")
-    assert "×" not in row.left_note
-    assert "255" in row.plateau
-    (summary, *_) = [summarize([data])]
-    assert summary.opening == "The highest coverage (digits): "
-    assert summary.findings[0].number == "0.962"
-    assert "by “Our choices” at NFE 255" in summary.findings[0].rest
+    row = summary(shown["coverage-digits"])[2]
+    best = "Highest Coverage (digits)"
+    assert row["Series"] == "Our choices"
+    assert row[f"{best}, value"].startswith("0.962 (")
+    left = row["At the ends, against that, left"]
+    assert (row[f"{best}, at NFE"], left.split(", ")[-1]) == ("255", "lower)")
+    assert "×" not in left
+    assert "255" in row[f"{best}, not worse"]
+    told = summarize([data], [panels(data)])
+    assert told.opening == "The highest coverage (digits): "
+    assert told.findings[0].number == "0.962"
+    assert "by “Our choices” at NFE 255" in told.findings[0].rest
     panel = panels(data)[0]
-    frame = common_frame([panel], None, data.title, scale=upright(data), better="higher")
-    svg = panel_svg(panel, frame, styles(data.plan["series"]), None, "p")
+    svg = inline(plot(data, panel, common_frame(data, [panel])), "p")
     assert "Our choices: highest 0.962 at 255" in svg
     assert "least" not in svg
 
@@ -130,31 +138,33 @@ def test_the_best_of_a_column_is_the_highest(tmp_path):
     with features.fill(tmp_path / "store.sqlite", features.METRICS[2:3], items=items) as store:
         (data,) = load(store, "fig2")
         matrix = matrices(data, panels(data))[0]
-    best = [[entry.is_best for entry in row.entries] for row in matrix.rows]
-    values = [[float(entry.value) for entry in row.entries] for row in matrix.rows]
+    cells = [list(row.cells.values()) for row in matrix.rows]
+    best = [[cell.css == "key" for cell in row] for row in cells]
+    values = [[float(cell.text) for cell in row] for row in cells]
     assert np.array(best).T.argmax(1).tolist() == np.array(values).T.argmax(1).tolist()
 
 
 @pytest.mark.parametrize(
-    ("name", "scale", "y_log"),
+    ("name", "y_log"),
     [
-        ("fd-digits", "log", True),
-        ("kid-digits", "wide", False),
-        ("fid-infinity-digits", "wide", True),
-        ("coverage-digits", "share", False),
-        ("memorisation", "share", False),
-        ("inception-score-digits", "linear", False),
+        ("fd-digits", True),
+        ("kid-digits", False),
+        ("fid-infinity-digits", True),
+        ("coverage-digits", False),
+        ("memorisation", False),
+        ("inception-score-digits", False),
     ],
 )
-def test_axes_that_suit_the_metric(every, name, scale, y_log):
+def test_axes_that_suit_the_metric(every, name, y_log):
     data = every[name]
-    assert upright(data) == scale
-    frame = common_frame(panels(data), data.floor, data.title, scale=scale)
+    frame = common_frame(data, panels(data))
     assert frame.y_log == y_log
     low, high = frame.y
-    assert low > 0 if y_log else low <= data.trials["value"].min()
-    assert high >= data.trials["value"].max()
-    if scale == "share":
+    values = [trial.value for trial in data.trials if trial.done]
+    assert low > 0 if y_log else low <= min(values)
+    assert high >= max(values)
+    assert data.is_share == (name in ("coverage-digits", "memorisation"))
+    if data.is_share:
         assert -0.1 <= low <= high <= 1.1
 
 
@@ -164,7 +174,7 @@ def test_a_share_that_is_zero_everywhere_stands_on_a_whole_axis(tmp_path):
             nothing = {"value": 0.0, "low": 0.0, "high": 0.0, "replicates": [0.0] * synthetic.BLOCKS}
             store.put_result(features.row(item, features.METRICS[-1]) | nothing)
         (data,) = load(store, "fig2")
-        frame = common_frame(panels(data), None, data.title, scale="share")
+        frame = common_frame(data, panels(data))
     assert frame.y == pytest.approx((-0.06, 1.06))
 
 
@@ -175,15 +185,16 @@ def test_the_axis_has_room_for_its_labels():
 
 
 def test_no_quantiles_and_no_powers_of_what_has_none(html, shown):
-    assert not any(section.has_spread for section in shown.values())
+    for metric in shown.values():
+        headings = set(summary(metric)[0])
+        assert not any("5 to 95 %" in heading or "power" in heading for heading in headings)
     assert "power of NFE" not in html
     assert "5 to 95 % of samples" not in words(html)
-    assert all(row.power == "–" for row in shown["kid-digits"].along[0].rows)
 
 
 def test_details_stand_beside_the_value(html, shown):
-    heads = {name: [column.head for column in section.beside] for name, section in shown.items()}
-    assert heads == {
+    headings = {name: [column.heading for column in detail_columns(metric.data)] for name, metric in shown.items()}
+    assert headings == {
         "fd-digits": [],
         "kid-digits": ["subset mean"],
         "coverage-digits": [],
@@ -191,8 +202,9 @@ def test_details_stand_beside_the_value(html, shown):
         "fid-infinity-digits": ["slope", "r²"],
         "memorisation": ["exact", "nearest"],
     }
-    assert shown["fid-infinity-digits"].along[0].rows[0].beside == ["812", "0.930"]
-    assert re.fullmatch(r"\S+ ± 0\.00020", shown["kid-digits"].along[0].rows[0].beside[0])
+    row = summary(shown["fid-infinity-digits"])[0]
+    assert [row[f"Least FID∞ (digits), {heading}"] for heading in ("slope", "r²")] == ["812", "0.930"]
+    assert re.fullmatch(r"\S+ ± 0\.00020", summary(shown["kid-digits"])[0]["Least KID (digits), subset mean"])
     assert "the mean over 100 random subsets of 512 images" in words(html)
 
 
@@ -203,19 +215,21 @@ def test_details_of_a_curve_that_is_not_done(tmp_path):
         extra = plan["items"][0] | {"series": "Heun and time steps", "fingerprint": "0" * 64}
         store.put_grid("fig2", plan | {"items": [plan["items"][0], extra]})
         (data,) = load(store, "fig2")
-        done, undone = along(data, panels(data))[0].rows
-        assert data.trials.iloc[0]["fingerprint"] == name
-        assert done.beside != ["–"]
-        assert (undone.beside, undone.progress) == (["–"], "0 of 1 trial done")
+        done, undone = curve_summary(data, panels(data), "NFE", False, "h").records()
+        assert data.trials[0].fingerprint == name
+        assert done["subset mean"] != "–"
+        assert undone["subset mean"] == undone["NFE"] == "–"
+        assert undone["Series"] == "Heun and time steps (0 of 1 trial done)"
 
 
 def test_cautions_once_a_section_and_once_in_the_summary(html, shown, store):
-    assert shown["fd-digits"].cautions == [features.CAUTION]
-    assert shown["kid-digits"].cautions == []
+    assert cautions(shown["fd-digits"].data) == [features.CAUTION]
+    assert cautions(shown["kid-digits"].data) == []
     assert html.count('<p class="caution">') == 2
-    told = summarize(load(store, "fig2")).cautions
+    report = GridReport(store, "fig2")
+    told = summarize(report.every, report.panels).cautions
     assert told.count(f"FD-digits and FID∞ (digits): {features.CAUTION}") == 1
-    assert summarize(load(store, "fig2")[:1]).cautions.count(features.CAUTION) == 1
+    assert summarize(report.every[:1], report.panels[:1]).cautions.count(features.CAUTION) == 1
 
 
 def test_cautions_are_text(tmp_path):
@@ -227,8 +241,8 @@ def test_cautions_are_text(tmp_path):
     assert page.text.count("<script>alert(1)</script>") == 2
 
 
-def test_mosaics_are_shown_once(html, shown):
-    assert [name for name, section in shown.items() if section.galleries] == ["fd-digits"]
+def test_sheets_of_samples_are_shown_once(html):
+    assert re.findall(r'<h2 id="h-images-metric-(\w+)">', html) == ["m0"]
     sources = [image["src"] for image in Page(html).all("img")]
     assert len(sources) == len(set(sources)) == 20
 
@@ -289,7 +303,7 @@ def test_left_out_rows_say_why(tmp_path):
             f"1 row with reference another instead of {synthetic.REFERENCE}",
             f"1 row with extractor another instead of {synthetic.EXTRACTOR} and N 64 instead of 512",
         }
-        assert data.trials.iloc[0]["status"] == "missing"
+        assert data.trials[0].status == "missing"
         assert "FD-digits: 1 row with N 64 instead of 512" in words(render(store, "fig2"))
 
 
@@ -312,11 +326,10 @@ def test_label_policies_never_share_a_curve(tmp_path):
             ]
             for panel in apart:
                 for curve in panel.curves:
-                    assert len(set(curve.trials["labels"])) == 1
-                best = data.best(curve.done.to_dict("records"))
-                assert panel.title.endswith(best["labels"])
-        summary = summarize(every)
-        assert [finding.lead.split(", “")[0] for finding in summary.findings] == [
+                    assert len({trial.labels for trial in curve.trials}) == 1
+                assert panel.title.endswith(data.best(curve.done).labels)
+        told = summarize(every, [panels(data) for data in every])
+        assert [finding.lead.split(", “")[0] for finding in told.findings] == [
             "On VP, DDPM++ style, labels unconditional",
             "on VP, DDPM++ style, labels random",
         ]

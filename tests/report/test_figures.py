@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from harness.report.curves import panels
 from harness.report.data import load
-from harness.report.figures.legend import mark_signs, series_signs
-from harness.report.figures.quality import common_frame, panel_svg
+from harness.report.figures import quality
+from harness.report.figures.legend import line_entries, mark_entries
 from harness.report.figures.style import COLOURS, styles
 from harness.report.figures.svg import inline
 from tests.report import synthetic
@@ -16,8 +16,8 @@ from tests.report import synthetic
 def draw(store):
     data = load(store, "fig2")[0]
     shown, looks = panels(data), styles(data.plan["series"])
-    frame = common_frame(shown, data.floor, "FD-digits")
-    return [panel_svg(panel, frame, looks, data.floor, f"p{index}") for index, panel in enumerate(shown)]
+    frame = quality.common_frame(data, shown)
+    return [inline(quality.plot(data, panel, frame, looks), f"p{index}") for index, panel in enumerate(shown)]
 
 
 def ids(svg):
@@ -63,24 +63,25 @@ def test_the_readers_matplotlib_settings_do_not_matter_and_stay(store):
 
 def test_words_of_the_metric_are_not_mathematics(store):
     data = load(store, "fig2")[0]
-    frame = common_frame(panels(data), data.floor, "FD $x_1$ <&>")
-    svg = panel_svg(panels(data)[0], frame, styles(data.plan["series"]), None, "p")
+    frame = quality.common_frame(data, panels(data))._replace(y_title="FD $x_1$ <&>")
+    svg = inline(quality.plot(data, frame=frame), "p")
     assert "FD $x_1$ &lt;&amp;&gt;" in svg
 
 
 def test_values_that_a_log_axis_cannot_show(make_store):
     store = make_store(skip=range(1, 80))
     data = load(store, "fig2")[0]
-    frame = common_frame(panels(data), None, "FD")
+    frame = quality.common_frame(data, panels(data))
     store.put_result(synthetic.row(synthetic.items()[1], value=-1e-9, low=-1.0, high=1.0))
-    panel = panels(load(store, "fig2")[0])[0]
-    assert "<svg" in panel_svg(panel, frame, styles(synthetic.plan()["series"]), None, "p")
+    assert "<svg" in inline(quality.plot(load(store, "fig2")[0], frame=frame), "p")
 
 
 def test_nothing_to_draw(make_store):
     data = load(make_store(skip=range(80)), "fig2")[0]
-    assert common_frame(panels(data), data.floor, "FD") is None
-    assert mark_signs([], data.floor) == []
+    assert quality.common_frame(data, panels(data)) is None
+    assert mark_entries([], data.floor) == []
+    with pytest.raises(ValueError, match="FD-digits: no trial is done yet"):
+        quality.plot(data)
 
 
 def test_series_look_alike_nowhere():
@@ -91,8 +92,8 @@ def test_series_look_alike_nowhere():
     assert len(set(looks.values())) == len(many)
     assert looks["base"].colour.variable == "--baseline"
     assert looks["ours"].colour.variable == "--ours"
-    signs = series_signs(looks)
-    names = [name for sign in signs.values() for name in ids(sign.symbol)]
+    legend = line_entries(looks, "series")
+    names = [name for entry in legend.values() for name in ids(entry.symbol)]
     assert len(names) == len(set(names))
 
 
@@ -103,5 +104,16 @@ def test_series_look_the_same_in_every_grid_order():
 
 @pytest.mark.parametrize("label", ["plain", 'quotes " and <tags> & more'])
 def test_labels_are_escaped(label):
-    svg = inline(Figure(figsize=(1, 1)), "x", label)
+    svg = inline(Figure(figsize=(1, 1), label=label).add_axes((0, 0, 1, 1)), "x")
     assert "<tags>" not in svg
+
+
+def test_figures_are_the_users_own(store, tmp_path):
+    """A plot is matplotlib's axes on a figure of their own, to be changed and saved."""
+    data = load(store, "fig2")[0]
+    axes = quality.plot(data, panels(data)[1])
+    assert [len(line.get_xdata()) for line in axes.get_lines() if line.get_marker() == "s"] == [10]
+    assert len(axes.figure.axes) == 2  # the lowest-NFE strip is the second
+    axes.set_title("My own")
+    axes.figure.savefig(tmp_path / "mine.png")
+    assert (tmp_path / "mine.png").stat().st_size > 1000

@@ -1,5 +1,7 @@
 """Metrics of features from a grid that is run for real, in this process, to the page."""
 
+import re
+
 import pytest
 
 from harness.execution import run as run_module
@@ -8,9 +10,11 @@ from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
 from harness.report.data import load
-from harness.report.figures.style import styles
 from harness.report.pages.grid import render
-from harness.report.pages.sections import sections
+from harness.report.pages.sections import GridReport
+from harness.report.tables.detail_columns import detail_columns
+from harness.report.tables.seed_ranges import seed_range_table
+from harness.report.text.provenance import cautions
 from harness.store.database import Store
 from tests.report.test_page import Page, words
 
@@ -65,9 +69,8 @@ def test_from_a_run_to_sections(store):
 
 
 def test_from_a_run_to_the_page(store):
-    every = load(store, "kinds")
-    shown = sections(store, every, styles(every[0].plan["series"]))
-    assert [[column.head for column in section.beside] for section in shown] == [
+    metrics = GridReport(store, "kinds").metrics
+    assert [[column.heading for column in detail_columns(metric.data)] for metric in metrics] == [
         [],
         ["subset mean"],
         [],
@@ -76,10 +79,11 @@ def test_from_a_run_to_the_page(store):
         [],
         ["exact", "nearest"],
     ]
-    assert [bool(section.galleries) for section in shown] == [True] + [False] * 6
-    assert [row.done for row in shown[5].ranges[0].rows] == ["3 of 3"] * 6
-    assert shown[0].cautions
+    ranges = seed_range_table(metrics[5].data, metrics[5].panels, "NFE", "h")
+    assert [line["ranges done"] for line in ranges.records()] == ["3 of 3"] * 6
+    assert cautions(metrics[0].data)
     html = render(store, "kinds")
+    assert re.findall(r'<h2 id="h-images-metric-(\w+)">', html) == ["m0"]
     text = words(html)
     assert "least and greatest of 3 ranges of 20 seeds" in text
     assert "N = 40 images are not more than the 64 features" in text

@@ -6,23 +6,20 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from harness.report import parameters as space
+from harness.report.figures import history, pareto_front, proxy, slices, svg
 from harness.report.figures.contour import contour
-from harness.report.figures.history import estimate, history, running_best
 from harness.report.figures.importance import Importance, importance
-from harness.report.figures.pareto_front import front, tradeoff
-from harness.report.figures.proxy import proxy, spearman
-from harness.report.figures.slices import slices
-from harness.report.holdout import finals
+from harness.report.figures.proxy import spearman
+from harness.report.holdout import holdout_results
 from harness.report.pages.search import render_search
-from harness.report.study import load_search
-from harness.report.tables.search import pruned_rows
+from harness.report.study import load_search, parameters
+from harness.report.tables.search import front_table, pruned_table
+from harness.report.text.choices import setting_line, setting_text
 from harness.report.text.search_summary import cost
-from harness.report.text.settings import setting_line, text
 from tests.report import search_store
 from tests.report.test_page import words
 
-NOTHING = Importance([], "", "", "")
+NOTHING = Importance([])
 CHOICES = {"low": None, "high": None, "log": False, "values": None}
 MIXED = [
     {"name": "solver", "path": "solver", "kind": "choice", "choices": ["euler", "heun", "dpm_2"]} | CHOICES,
@@ -63,13 +60,13 @@ def test_a_pruned_slot_stands_at_its_rivals_value_plus_the_paired_difference(mak
     assert len(pruned) > 5
     for each in pruned:
         rival, gap = made[each["rival"]]["rungs"][-1]["value"], each["rungs"][-1]["difference"]
-        found = estimate(search, search.by_number[each["number"]])
+        found = history.estimate(search, search.by_number[each["number"]])
         assert found == tuple(rival + gap[name] for name in ("estimate", "low", "high"))
         assert found.value != each["value"]
-    assert estimate(search, search.by_number[0]) is None
+    assert history.estimate(search, search.by_number[0]) is None
     pruned[0]["rival"] = None
     search = opened(make_search, made)
-    assert history(search).unplaced == 1
+    assert history.left_aside(search)[0] == 1
     assert "1 pruned trial has no such difference and is not drawn" in words(
         render_search(make_search(search_store.study(), made), "one")
     )
@@ -80,7 +77,7 @@ def test_the_running_best_is_of_values_at_full_n(make_search, better, choose):
     made = search_store.searched()
     metric = search_store.SEARCH_METRIC | {"better": better}
     search = opened(make_search, made, record={"objective": metric, "metric": metric})
-    steps = running_best(search)
+    steps = history.running_best(search)
     values = {each["number"]: each["value"] for each in made if each["status"] == "done" and each["twin"] is None}
     for number, value in steps:
         assert value == values[number] == choose(each for other, each in values.items() if other <= number)
@@ -88,9 +85,9 @@ def test_the_running_best_is_of_values_at_full_n(make_search, better, choose):
 
 
 def test_the_history_is_none_while_nothing_is_done(make_search):
-    assert history(opened(make_search, [])) is None
+    assert history.plot(opened(make_search, [])) is None
     broken = search_store.slot(0, search_store.PAPER, status="failed", reason="no")
-    assert history(opened(make_search, [broken])) is None
+    assert history.plot(opened(make_search, [broken])) is None
 
 
 def test_far_values_stand_at_the_edge(make_search):
@@ -98,9 +95,10 @@ def test_far_values_stand_at_the_edge(make_search):
     made[3]["rungs"][-1]["value"] = made[3]["value"] = 4000.0
     made[3]["status"] = "done"
     made[3]["rungs"][-1]["n"] = 640
-    drawn = history(opened(make_search, made))
-    assert drawn.beyond == 1
-    assert "beyond the axis" in [sign.words for sign in drawn.signs]
+    search = opened(make_search, made)
+    assert history.left_aside(search)[1] == 1
+    assert "beyond the axis" in [entry.words for entry in history.legend(search)]
+    assert [line.get_marker() for line in history.plot(search).get_lines()].count("^") == 1
 
 
 def test_importances_find_what_matters(make_search):
@@ -137,9 +135,9 @@ def test_conditional_parameters_have_shares_of_their_own(make_search):
     gamma = next(share for share in found.shares if share.name == "gamma")
     assert not gamma.is_common and gamma.trials == sum("gamma" in each["settings"] for each in made)
     assert 0.5 < sum(share.share for share in found.shares if share.is_common) < 1
-    panels = slices(search).panels
-    assert [panel.title for panel in panels] == ["solver", "steps", "noise", "gamma"]
-    assert panels[3].about == f"stochasticity.gamma; active in {gamma.trials} trials"
+    panels = slices.panels(search, parameters(search))
+    assert [axis.name for axis, _ in panels] == ["solver", "steps", "noise", "gamma"]
+    assert panels[3][1] == f"stochasticity.gamma; active in {gamma.trials} trials"
     assert "over steps and gamma" in contour(search, found).about
 
 
@@ -148,10 +146,12 @@ def test_settings_that_are_no_numbers_or_outside_are_not_lost(make_search):
     made[3]["settings"] = made[3]["settings"] | {"S_tmax": "inf"}
     made[4]["settings"] = made[4]["settings"] | {"gamma": 0.9}
     search = opened(make_search, made)
-    tmax = space.parameters(search)[2]
+    tmax = parameters(search)[2]
     assert tmax.of(search.by_number[3]) is None
     assert not importance(search).refused
-    assert len(slices(search).panels) == 4
+    assert len(slices.panels(search, parameters(search))) == 4
+    for axis in parameters(search):
+        assert "<svg" in svg.inline(slices.plot(search, axis), "p")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_no_map_where_nothing_lies_between(make_search, change, why):
         each["settings"] = {"S_tmax": 1.0} | change(each["number"])
     parameters = [search_store.PARAMETERS[0], search_store.PARAMETERS[2]]
     found = contour(opened(make_search, made, record={"parameters": parameters}), NOTHING)
-    assert why in found.refused and not found.svg
+    assert why in found.refused and not found.trials
 
 
 def test_the_front_is_what_none_beats_in_both(make_search):
@@ -179,18 +179,19 @@ def test_the_front_is_what_none_beats_in_both(make_search):
     row = search_store.study(record={"parameters": MIXED}, spec={"pareto": True, "nfe": None}, finals=named)
     store = make_search(row, made, rows)
     search = load_search(store, "one")
-    best = [slot.number for slot in front(search)]
+    front = pareto_front.front(search)
+    best = [trial.number for trial in front]
     for each in made:
         beaten = any(
             other["nfe"] <= each["nfe"] and other["value"] <= each["value"] and other is not each for other in made
         )
         assert (each["number"] in best) == (not beaten)
-    drawn = tradeoff(search, finals(search))
-    assert [row.number for row in drawn.rows] == best
-    assert drawn.rows[-1].fresh != "–" and drawn.rows[0].fresh == "–"
+    lines = front_table(search, front, holdout_results(search), "h").records()
+    assert [line["Trial"] for line in lines] == [f"No. {number}" for number in best]
+    assert lines[-1]["FD-digits, fresh seeds"] != "–" and lines[0]["FD-digits, fresh seeds"] == "–"
     page = words(render_search(store, "one"))
     assert "Value against cost" in page and "Settings have different NFE" in page
-    assert tradeoff(opened(make_search, made), []) is None
+    assert "Value against cost" not in words(render_search(make_search(search_store.study(), made), "one"))
 
 
 def test_the_proxys_rank_correlation(make_search):
@@ -209,7 +210,7 @@ def test_the_proxys_rank_correlation(make_search):
     assert found.r == pytest.approx(expected) and found.n == 13
     reach = 1.959964 * math.sqrt((1 + expected**2 / 2) / 10)
     assert found.low == pytest.approx(math.tanh(math.atanh(expected) - reach), abs=1e-5)
-    told = proxy(search, finals(search)).words
+    told = proxy.agreement(search, holdout_results(search))
     assert "Over 13 settings" in told and f"is {expected:.2f} (95 % interval" in told and "Fisher’s z" in told
     page = words(render_search(store, "one"))
     assert "Does the proxy rank as the metric does?" in page and "two scales, so only the ranks compare" in page
@@ -225,20 +226,22 @@ def test_too_few_for_a_correlation(make_search):
     named = search_store.conclude(made, 2)
     row = search_store.study(record={"objective": search_store.OBJECTIVE}, finals=named)
     assert "0 settings that it chose have both" in words(render_search(make_search(row, made), "one"))
-    assert proxy(opened(make_search, made), []) is None
+    assert "Does the proxy rank" not in words(render_search(make_search(search_store.study(), made), "one"))
 
 
 def test_what_pruning_saved(make_search):
     made = search_store.searched()
     search = opened(make_search, made)
-    rows = pruned_rows(search)
+    rows = pruned_table(search, "h").records()
     for n in (128, 320):
         ended = [each for each in made if each["status"] == "pruned" and each["rungs"][-1]["n"] == n]
         ended = [each for each in ended if each["twin"] is None]
-        row = next(row for row in rows if row.rung == str(n))
-        assert row.trials == str(len(ended))
-        assert row.used == f"{len(ended) * 127 * n:,}" and row.saved == f"{len(ended) * 127 * (640 - n):,}"
-    assert rows[-1][:3] == ("failed", "–", "non-finite value in x") and rows[-1].saved == "–"
+        row = next(row for row in rows if row["after images"] == str(n))
+        assert row["trials"] == str(len(ended))
+        assert row["evaluations spent"] == f"{len(ended) * 127 * n:,}"
+        assert row["evaluations saved"] == f"{len(ended) * 127 * (640 - n):,}"
+    assert list(rows[-1].values())[:3] == ["failed", "–", "non-finite value in x"]
+    assert rows[-1]["evaluations saved"] == "–"
     assert cost(search).fresh.evaluations == 0
 
 
@@ -251,7 +254,12 @@ def test_a_search_with_one_rung_prunes_nothing(make_search):
 
 
 def test_settings_in_words():
-    assert text(0.0131793) == "0.013179" and text(-2.0) == "−2" and text(True) == "true" and text("heun") == "heun"
-    assert text({"kind": "churn", "S_churn": 3.0}) == "churn (S_churn 3)"
+    assert (
+        setting_text(0.0131793) == "0.013179"
+        and setting_text(-2.0) == "−2"
+        and setting_text(True) == "true"
+        and setting_text("heun") == "heun"
+    )
+    assert setting_text({"kind": "churn", "S_churn": 3.0}) == "churn (S_churn 3)"
     trial = {"sampler": {"solver": {"kind": "rk2", "alpha": 1.0}, "steps": 18}}
     assert setting_line(None, trial, ["solver", "steps", "stochasticity.gamma"]) == "heun, steps 18"

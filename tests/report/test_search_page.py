@@ -17,11 +17,11 @@ from harness.core.errors import InputError
 from harness.core.yaml import loads
 from harness.denoisers.specs import parse
 from harness.metrics.statistics.jackknife import Replicates, compare
-from harness.report.holdout import finals as finals_of
+from harness.report.holdout import holdout_results
 from harness.report.pages.index import search_file_name, write_reports
 from harness.report.pages.search import render_search, write_search_report
 from harness.report.study import load_search
-from harness.report.text import settings
+from harness.report.text import choices
 from harness.report.text.numbers import large, ratio, signed, significant, span
 from harness.store.database import Store
 from harness.store.studies import Studies
@@ -221,7 +221,7 @@ def test_the_yaml_is_the_best_sampler(store, html, tmp_path):
 )
 def test_yaml_goes_both_ways(sampler):
     made = Sampler.model_validate(sampler)
-    text = settings.sampler_yaml({"sampler": made.model_dump(mode="json")})
+    text = choices.sampler_yaml({"sampler": made.model_dump(mode="json")})
     assert Sampler.model_validate(loads(text).data["sampler"]) == made
 
 
@@ -238,10 +238,10 @@ PATHS = [
 def test_a_setting_outside_of_the_space_is_told_by_what_is_searched():
     """Paths are those of the whole space: `sampler` and names of choices stand before an axis."""
     made = search_store.trial(None)
-    assert settings.setting_line(None, made, PATHS) == "heun, deterministic"
+    assert choices.setting_line(None, made, PATHS) == "heun, deterministic"
     guided = made | {"denoiser": {"kind": "cfg", "denoiser": "digits-adm", "weight": 1.5, "sigma_hi": "inf"}}
-    assert settings.setting_line(None, guided, ["denoiser.weight", "denoiser.sigma_hi"]) == "weight 1.5, sigma_hi inf"
-    assert settings.setting_line({"weight": 2.0}, guided, PATHS) == "weight 2"
+    assert choices.setting_line(None, guided, ["denoiser.weight", "denoiser.sigma_hi"]) == "weight 1.5, sigma_hi inf"
+    assert choices.setting_line({"weight": 2.0}, guided, PATHS) == "weight 2"
 
 
 def test_guidance_that_was_searched_is_there_to_copy(make_search):
@@ -258,7 +258,7 @@ def test_guidance_that_was_searched_is_there_to_copy(make_search):
     source = re.search(r"<code>(source: .*?)</code>", render_search(store, "one"), re.S)[1]
     read = parse(loads(unescape(source)).data["source"])
     assert (read.weight, read.sigma_lo, read.sigma_hi) == (1.5, 0.0, math.inf)
-    assert settings.source_yaml(finals[0]["trial"], ["sampler.stochasticity.gamma"]) == ""
+    assert choices.source_yaml(finals[0]["trial"], ["sampler.stochasticity.gamma"]) == ""
 
 
 def test_a_place_is_one_among_trials_at_full_n(make_search):
@@ -267,7 +267,7 @@ def test_a_place_is_one_among_trials_at_full_n(make_search):
     finals = search_store.conclude(made, 2, 4)
     for each in finals:
         each["rank"] = each["rank"] and each["rank"] + 50 * (each["role"] == "spread")
-    found = finals_of(load_search(make_search(search_store.study(finals=finals), made), "one"))
+    found = holdout_results(load_search(make_search(search_store.study(finals=finals), made), "one"))
     assert [each.place for each in found if each.roles == ("top",)] == [1, 2]
     assert [each.place for each in found if each.roles == ("spread",)] == [None] * 4
 
@@ -286,7 +286,7 @@ def test_a_search_that_evaluations_or_the_grid_ended_is_over(make_search):
 
 
 def test_fields_left_out_are_at_the_codes_defaults():
-    assert all(getattr(Sampler(), name) == value for name, value in settings.DEFAULTS.items())
+    assert all(getattr(Sampler(), name) == value for name, value in choices.DEFAULTS.items())
 
 
 def test_names_and_reasons_are_text(make_search):

@@ -14,12 +14,13 @@ from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
 from harness.report.curves import panels
 from harness.report.data import load
-from harness.report.figures.noise_levels import frame_of, plots
-from harness.report.figures.style import styles
+from harness.report.figures.image_sheets import level_sheets
+from harness.report.figures.noise_levels import common_frame, level_panels
 from harness.report.pages.grid import render
 from harness.report.pages.index import write_reports
-from harness.report.pages.sections import sections
-from harness.report.tables.curve_summary import along
+from harness.report.pages.sections import GridReport
+from harness.report.pages.sections.metrics import noise_level_figures, quality_figures, trajectory_figures
+from harness.report.tables.curve_summary import curve_summary
 from harness.report.tables.matrix import matrices
 from harness.report.text.formula import html, symbols
 from harness.store.database import Store
@@ -89,8 +90,14 @@ def store(tmp_path_factory):
 
 
 def made(store, grid):
-    every = load(store, grid)
-    return sections(store, every, styles(every[0].plan["series"]))
+    return GridReport(store, grid).metrics
+
+
+def summary(metric):
+    """The lines of the curve summary, by their headings without the one that they share."""
+    levels = bool(level_panels(metric.data, metric.panels))
+    lines = curve_summary(metric.data, metric.panels, metric.axis, levels, "h").records()
+    return [{heading.split(", ")[-1]: text for heading, text in line.items()} for line in lines]
 
 
 def test_another_axis_has_curves_by_budget_and_levels_across(store):
@@ -102,46 +109,48 @@ def test_another_axis_has_curves_by_budget_and_levels_across(store):
         "Plain, NFE 5",
         "Plain, NFE 9",
     ]
-    assert list(panel.curves[1].done["x"]) == [0, 1, 2]
+    assert [trial.x for trial in panel.curves[1].done] == [0, 1, 2]
     assert panel.curves[2].is_level
     assert (distance.is_ruled, distance.is_flat, distance.axis) == (False, False, "S_churn")
-    assert len(distance.figures) == 1
-    assert "S_churn" in distance.figures[0].svg
-    assert distance.costs == []
-    churned = distance.along[0].rows[1]
-    assert churned.plateau != "–"
-    notes = (churned.left_note, churned.right_note)
+    (figure,) = quality_figures(distance)
+    assert "S_churn" in figure.svg
+    assert "Cost and speed-up" not in render(store, "churn")
+    churned = summary(distance)[1]
+    assert churned["not worse"] != "–"
+    notes = [re.search(r"\((at .*)\)$", churned[side])[1] for side in ("left", "right")]
     assert [note.split(":")[0] for note in notes] == ["at 0", "at 2.00"]
     assert any(re.search(r"× \(.*\), (worse|undecided)$", note) for note in notes)
-    assert distance.along[0].rows[2].left == "–"
+    assert summary(distance)[2]["left"] == "–"
     assert [curve.name for curve in asymmetry.panels[0].curves] == ["Churned, NFE 5", "Churned, NFE 9"]
     assert asymmetry.data.metric["n"] == 4
 
 
 def test_laboratory_measures_have_powers_profiles_and_paths(store):
     error, truncation, curvature = made(store, "measures")
-    ddim, heun, optimized, rk45 = error.along[0].rows
-    assert -2.5 < float(ddim.power.replace("−", "-")) < -0.5
-    assert float(heun.power.replace("−", "-")) < float(ddim.power.replace("−", "-"))
-    assert optimized.least != "–"
-    assert rk45.series == "RK45"
-    spread = error.data.trials[error.data.trials["series"] == "RK45"]
-    assert (spread["nfe_min"] < spread["nfe_max"]).any()
-    assert len(truncation.profiles) == 1
-    assert [sign.words for sign in truncation.profile_signs] == ["NFE 5", "NFE 9", "NFE 17"]
-    assert [path.title for path in curvature.paths] == ["Heun"] * 3
-    matrix = error.matrices[0]
-    assert matrix.columns == ["5", "9", "17"]
-    assert [row.series for row in matrix.rows] == ["DDIM", "Heun", "Optimized"]
-    assert sum(entry.is_best for row in matrix.rows for entry in row.entries) == 3
+    ddim, heun, optimized, rk45 = summary(error)
+    power = "power of NFE"
+    assert -2.5 < float(ddim[power].replace("−", "-")) < -0.5
+    assert float(heun[power].replace("−", "-")) < float(ddim[power].replace("−", "-"))
+    assert optimized["value"] != "–"
+    assert rk45["Series"] == "RK45"
+    assert any(trial.nfe_min < trial.nfe_max for trial in error.data.trials if trial.series == "RK45")
+    levels = level_panels(truncation.data, truncation.panels)
+    assert len(list(noise_level_figures(truncation, levels))) == 1
+    assert [line.label for panel in levels for line in panel.lines] == ["NFE 5", "NFE 9", "NFE 17"]
+    assert [path.title for path in trajectory_figures(curvature)] == ["Heun"] * 3
+    matrix = matrices(error.data, error.panels)[0]
+    assert [column.heading for column in matrix.columns[1:]] == ["5", "9", "17"]
+    assert [row.series.text for row in matrix.rows] == ["DDIM", "Heun", "Optimized"]
+    assert sum(cell.css == "key" for row in matrix.rows for cell in row.cells.values()) == 3
 
 
 def test_pictures_stand_beside_their_levels(store):
-    (section,) = made(store, "pictures")
-    assert section.is_flat
-    assert [strip.title for strip in section.strips] == ["x = y + σ n", "ideal: D(x; σ)"]
-    assert section.strips[0].levels == ["5", "1", "0.2"]
-    keys = next(iter(section.data.metric["pictures"].values()))
+    (metric,) = made(store, "pictures")
+    assert metric.is_flat
+    sheets = level_sheets(store, metric.data, metric.panels)
+    assert [sheet.title for sheet in sheets] == ["x = y + σ n", "ideal: D(x; σ)"]
+    assert sheets[0].levels == ["5", "1", "0.2"]
+    keys = next(iter(metric.data.metric["pictures"].values()))
     png = Image.open(io.BytesIO(store.images([keys["denoised"]], 0)[keys["denoised"]]))
     assert png.size == (3 * 9 - 1, 6 * 9 - 1)
     assert np.asarray(png).std() > 10
@@ -201,8 +210,8 @@ def test_nothing_is_judged_by_a_rule_that_does_not_apply(store):
     for grid in ("churn", "measures"):
         for data in load(store, grid):
             assert all(curve.lowest is None for panel in panels(data) for curve in panel.curves)
-            assert along(data, panels(data))
-            assert frame_of(plots(data, panels(data), styles(data.plan["series"])), "x") or not data.metric["by_level"]
+            assert curve_summary(data, panels(data), "NFE", False, "h").rows
+            assert common_frame(level_panels(data, panels(data)), "x") or not data.metric["by_level"]
     assert matrices(load(store, "churn")[0], panels(load(store, "churn")[0])) == []
 
 

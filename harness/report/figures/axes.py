@@ -1,11 +1,18 @@
-"""Axes that panels share, with ticks at plain numbers, few enough not to run into each other."""
+"""Axes that panels share: limits and scales, and ticks at plain numbers, few enough not to run into each other."""
 
 import math
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from harness.report.figures.style import LABEL, MUTED, RULE
+
+LEFT, RIGHT, TOP, MAIN, TICKS = 0.42, 0.12, 0.30, 2.6, 0.48
+"""Inches beside, above, of and below the axes of a figure."""
 
 MANTISSAS = ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 """From dense to sparse; the densest that is not too many is used."""
@@ -105,21 +112,43 @@ def label_room(frame: Frame) -> float:
     return 0.078 * max((len(plain(tick)) for tick in ticks if frame.y[0] <= tick <= frame.y[1]), default=0) + 0.05
 
 
-def draw_ticks(axes: Axes, frame: Frame) -> None:
-    """Plain numbers on both axes; none on an upright axis that a strip has."""
-    if frame.x_log:
-        axes.xaxis.set_major_locator(FixedLocator(log_ticks(*frame.x, most=9, whole=frame.counts)))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(7))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
-    axes.tick_params(length=2.5, width=0.7, pad=2)
-    if axes.get_yscale() == "log":
-        axes.yaxis.set_major_locator(FixedLocator(log_ticks(*frame.y, most=7)))
-    elif not frame.y_log:
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+def canvas(frame: Frame, width: float, height: float = MAIN, below: float = TICKS, right: float = RIGHT) -> Axes:
+    """Prepared axes on a figure of their own.
+
+    Args:
+        frame: what they show.
+        width: of the figure, in inches.
+        height: of the axes alone.
+        below, right: room for ticks, titles and scales.
+    """
+    left, total = max(LEFT, label_room(frame)), TOP + height + below
+    box = (left / width, below / total, 1 - (left + right) / width, height / total)
+    axes = Figure(figsize=(width, total)).add_axes(box)
+    prepare(axes, frame)
+    return axes
+
+
+def prepare(axes: Axes, frame: Frame) -> None:
+    """Scales, limits, ticks, grid and titles."""
+    axes.set(xscale="log" if frame.x_log else "linear", yscale="log" if frame.y_log else "linear")
+    axes.set(xlim=frame.x, ylim=frame.y)
+    draw_ticks(axes, frame)
+    sns.despine(ax=axes)
+    axes.grid(True, color=RULE.light, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(frame.x_title, fontsize=LABEL, color=MUTED.light, labelpad=3)
+    axes.text(0, 1 + 0.09 / MAIN, frame.y_title, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
+
+
+def draw_ticks(axes: Axes, frame: Frame, upright: bool = True) -> None:
+    """Plain numbers on both axes; none on an upright axis without numbers."""
+    ticks = FixedLocator(log_ticks(*frame.x, most=9, whole=frame.counts)) if frame.x_log else MaxNLocator(7)
+    axes.xaxis.set_major_locator(ticks)
+    if upright:
+        axes.yaxis.set_major_locator(FixedLocator(log_ticks(*frame.y, most=7)) if frame.y_log else MaxNLocator(6))
     else:
         axes.yaxis.set_major_locator(NullLocator())
-        return
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axes.tick_params(length=2.5, width=0.7, pad=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))

@@ -7,19 +7,17 @@ nothing that three trials do not say; a trial's noise is in it undiminished.
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.tri import Triangulation
 from scipy.spatial import Delaunay, QhullError
 
-from harness.report.figures import glyphs as marks
-from harness.report.figures import search_axes as draw
-from harness.report.figures.axes import Frame
-from harness.report.figures.glyphs import TICK
-from harness.report.figures.importance import Importance, ranked
-from harness.report.figures.slices import best_point
-from harness.report.figures.style import MUTED, RAMP, SURFACE
-from harness.report.parameters import Parameter, Point, parameters, points
-from harness.report.study import Search, sign
-from harness.report.text.numbers import plural, significant, whole
+from harness.report.figures.axes import Frame, canvas
+from harness.report.figures.importance import Importance, by_importance
+from harness.report.figures.legend import ring
+from harness.report.figures.search_axes import span_of
+from harness.report.figures.style import MUTED, RAMP, SURFACE, TICK, plain_style
+from harness.report.study import ParameterAxis, SearchData, SearchTrial, parameters
+from harness.report.text.numbers import plural, significant
 
 WIDTH, HEIGHT, BAR = 5.6, 3.7, 0.95  # inches
 FEWEST = 8
@@ -27,44 +25,59 @@ FEWEST = 8
 
 
 class Contour(NamedTuple):
-    """The figure with its caption, or why there is none."""
+    """What is drawn: two parameters, the trials that have both, their places and the triangles between them.
 
-    svg: str
-    about: str
-    refused: str
+    Args:
+        pair: the horizontal and the upright parameter.
+        trials: with their values at the first rung.
+        places: of the trials, [2, trials].
+        triangles: indices of trials, [triangles, 3].
+        about: the caption.
+        refused: why nothing is drawn, in words; "" where something is.
+    """
+
+    pair: tuple[ParameterAxis, ...]
+    trials: dict[SearchTrial, float]
+    places: np.ndarray
+    triangles: np.ndarray
+    about: str = ""
+    refused: str = ""
 
 
-def contour(search: Search, found: Importance, prefix: str = "contour") -> Contour:
-    """Draw it for the two most important numeric parameters."""
-    numeric = ranked(found, parameters(search))
+def contour(search: SearchData, importance: Importance) -> Contour:
+    """The two most important numeric parameters, or why they make no map."""
+    numeric = by_importance(importance, parameters(search))
+    nothing = Contour((), {}, np.empty((2, 0)), np.empty((0, 3), dtype=int))
     if len(numeric) < 2:
-        return Contour("", "", "There are not two numeric parameters, so no map of two is drawn.")
-    one, other = numeric[:2]
-    every = [point for point in points(search) if one.of(point.slot) is not None and other.of(point.slot) is not None]
-    pair = f"{one.name} and {other.name}"
-    x, y = (np.array([each.of(point.slot) for point in every], dtype=float) for each in (one, other))
-    places = np.column_stack([_unit(one, x), _unit(other, y)])
-    different = len(np.unique(np.round(places, 9), axis=0))
+        return nothing._replace(refused="There are not two numeric parameters, so no map of two is drawn.")
+    x, y = numeric[:2]
+    trials = {
+        trial: value for trial, value in search.measured.items() if x.of(trial) is not None and y.of(trial) is not None
+    }
+    places = np.array([[axis.of(trial) for trial in trials] for axis in (x, y)], dtype=float)
+    unit = np.column_stack([_unit(axis, own) for axis, own in zip((x, y), places, strict=True)])
+    different = len(np.unique(np.round(unit, 9), axis=0))
+    names = f"{x.name} and {y.name}"
     if different < FEWEST:
         have = plural(different, "trial", "different trials")
-        return Contour("", "", f"No map of {pair}: {have} with both, and {FEWEST} are needed.")
-    triangles = _triangles(places)
+        return nothing._replace(refused=f"No map of {names}: {have} with both, and {FEWEST} are needed.")
+    triangles = _triangles(unit)
     if triangles is None:
-        return Contour("", "", f"No map of {pair}: all trials lie on one line, so nothing lies between them.")
-    svg = _draw(search, (one, other), every, (x, y), triangles, prefix)
-    whose = "the two most important numeric parameters" if found.shares else "the first two numeric parameters"
+        return nothing._replace(refused=f"No map of {names}: all trials lie on one line, so nothing lies between them.")
+    which = "the two most important numeric parameters" if importance.shares else "the first two numeric parameters"
     about = (
-        f"{search.objective['title']} of the first {whole(search.spec['rungs'][0])} images over {pair}, {whose}, of "
-        f"{plural(len(every), 'trial')}. The field is linear between the points and ends where they end; "
+        f"{search.objective['title']} of the first {search.first_images} images over {names}, {which}, of "
+        f"{plural(len(trials), 'trial')}. The field is linear between the points and ends where they end; "
         "other parameters vary as well, so neighbours may differ for their sake."
     )
-    return Contour(svg, about, "")
+    return Contour((x, y), trials, places, triangles, about)
 
 
-def _unit(each: Parameter, values: np.ndarray) -> np.ndarray:
+def _unit(axis: ParameterAxis, values: np.ndarray) -> np.ndarray:
     """On the parameter's own scale, from 0 to 1."""
-    low, high = (np.log([each.low, each.high]) if each.log else np.array([each.low, each.high])).tolist()
-    return ((np.log(values) if each.log else values) - low) / (high - low)
+    ends = np.array([axis.low, axis.high])
+    low, high = np.log(ends) if axis.log else ends
+    return ((np.log(values) if axis.log else values) - low) / (high - low)
 
 
 def _triangles(places: np.ndarray) -> np.ndarray | None:
@@ -77,64 +90,49 @@ def _triangles(places: np.ndarray) -> np.ndarray | None:
         return None
 
 
-def _levels(values: np.ndarray) -> np.ndarray:
-    """Borders of ten colours: as many trials in each, so that few bad ones do not take all of the scale."""
-    return np.quantile(values, np.linspace(0, 1, len(RAMP) + 1))
-
-
-def _draw(
-    search: Search,
-    pair: tuple[Parameter, Parameter],
-    every: list[Point],
-    places: tuple[np.ndarray, np.ndarray],
-    triangles: np.ndarray,
-    prefix: str,
-) -> str:
-    values = np.array([point.value.value for point in every])
-    levels = np.unique(_levels(values))
+@plain_style()
+def plot(search: SearchData, found: Contour) -> Axes:
+    """Draw it, with the scale of colours as the second axes of the figure."""
+    values = np.array(list(found.trials.values()))
+    # Borders of ten colours with as many trials in each, so that few bad ones do not take all of the scale.
+    levels = np.unique(np.quantile(values, np.linspace(0, 1, len(RAMP) + 1)))
     colours = [colour.light for colour in RAMP]
-    if sign(search.objective) == 1:
+    if search.sign == 1:
         colours.reverse()  # the better, the darker
-    ends = [draw.span_of([each.low, each.high, *at], each.log, 0.04) for each, at in zip(pair, places, strict=True)]
-    one, other = pair
+    one, other = found.pair
+    ends = [
+        span_of([axis.low, axis.high, *at], axis.log, 0.04) for axis, at in zip(found.pair, found.places, strict=True)
+    ]
     frame = Frame(ends[0], ends[1], other.name, one.name, x_log=one.log, y_log=other.log, counts=False)
-    with marks.plain_style():
-        figure, axes = draw.canvas(frame, WIDTH, HEIGHT, right=BAR + 0.3)
-        axes.grid(False)
-        if len(levels) > 2:
-            mesh = Triangulation(*places, triangles)
-            fill: Any = {"levels": levels, "colors": colours[: len(levels) - 1], "alpha": 0.45, "zorder": 1}
-            axes.tricontourf(mesh, values, **fill)
-        kinds = np.clip(np.searchsorted(levels, values, side="right") - 1, 0, max(len(levels) - 2, 0))
-        full = np.array([point.slot.full is not None for point in every])
-        for kind, is_full in ((kind, is_full) for is_full in (False, True) for kind in range(len(colours))):
-            x, y = (at[(kinds == kind) & (full == is_full)] for at in places)
-            look: Any = {"ms": 5.4 if is_full else 4.2, "mfc": colours[kind], "mec": SURFACE.light, "mew": 0.7}
+    axes = canvas(frame, WIDTH, HEIGHT, right=BAR + 0.3)
+    axes.grid(False)
+    if len(levels) > 2:
+        fill: Any = {"levels": levels, "colors": colours[: len(levels) - 1], "alpha": 0.45, "zorder": 1}
+        axes.tricontourf(Triangulation(found.places[0], found.places[1], found.triangles), values, **fill)
+    kinds = np.clip(np.searchsorted(levels, values, side="right") - 1, 0, max(len(levels) - 2, 0))
+    full = np.array([trial.full is not None for trial in found.trials])
+    for is_full in (False, True):
+        for kind, colour in enumerate(colours):
+            x, y = found.places[:, (kinds == kind) & (full == is_full)]
+            look: Any = {"ms": 5.4 if is_full else 4.2, "mfc": colour, "mec": SURFACE.light, "mew": 0.7}
             axes.plot(x, y, marker="o", ls="none", zorder=3, clip_on=False, **look)
-        top = best_point(search, every)
-        for point, x, y in zip(every, *places, strict=True):
-            if point is top:
-                draw.best_ring(axes, x, y)
-        _scale(figure, axes, levels, colours)
-        label = f"{search.objective['title']} over {one.name} and {other.name}, {plural(len(every), 'trial')}."
-        return draw.finish(figure, prefix, label)
+    done = [(search.sign * trial.full.value, index) for index, trial in enumerate(found.trials) if trial.full]
+    if done:
+        ring(axes, *found.places[:, min(done)[1]])
+    _draw_scale(axes, levels, colours)
+    words = f"{search.objective['title']} over {one.name} and {other.name}, {plural(len(found.trials), 'trial')}."
+    axes.figure.set_label(words)
+    return axes
 
 
-def _scale(figure: Any, axes: Any, levels: np.ndarray, colours: list[str]) -> None:
+def _draw_scale(axes: Axes, levels: np.ndarray, colours: list[str]) -> None:
     """The colours with the values at their borders, beside the field."""
     box = axes.get_position()
-    bar = figure.add_axes((box.x1 + 0.22 / WIDTH, box.y0, 0.14 / WIDTH, box.height), xlim=(0, 1))
+    bar = axes.figure.add_axes((box.x1 + 0.22 / WIDTH, box.y0, 0.14 / WIDTH, box.height), xlim=(0, 1))
     bar.set_ylim(0, max(len(levels) - 1, 1))
     bar.axis("off")
+    look: Any = {"textcoords": "offset points", "va": "center_baseline", "fontsize": TICK, "color": MUTED.light}
     for place in range(len(levels) - 1):
         bar.axhspan(place, place + 1, color=colours[place], lw=0, alpha=0.85)
     for place, level in enumerate(levels):
-        bar.annotate(
-            significant(float(level)),
-            (1, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center_baseline",
-            fontsize=TICK,
-            color=MUTED.light,
-        )
+        bar.annotate(significant(float(level)), (1, place), xytext=(4, 0), **look)

@@ -1,126 +1,128 @@
-"""The history of a search: every slot in order at its value, and the running best.
+"""The history of a search: every trial in order at its value, and the running best.
 
 A value of few images is not on the scale of one of many: a Frechet distance of finite sets is too large by about c / n.
-So a pruned slot is not drawn at what it measured. It stands where the paired difference puts it: its rival's value at
-full N plus the difference from the rival at the same few images. That is an estimate, and drawn hollow.
+    So a pruned trial is not drawn at what it measured. It stands where the paired difference puts it: the incumbent's
+    value at full N plus the difference from the incumbent at the same few images. That is an estimate, and drawn
+    hollow.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from harness.report.figures import glyphs as marks
-from harness.report.figures import search_axes as draw
-from harness.report.figures.axes import Frame
-from harness.report.figures.legend import Sign
-from harness.report.figures.style import INK, MUTED
-from harness.report.study import DONE, FAILED, PRUNED, SUGGESTED, Search, Slot, Value, by_factors, sign
+from matplotlib.axes import Axes
+
+from harness.report.figures.axes import Frame, canvas
+from harness.report.figures.legend import LegendEntry, cross, legend_entry, marker_entry, ring
+from harness.report.figures.search_axes import (
+    DONE_LOOK,
+    EDGE_LOOK,
+    NAMED_LOOK,
+    PALE_LOOK,
+    PRUNED_LOOK,
+    STEP_LOOK,
+    dots,
+    limits,
+)
+from harness.report.figures.style import MUTED, plain_style
+from harness.report.study import DONE, FAILED, PRUNED, SUGGESTED, SearchData, SearchTrial, ValueInterval
 from harness.report.text.numbers import plural, significant, whole
 
 WIDTH, HEIGHT = 9.4, 2.9  # inches
 
 
-class History(NamedTuple):
-    """The figure, its legend, and how many pruned slots have no estimate."""
-
-    svg: str
-    signs: list[Sign]
-    unplaced: int
-    beyond: int
-
-
-def estimate(search: Search, slot: Slot) -> Value | None:
-    """Where a pruned slot would be at full N, by the paired difference from its rival; None without a full rival."""
-    rival = search.by_number.get(slot.rival) if slot.rival is not None else None
-    gap = slot.difference
-    if slot.status != PRUNED or rival is None or rival.full is None or gap is None or gap.value != gap.value:
+def estimate(search: SearchData, trial: SearchTrial) -> ValueInterval | None:
+    """Where a pruned trial would be at full N, by the difference from the incumbent; None where that is not known."""
+    incumbent = search.by_number.get(trial.incumbent) if trial.incumbent is not None else None
+    gap = trial.difference
+    if trial.status != PRUNED or incumbent is None or incumbent.full is None or gap is None or gap.value != gap.value:
         return None
-    return Value(*(rival.full.value + part for part in gap))
+    return ValueInterval(*(incumbent.full.value + part for part in gap))
 
 
-def running_best(search: Search) -> list[tuple[int, float]]:
-    """Slot numbers at which the best value at full N changes, with the new best."""
+def running_best(search: SearchData) -> list[tuple[int, float]]:
+    """Numbers of trials at which the best value at full N changes, with the new best."""
     steps: list[tuple[int, float]] = []
-    for slot in search.own:
-        if slot.full and (not steps or sign(search.objective) * (slot.full.value - steps[-1][1]) < 0):
-            steps.append((slot.number, slot.full.value))
+    for trial in search.own:
+        if trial.full and (not steps or search.sign * (trial.full.value - steps[-1][1]) < 0):
+            steps.append((trial.number, trial.full.value))
     return steps
 
 
-def history(search: Search, prefix: str = "history") -> History | None:
-    """Draw it; None while no slot is done."""
-    done = [(slot, slot.full) for slot in search.slots if slot.full]
+def _places(search: SearchData) -> tuple[dict[int, ValueInterval], dict[int, ValueInterval]]:
+    """Values of the done trials, and estimates of the pruned ones, by number."""
+    done = {trial.number: trial.full for trial in search.trials if trial.full}
+    return done, {trial.number: found for trial in search.trials if (found := estimate(search, trial))}
+
+
+def _upright(search: SearchData) -> tuple[tuple[float, float], bool]:
+    done, pruned = _places(search)
+    return limits((value.value for value in (*done.values(), *pruned.values())), search.by_factors, search.sign)
+
+
+@plain_style()
+def plot(search: SearchData) -> Axes | None:
+    """Draw it; None while no trial is done."""
+    done, pruned = _places(search)
     if not done:
         return None
-    guesses = [(slot, found) for slot in search.slots if (found := estimate(search, slot))]
-    better, title = sign(search.objective), str(search.objective["title"])
-    values = [value.value for _, value in (*done, *guesses)]
-    y, log = draw.limits(values, by_factors(search.objective), better)
-    last = max(slot.number for slot in search.slots)
+    y, log = _upright(search)
+    last = max(search.by_number)
     room = max(1.0, 0.015 * last)
-    x_title = "Trial of the search, in order"
-    way = "lower" if better == 1 else "higher"
-    frame = Frame((-room, last + room), y, title, x_title, x_log=False, y_log=log, counts=False, better=way)  # type: ignore[arg-type]
-    with marks.plain_style():
-        figure, axes = draw.canvas(frame, WIDTH, HEIGHT)
-        ends = [
-            (slot.number, max(found.low, y[0]), min(found.high, y[1]))
-            for slot, found in guesses
-            if found.low == found.low and y[0] < found.value < y[1]
-        ]
-        if ends:
-            axes.vlines(*zip(*ends, strict=True), color=MUTED.light, lw=0.7, alpha=0.45, zorder=2)
-        _dots(axes, guesses, draw.PRUNED_LOOK | {"zorder": 3}, frame)
-        _step(axes, search, frame)
-        once = [pair for pair in done if pair[0].twin is None]
-        _dots(axes, [pair for pair in done if pair[0].twin is not None], draw.PALE_LOOK | {"zorder": 3}, frame)
-        _dots(axes, [pair for pair in once if pair[0].origin == SUGGESTED], draw.DONE_LOOK | {"zorder": 5}, frame)
-        _dots(axes, [pair for pair in once if pair[0].origin != SUGGESTED], draw.NAMED_LOOK | {"zorder": 6}, frame)
-        top = min(once or done, key=lambda pair: better * pair[1].value)
-        draw.best_ring(axes, top[0].number, top[1].value)
-        failed = [float(slot.number) for slot in search.slots if slot.status == FAILED]
-        marks.cross(axes, failed, 0.975, INK.light, transform=axes.get_xaxis_transform(), clip_on=False)
-        svg = draw.finish(figure, prefix, _label(search, top[0], top[1].value))
-    unplaced = sum(slot.status == PRUNED for slot in search.slots) - len(guesses)
-    beyond = sum(not y[0] <= value <= y[1] for value in values)
-    return History(svg, _signs(search, bool(guesses), bool(failed), beyond), unplaced, beyond)
-
-
-def _dots(axes: Any, pairs: list[tuple[Slot, Value]], look: dict[str, Any], frame: Frame) -> None:
-    within = [pair for pair in pairs if frame.y[0] <= pair[1].value <= frame.y[1]]
-    axes.plot([slot.number for slot, _ in within], [value.value for _, value in within], **look)
-    beyond = [pair for pair in pairs if pair not in within]
-    draw.at_edge(axes, [slot.number for slot, _ in beyond], [value.value for _, value in beyond], frame)
-
-
-def _step(axes: Any, search: Search, frame: Frame) -> None:
+    title, x_title = str(search.objective["title"]), "Trial of the search, in order"
+    frame = Frame((-room, last + room), y, title, x_title, x_log=False, y_log=log, counts=False)
+    axes = canvas(frame, WIDTH, HEIGHT, right=0.14)
+    bars = [
+        (number, max(value.low, y[0]), min(value.high, y[1]))
+        for number, value in pruned.items()
+        if value.low == value.low and y[0] < value.value < y[1]
+    ]
+    if bars:
+        axes.vlines(*zip(*bars, strict=True), color=MUTED.light, lw=0.7, alpha=0.45, zorder=2)
+    dots(axes, [(number, value.value) for number, value in pruned.items()], PRUNED_LOOK, frame, zorder=3)
     steps = running_best(search)
-    x = [*(number for number, _ in steps), frame.x[1]]
-    axes.step(x, [*(value for _, value in steps), steps[-1][1]], where="post", zorder=4, **draw.STEP)
-
-
-def _signs(search: Search, has_guesses: bool, has_failed: bool, beyond: int) -> list[Sign]:
-    named = any(slot.origin != SUGGESTED and slot.full for slot in search.own)
-    repeats = any(slot.twin is not None and slot.full for slot in search.slots)
-    found = [draw.dot_sign("done", "done: at full N", draw.DONE_LOOK)]
-    if named:
-        found.append(draw.dot_sign("named", "the baseline or the paper’s, done", draw.NAMED_LOOK))
-    if has_guesses:
-        found.append(draw.dot_sign("pruned", "pruned: estimated, by the paired difference", draw.PRUNED_LOOK))
-    if repeats:
-        found.append(draw.dot_sign("repeat", "repeat of an earlier setting", draw.PALE_LOOK))
-    if has_failed:
-        found.append(draw.legend_sign("failed", "failed", lambda axes: marks.cross(axes, [1], 0.5, INK.light)))
-    if beyond:
-        found.append(draw.dot_sign("beyond", "beyond the axis", draw.EDGE_LOOK | {"marker": "^"}))
-    found.append(
-        draw.legend_sign(
-            "step", "running best", lambda axes: axes.plot([0.1, 1, 1, 1.9], [0.75, 0.75, 0.25, 0.25], **draw.STEP)
-        )
-    )
-    found.append(draw.legend_sign("best", "best on the search seeds", lambda axes: draw.best_ring(axes, 1, 0.5)))
-    return found
-
-
-def _label(search: Search, slot: Slot, value: float) -> str:
+    x, values = [number for number, _ in steps], [value for _, value in steps]
+    axes.step([*x, frame.x[1]], [*values, *values[-1:]], where="post", zorder=4, **STEP_LOOK)
+    own = [search.by_number[number] for number in done]
+    for look, zorder, holds in (
+        (PALE_LOOK, 3, lambda trial: trial.duplicate_of is not None),
+        (DONE_LOOK, 5, lambda trial: trial.duplicate_of is None and trial.origin == SUGGESTED),
+        (NAMED_LOOK, 6, lambda trial: trial.duplicate_of is None and trial.origin != SUGGESTED),
+    ):
+        dots(axes, [(trial.number, done[trial.number].value) for trial in own if holds(trial)], look, frame, zorder)
+    best = search.best or min(own, key=lambda trial: search.sign * done[trial.number].value)
+    value = done[best.number].value
+    ring(axes, best.number, value)
+    failed: list[Any] = [trial.number for trial in search.trials if trial.status == FAILED]
+    cross(axes, failed, 0.975, transform=axes.get_xaxis_transform(), clip_on=False)
     counts = f"{plural(search.count(DONE), 'trial')} done, {whole(search.count(PRUNED))} pruned"
-    best = f"best {significant(value)} at No. {slot.number}"
-    return f"{search.objective['title']} of every trial in order: {counts}; {best}."
+    words = f"best {significant(value)} at No. {best.number}"
+    axes.figure.set_label(f"{title} of every trial in order: {counts}; {words}.")
+    return axes
+
+
+def left_aside(search: SearchData) -> tuple[int, int]:
+    """How many pruned trials have no place in the figure, and how many values lie beyond its axis."""
+    done, pruned = _places(search)
+    (low, high), _ = _upright(search)
+    beyond = sum(not low <= value.value <= high for value in (*done.values(), *pruned.values()))
+    return search.count(PRUNED) - len(pruned), beyond
+
+
+def legend(search: SearchData) -> list[LegendEntry]:
+    """The signs that the figure has."""
+    done, pruned = _places(search)
+    trials = [search.by_number[number] for number in done]
+    entries = [marker_entry("sign-done", "done: at full N", DONE_LOOK)]
+    if any(trial.origin != SUGGESTED and trial.duplicate_of is None for trial in trials):
+        entries.append(marker_entry("sign-named", "the baseline or the paper’s, done", NAMED_LOOK))
+    if pruned:
+        entries.append(marker_entry("sign-pruned", "pruned: estimated, by the paired difference", PRUNED_LOOK))
+    if any(trial.duplicate_of is not None for trial in trials):
+        entries.append(marker_entry("sign-repeat", "repeat of an earlier setting", PALE_LOOK))
+    if search.count(FAILED):
+        entries.append(legend_entry("sign-failed", "failed", lambda axes: cross(axes, [1], 0.5)))
+    if left_aside(search)[1]:
+        entries.append(marker_entry("sign-beyond", "beyond the axis", EDGE_LOOK | {"marker": "^"}))
+    corner = [0.1, 1, 1, 1.9], [0.75, 0.75, 0.25, 0.25]
+    entries.append(legend_entry("sign-step", "running best", lambda axes: axes.plot(*corner, **STEP_LOOK)))
+    entries.append(legend_entry("sign-best", "best on the search seeds", lambda axes: ring(axes, 1, 0.5)))
+    return entries

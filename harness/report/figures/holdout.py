@@ -1,109 +1,87 @@
 """The winner's curse as a figure: each setting's search-time value and its value on fresh seeds, joined by a line."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from harness.report.figures import glyphs as marks
-from harness.report.figures import search_axes as draw
-from harness.report.figures.axes import log_ticks, plain
-from harness.report.figures.glyphs import LABEL, TICK
-from harness.report.figures.legend import Sign
-from harness.report.figures.style import INK, MUTED, RULE
-from harness.report.holdout import Final
-from harness.report.study import Search, Value, by_factors, sign
+from harness.report.data import compares_by_factors
+from harness.report.figures.axes import Frame, draw_ticks
+from harness.report.figures.legend import LegendEntry, marker_entry
+from harness.report.figures.search_axes import FRESH, FRESH_LOOK, PRUNED_LOOK, limits
+from harness.report.figures.style import INK, LABEL, MUTED, RULE, SURFACE, TICK, plain_style
+from harness.report.holdout import HoldoutResult
+from harness.report.study import SearchData, sign
 from harness.report.text.numbers import significant
 
 WIDTH, ROW, TOP, BOTTOM = 9.4, 0.27, 0.12, 0.5  # inches
 LONGEST = 34
 """Letters of a label that are drawn."""
 
-
-class Moves(NamedTuple):
-    """The figure and its legend."""
-
-    svg: str
-    signs: list[Sign]
+SEARCHED_LOOK = PRUNED_LOOK | {"ms": 5.4, "mec": INK.light}
 
 
-def moves(search: Search, found: list[Final], prefix: str = "moves") -> Moves | None:
+@plain_style()
+def plot(search: SearchData, results: list[HoldoutResult]) -> Axes | None:
     """Draw them in the order of the search-time values; None where the two values are not on one scale."""
-    if not search.compares:
-        return None
-    rows = [(each, each.search, each.fresh) for each in found if each.search or each.fresh]
-    if not any(before and after for _, before, after in rows):
+    if not search.compares or not any(each.search and each.fresh for each in results):
         return None
     better = sign(search.metric)
-    rows.sort(key=lambda row: (row[1] is None, better * (row[1] or row[2]).value))  # type: ignore[union-attr]
-    values = [side.value for _, *sides in rows for side in sides if isinstance(side, Value)]
-    ends = [end for _, *sides in rows for side in sides if isinstance(side, Value) for end in (side.low, side.high)]
-    x, log = draw.limits(values, by_factors(search.metric), better, 0.04)
+    rows = [each for each in results if each.search or each.fresh]
+    rows.sort(key=lambda each: (each.search is None, better * (each.search or each.fresh).value))  # type: ignore[union-attr]
+    sides = [side for each in rows for side in (each.search, each.fresh) if side]
+    values = [side.value for side in sides]
+    x, log = limits(values, compares_by_factors(search.metric), better, 0.04)
     if not log:
-        x, _ = draw.limits([*values, *ends], False, better, 0.03)
+        x, _ = limits([*values, *(end for side in sides for end in side[1:])], False, better, 0.03)
     height = TOP + ROW * len(rows) + BOTTOM
-    left = 0.3 + 0.073 * max(len(_label(each)) for each, _, _ in rows)
-    with marks.plain_style():
-        figure = Figure(figsize=(WIDTH, height))
-        box = (left / WIDTH, BOTTOM / height, 1 - (left + 0.2) / WIDTH, ROW * len(rows) / height)
-        axes = figure.add_axes(box, xlim=x, ylim=(len(rows) - 0.5, -0.5), xscale="log" if log else "linear")
-        axes.xaxis.set_major_locator(FixedLocator(log_ticks(*x, most=9)) if log else MaxNLocator(8))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
-        axes.set_yticks([])
-        sns.despine(ax=axes, left=True)
-        axes.grid(True, axis="x", color=RULE.light, lw=0.5)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=2.5, width=0.7, pad=2)
-        axes.set_xlabel(str(search.metric["title"]), fontsize=LABEL, color=MUTED.light, labelpad=3)
-        for place, (final, before, after) in enumerate(rows):
-            _row(axes, place, final, before, after, x)
-        words = "; ".join(f"{each.label}: {_went(before, after)}" for each, before, after in rows)
-        svg = draw.finish(figure, prefix, f"{search.metric['title']} on the search seeds and on fresh ones. {words}.")
-    return Moves(svg, _signs())
+    left = 0.3 + 0.073 * max(len(_label(each)) for each in rows)
+    title = str(search.metric["title"])
+    words = "; ".join(f"{each.label}: {_text(each)}" for each in rows)
+    figure = Figure(figsize=(WIDTH, height), label=f"{title} on the search seeds and on fresh ones. {words}.")
+    box = (left / WIDTH, BOTTOM / height, 1 - (left + 0.2) / WIDTH, ROW * len(rows) / height)
+    axes = figure.add_axes(box, xscale="log" if log else "linear", xlim=x, ylim=(len(rows) - 0.5, -0.5))
+    draw_ticks(axes, Frame(x, (0, 1), "", x_log=log, counts=False), upright=False)
+    if not log:
+        axes.xaxis.set_major_locator(MaxNLocator(8))
+    sns.despine(ax=axes, left=True)
+    axes.grid(True, axis="x", color=RULE.light, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(title, fontsize=LABEL, color=MUTED.light, labelpad=3)
+    for place, result in enumerate(rows):
+        _draw_row(axes, place, result, x)
+    return axes
 
 
-def _row(
-    axes: Any, place: int, final: Final, before: Value | None, after: Value | None, x: tuple[float, float]
-) -> None:
-    axes.annotate(
-        _label(final),
-        (0, place),
-        xycoords=("axes fraction", "data"),
-        xytext=(-8, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center_baseline",
-        fontsize=TICK,
-        color=INK.light if final.is_found else MUTED.light,
-    )
-    for side, shift, colour in ((before, 0.14, MUTED.light), (after, -0.14, draw.FRESH.light)):
+def _draw_row(axes: Axes, place: int, result: HoldoutResult, x: tuple[float, float]) -> None:
+    before, after = result.search, result.fresh
+    look: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center_baseline"}
+    colour = INK.light if result.is_chosen else MUTED.light
+    axes.annotate(_label(result), (0, place), xytext=(-8, 0), ha="right", fontsize=TICK, color=colour, **look)
+    for side, shift, colour in ((before, 0.14, MUTED.light), (after, -0.14, FRESH.light)):
         if side and side.low == side.low:
             ends = (max(side.low, x[0]), min(side.high, x[1]))
             axes.hlines(place - shift, *ends, color=colour, lw=0.8, alpha=0.5, zorder=2)
     if before and after:
-        axes.plot([before.value, after.value], [place] * 2, color=draw.FRESH.light, lw=1.6, alpha=0.7, zorder=3)
+        axes.plot([before.value, after.value], [place] * 2, color=FRESH.light, lw=1.6, alpha=0.7, zorder=3)
     if before:
-        axes.plot(
-            [before.value], [place], zorder=4, **draw.PRUNED_LOOK | {"ms": 5.4, "mec": INK.light, "mfc": "#fefefe"}
-        )
+        axes.plot([before.value], [place], zorder=4, **SEARCHED_LOOK | {"mfc": SURFACE.light})
     if after:
-        axes.plot([after.value], [place], zorder=5, **draw.FRESH_LOOK)
+        axes.plot([after.value], [place], zorder=5, **FRESH_LOOK)
 
 
-def _label(final: Final) -> str:
-    return final.label if len(final.label) <= LONGEST else f"{final.label[: LONGEST - 1]}…"
+def _label(result: HoldoutResult) -> str:
+    return result.label if len(result.label) <= LONGEST else f"{result.label[: LONGEST - 1]}…"
 
 
-def _went(before: Value | None, after: Value | None) -> str:
-    return f"{significant(before.value if before else None)} to {significant(after.value if after else None)}"
+def _text(result: HoldoutResult) -> str:
+    before, after = (significant(side.value if side else None) for side in (result.search, result.fresh))
+    return f"{before} to {after}"
 
 
-def _signs() -> list[Sign]:
-    return [
-        draw.dot_sign(
-            "searched", "on the seeds that the search chose by", draw.PRUNED_LOOK | {"ms": 5.4, "mec": INK.light}
-        ),
-        draw.dot_sign("fresh", "on fresh seeds", draw.FRESH_LOOK),
-    ]
+def legend() -> list[LegendEntry]:
+    """The signs of both sides."""
+    searched = marker_entry("sign-searched", "on the seeds that the search chose by", SEARCHED_LOOK)
+    return [searched, marker_entry("sign-fresh", "on fresh seeds", FRESH_LOOK)]

@@ -1,50 +1,52 @@
-"""Sample images for the page: PNG mosaics from the store, as data that the page carries in itself."""
+"""Pictures as data that the page carries: sheets of samples, and of what denoisers make of noisy images."""
 
 import base64
 import struct
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from harness.report.curves import Curve, Panel
-from harness.report.data import GridData, records
+from harness.report.curves import CurvePanel, SeriesCurve
+from harness.report.data import GridData, TrialResult
 from harness.report.text.formula import symbols
 from harness.report.text.numbers import evaluations, significant
 from harness.store.database import Store
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+LEVEL_SHEETS = {"noisy": "x = y + σ n", "denoised": "D(x; σ)"}
+"""Titles of the sheets by noise level."""
 
 
-class Mosaic(NamedTuple):
+class ImageSheet(NamedTuple):
     """One sheet of images.
 
     Args:
-        series: which series drew it.
-        place, value: of its trial, as text: its NFE, and its place on another horizontal axis.
-        note: "" where this is the chosen trial; else in what way it is not.
+        title: the series that drew it, or whose it is and what.
         uri: the PNG as a data URI.
         width, height: in pixels of the PNG.
         alt: what it shows, in words.
+        lines: what stands under it.
+        levels: of a sheet by noise level, the heading of each column.
     """
 
-    series: str
-    place: str
-    value: str
-    note: str
+    title: str
     uri: str
     width: int
     height: int
     alt: str
+    lines: Sequence[str] = ()
+    levels: Sequence[str] = ()
 
 
 class Gallery(NamedTuple):
-    """A panel's sheets: one a series near its chosen trial, and all others that are stored."""
+    """A panel's sheets of samples: one a series near its chosen trial, and all others that are stored."""
 
     title: str
-    chosen: list[Mosaic]
-    others: list[Mosaic]
+    chosen: list[ImageSheet]
+    others: list[ImageSheet]
 
 
-def galleries(store: Store, data: GridData, panels: list[Panel], shown: set[str] | None = None) -> list[Gallery]:
-    """The sheets of every panel that has any.
+def galleries(store: Store, data: GridData, panels: list[CurvePanel], shown: set[str]) -> list[Gallery]:
+    """The samples of every panel that has any.
 
     Args:
         store: has the pictures.
@@ -52,30 +54,33 @@ def galleries(store: Store, data: GridData, panels: list[Panel], shown: set[str]
         panels: its panels.
         shown: trials whose sheet an earlier section has, which are left out here; those of this one are added.
     """
-    before = shown or set()
-    wanted = set(data.trials[data.trials["status"] == "done"]["fingerprint"]) - before
-    found = store.images(sorted(wanted), data.metric["first_seed"])
-    if shown is not None:
-        shown |= set(found)
+    wanted = {trial.fingerprint for trial in data.trials if trial.done} - shown
+    found = store.images(sorted(wanted), data.first_seeds[0])
+    shown |= set(found)
     made = [_gallery(panel, found, data) for panel in panels]
     return [gallery for gallery in made if gallery.chosen or gallery.others]
 
 
-def _gallery(panel: Panel, found: dict[str, bytes], data: GridData) -> Gallery:
-    chosen: list[Mosaic] = []
-    others: list[Mosaic] = []
+def _gallery(panel: CurvePanel, found: dict[str, bytes], data: GridData) -> Gallery:
+    gallery = Gallery(panel.title, [], [])
     for curve in panel.curves:
-        done = records(curve.done[curve.done["fingerprint"].isin(found)])
-        best = _chosen(curve, done, data)
-        for line in done:
-            is_chosen = line["fingerprint"] == best
-            sheet = _sheet(panel, curve, line, found[line["fingerprint"]], data, is_chosen)
-            if sheet:
-                (chosen if is_chosen else others).append(sheet)
-    return Gallery(panel.title, chosen, others)
+        kept = [trial for trial in curve.done if trial.fingerprint in found]
+        best = _chosen(curve, kept, data)
+        for trial in kept:
+            title = symbols(data.plan["x"]["title"])
+            place = nfe = f"NFE {evaluations(trial.nfe)}"
+            if not data.against_nfe and not curve.is_level:
+                place = f"{title} {trial.x:g}, {nfe}"
+            lines = [f"{place} · {data.title} {significant(trial.value)}"]
+            if trial is best and curve.lowest and trial.nfe != curve.lowest.point.nfe:
+                lines.append(f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept")
+            alt = f"Images by {curve.name} on {panel.title} at {place}, seeds from {data.first_seeds[0]} on"
+            sheets = gallery.chosen if trial is best else gallery.others
+            sheets += _sheet(curve.name, found[trial.fingerprint], alt, lines)
+    return gallery
 
 
-def _chosen(curve: Curve, kept: list[dict[str, Any]], data: GridData) -> str | None:
+def _chosen(curve: SeriesCurve, kept: list[TrialResult], data: GridData) -> TrialResult | None:
     """The trial whose sheet is shown first.
 
     Under the 3 % rule the one whose NFE is nearest, as a ratio, to the chosen trial's, of equals the higher; else the
@@ -84,38 +89,34 @@ def _chosen(curve: Curve, kept: list[dict[str, Any]], data: GridData) -> str | N
     if not kept:
         return None
     if curve.lowest is None:
-        return str(data.best(kept)["fingerprint"])
+        return data.best(kept)
     goal = curve.lowest.point.nfe
-    nearest = min(kept, key=lambda line: (max(line["nfe"] / goal, goal / line["nfe"]), -line["nfe"]))
-    return str(nearest["fingerprint"])
+    return min(kept, key=lambda trial: (max(trial.nfe / goal, goal / trial.nfe), -trial.nfe))
 
 
-def _sheet(
-    panel: Panel, curve: Curve, line: dict[str, Any], png: bytes, data: GridData, is_chosen: bool
-) -> Mosaic | None:
-    size = png_size(png)
-    if size is None:
-        return None
-    note = ""
-    if is_chosen and curve.lowest and line["nfe"] != curve.lowest.point.nfe:
-        note = f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept"
-    first = data.metric["first_seed"]
-    place = f"NFE {evaluations(line['nfe'])}"
-    if not data.against_nfe and not curve.is_level:
-        place = f"{symbols(data.plan['x']['title'])} {line['x']:g}, {place}"
-    alt = f"Images by {curve.name} on {panel.title} at {place}, seeds from {first} on"
-    uri = data_uri(png)
-    return Mosaic(curve.name, place, significant(line["value"]), note, uri, *size, alt)
+def level_sheets(store: Store, data: GridData, panels: list[CurvePanel]) -> list[ImageSheet]:
+    """Pictures by noise level, a row an image and a column a level: the noisy ones once, then each denoiser's."""
+    keys = data.metric.get("pictures") or {}
+    found = (
+        store.images([key for names in keys.values() for key in names.values()], data.first_seeds[0]) if keys else {}
+    )
+    made: dict[str, list[ImageSheet]] = {}
+    for panel in panels:
+        for trial in (trial for curve in panel.curves for trial in curve.done):
+            levels = [f"{float(f'{level:.3g}'):g}" for level in trial.details.get("profile", {}).get("level", [])]
+            for name, key in keys.get(trial.fingerprint, {}).items():
+                title = LEVEL_SHEETS.get(name, name)
+                if key in found and not (name == "noisy" and made.get(title)):
+                    title = title if name == "noisy" else f"{panel.title}: {title}"
+                    alt = f"{title} at noise levels {', '.join(levels)}"
+                    made.setdefault(title, []).extend(_sheet(title, found[key], alt, levels=levels))
+    return [sheet for sheets in made.values() for sheet in sheets]
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG that the page carries in itself."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def png_size(png: bytes) -> tuple[int, int] | None:
-    """Width and height from a PNG's header; None if it is not one."""
+def _sheet(title: str, png: bytes, alt: str, lines: Sequence[str] = (), levels: Sequence[str] = ()) -> list[ImageSheet]:
+    """The sheet; none where the bytes are no PNG."""
     if len(png) < 24 or not png.startswith(SIGNATURE) or png[12:16] != b"IHDR":
-        return None
+        return []
     width, height = struct.unpack(">II", png[16:24])
-    return width, height
+    uri = "data:image/png;base64," + base64.b64encode(png).decode()
+    return [ImageSheet(title, uri, width, height, alt, lines, levels)]

@@ -1,164 +1,211 @@
-"""The figure: a panel for every denoiser, the metric against NFE or another number, one line a series."""
+"""A metric against NFE or another number, one line a series; under the 3 % rule, with the lowest-NFE strip below.
+
+The strip shares the panel's NFE axis: the lowest NFE within 3 % of each curve's best, with its range, and the paper's.
+The paper's FIDs are of other networks on another scale: they stand there as numbers, and only their NFE is drawn, as
+hollow diamonds.
+"""
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.curves import Curve, Panel
-from harness.report.data import Floor, GridData, records
-from harness.report.figures import glyphs as marks
-from harness.report.figures.axes import Frame, draw_ticks, is_log, label_room, padded, spanned
-from harness.report.figures.glyphs import LABEL, TICK
-from harness.report.figures.lowest_nfe_strip import draw_strip, row_heights
-from harness.report.figures.style import MUTED, RULE, Style
-from harness.report.figures.svg import inline
-from harness.report.tables.seed_ranges import ends
+from harness.report.curves import CurvePanel, SeriesCurve, panels
+from harness.report.data import FloorBand, GridData
+from harness.report.figures.axes import (
+    LEFT,
+    MAIN,
+    RIGHT,
+    TICKS,
+    TOP,
+    Frame,
+    draw_ticks,
+    is_log,
+    label_room,
+    padded,
+    prepare,
+    spanned,
+)
+from harness.report.figures.legend import cross, diamond, floor_band, range_bars, ring
+from harness.report.figures.style import LABEL, MUTED, RULE, TICK, Style, plain_style, styles
 from harness.report.text.formula import symbols
 from harness.report.text.numbers import NONE, evaluations, significant
 
-WIDTH, LEFT, RIGHT = 4.1, 0.42, 0.12  # inches
-TOP, MAIN, TICKS, HEADING, BOTTOM = 0.30, 2.6, 0.48, 0.24, 0.06
+WIDTH, HEADING, BOTTOM, ROW, ROW_WITH_PAPER = 4.1, 0.24, 0.06, 0.25, 0.42  # inches
+STRIP = "Lowest NFE within 3 % of the best, and its range"
 
 
-Upright = Literal["log", "wide", "linear", "share"]
-"""Scales of a metric: logarithmic wherever all is above zero; only where that spans decades; linear; from 0 to 1."""
-
-
-def upright(data: GridData) -> Upright:
-    """How a metric's axis is scaled: distances and errors compare by factors, shares and scores by differences."""
-    if data.is_share:
-        return "share"
-    if data.by_factors:
-        return "log"
-    return "wide" if data.lower_is_better else "linear"
-
-
-def common_frame(
-    panels: list[Panel],
-    floor: Floor | None,
-    y_title: str,
-    x: dict[str, Any] | None = None,
-    scale: Upright = "log",
-    better: Literal["lower", "higher"] = "lower",
-) -> Frame | None:
+def common_frame(data: GridData, panels: list[CurvePanel]) -> Frame | None:
     """Axes that hold every panel, so that panels compare by eye; None while nothing is done.
 
-    Args:
-        panels: what is drawn.
-        floor: of the metric, if it has one.
-        y_title: name of the metric.
-        x: path and title of the horizontal axis; None for NFE.
-        scale: of the metric's axis.
-        better: which way is better.
+    Distances and errors compare by factors, so their axis is logarithmic wherever all is above zero; that of other
+    metrics that fall is where they span decades. Scores have a linear axis, and shares one within 0 and 1.
     """
-    done = [curve.done for panel in panels for curve in panel.curves]
-    table = pd.concat(done) if done else pd.DataFrame(columns=["x", "value", "low", "high", "ranges"])
-    every = [value for panel in panels for curve in panel.curves for value in curve.trials["x"]]
-    bars = [end for line in records(table) for end in ends(line) or ()]
-    heights = [*table["value"], *bars, *([floor.mean] if floor else [])]
-    counts = x is None or x["path"] == "nfe"
-    x_log = counts or is_log(every)
-    y_log = is_log(heights) if scale == "wide" else scale == "log" and min(heights, default=0) > 0
-    width = padded(every, 0.05) if x_log else spanned(every, 0.04)
-    ends_too = [*heights, *table["low"], *table["high"]]
-    if scale == "share":  # an interval may pass the ends that a share has; the axis does not
-        ends_too = [min(max(value, 0.0), 1.0) for value in ends_too if math.isfinite(value)]
-        ends_too += [0.0, 1.0] if len(set(ends_too)) == 1 else []
-    height = padded(heights, 0.06) if y_log else spanned(ends_too, 0.06)
-    if not (width and height and len(table)):
+    curves = [curve for panel in panels for curve in panel.curves]
+    done = [trial for curve in curves for trial in curve.done]
+    places = [trial.x for curve in curves for trial in curve.trials]
+    bars = [end for trial in done for end in trial.range_ends or ()]
+    heights = [*(trial.value for trial in done), *bars, *([data.floor.mean] if data.floor else [])]
+    ends = [*heights, *(trial.low for trial in done), *(trial.high for trial in done)]
+    if data.is_share:
+        y_log = False
+        ends = [
+            min(max(end, 0.0), 1.0) for end in ends if math.isfinite(end)
+        ]  # an interval may pass what a share can be
+        ends += [0.0, 1.0] if len(set(ends)) == 1 else []
+    elif data.by_factors:
+        y_log = min(heights, default=0) > 0
+    else:
+        y_log = data.lower_is_better and is_log(heights)
+    x_log = data.against_nfe or is_log(places)
+    x = padded(places, 0.05) if x_log else spanned(places, 0.04)
+    y = padded(heights, 0.06) if y_log else spanned(ends, 0.06)
+    if not (x and y and done):
         return None
-    title = {} if counts or x is None else {"x_title": symbols(x["title"])}
-    return Frame(width, height, y_title, **title, x_log=x_log, y_log=y_log, counts=counts, better=better)
+    title = {} if data.against_nfe else {"x_title": symbols(data.plan["x"]["title"])}
+    better: Any = "lower" if data.lower_is_better else "higher"
+    return Frame(x, y, data.title, **title, x_log=x_log, y_log=y_log, counts=data.against_nfe, better=better)
 
 
-def panel_svg(panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None, prefix: str) -> str:
-    """One panel as inline SVG, with a strip of lowest NFE below it where that rule applies."""
+@plain_style()
+def plot(
+    data: GridData,
+    panel: CurvePanel | None = None,
+    frame: Frame | None = None,
+    looks: Mapping[str, Style] | None = None,
+) -> Axes:
+    """Draw one panel; where the 3 % rule applies, the strip is the second axes of the figure.
+
+    Args:
+        data: the grid under one metric.
+        panel: one of its panels; the first by default.
+        frame: the axes that all panels share; those of all panels by default.
+        looks: of the series by name; those of the report by default.
+
+    Raises:
+        ValueError: nothing is done yet.
+    """
+    every = panels(data)
+    panel, frame, looks = panel or every[0], frame or common_frame(data, every), looks or styles(data.plan["series"])
+    if frame is None:
+        raise ValueError(f"{data.title}: no trial is done yet, so there is nothing to draw")
+    rows = [ROW_WITH_PAPER if curve.published else ROW for curve in panel.curves]
     has_strip = any(curve.lowest or curve.published for curve in panel.curves)
-    strip = sum(row_heights(panel)) if has_strip else 0.0
-    height = TOP + MAIN + TICKS + (HEADING + strip + BOTTOM if has_strip else 0.0)
-    with marks.plain_style():
-        figure = Figure(figsize=(WIDTH, height))
-        left = max(LEFT, label_room(frame))
-        wide = 1 - (left + RIGHT) / WIDTH
-        main = figure.add_axes((left / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
-        _draw_main(main, panel, frame, styles, floor)
-        if has_strip:
-            below = figure.add_axes((left / WIDTH, BOTTOM / height, wide, strip / height))
-            draw_strip(below, panel, frame, styles)
-        return inline(figure, prefix, _words(panel, frame))
-
-
-def prepare(axes: Axes, frame: Frame) -> None:
-    """Scales, limits, ticks, grid and titles."""
-    axes.set(xscale="log" if frame.x_log else "linear", yscale="log" if frame.y_log else "linear")
-    axes.set(xlim=frame.x, ylim=frame.y)
-    draw_ticks(axes, frame)
-    sns.despine(ax=axes)
-    axes.grid(True, color=RULE.light, lw=0.5)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(frame.x_title, fontsize=LABEL, color=MUTED.light, labelpad=3)
-    axes.text(0, 1 + 0.09 / MAIN, frame.y_title, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
-
-
-def _draw_main(axes: Axes, panel: Panel, frame: Frame, styles: dict[str, Style], floor: Floor | None) -> None:
+    height = TOP + MAIN + TICKS + (HEADING + sum(rows) + BOTTOM if has_strip else 0.0)
+    figure = Figure(figsize=(WIDTH, height), label=_words(panel, frame))
+    left = max(LEFT, label_room(frame))
+    wide = 1 - (left + RIGHT) / WIDTH
+    axes = figure.add_axes((left / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
     prepare(axes, frame)
-    if floor:
-        _draw_floor(axes, frame, floor)
+    if data.floor:
+        _draw_floor(axes, frame, data.floor)
     for order, curve in enumerate(panel.curves):
-        (_draw_level if curve.is_level else _draw_curve)(axes, curve, styles[curve.name], frame, 3 + order)
+        (_draw_level if curve.is_level else _draw_curve)(axes, curve, looks[curve.name], frame, 3 + order)
+    if has_strip:
+        below = figure.add_axes((left / WIDTH, BOTTOM / height, wide, sum(rows) / height))
+        _draw_strip(below, panel, frame, looks, rows)
+    return axes
 
 
-def _draw_level(axes: Axes, curve: Curve, style: Style, frame: Frame, order: int) -> None:
+def _draw_level(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, order: int) -> None:
     """A curve without a place on the horizontal axis: a line across with its band."""
-    for line in records(curve.done):
-        low, high = (line["low"], line["high"]) if line["low"] == line["low"] else (line["value"],) * 2
+    for trial in curve.done:
+        low, high = (trial.value,) * 2 if math.isnan(trial.low) else (trial.low, trial.high)
         axes.axhspan(max(low, frame.y[0]), high, color=style.colour.light, alpha=0.12, lw=0, zorder=order)
-        axes.axhline(line["value"], color=style.colour.light, lw=1.2, ls=(0, (5, 2)), zorder=order + 0.5)
+        axes.axhline(trial.value, color=style.colour.light, lw=1.2, ls=(0, (5, 2)), zorder=order + 0.5)
 
 
-def _draw_floor(axes: Axes, frame: Frame, floor: Floor) -> None:
+def _draw_floor(axes: Axes, frame: Frame, floor: FloorBand) -> None:
     if floor.mean <= 0:
         return
-    marks.floor_band(axes, max(floor.low, frame.y[0]), floor.mean, max(floor.high, frame.y[0]))
+    floor_band(axes, max(floor.low, frame.y[0]), floor.mean, max(floor.high, frame.y[0]))
     place: Any = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": TICK, "color": MUTED.light}
     axes.annotate(f"floor {significant(floor.mean)}", (frame.x[0], max(floor.mean, floor.high)), **place)
 
 
-def _draw_curve(axes: Axes, curve: Curve, style: Style, frame: Frame, order: int) -> None:
+def _draw_curve(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, order: int) -> None:
     done, colour = curve.done, style.colour.light
-    failed = curve.trials[curve.trials["status"] == "failed"]["x"]
-    low = done["low"].fillna(done["value"]).clip(lower=frame.y[0])
-    high = done["high"].fillna(done["value"])
-    axes.fill_between(done["x"], low, high, color=colour, alpha=0.16, lw=0, zorder=order)
-    axes.plot(done["x"], done["value"], zorder=order + 0.5, **marks.line(style))
-    spans = [(line["x"], *found) for line in records(done) if (found := ends(line))]
-    if spans:
-        x, least, greatest = (list(part) for part in zip(*spans, strict=True))
-        marks.bars(axes, x, least, greatest, colour, zorder=order + 0.4)
+    x = [trial.x for trial in done]
+    low = [max(trial.value if math.isnan(trial.low) else trial.low, frame.y[0]) for trial in done]
+    high = [trial.value if math.isnan(trial.high) else trial.high for trial in done]
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, lw=0, zorder=order)
+    axes.plot(x, [trial.value for trial in done], zorder=order + 0.5, **style.plot)
+    bars = [(trial.x, *trial.range_ends) for trial in done if trial.range_ends]
+    if bars:
+        at, least, greatest = (list(part) for part in zip(*bars, strict=True))
+        range_bars(axes, at, least, greatest, colour, zorder=order + 0.4)
     if curve.lowest:
         point = curve.lowest.point
         axes.plot([point.nfe] * 2, [point.value, frame.y[0]], color=colour, lw=0.8, ls=(0, (1, 2)), zorder=2)
-        marks.ring(axes, point.nfe, point.value, colour)
-    marks.cross(axes, list(failed), 0.985, colour, transform=axes.get_xaxis_transform(), clip_on=False)
+        ring(axes, point.nfe, point.value, colour)
+    failed = [trial.x for trial in curve.trials if trial.status == "failed"]
+    cross(axes, failed, 0.985, colour, transform=axes.get_xaxis_transform(), clip_on=False)
 
 
-def _words(panel: Panel, frame: Frame) -> str:
+def _draw_strip(axes: Axes, panel: CurvePanel, frame: Frame, looks: Mapping[str, Style], rows: list[float]) -> None:
+    """Rows of so many inches, a curve each, on axes that are as high as all of them."""
+    top = sum(rows)
+    axes.set(xscale="log", xlim=frame.x, ylim=(0, top))
+    draw_ticks(axes, frame, upright=False)
+    axes.grid(True, axis="x", color=RULE.light, lw=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelbottom=False, labelleft=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.text(0, top + 0.07, STRIP, transform=axes.get_yaxis_transform(), fontsize=LABEL, color=MUTED.light)
+    for curve, height in zip(panel.curves, rows, strict=True):
+        axes.axhline(top, color=RULE.light, lw=0.7, clip_on=False)
+        _draw_lowest(axes, curve, looks[curve.name], frame, top - 0.13)
+        _draw_published(axes, curve, frame, top - 0.305)
+        top -= height
+
+
+def _draw_lowest(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, y: float) -> None:
+    colour, lowest = style.colour.light, curve.lowest
+    if lowest is None:
+        axes.text(frame.x[0], y, " nothing done yet", fontsize=TICK, color=MUTED.light, va="center")
+        return
+    axes.plot([lowest.low, lowest.high], [y, y], color=colour, lw=4.5, alpha=0.32, solid_capstyle="butt", zorder=2)
+    axes.plot([lowest.point.nfe], [y], zorder=3, **style.plot)
+    text = evaluations(lowest.point.nfe)
+    _annotate(axes, frame, (lowest.low, lowest.high), y, text, {"color": colour, "fontweight": "bold"})
+
+
+def _draw_published(axes: Axes, curve: SeriesCurve, frame: Frame, y: float) -> None:
+    if curve.published is None:
+        return
+    nfe, text = curve.published.nfe, f"paper {evaluations(curve.published.nfe)} (FID {curve.published.fid:g})"
+    look: Any = {"fontsize": TICK, "color": MUTED.light, "va": "center_baseline"}
+    if nfe > frame.x[1]:
+        axes.text(frame.x[1], y, f"{text} →", ha="right", **look)
+    elif nfe < frame.x[0]:
+        axes.text(frame.x[0], y, f"← {text}", **look)
+    else:
+        diamond(axes, nfe, y)
+        _annotate(axes, frame, (nfe, nfe), y, text, {"color": MUTED.light, "fontweight": "normal"})
+
+
+def _annotate(axes: Axes, frame: Frame, ends: tuple[float, float], y: float, text: str, look: dict[str, Any]) -> None:
+    """Words right of a mark with these ends, or left of it where the right has no room."""
+    right = frame.across(ends[1]) + 0.022 * len(text) + 0.04 < 1
+    offset, align = ((6, 0), "left") if right else ((-6, 0), "right")
+    look = look | {"fontsize": TICK, "ha": align, "va": "center_baseline", "textcoords": "offset points"}
+    axes.annotate(text, (ends[1] if right else ends[0], y), xytext=offset, **look)
+
+
+def _words(panel: CurvePanel, frame: Frame) -> str:
     """The panel for readers who do not see it."""
     parts = []
     for curve in panel.curves:
         if curve.lowest:
-            best, point = curve.lowest.best, curve.lowest.point
-            parts.append(
-                f"{curve.name}: best {significant(best.value)}, within 3 % of it from NFE {evaluations(point.nfe)}"
-            )
-        elif len(curve.done):
-            choose, word = (min, "least") if frame.better == "lower" else (max, "highest")
-            best_line = choose(records(curve.done), key=lambda line: line["value"])
-            parts.append(f"{curve.name}: {word} {significant(best_line['value'])} at {significant(best_line['x'])}")
+            best, nfe = significant(curve.lowest.best.value), evaluations(curve.lowest.point.nfe)
+            parts.append(f"{curve.name}: best {best}, within 3 % of it from NFE {nfe}")
+        elif curve.done:
+            word, sign = ("least", 1) if frame.better == "lower" else ("highest", -1)
+            top = min(curve.done, key=lambda trial: sign * trial.value)
+            parts.append(f"{curve.name}: {word} {significant(top.value)} at {significant(top.x)}")
         else:
             parts.append(f"{curve.name}: {NONE}")
     axis = "NFE" if frame.counts else frame.x_title

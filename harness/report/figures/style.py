@@ -4,8 +4,14 @@ Figures are drawn with the light colours; in the page each becomes a CSS variabl
 light or dark setting. No meaning rests on colour alone: every series has a marker of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+import seaborn as sns
+from matplotlib import rc_context, rcdefaults
+
+LABEL, TICK = 9.2, 8.8  # points
 
 
 class Colour(NamedTuple):
@@ -22,6 +28,12 @@ class Style(NamedTuple):
     colour: Colour
     marker: str
     line: str
+
+    @property
+    def plot(self) -> dict[str, Any]:
+        """Keywords of `Axes.plot`."""
+        look = {"marker": self.marker, "ls": self.line, "lw": 1.5, "ms": 4.8}
+        return look | {"color": self.colour.light, "mec": SURFACE.light, "mew": 0.6}
 
 
 INK = Colour("--ink", "#1f2328", "#e6e8eb")
@@ -86,3 +98,26 @@ def ramp(count: int) -> list[Style]:
 def variables(dark: bool) -> str:
     """CSS declarations of every colour."""
     return " ".join(f"{colour.variable}: {colour.dark if dark else colour.light};" for colour in COLOURS)
+
+
+_SETTINGS: Any = {
+    "font.size": LABEL,
+    "axes.edgecolor": MUTED.light,
+    "axes.linewidth": 0.7,
+    "xtick.color": MUTED.light,
+    "ytick.color": MUTED.light,
+    "xtick.labelsize": TICK,
+    "ytick.labelsize": TICK,
+    "text.color": INK.light,
+    "lines.solid_capstyle": "round",
+    "text.parse_math": False,
+}
+
+
+@contextmanager
+def plain_style() -> Iterator[None]:
+    """Matplotlib's defaults with our style, whatever the reader's own settings are."""
+    with rc_context():
+        rcdefaults()
+        with sns.axes_style("ticks", _SETTINGS), rc_context(_SETTINGS):
+            yield

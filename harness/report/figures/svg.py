@@ -5,12 +5,15 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
+from markupsafe import Markup
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.figures.style import COLOURS
+from harness.report.figures.style import COLOURS, plain_style
 
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "harness"}
+_METADATA: Any = {"Date": None, "Creator": None}  # the same rows give the same bytes
 _VARIABLES = {colour.light: f"var({colour.variable}, {colour.light})" for colour in COLOURS}
 _COLOUR = re.compile("|".join(_VARIABLES))
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # no XML may hold these, and names of users may
@@ -18,31 +21,33 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FONT_FAMILY = re.compile(r"font-family:[^;]*;?\s*")
 
 
-def inline(figure: Figure, prefix: str, label: str) -> str:
-    """Draw a figure as an `<svg>` element for the middle of a page.
+def inline(axes: Axes, prefix: str) -> Markup:
+    """The figure of some axes as an `<svg>` element for the middle of a page.
 
     Args:
-        figure: drawn with the light colours of `harness.report.figures.style`.
+        axes: drawn with the light colours of `harness.report.figures.style`; the label of their figure tells what it
+            shows to readers who do not see it.
         prefix: put before every id, and different for every figure of a page.
-        label: what the figure shows, for readers who do not see it.
     """
-    root = _draw(figure, prefix)
-    root.attrib.update({"role": "img", "aria-label": label})
-    return ElementTree.tostring(root, encoding="unicode")
+    root = _draw(axes, prefix)
+    root.attrib.update({"role": "img", "aria-label": str(axes.figure.get_label())})
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def symbol(figure: Figure, name: str) -> str:
-    """Draw a figure as a `<symbol>`, for `<use href="#NAME">` wherever the page needs it."""
-    root = _draw(figure, name)
+def symbol(axes: Axes, name: str) -> Markup:
+    """The same as a `<symbol>`, for `<use href="#NAME">` wherever the page needs it."""
+    root = _draw(axes, name)
     root.tag = "symbol"
     root.set("id", name)
-    return ElementTree.tostring(root, encoding="unicode")
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _draw(figure: Figure, prefix: str) -> ElementTree.Element:
+def _draw(axes: Axes, prefix: str) -> ElementTree.Element:
     buffer = io.StringIO()
-    with rc_context(_SETTINGS):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    with plain_style(), rc_context(_SETTINGS):
+        figure.savefig(buffer, format="svg", metadata=_METADATA, transparent=True)
     root = ElementTree.fromstring(_UNFIT.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue()))
     _drop(root, ("metadata", "style"))
     for element in root.iter():

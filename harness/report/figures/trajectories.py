@@ -1,78 +1,59 @@
 """Trajectories of samples of one number, x against t: straight lines are what every solver follows without error."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.curves import Panel
-from harness.report.data import records
-from harness.report.figures import glyphs as marks
-from harness.report.figures.glyphs import LABEL
-from harness.report.figures.quality import LEFT, RIGHT, TICKS, TOP, WIDTH
-from harness.report.figures.style import MUTED, RULE, Style
-from harness.report.figures.svg import inline
+from harness.report.data import TrialResult
+from harness.report.figures.axes import LEFT, RIGHT, TICKS, TOP
+from harness.report.figures.style import LABEL, MUTED, OURS, RULE, Style, plain_style
 from harness.report.text.numbers import significant
 
-HEIGHT, GAP, NEAR = 1.9, 0.62, 2.5
+WIDTH, HEIGHT, GAP = 4.1, 1.9, 0.62  # inches
+NEAR = 2.5
+"""How far from 0 the lower axes show."""
 
 
-class Trajectories(NamedTuple):
-    """One panel: heading, curve, its curvature as text, and times and states of every sample."""
+@plain_style()
+def plot(trial: TrialResult, title: str = "", style: Style | None = None) -> list[Axes]:
+    """Draw the whole range of t above, and where the data is below.
 
-    title: str
-    series: str
-    about: str
-    t: list[float]
-    x: list[list[float]]
-    style: Style
-
-
-def trajectories(panels: list[Panel], styles: dict[str, Style]) -> list[Trajectories]:
-    """Every trial that kept its trajectories."""
-    found = []
-    for panel in panels:
-        for curve in panel.curves:
-            for line in records(curve.done):
-                paths = line["details"].get("paths")
-                if paths:
-                    about = f"curvature {significant(line['value'])}"
-                    style = styles[curve.name]
-                    found.append(Trajectories(panel.title, curve.name, about, paths["t"], paths["x"], style))
-    return found
-
-
-def trajectories_svg(shown: Trajectories, prefix: str) -> str:
-    """The whole range of t above, and where the data is below."""
+    Args:
+        trial: a finished one that kept its trajectories.
+        title: of its panel, for readers who do not see the figure.
+        style: whose colour the lines take.
+    """
+    t, x = trial.details["paths"]["t"], trial.details["paths"]["x"]
     height = TOP + 2 * HEIGHT + GAP + TICKS
     wide = 1 - (LEFT + RIGHT) / WIDTH
-    with marks.plain_style():
-        figure = Figure(figsize=(WIDTH, height))
-        upper = figure.add_axes((LEFT / WIDTH, 1 - (TOP + HEIGHT) / height, wide, HEIGHT / height))
-        _draw(upper, shown, "x against t, over the whole range")
-        lower = figure.add_axes((LEFT / WIDTH, TICKS / height, wide, HEIGHT / height))
-        _draw(lower, shown, "the same near the data")
-        lower.set(xlim=(0, _near(shown)), ylim=(-NEAR, NEAR))
-        lower.set_xlabel("t", fontsize=LABEL, color=MUTED.light, labelpad=3)
-        return inline(figure, prefix, f"Trajectories x(t) of {shown.title}, {shown.series}: {shown.about}.")
+    about = f"Trajectories x(t) of {title or trial.panel}, {trial.series}: {curvature(trial)}."
+    figure = Figure(figsize=(WIDTH, height), label=about)
+    upper = figure.add_axes((LEFT / WIDTH, 1 - (TOP + HEIGHT) / height, wide, HEIGHT / height))
+    lower = figure.add_axes((LEFT / WIDTH, TICKS / height, wide, HEIGHT / height))
+    look: Any = {"color": (style.colour if style else OURS).light, "lw": 0.8, "alpha": 0.55}
+    for axes, words in ((upper, "x against t, over the whole range"), (lower, "the same near the data")):
+        for path in x:
+            axes.plot(t, path, **look)
+        axes.set_xlim(0, max(t))
+        axes.tick_params(length=2.5, width=0.7, pad=2)
+        axes.grid(True, color=RULE.light, lw=0.5)
+        sns.despine(ax=axes)
+        axes.text(0, 1 + 0.07 / HEIGHT, words, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
+    lower.set(xlim=(0, _near(t, x)), ylim=(-NEAR, NEAR))
+    lower.set_xlabel("t", fontsize=LABEL, color=MUTED.light, labelpad=3)
+    return [upper, lower]
 
 
-def _near(shown: Trajectories) -> float:
+def curvature(trial: TrialResult) -> str:
+    """The trial's value in words."""
+    return f"curvature {significant(trial.value)}"
+
+
+def _near(t: list[float], x: list[list[float]]) -> float:
     """The time up to which half of the samples stay near the data."""
-    for index, t in enumerate(reversed(shown.t)):
-        column = [path[len(shown.t) - 1 - index] for path in shown.x]
-        if sum(abs(value) < NEAR for value in column) < len(column) / 2:
-            return t
-    return max(shown.t)
-
-
-def _draw(axes: Axes, shown: Trajectories, words: str) -> None:
-    kind: dict[str, Any] = {"color": shown.style.colour.light, "lw": 0.8, "alpha": 0.55}
-    for path in shown.x:
-        axes.plot(shown.t, path, **kind)
-    axes.set_xlim(0, max(shown.t))
-    axes.tick_params(length=2.5, width=0.7, pad=2)
-    axes.grid(True, color=RULE.light, lw=0.5)
-    sns.despine(ax=axes)
-    axes.text(0, 1 + 0.07 / HEIGHT, words, transform=axes.transAxes, fontsize=LABEL, color=MUTED.light)
+    for index in reversed(range(len(t))):
+        if sum(abs(path[index]) < NEAR for path in x) < len(x) / 2:
+            return t[index]
+    return max(t)

@@ -7,26 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
-from harness.report.data import load
-from harness.report.figures.history import history
-from harness.report.figures.style import styles
-from harness.report.holdout import finals
-from harness.report.pages.grid import environment, style, write_report
-from harness.report.pages.search import title, write_search_report
-from harness.report.pages.sections import Drawn, sections
+from harness.report.figures import history, svg
+from harness.report.holdout import holdout_results
+from harness.report.pages.grid import write_report
+from harness.report.pages.page import FigurePanel, fragment, render_page
+from harness.report.pages.search import page_title, write_search_report
+from harness.report.pages.sections import GridReport
+from harness.report.pages.sections.metrics import first_figure
 from harness.report.study import load_search
 from harness.report.text.numbers import listing, plural
-from harness.report.text.search_summary import words
+from harness.report.text.search_summary import summarize_search
 from harness.report.text.summary import summarize
 from harness.store.database import Store
 from harness.store.studies import Studies
 
 
-class Entry(NamedTuple):
+class IndexEntry(NamedTuple):
     """One grid or search: where its report is, what it is about, and a picture."""
 
     file: str
@@ -34,7 +32,7 @@ class Entry(NamedTuple):
     description: str
     finding: str
     state: str
-    figure: Drawn | None
+    figure: FigurePanel | None
 
 
 def write_reports(store: Store, folder: Path) -> list[Path]:
@@ -58,11 +56,11 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
     written = [write_report(store, name, folder / file_name(name)) for name in names]
     written += [write_search_report(store, name, folder / search_file_name(name, names)) for name in studies]
     index = folder / "index.html"
-    entries = [_entry(store, name, number) for number, name in enumerate(names)]
+    entries = [_grid_entry(store, name, number) for number, name in enumerate(names)]
     entries += [
         _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
     ]
-    html = environment().get_template("index.html").render(entries=entries, older=older, style=Markup(style()))
+    html = render_page("Reports", fragment("index.html", entries=entries, older=older))
     try:
         write_bytes(index, html.encode())
     except OSError as error:
@@ -86,44 +84,33 @@ def search_file_name(study: str, grids: Collection[str] = ()) -> str:
     return f"search_{plain}{tail}.html"
 
 
-def _search_entry(store: Store, name: str, number: int, file: str) -> Entry:
+def _search_entry(store: Store, name: str, number: int, file: str) -> IndexEntry:
     search = load_search(store, name)
-    found = words(search, finals(search))
-    drawn = history(search, prefix=f"s{number}")
-    lead = found.finding
-    return Entry(
+    summary = summarize_search(search, holdout_results(search))
+    axes, lead = history.plot(search), summary.finding
+    return IndexEntry(
         file=quote(file),
-        title=title(search),
+        title=page_title(search),
         description=str(search.record.get("about") or ""),
         finding=f"{lead.lead}{lead.number}{lead.rest}" if lead else "",
-        state=f"{found.extent[0]}{' Provisional.' if search.provisional else ''}",
-        figure=Drawn("History", "", Markup(drawn.svg)) if drawn else None,
+        state=f"{summary.extent[0]}{' Provisional.' if search.provisional else ''}",
+        figure=FigurePanel("History", "", svg.inline(axes, f"s{number}")) if axes else None,
     )
 
 
-def _entry(store: Store, name: str, number: int) -> Entry:
-    every = load(store, name)
-    plan = every[0].plan
-    summary = summarize(every)
+def _grid_entry(store: Store, name: str, number: int) -> IndexEntry:
+    report = GridReport(store, name, prefix=f"g{number}")
+    summary = summarize(report.every, report.panels)
     finding = "; ".join(f"{part.lead}{part.number}{part.rest}" for part in summary.findings[:1])
-    counts = {word: sum(data.distinct(word) for data in every) for word in ("done", "failed", "missing")}
-    total = sum(data.distinct() for data in every)
+    counts = {word: sum(data.distinct(word) for data in report.every) for word in ("done", "failed", "missing")}
+    total = sum(data.distinct() for data in report.every)
     parts = [f"{count} {word}" for word, count in counts.items() if count and word != "done"]
     state = f"{counts['done']} of {plural(total, 'trial')} done" + (f", {listing(parts)}" if parts else "")
-    return Entry(
+    return IndexEntry(
         file=quote(file_name(name)),
-        title=plan["title"],
-        description=plan["description"],
+        title=report.plan["title"],
+        description=report.plan["description"],
         finding=f"{summary.opening}{finding}." if finding else "",
         state=state,
-        figure=_picture(store, name, number),
+        figure=first_figure(report),
     )
-
-
-def _picture(store: Store, name: str, number: int) -> Drawn | None:
-    """The first figure of a report, with ids of its own on the index page."""
-    every = load(store, name)
-    for section in sections(store, every, styles(every[0].plan["series"]), prefix=f"g{number}"):
-        for drawn in (*section.figures, *section.paths, *section.profiles):
-            return drawn
-    return None

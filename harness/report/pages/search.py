@@ -1,30 +1,18 @@
-"""The page of a search: one HTML file that carries its figures, styles and script in itself."""
+"""The page of a search: what was found, whether it holds on fresh seeds, and what the search looked like."""
 
-import base64
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from harness.report.figures.contour import contour
-from harness.report.figures.history import history
-from harness.report.figures.holdout import moves
-from harness.report.figures.importance import importance
-from harness.report.figures.legend import SIZE
-from harness.report.figures.pareto_front import tradeoff
-from harness.report.figures.proxy import proxy
-from harness.report.figures.slices import slices
-from harness.report.holdout import Final, best, finals, known
-from harness.report.pages.grid import TEMPLATES, environment, style, write_page
-from harness.report.study import Search, load_search, sign
-from harness.report.tables import search as lists
-from harness.report.text import provenance
+from harness.report.figures import contour, history, holdout, importance, pareto_front, proxy, slices, svg
+from harness.report.holdout import HoldoutResult, best, holdout_results
+from harness.report.pages.page import FigurePanel, PageSection, fragment, render_page, write_page
+from harness.report.study import SearchData, load_search, parameters, sign
+from harness.report.tables.search import front_table, holdout_table, pruned_table, search_trial_table
+from harness.report.text.choices import sampler_yaml, source_yaml
 from harness.report.text.numbers import whole
-from harness.report.text.provenance import Fact
-from harness.report.text.search_summary import cost, words
-from harness.report.text.settings import sampler_yaml, source_yaml
+from harness.report.text.provenance import Fact, card_facts, facts
+from harness.report.text.search_summary import cost, summarize_search
 from harness.report.text.summary import SCALE
 from harness.store.database import Store
 
@@ -68,74 +56,91 @@ def render_search(store: Store, study: str) -> str:
         InputError: the store has no such study.
     """
     search = load_search(store, study)
-    found = finals(search)
-    shares = importance(search)
-    figures: dict[str, Any] = {
-        "moves": moves(search, found),
-        "history": history(search),
-        "slices": slices(search),
-        "tradeoff": tradeoff(search, found),
-    }
-    signs = {sign.id: sign for each in figures.values() if each for sign in each.signs}
-    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.js", "copy.js"))
-    return (
-        environment()
-        .get_template("search.html")
-        .render(
-            search=search,
-            title=title(search),
-            words=words(search, found),
-            scale=scale_note(search),
-            blocks=blocks(search, found),
-            finals=lists.final_rows(search, found),
-            known=known(found),
-            importance=shares,
-            contour=contour(search, shares),
-            proxy=proxy(search, found),
-            pruned=lists.pruned_rows(search),
-            slots=lists.slot_rows(search),
-            lower=sign(search.metric) == 1,
-            symbols=[Markup(sign.symbol) for sign in signs.values()],
-            sign_box=f"0 0 {72 * SIZE[0]:g} {72 * SIZE[1]:g}",
-            facts=spec_facts(search),
-            row_facts=provenance.facts(list(search.rows.values())),
-            card=provenance.card_facts(search.record.get("card") or {}),
-            spec=json.dumps(search.spec, indent=2, sort_keys=True, ensure_ascii=False),
-            cost=cost(search),
-            style=Markup(style()),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **figures,
-        )
+    results = holdout_results(search)
+    figures = _figures(search, results)
+    legend = [entry for drawn in figures.values() if isinstance(drawn, dict) for entry in drawn["legend"]]
+    summary, title = summarize_search(search, results), page_title(search)
+    metric = search.metric
+    header = fragment(
+        "search_header.html",
+        title=title,
+        about=search.record.get("about"),
+        summary=summary,
+        scale=SCALE.format(metric["title"]) if metric.get("is_distance") and metric["metric"] != "fid" else "",
     )
+    body = fragment(
+        "search.html",
+        search=search,
+        summary=summary,
+        blocks=_blocks(search, results),
+        holdout_table=holdout_table(search, results, "h-finals") if results else None,
+        pruned=pruned_table(search, "h-pruned"),
+        trials=search_trial_table(search),
+        is_lower=sign(metric) == 1,
+        facts=_spec_facts(search),
+        row_facts=facts(list(search.rows.values())),
+        card=card_facts(search.record.get("card") or {}),
+        spec=json.dumps(search.spec, indent=2, sort_keys=True, ensure_ascii=False),
+        cost=cost(search),
+        **figures,
+    )
+    return render_page(title, header, [PageSection(body, legend)], ["report.js", "copy.js"], css="search")
 
 
-def title(search: Search) -> str:
+def page_title(search: SearchData) -> str:
     """What the page is called."""
     return f"{search.record.get('title') or search.name}: a search on {search.record['denoiser']}"
 
 
-def scale_note(search: Search) -> str:
-    """What the metric is not; "" where there is nothing to say."""
-    metric = search.metric
-    is_other = metric.get("is_distance") and metric["metric"] != "fid"
-    return SCALE.format(metric["title"]) if is_other else ""
+def _figures(search: SearchData, results: list[HoldoutResult]) -> dict[str, Any]:
+    """The figures with what belongs to each; None for one that has nothing to show."""
+    found: dict[str, Any] = dict.fromkeys(("moves", "history", "front", "slices", "proxy"))
+    if (axes := holdout.plot(search, results)) is not None:
+        found["moves"] = {"svg": svg.inline(axes, "moves"), "legend": holdout.legend()}
+    if (axes := history.plot(search)) is not None:
+        unplaced, beyond = history.left_aside(search)
+        found["history"] = {
+            "svg": svg.inline(axes, "history"),
+            "legend": history.legend(search),
+            "unplaced": unplaced,
+            "beyond": beyond,
+        }
+    if search.spec.get("pareto") and (front := pareto_front.front(search)):
+        found["front"] = {
+            "svg": svg.inline(pareto_front.plot(search, results), "front"),
+            "legend": pareto_front.legend(search, results),
+            "table": front_table(search, front, results, "h-front"),
+        }
+    panels = [
+        FigurePanel(axis.name, about, svg.inline(slices.plot(search, axis), f"slice{index}"))
+        for index, (axis, about) in enumerate(slices.panels(search, parameters(search)))
+    ]
+    if panels:
+        found["slices"] = {"panels": panels, "legend": slices.legend(search), "beyond": slices.beyond(search)}
+    if search.is_proxy:
+        axes = proxy.plot(search, results)
+        drawn = svg.inline(axes, "proxy") if axes is not None else ""
+        found["proxy"] = {"svg": drawn, "words": proxy.agreement(search, results), "legend": []}
+    shares = importance.importance(search)
+    pair = contour.contour(search, shares)
+    found["importance"], found["contour"] = shares, pair
+    found["importance_svg"] = "" if shares.refused else svg.inline(importance.plot(shares), "importance")
+    found["contour_svg"] = "" if pair.refused else svg.inline(contour.plot(search, pair), "contour")
+    return found
 
 
-def blocks(search: Search, found: list[Final]) -> list[tuple[str, str, str]]:
+def _blocks(search: SearchData, results: list[HoldoutResult]) -> list[tuple[str, str, str]]:
     """Settings to copy, each with its label, sampler and, where guidance is searched, the denoiser's source.
 
     They are the best on fresh seeds, and the best of the search where that is another.
     """
-    paths = [str(each["path"]) for each in search.parameters]
-    top = best(found)
-    chosen = [top] if top else []
-    own = next((each for each in found if each.fresh and each.is_found), None)
-    chosen += [own] if own and own is not top else []
-    return [(each.label, sampler_yaml(each.trial), source_yaml(each.trial, paths)) for each in chosen]
+    top = best(results)
+    own = next((each for each in results if each.fresh and each.is_chosen), None)
+    chosen = [each for each in (top, own if own is not top else None) if each]
+    return [(each.label, sampler_yaml(each.trial), source_yaml(each.trial, search.paths)) for each in chosen]
 
 
-def spec_facts(search: Search) -> list[Fact]:
+def _spec_facts(search: SearchData) -> list[Fact]:
     """Seeds, rungs, method and pruner in words."""
     spec, metric = search.spec, search.metric
     budget = {name: value for name, value in search.budget.items() if value is not None}
@@ -156,8 +161,8 @@ def spec_facts(search: Search) -> list[Fact]:
         ("method", HOW.get(str(spec.get("method")), spec.get("method"))),
         ("pruning", PRUNERS.get(str(spec.get("pruner")), spec.get("pruner"))),
         ("rungs, in images", ", ".join(whole(rung) for rung in spec["rungs"])),
-        ("search seeds", f"{search.search_seeds()} (N = {whole(search.samples)})"),
-        ("fresh seeds", f"{search.fresh_seeds()} (N = {whole(search.fresh_samples)})"),
+        ("search seeds", f"{search.search_seeds} (N = {whole(search.samples)})"),
+        ("fresh seeds", f"{search.fresh_seeds} (N = {whole(search.fresh_samples)})"),
         ("blocks of seeds", spec.get("chunk")),
         ("trials ahead", spec.get("ahead")),
         ("seed of the method", spec.get("seed")),

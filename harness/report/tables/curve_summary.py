@@ -1,163 +1,173 @@
-"""The table of curves that the 3 % rule does not judge: where each is least, how sure that is, how fast it falls."""
+"""The table of curves that the 3 % rule does not judge: where each is best, how sure that is, and how fast it falls."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness.metrics.statistics.jackknife import compare
-from harness.report.curves import Curve, Panel, points
-from harness.report.data import GridData, records
-from harness.report.tables.detail_columns import columns
-from harness.report.text.numbers import NONE, evaluations, plural, ratio, signed, significant, span
-from harness.report.three_percent import Point
+from harness.report.curves import CurvePanel, SeriesCurve, points
+from harness.report.data import GridData, TrialResult
+from harness.report.tables.costs import series_cell
+from harness.report.tables.detail_columns import detail_columns
+from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, joined, number_column, row_heading
+from harness.report.text.numbers import NONE, evaluations, ratio, signed, significant, span
+from harness.report.three_percent import CurvePoint
 
 LEAST_FOR_SLOPE = 3
+"""Places below which no power is fitted."""
 
 
-class AlongRow(NamedTuple):
-    """One curve of one panel, as text.
+class CurveRow:
+    """A curve with its best trial; None while none is done."""
+
+    def __init__(self, curve: SeriesCurve, data: GridData) -> None:
+        self.curve, self.data = curve, data
+        self.best = data.best(curve.done) if curve.done else None
+        self.has_ends = not curve.is_level and len(curve.done) > 1
+        self.points = {point.fingerprint: point for point in points(curve.trials)}
+
+    def place(self, x: float | None) -> str:
+        """A place on the horizontal axis."""
+        return evaluations(x) if self.data.against_nfe else significant(x)
+
+    def point(self, trial: TrialResult) -> CurvePoint | None:
+        """A trial for comparisons; None where it does not pair with the best."""
+        point = self.points.get(trial.fingerprint)
+        top = self.points.get(self.best.fingerprint) if self.best else None
+        return point if point and top and point.pairs_with(top) else None
+
+
+def curve_summary(data: GridData, panels: list[CurvePanel], axis: str, has_levels: bool, heading: str) -> Table:
+    """The table.
 
     Args:
-        series: its name.
-        least: the best value, and `least_range` its interval.
-        spread: quantiles over samples of that trial, 5 to 95 %; "–" where the metric is no mean over samples.
-        beside: cells of `harness.report.tables.detail_columns` for that trial.
-        at: where on the horizontal axis.
-        plateau: from where to where no value is decidedly worse.
-        flattest: where the values by noise level are most even, with the largest of them over their mean.
-        left: the value at the left end of the axis, and in `left_note` where that is and what it is to the best.
-        right: the same at the right end.
-        power: p of a least-squares fit value ~ NFE^p over the curve.
-        progress: what is not done yet.
+        data: the grid under one metric.
+        panels: its panels.
+        axis: title of the horizontal axis.
+        has_levels: whether the metric has values by noise level.
+        heading: the id of the heading above it.
     """
-
-    series: str
-    least: str
-    least_range: str
-    spread: str
-    beside: list[str]
-    at: str
-    plateau: str
-    flattest: str
-    left: str
-    left_note: str
-    right: str
-    right_note: str
-    power: str
-    progress: str
-
-
-class AlongGroup(NamedTuple):
-    """A panel's part of the table."""
-
-    title: str
-    rows: list[AlongRow]
-
-
-def along(data: GridData, panels: list[Panel]) -> list[AlongGroup]:
-    """The table, panel by panel."""
-    return [AlongGroup(panel.title, [_row(curve, data) for curve in panel.curves]) for panel in panels if panel.curves]
-
-
-def _row(curve: Curve, data: GridData) -> AlongRow:
-    lines = records(curve.done)
-    end = data.metric["first_seed"] + data.metric["n"]
-    done, total = len(lines), len(curve.trials)
-    progress = f"{done} of {plural(total, 'trial')} done" if done < total else ""
-    if not lines:
-        texts: dict[str, Any] = dict.fromkeys(AlongRow._fields, NONE) | {
-            "series": curve.name,
-            "left_note": "",
-            "right_note": "",
-        }
-        return AlongRow(**(texts | {"progress": progress, "beside": [NONE] * len(columns(data))}))
-    by_name = {point.fingerprint: point for point in points(curve.trials, end)}
-    best = data.best(lines)
-    place = evaluations if data.against_nfe else significant
-    alone = curve.is_level or len(lines) == 1
-    left, right = (("–", "") if alone else _end(line, best, by_name, data) for line in (lines[0], lines[-1]))
-    return AlongRow(
-        series=curve.name,
-        least=significant(best["value"]),
-        least_range=span(best["low"], best["high"]),
-        spread=_spread(best),
-        beside=[column.cell(best["details"]) for column in columns(data)],
-        at=NONE if curve.is_level else place(best["x"]),
-        plateau=NONE if alone else _plateau(lines, by_name, best, data),
-        flattest=NONE if alone else _flattest(lines, place),
-        left=left[0],
-        left_note=left[1],
-        right=right[0],
-        right_note=right[1],
-        power=_power(lines) if data.against_nfe and data.is_measure else NONE,
-        progress=progress,
-    )
+    groups = [
+        RowGroup(panel.title, [CurveRow(curve, data) for curve in panel.curves]) for panel in panels if panel.curves
+    ]
+    is_flat = not has_curves(panels)
+    has_spread = any("quantiles" in trial.details for trial in data.trials)
+    has_power = data.is_measure and data.against_nfe and not is_flat
+    details = detail_columns(data)
+    best = "" if is_flat else f"{'Least' if data.lower_is_better else 'Highest'} {data.title}"
+    columns = [row_heading("Series", lambda row: series_cell(row.curve))]
+    columns += [number_column(data.title if is_flat else "value", _best, best)]
+    if has_spread:
+        columns.append(number_column("5 to 95 % of samples" if is_flat else "5 to 95 %", _spread, best))
+    columns += [_of_best(column, best) for column in details]
+    notes = ["Small print is a 95 % interval.", *(column.about for column in details)]
+    if is_flat and data.against_nfe and any(not math.isnan(trial.nfe) for trial in data.trials):
+        columns.append(number_column("NFE", _at))
+    if not is_flat:
+        ends = "At the ends, against that"
+        columns += [number_column(f"at {axis}", _at, best), number_column("not worse", _plateau, best)]
+        columns += [number_column("flattest at", _flattest, best)] if has_levels else []
+        columns += [number_column("left", lambda row: _end(row, 0), ends)]
+        columns += [number_column("right", lambda row: _end(row, -1), ends)]
+        notes += ["“5 to 95 %” is over samples."] if has_spread else []
+        notes += ["“Not worse” spans the places whose value, on the same seeds, is not decidedly worse."]
+        if has_levels:
+            notes += ["“Flattest” is where the largest value by noise level, over their mean (in brackets), is least."]
+    if has_power:
+        columns.append(number_column("power of NFE", _power))
+        notes.append(
+            "The power is the slope of a least-squares line through the curve on log axes, the last step included."
+        )
+    return Table(columns, groups, labelled_by=heading, caption=joined(notes))
 
 
-def _end(line: dict[str, Any], best: dict[str, Any], by_name: dict[str, Point], data: GridData) -> tuple[str, str]:
-    """The value at one end of a curve, and what it is to the best: a factor or difference, its interval, a verdict."""
-    place = evaluations if data.against_nfe else significant
-    value, where = significant(line["value"]), f"at {place(line['x'])}"
-    point, top = by_name.get(line["fingerprint"]), by_name.get(best["fingerprint"])
-    if point is None or top is None or line is best or not point.pairs_with(top):
-        return value, where
-    found = compare(point.distances(), top.distances())
-    if found.ratio is None or not data.by_factors:
-        verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
-        if found.difference is None:
-            return value, f"{where}: {verdict}"
-        by = f"{signed(found.difference.estimate)} ({span(found.difference.low, found.difference.high, signed)})"
-        return value, f"{where}: {by}, {verdict}"
-    verdict = "higher" if found.ratio.low > 1 else "lower" if found.ratio.high < 1 else "undecided"
-    factor = f"{ratio(found.ratio.estimate)}× ({span(found.ratio.low, found.ratio.high, ratio)})"
-    return value, f"{where}: {factor}, {verdict}"
+def has_curves(panels: list[CurvePanel]) -> bool:
+    """Whether anything runs along the horizontal axis."""
+    places = [
+        {trial.x for trial in curve.done if not math.isnan(trial.x)} for panel in panels for curve in panel.curves
+    ]
+    return any(len(own) > 1 for own in places)
 
 
-def _spread(line: dict[str, Any]) -> str:
-    quantiles = line["details"].get("quantiles")
+def _of_best(column: TableColumn, over: str) -> TableColumn:
+    """A column of details, for the best trial of a curve."""
+    return column._replace(cell=lambda row: column.cell(row.best.details) if row.best else NONE, over=over)
+
+
+def _best(row: CurveRow) -> TableCell:
+    if row.best is None:
+        return TableCell(NONE, [NONE], css="key")
+    return TableCell(significant(row.best.value), [span(row.best.low, row.best.high)], css="key")
+
+
+def _spread(row: CurveRow) -> str:
+    """Quantiles over the samples of the best trial."""
+    quantiles = row.best.details.get("quantiles") if row.best else None
     return span(quantiles["0.05"], quantiles["0.95"]) if quantiles else NONE
 
 
-def _plateau(lines: list[dict[str, Any]], by_name: dict[str, Point], best: dict[str, Any], data: GridData) -> str:
+def _at(row: CurveRow) -> str:
+    return NONE if row.best is None or row.curve.is_level else row.place(row.best.x)
+
+
+def _plateau(row: CurveRow) -> str:
     """The run of places around the best where no value, on the same seeds, is decidedly worse."""
-    top = by_name.get(best["fingerprint"])
-    if top is None:
+    done, best = row.curve.done, row.best
+    top = row.points.get(best.fingerprint) if best else None
+    if best is None or top is None or not row.has_ends:
         return NONE
-    middle = next(index for index, line in enumerate(lines) if line is best)
-    low = high = middle
-    while low > 0 and _not_worse(by_name.get(lines[low - 1]["fingerprint"]), top, data):
+    worse = "b better" if row.data.lower_is_better else "a better"
+
+    def holds(index: int) -> bool:
+        point = row.point(done[index])
+        return point is not None and compare(point.as_replicates(), top.as_replicates()).verdict != worse
+
+    low = high = done.index(best)
+    while low > 0 and holds(low - 1):
         low -= 1
-    while high + 1 < len(lines) and _not_worse(by_name.get(lines[high + 1]["fingerprint"]), top, data):
+    while high + 1 < len(done) and holds(high + 1):
         high += 1
-    return span(lines[low]["x"], lines[high]["x"], evaluations if data.against_nfe else significant)
+    return span(done[low].x, done[high].x, row.place)
 
 
-def _not_worse(point: Point | None, best: Point, data: GridData) -> bool:
-    if point is None or not point.pairs_with(best):
-        return False
-    verdict = compare(point.distances(), best.distances()).verdict
-    return verdict != ("b better" if data.lower_is_better else "a better")
-
-
-def _flattest(lines: list[dict[str, Any]], place: Callable[..., str]) -> str:
+def _flattest(row: CurveRow) -> str:
     """Where the values by noise level are most even: the least ratio of the largest to their mean, and that ratio."""
     found = []
-    for line in lines:
-        means = line["details"].get("profile", {}).get("mean") or []
+    for trial in row.curve.done if row.has_ends else []:
+        means = trial.details.get("profile", {}).get("mean") or []
         if means and sum(means) > 0:
-            found.append((max(means) * len(means) / sum(means), line["x"]))
+            found.append((max(means) * len(means) / sum(means), trial.x))
     if not found:
         return NONE
     evenness, at = min(found)
-    return f"{place(at)} ({ratio(evenness)})"
+    return f"{row.place(at)} ({ratio(evenness)})"
 
 
-def _power(lines: list[dict[str, Any]]) -> str:
-    """p of value ~ NFE^p; "–" with too few points."""
-    pairs = [(line["nfe"], line["value"]) for line in lines]
-    pairs = [(nfe, value) for nfe, value in pairs if nfe > 0 and value > 0 and math.isfinite(nfe)]
+def _end(row: CurveRow, index: int) -> TableCell:
+    """The value at one end of a curve, and what it is to the best: a factor or difference, its interval, a verdict."""
+    best = row.best
+    if best is None or not row.has_ends:
+        return TableCell(NONE)
+    trial = row.curve.done[index]
+    value, where = significant(trial.value), f"at {row.place(trial.x)}"
+    point = row.point(trial)
+    if trial is best or point is None:
+        return TableCell(value, [where])
+    found = compare(point.as_replicates(), row.points[best.fingerprint].as_replicates())
+    if found.ratio is not None and row.data.by_factors:
+        verdict = "higher" if found.ratio.low > 1 else "lower" if found.ratio.high < 1 else "undecided"
+        factor = f"{ratio(found.ratio.estimate)}× ({span(found.ratio.low, found.ratio.high, ratio)})"
+        return TableCell(value, [f"{where}: {factor}, {verdict}"])
+    verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
+    if found.difference is None:
+        return TableCell(value, [f"{where}: {verdict}"])
+    gap = found.difference
+    return TableCell(value, [f"{where}: {signed(gap.estimate)} ({span(gap.low, gap.high, signed)}), {verdict}"])
+
+
+def _power(row: CurveRow) -> str:
+    """p of a least-squares fit value ~ NFE^p; "–" with too few places."""
+    pairs = [(trial.nfe, trial.value) for trial in row.curve.done if trial.nfe > 0 and trial.value > 0]
     if len({nfe for nfe, _ in pairs}) < LEAST_FOR_SLOPE:
         return NONE
     x, y = np.log(np.array(pairs)).T

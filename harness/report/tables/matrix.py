@@ -1,82 +1,81 @@
 """A table of values, series by NFE, as solvers are usually compared; with published FIDs where there are any."""
 
+import math
 from typing import NamedTuple
 
-from scipy.stats import spearmanr
-
-from harness.report.curves import Curve, Panel
-from harness.report.data import GridData, records
+from harness.report.curves import CurvePanel, SeriesCurve
+from harness.report.data import GridData
+from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, number_column, row_heading
 from harness.report.text.numbers import NONE, evaluations, significant
 
 MOST_COLUMNS = 12
 LEAST_PAIRS = 3
-
-
-class Entry(NamedTuple):
-    """One value as text, whether it is the best of its column, and the published FID or ""."""
-
-    value: str
-    is_best: bool
-    published: str
+"""Series below which no rank correlation is told."""
 
 
 class MatrixRow(NamedTuple):
-    """One series: a value a column."""
+    """A series with a cell for each NFE; the last row of a table may be the rank correlations."""
 
-    series: str
-    entries: list[Entry]
+    series: TableCell
+    cells: dict[float, TableCell]
 
 
-class Matrix(NamedTuple):
-    """One panel: heading, the NFE of each column, the rows, and what has been published beside them.
+def matrices(data: GridData, panels: list[CurvePanel]) -> list[Table]:
+    """A table a panel, where its budgets are few enough to stand side by side; series without budgets are left out.
 
-    `agreement` is Spearman's rank correlation with the published order in each column, where three or more series have
-    both; `source` says whose they are. Both are empty where nothing is published.
+    The caption stands under the last.
     """
-
-    title: str
-    columns: list[str]
-    rows: list[MatrixRow]
-    agreement: list[str]
-    source: str
-
-
-def matrices(data: GridData, panels: list[Panel]) -> list[Matrix]:
-    """A table a panel, where its budgets are few enough to stand side by side; series without budgets are left out."""
-    found = []
+    found: list[Table] = []
     for panel in panels:
-        curves = [curve for curve in panel.curves if not curve.trials["adaptive"].any()]
-        budgets = sorted({nfe for curve in curves for nfe in curve.done["nfe"].dropna()})
+        curves = [curve for curve in panel.curves if not any(trial.adaptive for trial in curve.trials)]
+        budgets = sorted({trial.nfe for curve in curves for trial in curve.done if not math.isnan(trial.nfe)})
         if data.against_nfe and len(curves) > 1 and 1 < len(budgets) <= MOST_COLUMNS:
             found.append(_matrix(panel, curves, budgets, data))
-    return found
+    return [table._replace(caption="") for table in found[:-1]] + found[-1:]
 
 
-def _matrix(panel: Panel, curves: list[Curve], budgets: list[float], data: GridData) -> Matrix:
-    values = [{line["nfe"]: line["value"] for line in records(curve.done)} for curve in curves]
+def _matrix(panel: CurvePanel, curves: list[SeriesCurve], budgets: list[float], data: GridData) -> Table:
+    values = [{trial.nfe: trial.value for trial in curve.done} for curve in curves]
     choose = min if data.lower_is_better else max
     best = {nfe: choose(own[nfe] for own in values if nfe in own) for nfe in budgets}
-    fids = [_published(panel, curve) if data.is_distance else {} for curve in curves]
-    rows = [
-        MatrixRow(curve.name, [_entry(own.get(nfe), best[nfe], fid.get(nfe)) for nfe in budgets])
-        for curve, own, fid in zip(curves, values, fids, strict=True)
-    ]
-    agreement = [_agreement(values, fids, nfe) for nfe in budgets] if any(fids) else []
-    source = panel.paper.source if panel.paper and any(fids) else ""
-    return Matrix(panel.title, [evaluations(nfe) for nfe in budgets], rows, agreement, source)
+    tables = panel.paper.tables if panel.paper and data.is_distance else {}
+    published = [tables.get(curve.paper, {}) for curve in curves]
+    rows = []
+    for curve, own, fids in zip(curves, values, published, strict=True):
+        cells = {
+            nfe: TableCell(
+                significant(own[nfe]),
+                [f"{fids[nfe]:.2f}"] if nfe in fids else [],
+                css="key" if own[nfe] == best[nfe] else "",
+            )
+            for nfe in budgets
+            if nfe in own
+        }
+        rows.append(MatrixRow(TableCell(curve.name, series=curve.name), cells))
+    caption = (
+        f"The {'least' if data.lower_is_better else 'highest'} of each column is set off; "
+        f"{'near the floor, and ' if data.floor else ''}where intervals overlap, that decides nothing."
+    )
+    if any(published) and panel.paper:
+        correlations = {nfe: TableCell(_rank_correlation(values, published, nfe)) for nfe in budgets}
+        rows.append(MatrixRow(TableCell("rank correlation"), correlations))
+        caption += (
+            f" Small print: {panel.paper.source}; another scale, to compare orders only. The last line is Spearman’s "
+            "rank correlation of the two orders."
+        )
+    columns = [row_heading(panel.title, lambda row: row.series), *(_budget_column(nfe) for nfe in budgets)]
+    return Table(columns, [RowGroup("", rows)], "costs matrix", f"{data.title} by NFE, {panel.title}", caption=caption)
 
 
-def _entry(value: float | None, best: float, fid: float | None) -> Entry:
-    published = "" if fid is None or value is None else f"{fid:.2f}"
-    return Entry(NONE if value is None else significant(value), value == best, published)
+def _budget_column(nfe: float) -> TableColumn:
+    return number_column(evaluations(nfe), lambda row: row.cells.get(nfe, NONE))
 
 
-def _published(panel: Panel, curve: Curve) -> dict[float, float]:
-    return panel.paper.tables.get(curve.paper, {}) if panel.paper else {}
+def _rank_correlation(values: list[dict[float, float]], published: list[dict[float, float]], nfe: float) -> str:
+    """Spearman's, of our values and the published ones at one NFE."""
+    from scipy.stats import spearmanr
 
-
-def _agreement(values: list[dict[float, float]], fids: list[dict[float, float]], nfe: float) -> str:
-    pairs = [(own[nfe], fid[nfe]) for own, fid in zip(values, fids, strict=True) if nfe in own and nfe in fid]
+    pairs = [(own[nfe], fid[nfe]) for own, fid in zip(values, published, strict=True) if nfe in own and nfe in fid]
     if len(pairs) < LEAST_PAIRS:
         return NONE
     return f"{spearmanr(*zip(*pairs, strict=True)).statistic:.2f}".replace("-", "\N{MINUS SIGN}")

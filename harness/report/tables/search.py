@@ -1,163 +1,200 @@
-"""The page's tables, cell by cell as text: finals side by side, what was pruned and why, and every slot."""
+"""The tables of a search: settings on fresh seeds, the front, what was pruned and why, and every trial."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from harness.report.holdout import WORDS, Final, against, known, moved
-from harness.report.study import FAILED, PRUNED, Search, Slot
-from harness.report.tables.trials import Cell
+from markupsafe import Markup
+
+from harness.report.holdout import JUDGEMENTS, HoldoutResult, against, known, seed_shift
+from harness.report.study import FAILED, PRUNED, SUGGESTED, SearchData, SearchTrial, ValueInterval, sign
+from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, code, number_column, row_heading
+from harness.report.text.choices import setting_line
 from harness.report.text.numbers import NONE, evaluations, large, signed, significant, span, whole
-from harness.report.text.search_summary import interval, saving
-from harness.report.text.settings import setting_line
+from harness.report.text.search_summary import saving
 
 ROLES = {"top": "best of the search", "spread": "along the ranking", "baseline": "baseline", "paper": "the paper’s"}
 
 
-class AgainstCell(NamedTuple):
-    """A paired difference: number, interval, verdict, each as text."""
+def holdout_table(search: SearchData, results: list[HoldoutResult], heading: str) -> Table:
+    """The settings measured again, the best on fresh seeds first, each against the known ones."""
+    objective, metric = str(search.objective["title"]), str(search.metric["title"])
+    done = whole(sum(trial.full is not None for trial in search.own))
+    over = metric if search.compares else "Value"
+    one, other = ("", "") if search.compares else (f"{objective}, ", f"{metric}, ")
+    columns = [
+        row_heading(
+            "Setting", lambda each: TableCell(each.label, [", ".join(ROLES.get(role, role) for role in each.roles)])
+        ),
+        TableColumn("Parameters", lambda each: each.settings, "parameters"),
+        number_column("NFE", lambda each: evaluations(each.nfe)),
+        number_column(f"{one}search seeds", lambda each: _search_value(each, done), over),
+        number_column(f"{other}fresh seeds", _fresh_value, over),
+    ]
+    if search.compares:
+        columns.append(number_column("moved", lambda each: _moved(search, each), over))
+    columns.append(number_column("rank, search → fresh", _ranks, css="ranks"))
+    columns += [_against_column(search, each) for each in known(results)]
+    way = "negative" if sign(search.metric) == 1 else "positive"
+    caption = (
+        "Small print under a number is its 95 % interval. Ranks are among the settings that have both values. "
+        f"Differences are paired, block by block of the same seeds, by the jackknife; a {way} one is better than the "
+        "setting in the column’s head. A place is that among all trials that the search measured at full N."
+    )
+    table = Table(columns, [RowGroup("", results)], "costs finals", labelled_by=heading, caption=caption)
+    return table._replace(row_css=lambda each: "changed" if each.is_reordered else "")
 
-    text: str
-    interval: str
-    verdict: str
+
+def _search_value(each: HoldoutResult, done: str) -> TableCell:
+    place = f"place {each.place} of {done}" if each.place else ""
+    return _interval_cell(each.search)._replace(small=[_interval(each.search) if each.search else "", place])
 
 
-class FinalRow(NamedTuple):
-    """A final as text; `ranks` is `1 → 3`, `moved` the fresh value less the search-time one."""
-
-    label: str
-    roles: str
-    settings: str
-    nfe: str
-    search: str
-    search_interval: str
-    place: str
-    fresh: str
-    fresh_interval: str
-    ranks: str
-    is_changed: bool
-    moved: str
-    against: list[AgainstCell]
-    fingerprint: str
+def _fresh_value(each: HoldoutResult) -> TableCell:
+    if each.fresh is None:
+        return TableCell("failed" if each.row and each.row["status"] == "failed" else "missing", css="key")
+    return _interval_cell(each.fresh)._replace(css="key")
 
 
-class PrunedRow(NamedTuple):
+def _moved(search: SearchData, each: HoldoutResult) -> str:
+    shift = seed_shift(search, each)
+    return signed(shift.by) if shift else NONE
+
+
+def _ranks(each: HoldoutResult) -> str:
+    return f"{each.ranks[0]} → {each.ranks[1]}" if each.ranks else NONE
+
+
+def _against_column(search: SearchData, other: HoldoutResult) -> TableColumn:
+    def cell(each: HoldoutResult) -> TableCell:
+        gap, verdict = against(search, each, other)
+        if each is other or gap is None:
+            return TableCell(NONE)
+        words = "not told apart" if verdict == "undecided" else JUDGEMENTS[verdict]
+        judged = Markup('<span class="{}">{}</span>').format(words.replace(" ", "-"), words)
+        return TableCell(signed(gap.estimate), [span(gap.low, gap.high, signed), judged])
+
+    return number_column(other.label, cell, "Paired difference on the fresh seeds, against")
+
+
+def _interval(value: ValueInterval | None) -> str:
+    return span(value.low, value.high) if value else NONE
+
+
+def _interval_cell(value: ValueInterval | None) -> TableCell:
+    return TableCell(significant(value.value if value else None), [_interval(value)])
+
+
+def front_table(search: SearchData, front: list[SearchTrial], results: list[HoldoutResult], heading: str) -> Table:
+    """The front of value and cost, from the fewest evaluations up."""
+    fresh: Mapping[str, ValueInterval | None] = {each.fingerprint: each.fresh for each in results}
+    columns = [
+        number_column("NFE", lambda trial: TableCell(evaluations(trial.nfe), css="key")),
+        row_heading("Trial", lambda trial: TableCell(f"No. {trial.number}", [_origin(trial)])),
+        TableColumn("Parameters", lambda trial: _setting(search, trial), "parameters"),
+        number_column(f"{search.objective['title']}, search seeds", lambda trial: _interval_cell(trial.full)),
+        number_column(f"{search.metric['title']}, fresh seeds", lambda trial: _fresh_of(fresh.get(trial.fingerprint))),
+    ]
+    return Table(columns, [RowGroup("", front)], labelled_by=heading, tall=12)
+
+
+def _origin(trial: SearchTrial) -> str:
+    return "" if trial.origin == SUGGESTED else trial.origin
+
+
+def _setting(search: SearchData, trial: SearchTrial) -> str:
+    return setting_line(trial.settings, trial.trial, search.paths)
+
+
+def _fresh_of(value: ValueInterval | None) -> TableCell:
+    return _interval_cell(value) if value else TableCell(NONE)
+
+
+class EndedTrials(NamedTuple):
     """Trials that ended at one rung for one reason."""
 
     status: str
-    rung: str
+    images: int
     reason: str
-    trials: str
-    used: str
-    saved: str
+    trials: list[SearchTrial]
 
 
-class SlotRow(NamedTuple):
-    """A slot; numbers come with their text, so that the page can sort by them."""
-
-    number: Cell
-    origin: str
-    settings: str
-    nfe: Cell
-    status: str
-    reached: Cell
-    value: Cell
-    interval: str
-    difference: Cell
-    difference_interval: str
-    rival: str
-    reason: str
-    evaluations: Cell
-    fingerprint: str
-
-
-def final_rows(search: Search, found: list[Final]) -> list[FinalRow]:
-    """The table of finals, the best on fresh seeds first."""
-    others = known(found)
-    return [_final(search, each, others) for each in found]
-
-
-def _final(search: Search, each: Final, others: list[Final]) -> FinalRow:
-    gone = moved(search, each)
-    done = whole(sum(slot.full is not None for slot in search.own))
-    state = "failed" if each.row and each.row["status"] == "failed" else "missing"
-    return FinalRow(
-        label=each.label,
-        roles=", ".join(ROLES.get(role, role) for role in each.roles),
-        settings=each.settings,
-        nfe=evaluations(each.nfe),
-        search=significant(each.search.value if each.search else None),
-        search_interval=interval(each.search) if each.search else "",
-        place=f"place {each.place} of {done}" if each.place else "",
-        fresh=significant(each.fresh.value) if each.fresh else state,
-        fresh_interval=interval(each.fresh) if each.fresh else "",
-        ranks=f"{each.ranks[0]} → {each.ranks[1]}" if each.ranks else NONE,
-        is_changed=bool(each.ranks and each.ranks[0] != each.ranks[1]),
-        moved=signed(gone.by) if gone else NONE,
-        against=[_against(search, each, other) for other in others],
-        fingerprint=each.fingerprint,
-    )
-
-
-def _against(search: Search, each: Final, other: Final) -> AgainstCell:
-    if each is other:
-        return AgainstCell(NONE, "", "")
-    paired = against(search, each, other)
-    if paired.difference is None:
-        return AgainstCell(NONE, "", "")
-    gap = paired.difference
-    verdict = "not told apart" if paired.verdict == "undecided" else WORDS[paired.verdict]
-    return AgainstCell(signed(gap.estimate), span(gap.low, gap.high, signed), verdict)
-
-
-def pruned_rows(search: Search) -> list[PrunedRow]:
+def pruned_table(search: SearchData, heading: str) -> Table:
     """What ended early, by rung and reason; numbers within a reason stand as … where they differ."""
-    groups: dict[tuple[str, int, str], list[Slot]] = {}
-    for slot in search.own:
-        if slot.status in (PRUNED, FAILED):
-            groups.setdefault((slot.status, slot.reached, _pattern(slot.reason)), []).append(slot)
-    ordered = sorted(groups.items(), key=lambda pair: (pair[0][0] != PRUNED, pair[0][1], -len(pair[1]), pair[0][2]))
-    return [
-        PrunedRow(
-            status=status,
-            rung=f"{whole(rung)}" if rung else NONE,
-            reason=(slots[0].reason if len({slot.reason for slot in slots}) == 1 else pattern) or NONE,
-            trials=whole(len(slots)),
-            used=large(sum(slot.evaluations for slot in slots)),
-            saved=large(round(sum(saving(search, slot.number) for slot in slots))) if status == PRUNED else NONE,
-        )
-        for (status, rung, pattern), slots in ordered
+    groups: dict[tuple[str, int, str], list[SearchTrial]] = {}
+    for trial in search.own:
+        if trial.status in (PRUNED, FAILED):
+            pattern = re.sub(r"[−+-]?\d[\d.,]*(?:e[+-]?\d+)?", "…", trial.reason)
+            groups.setdefault((trial.status, trial.images, pattern), []).append(trial)
+    ended = [
+        EndedTrials(status, images, own[0].reason if len({trial.reason for trial in own}) == 1 else pattern, own)
+        for (status, images, pattern), own in groups.items()
     ]
-
-
-def _pattern(reason: str) -> str:
-    return re.sub(r"[−+-]?\d[\d.,]*(?:e[+-]?\d+)?", "…", reason)
-
-
-def slot_rows(search: Search) -> list[SlotRow]:
-    """Every slot, in order."""
-    paths = [str(each["path"]) for each in search.parameters]
-    return [_slot(slot, paths) for slot in search.slots]
-
-
-def _slot(slot: Slot, paths: list[str]) -> SlotRow:
-    rung = slot.rungs[-1] if slot.rungs else {}
-    gap = slot.difference
-    reason = slot.reason
-    if slot.status == FAILED and slot.step is not None:
-        reason = f"{reason} (step {slot.step})" if reason else f"step {slot.step}"
-    return SlotRow(
-        number=(slot.number, str(slot.number)),
-        origin=slot.origin,
-        settings=setting_line(slot.settings, slot.trial, paths),
-        nfe=(slot.nfe, evaluations(slot.nfe)),
-        status=slot.status if slot.twin is None else f"repeat of {slot.twin}",
-        reached=(slot.reached or None, whole(slot.reached) if slot.reached else NONE),
-        value=(rung.get("value"), significant(rung.get("value"))),
-        interval=span(rung.get("low"), rung.get("high")) if rung else "",
-        difference=(gap.value, signed(gap.value)) if gap else (None, NONE),
-        difference_interval=span(gap.low, gap.high, signed) if gap and gap.low == gap.low else "",
-        rival=f"from {slot.rival}" if slot.rival is not None and gap else "",
-        reason=reason,
-        evaluations=(slot.evaluations, whole(slot.evaluations)),
-        fingerprint=slot.fingerprint,
+    ended.sort(key=lambda each: (each.status != PRUNED, each.images, -len(each.trials), each.reason))
+    columns = [
+        row_heading("Ended", lambda each: each.status),
+        number_column("after images", lambda each: whole(each.images) if each.images else NONE),
+        TableColumn("Reason", lambda each: each.reason or NONE, "reason"),
+        number_column("trials", lambda each: TableCell(whole(len(each.trials)), css="key")),
+        number_column("evaluations spent", lambda each: large(sum(trial.evaluations for trial in each.trials))),
+        number_column("evaluations saved", lambda each: _saved(search, each)),
+    ]
+    caption = (
+        "Saved is what the images from there to full N would have taken. Where reasons differ in their numbers only, … "
+        "stands for these."
     )
+    return Table(columns, [RowGroup("", ended)], "costs pruned", labelled_by=heading, caption=caption)
+
+
+def _saved(search: SearchData, each: EndedTrials) -> str:
+    return large(round(sum(saving(search, trial) for trial in each.trials))) if each.status == PRUNED else NONE
+
+
+def search_trial_table(search: SearchData) -> Table:
+    """Every trial, in order; it sorts and filters."""
+    columns = [
+        number_column("No.", lambda trial: TableCell(str(trial.number), number=trial.number)),
+        TableColumn("Origin", lambda trial: trial.origin, is_filter=True),
+        TableColumn("Parameters", lambda trial: _setting(search, trial), "parameters"),
+        number_column("NFE", lambda trial: TableCell(evaluations(trial.nfe), number=trial.nfe)),
+        TableColumn("Status", _status, is_filter=True),
+        number_column("Images", lambda trial: TableCell(whole(trial.images or None), number=trial.images or None)),
+        number_column(str(search.objective["title"]), _last),
+        number_column("From rival", _difference),
+        TableColumn("Reason", _reason, "reason"),
+        number_column("Evaluations", lambda trial: TableCell(whole(trial.evaluations), number=trial.evaluations)),
+        TableColumn("Trial", lambda trial: code(trial.fingerprint, 10)),
+    ]
+    caption = (
+        "Values are of as many images as the column beside says, and compare at equal numbers only. “From rival” is "
+        "the paired difference on those images, with the interval at the pruner’s own confidence."
+    )
+    table = Table(
+        columns, [RowGroup("", search.trials)], "slots", "Every trial of the search", caption=caption, id="trials"
+    )
+    return table._replace(row_css=lambda trial: "failed" if _status(trial) == FAILED else "slot", tall=0)
+
+
+def _status(trial: SearchTrial) -> str:
+    return trial.status if trial.duplicate_of is None else f"repeat of {trial.duplicate_of}"
+
+
+def _last(trial: SearchTrial) -> TableCell:
+    if trial.last is None:
+        return TableCell(NONE)
+    return _interval_cell(trial.last)._replace(number=trial.last.value)
+
+
+def _difference(trial: SearchTrial) -> TableCell:
+    gap = trial.difference
+    if gap is None:
+        return TableCell(NONE)
+    ends = span(gap.low, gap.high, signed) if gap.low == gap.low else ""
+    rival = f"from {trial.incumbent}" if trial.incumbent is not None else ""
+    return TableCell(signed(gap.value), [ends, rival], gap.value)
+
+
+def _reason(trial: SearchTrial) -> str:
+    if trial.status != FAILED or trial.step is None:
+        return trial.reason
+    return f"{trial.reason} (step {trial.step})" if trial.reason else f"step {trial.step}"

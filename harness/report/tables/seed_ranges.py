@@ -1,75 +1,73 @@
 """Several ranges of seeds: the same trial with other noise, and how far apart the values are.
 
-The ranges are disjoint and have the same number of seeds. Curves and intervals are those of the first; what the others
-say is the least, the mean and the greatest of all that are done. The paper takes three and reports the least, which is
-lower than what one range gives on average.
+The ranges are disjoint and have the same number of seeds. Curves and intervals are those of the first. The table gives
+the least, the mean and the greatest value of all ranges that are done. The paper takes three and reports the least,
+which is lower than what one range gives on average.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from harness.report.curves import Curve, Panel
-from harness.report.data import GridData, records
+from harness.report.curves import CurvePanel, SeriesCurve
+from harness.report.data import GridData, TrialResult
+from harness.report.tables.table import RowGroup, Table, TableCell, number_column, row_heading
 from harness.report.text.numbers import NONE, evaluations, significant, whole
+from harness.report.text.provenance import seeds
 
 
 class RangeRow(NamedTuple):
-    """One trial as text: its series, NFE, place on another axis, the values over ranges, and how many are done."""
+    """A trial of a curve."""
 
-    series: str
-    nfe: str
-    x: str
-    least: str
-    mean: str
-    greatest: str
-    done: str
+    curve: SeriesCurve
+    trial: TrialResult
 
 
-class RangeGroup(NamedTuple):
-    """A panel's part of the table."""
+def seed_range_table(data: GridData, panels: list[CurvePanel], axis: str, heading: str) -> Table | None:
+    """The table, panel by panel; None where the metric has one range.
 
-    title: str
-    rows: list[RangeRow]
-
-
-def table(data: GridData, panels: list[Panel]) -> list[RangeGroup]:
-    """The table, panel by panel; empty where the metric has one range."""
-    if len(data.first_seeds) < 2:
-        return []
+    Args:
+        data: the grid under one metric.
+        panels: its panels.
+        axis: title of the horizontal axis.
+        heading: the id of the heading above it.
+    """
     groups = [
-        RangeGroup(panel.title, [_row(curve, line) for curve in panel.curves for line in records(curve.trials)])
+        RowGroup(panel.title, [RangeRow(curve, trial) for curve in panel.curves for trial in curve.trials])
         for panel in panels
+        if panel.curves
     ]
-    return [group for group in groups if group.rows]
-
-
-def words(data: GridData) -> str:
-    """What the bars and the table are, e.g. `least and greatest of 3 ranges of 512 seeds`."""
-    return f"least and greatest of {len(data.first_seeds)} ranges of {whole(data.metric['n'])} seeds"
-
-
-def ends(line: dict[str, Any]) -> tuple[float, float] | None:
-    """The least and the greatest value of a trial's ranges; None with fewer than two done."""
-    values = done(line)
-    return (min(values), max(values)) if len(values) > 1 else None
-
-
-def done(line: dict[str, Any]) -> list[float]:
-    """The values of the ranges that are done."""
-    return [each.value for each in line["ranges"] if each.status == "done"]
-
-
-def _row(curve: Curve, line: dict[str, Any]) -> RangeRow:
-    values, count = done(line), len(line["ranges"])
-    failed = sum(each.status == "failed" for each in line["ranges"])
-    state = f"{len(values)} of {count}" + (f", {failed} failed" if failed else "")
-    mean = sum(values) / len(values) if values else None
-    least, greatest = (min(values), max(values)) if values else (None, None)
-    return RangeRow(
-        series=curve.name,
-        nfe=evaluations(line["nfe"]),
-        x=NONE if curve.is_level else significant(line["x"]),
-        least=significant(least),
-        mean=significant(mean),
-        greatest=significant(greatest),
-        done=state,
+    if len(data.first_seeds) < 2 or not groups:
+        return None
+    columns = [
+        row_heading("Series", lambda row: TableCell(row.curve.name, series=row.curve.name)),
+        number_column("NFE", lambda row: evaluations(row.trial.nfe)),
+        *([] if data.against_nfe else [number_column(axis, _place)]),
+        number_column("least", lambda row: significant(min(row.trial.range_values, default=None))),
+        number_column("mean", lambda row: significant(_mean(row.trial.range_values))),
+        number_column("greatest", lambda row: significant(max(row.trial.range_values, default=None))),
+        number_column("ranges done", _done),
+    ]
+    paper = " The paper reports the least of three." if data.is_distance else ""
+    caption = (
+        f"{data.title}: {ranges_in_words(data)}, seeds {seeds(data)}, with their mean.{paper} All other numbers of "
+        "this section are of the first range."
     )
+    return Table(columns, groups, labelled_by=heading, caption=caption, tall=14)
+
+
+def ranges_in_words(data: GridData) -> str:
+    """What the bars and the table are, e.g. `least and greatest of 3 ranges of 512 seeds`."""
+    return f"least and greatest of {len(data.first_seeds)} ranges of {whole(data.n)} seeds"
+
+
+def _place(row: RangeRow) -> str:
+    return NONE if row.curve.is_level else significant(row.trial.x)
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _done(row: RangeRow) -> str:
+    failed = sum(each.status == "failed" for each in row.trial.ranges)
+    done = f"{len(row.trial.range_values)} of {len(row.trial.ranges)}"
+    return f"{done}, {failed} failed" if failed else done

@@ -2,9 +2,16 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 NONE = "–"
 """What stands where there is no value."""
+
+
+def as_float(value: Any) -> float:
+    """A stored number; NaN for what is none."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan
 
 
 def significant(value: float | None, digits: int = 3) -> str:
@@ -57,6 +64,12 @@ def span(low: float | None, high: float | None, form: Callable[[float | None], s
         return NONE
     a, b = form(low), form(high)
     return a if a == b else f"{a} to {b}"
+
+
+def bracketed(low: float | None, high: float | None, form: Callable[[float | None], str] = significant) -> str:
+    """` (low to high)`; nothing where one is missing."""
+    text = span(low, high, form)
+    return "" if text == NONE else f" ({text})"
 
 
 def duration(seconds: float) -> str:

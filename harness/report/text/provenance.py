@@ -1,11 +1,12 @@
-"""Where the numbers come from: every fact that the rows carry, each distinct value with how many rows have it."""
+"""Where the numbers come from: what identifies a metric, the facts that rows carry, and what was spent on them."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.report.text.numbers import plural, significant
+from harness.report.data import GridData
+from harness.report.text.numbers import NONE, listing, plural, significant, whole
 
 SHOWN = 6
 """Distinct values printed of one fact; of numbers, more than this become a range."""
@@ -60,3 +61,74 @@ def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+class Spent(NamedTuple):
+    """Network evaluations, padding included, and seconds of computing."""
+
+    evaluations: int
+    seconds: float
+
+
+def spent(rows: Iterable[Mapping[str, Any]]) -> Spent:
+    """The sum over rows; samples that several metrics of the same features share are counted once.
+
+    A row is left aside where another row of its trial and extractor holds all of its seeds.
+    """
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (row["first_seed"], -row["n"], -(row["evaluations"] or 0))):
+        own = found.setdefault((row["fingerprint"], row["extractor"]), [])
+        if not any(other["first_seed"] + other["n"] >= row["first_seed"] + row["n"] for other in own):
+            own.append(row)
+    counted = [row for own in found.values() for row in own]
+    return Spent(sum(row["evaluations"] or 0 for row in counted), sum(row["seconds"] or 0 for row in counted))
+
+
+NO_REFERENCE = "none"
+
+
+class Identity(NamedTuple):
+    """A metric: its title, N, its seeds, and what must be equal for numbers to be comparable."""
+
+    title: str
+    n: str
+    seeds: str
+    extractor: str
+    reference: str
+    method: str
+
+
+def identity(data: GridData) -> Identity:
+    """A metric's identity as text; `reference` is "–" where it compares with nothing."""
+    metric = data.metric
+    method = str(metric.get("method") or "")
+    reference = str(metric["reference"]).removeprefix(f"{method} | " if method else "")
+    return Identity(
+        title=data.title,
+        n=whole(metric["n"]),
+        seeds=seeds(data),
+        extractor=str(metric["extractor"]),
+        reference=NONE if reference in (method, NO_REFERENCE) else reference,
+        method=method or ("Fréchet distance" if data.is_distance else NONE),
+    )
+
+
+def seeds(data: GridData) -> str:
+    """The ranges of seeds: `0 to 511`, or `0 to 511, 512 to 1023 and 1024 to 1535`."""
+    n = data.metric["n"]
+    return listing([f"{first} to {first + n - 1}" for first in data.first_seeds])
+
+
+def cautions(data: GridData) -> list[str]:
+    """What the rows of a metric ask to keep in mind, each sentence once."""
+    told = (sentence for row in data.rows for sentence in (row.get("details") or {}).get("cautions", []))
+    return list(dict.fromkeys(told))
+
+
+def all_cautions(every: list[GridData]) -> list[str]:
+    """The same of all metrics, each sentence once, after the titles of those that it is about."""
+    titles: dict[str, list[str]] = {}
+    for data in every:
+        for sentence in cautions(data):
+            titles.setdefault(sentence, []).append(data.title)
+    return [f"{listing(about)}: {sentence}" if len(every) > 1 else sentence for sentence, about in titles.items()]

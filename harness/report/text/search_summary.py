@@ -4,33 +4,34 @@ import re
 from typing import NamedTuple
 
 from harness.report.holdout import (
-    WORDS,
-    Final,
-    Moved,
-    Paired,
+    JUDGEMENTS,
+    HoldoutResult,
     against,
     best,
-    chosen,
-    is_reordered,
     known,
-    moved,
+    search_best,
+    seed_shift,
 )
-from harness.report.study import DONE, FAILED, PRUNED, RUNNING, Search, Value, sign
-from harness.report.text.numbers import evaluations, large, listing, plural, ratio, signed, significant, span, whole
-from harness.report.text.spent import Spent, spent
+from harness.report.study import DONE, FAILED, PRUNED, RUNNING, SearchData, SearchTrial, sign
+from harness.report.text.numbers import (
+    bracketed,
+    evaluations,
+    large,
+    listing,
+    plural,
+    ratio,
+    signed,
+    significant,
+    span,
+    whole,
+)
+from harness.report.text.provenance import Spent, spent
+from harness.report.text.summary import Finding
 
 PLACES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
-class Lead(NamedTuple):
-    """A sentence in three parts, of which the middle one is set off."""
-
-    lead: str
-    number: str
-    rest: str
-
-
-class Cost(NamedTuple):
+class SearchCost(NamedTuple):
     """Network evaluations.
 
     Args:
@@ -44,7 +45,7 @@ class Cost(NamedTuple):
     fresh: Spent
 
 
-class Words(NamedTuple):
+class SearchSummary(NamedTuple):
     """The paragraphs.
 
     Args:
@@ -52,78 +53,65 @@ class Words(NamedTuple):
         compared: that against the known settings, a sentence each.
         change: whether the ranking changed, and how far the search-time best went.
         extent: trials and evaluations.
+        provisional: why the numbers may still change; "" for a search that is over.
         cautions: what to keep in mind.
     """
 
-    finding: Lead | None
+    finding: Finding | None
     compared: list[str]
     change: list[str]
     extent: list[str]
+    provisional: str
     cautions: list[str]
 
 
-def words(search: Search, found: list[Final]) -> Words:
+def summarize_search(search: SearchData, results: list[HoldoutResult]) -> SearchSummary:
     """Put a search's results in words."""
-    top = best(found)
-    return Words(
-        finding=_finding(search, found, top) if top else _unconfirmed(search),
-        compared=_compared(search, found, top) if top else [],
-        change=change(search, found),
+    top = best(results)
+    return SearchSummary(
+        finding=_finding(search, results, top) if top else _unconfirmed(search),
+        compared=_compared(search, results, top) if top else [],
+        change=_change(search, results),
         extent=[_trials(search), *_costs(search)],
-        cautions=_cautions(search, found),
+        provisional=f"These numbers are provisional: {listing(why)}." if (why := search.provisional) else "",
+        cautions=_cautions(search, results),
     )
 
 
-def interval(value: Value | None) -> str:
-    """`1.2 to 1.4`; "–" where there is none."""
-    return span(value.low, value.high) if value else span(None, None)
-
-
-def bracketed(value: Value) -> str:
-    """The interval in brackets after a blank; nothing where there is none."""
-    return f" ({interval(value)})" if value.low == value.low else ""
-
-
-def best_word(search: Search) -> str:
-    """`lowest` or `highest`."""
-    return "lowest" if sign(search.metric) == 1 else "highest"
-
-
-def _finding(search: Search, found: list[Final], top: Final) -> Lead:
+def _finding(search: SearchData, results: list[HoldoutResult], top: HoldoutResult) -> Finding:
     assert top.fresh is not None
-    count = sum(each.fresh is not None for each in found)
-    what = f"the {best_word(search)} {search.metric['title']}"
-    many = f"Of {whole(count)} settings measured again on fresh seeds, " if count > 1 else "On fresh seeds, "
-    lead = f"{many}{_name(top)} has {what}: " if count > 1 else f"{many}{_name(top)} has {search.metric['title']} "
+    count, title = sum(each.fresh is not None for each in results), search.metric["title"]
+    lead = f"On fresh seeds, {_name(top)} has {title} "
+    if count > 1:
+        best_word = "lowest" if sign(search.metric) == 1 else "highest"
+        lead = f"Of {whole(count)} settings measured again on fresh seeds, {_name(top)} has the {best_word} {title}: "
     where = f" at NFE {evaluations(top.nfe)}" if top.nfe is not None else ""
-    rest = f"{bracketed(top.fresh)}{where}{', with ' + top.settings if top.settings else ''}."
-    return Lead(lead, significant(top.fresh.value), rest)
+    rest = f"{bracketed(top.fresh.low, top.fresh.high)}{where}{', with ' + top.settings if top.settings else ''}."
+    return Finding(lead, significant(top.fresh.value), rest)
 
 
-def _name(final: Final) -> str:
+def _name(result: HoldoutResult) -> str:
     """The label, in quotes unless it is a trial's number."""
-    return final.label if re.fullmatch(r"No\. \d+", final.label) else f"“{final.label}”"
+    return result.label if re.fullmatch(r"No\. \d+", result.label) else f"“{result.label}”"
 
 
-def _unconfirmed(search: Search) -> Lead | None:
+def _unconfirmed(search: SearchData) -> Finding | None:
     """What leads on the search seeds, while nothing is measured on fresh ones."""
-    full = [(slot, slot.full) for slot in search.own if slot.full]
-    if not full:
+    trial = search.best
+    if trial is None or trial.full is None:
         return None
-    slot, value = min(full, key=lambda pair: sign(search.objective) * pair[1].value)
-    word = "lowest" if sign(search.objective) == 1 else "highest"
+    word, value = "lowest" if search.sign == 1 else "highest", trial.full
     lead = (
-        f"On the seeds that the search chose by, No. {slot.number} has the {word} {search.objective['title']} so far: "
+        f"On the seeds that the search chose by, No. {trial.number} has the {word} {search.objective['title']} so far: "
     )
-    rest = (
-        f"{bracketed(value)}. Chosen for that, it will be less good on fresh seeds, on which nothing is measured yet."
-    )
-    return Lead(lead, significant(value.value), rest)
+    interval = bracketed(value.low, value.high)
+    rest = f"{interval}. Chosen for that, it will be less good on fresh seeds, on which nothing is measured yet."
+    return Finding(lead, significant(value.value), rest)
 
 
-def _compared(search: Search, found: list[Final], top: Final) -> list[str]:
+def _compared(search: SearchData, results: list[HoldoutResult], top: HoldoutResult) -> list[str]:
     told = []
-    for other in known(found):
+    for other in known(results):
         if other is top:
             continue
         is_baseline = "baseline" in other.roles
@@ -131,30 +119,25 @@ def _compared(search: Search, found: list[Final], top: Final) -> list[str]:
         if other.fresh is None:
             told.append(f"There is no fresh value of {name} to compare with.")
             continue
-        paired = against(search, top, other)
+        gap, verdict = against(search, top, other)
         where = "" if other.nfe == top.nfe else f" at NFE {evaluations(other.nfe)}"
-        told.append(f"Against {name} ({significant(other.fresh.value)}{where}) that is {difference(paired)}.")
-    if top.is_known and not top.is_found:
+        words = "a difference that cannot be judged, the rows having no common blocks of seeds"
+        if gap:
+            words = f"a difference of {signed(gap.estimate)} ({span(gap.low, gap.high, signed)}): {JUDGEMENTS[verdict]}"
+        told.append(f"Against {name} ({significant(other.fresh.value)}{where}) that is {words}.")
+    if top.is_known and not top.is_chosen:
         told.append("That setting was known before: the search found none that is better on fresh seeds.")
     return told
 
 
-def difference(paired: Paired) -> str:
-    """`a difference of −0.12 (−0.2 to −0.04): better`; the verdict in plain words."""
-    if paired.difference is None:
-        return "a difference that cannot be judged, the rows having no common blocks of seeds"
-    gap = paired.difference
-    return f"a difference of {signed(gap.estimate)} ({span(gap.low, gap.high, signed)}): {WORDS[paired.verdict]}"
-
-
-def change(search: Search, found: list[Final]) -> list[str]:
+def _change(search: SearchData, results: list[HoldoutResult]) -> list[str]:
     """Whether the order held on fresh seeds, and how far the best by search-time values fell back."""
-    ranked = [each for each in found if each.ranks]
-    first = chosen(found)
+    ranked = [each for each in results if each.ranks]
+    first = search_best(results)
     if len(ranked) < 2 or first is None or first.ranks is None:
         return []
-    if is_reordered(found):
-        changed = sum(each.ranks[0] != each.ranks[1] for each in ranked if each.ranks)
+    if any(each.is_reordered for each in results):
+        changed = sum(each.is_reordered for each in ranked)
         told = [
             f"The ranking changed on fresh seeds: {whole(changed)} of {whole(len(ranked))} settings have another "
             f"place, and {_name(first)}, which the search put {_place(first.ranks[0])} of them, is "
@@ -162,7 +145,7 @@ def change(search: Search, found: list[Final]) -> list[str]:
         ]
     else:
         told = [f"All {whole(len(ranked))} settings keep their rank on fresh seeds."]
-    return told + _regressed(search, found, first)
+    return told + _regressed(search, results, first)
 
 
 def _place(rank: int) -> str:
@@ -172,73 +155,70 @@ def _place(rank: int) -> str:
     return f"{rank}{ending}"
 
 
-def _regressed(search: Search, found: list[Final], first: Final) -> list[str]:
-    gone = moved(search, first)
-    if gone is None or first.search is None or first.fresh is None:
+def _regressed(search: SearchData, results: list[HoldoutResult], first: HoldoutResult) -> list[str]:
+    shift = seed_shift(search, first)
+    if shift is None or first.search is None or first.fresh is None:
         return []
-    share = abs(gone.by / first.search.value) if first.search.value else 0.0
-    way = "worse" if gone.by * sign(search.metric) > 0 else "better"
-    reach = f" ± {significant(gone.reach, 2)}" if gone.reach == gone.reach else ""
+    share = abs(shift.by / first.search.value) if first.search.value else 0.0
+    way = "worse" if shift.by * sign(search.metric) > 0 else "better"
+    reach = f" ± {significant(shift.reach, 2)}" if shift.reach == shift.reach else ""
+    chance = ", which other seeds alone could do"
+    if not shift.reach > 0:
+        chance = ""
+    elif abs(shift.by) > shift.reach:
+        chance = ", more than other seeds alone would do"
     told = [
         f"Its value went from {significant(first.search.value)} on the search seeds to "
-        f"{significant(first.fresh.value)} on fresh ones: {signed(gone.by)}{reach}, "
-        f"{significant(100 * share, 2)} % {way}{_beyond_chance(gone)}."
+        f"{significant(first.fresh.value)} on fresh ones: {signed(shift.by)}{reach}, "
+        f"{significant(100 * share, 2)} % {way}{chance}."
     ]
-    others = [move.by for each in found if "top" in each.roles and (move := moved(search, each))]
+    others = [own.by for each in results if "top" in each.roles and (own := seed_shift(search, each))]
     if len(others) > 1:
         mean = signed(sum(others) / len(others))
         told.append(f"The {whole(len(others))} best by search-time values moved by {mean} on average.")
-    still = next((each for each in known(found) if each is not first and moved(search, each)), None)
-    if still and (other := moved(search, still)):
+    still = next((each for each in known(results) if each is not first and seed_shift(search, each)), None)
+    if still and (other := seed_shift(search, still)):
         told.append(
             f"{_name(still)}, which was not chosen for its value, moved by {signed(other.by)} between the same seeds."
         )
     return told
 
 
-def _beyond_chance(gone: Moved) -> str:
-    if not gone.reach > 0:
-        return ""
-    more = abs(gone.by) > gone.reach
-    return ", more than other seeds alone would do" if more else ", which other seeds alone could do"
-
-
-def _trials(search: Search) -> str:
+def _trials(search: SearchData) -> str:
     wanted = search.budget.get("trials")
-    started = len(search.slots)
+    started = len(search.trials)
     of = f" of {whole(wanted)}" if wanted and wanted != started else ""
     is_one = started == 1 and not of
     parts = [
         f"{whole(count)} {word}"
         for status, word in ((DONE, "done"), (PRUNED, "pruned"), (FAILED, "failed"), (RUNNING, "running"))
-        if (count := sum(slot.status == status for slot in search.own)) or status == DONE
+        if (count := sum(trial.status == status for trial in search.own)) or status == DONE
     ]
-    repeats = len(search.slots) - len(search.own)
+    repeats = len(search.trials) - len(search.own)
     if repeats:
         parts.append(f"{plural(repeats, 'repeat', 'repeats')} of earlier settings, which cost nothing")
     word = "trial was" if is_one else "trials were"
     return f"{whole(started)}{of} {word} started: {listing(parts)}."
 
 
-def cost(search: Search) -> Cost:
+def cost(search: SearchData) -> SearchCost:
     """What was spent, and what pruning saved."""
-    used = sum(slot.evaluations for slot in search.slots)
-    saved = sum(saving(search, slot.number) for slot in search.own)
-    return Cost(used, used + round(saved), spent(search.rows.values()))
+    used = sum(trial.evaluations for trial in search.trials)
+    saved = sum(saving(search, trial) for trial in search.own)
+    return SearchCost(used, used + round(saved), spent(search.rows.values()))
 
 
-def saving(search: Search, number: int) -> float:
-    """Network evaluations that a pruned slot did not take: those of the images from its last rung to full N."""
-    slot = search.by_number[number]
-    if slot.status != PRUNED or slot.twin is not None:
+def saving(search: SearchData, trial: SearchTrial) -> float:
+    """Network evaluations that a pruned trial did not take: those of the images from its last rung to full N."""
+    if trial.status != PRUNED or trial.duplicate_of is not None:
         return 0.0
     full = float(search.record.get("full") or 0)
-    if search.spec.get("pareto") and slot.nfe:  # `full` is of one NFE
-        full = float(slot.nfe * search.samples)
-    return full * (1 - slot.reached / search.samples)
+    if search.spec.get("pareto") and trial.nfe:  # `full` is of one NFE
+        full = float(trial.nfe * search.samples)
+    return full * (1 - trial.images / search.samples)
 
 
-def _costs(search: Search) -> list[str]:
+def _costs(search: SearchData) -> list[str]:
     took = cost(search)
     told = []
     if took.search:
@@ -254,17 +234,15 @@ def _costs(search: Search) -> list[str]:
     return told
 
 
-def _cautions(search: Search, found: list[Final]) -> list[str]:
+def _cautions(search: SearchData, results: list[HoldoutResult]) -> list[str]:
     told = []
-    if search.provisional:
-        told.append(f"These numbers are provisional: {listing(search.provisional)}.")
-    count = sum(each.fresh is not None for each in found)
+    count = sum(each.fresh is not None for each in results)
     if count > 1:
         told.append(
             f"The best of {whole(count)} on fresh seeds is still chosen among {whole(count)}, so its own value is a "
             "little too good, and the intervals are not corrected for the choice."
         )
-    broken = [each.label for each in found if each.row and each.row["status"] == "failed"]
+    broken = [each.label for each in results if each.row and each.row["status"] == "failed"]
     if broken:
         told.append(f"On fresh seeds {listing(broken)} failed.")
     if search.spec.get("pareto"):

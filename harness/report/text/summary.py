@@ -1,15 +1,25 @@
 """The report's first paragraph: what was found, in words and numbers that come from the rows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.core.published import load_paper
 from harness.metrics.statistics.jackknife import compare
-from harness.report.curves import Curve, Panel, panels, points
-from harness.report.data import GridData, records
+from harness.report.curves import CurvePanel, SeriesCurve, points
+from harness.report.data import GridData, TrialResult
 from harness.report.text.formula import symbols
-from harness.report.text.identity import all_cautions
-from harness.report.text.numbers import duration, evaluations, large, listing, plural, ratio, significant, span
-from harness.report.text.spent import spent
+from harness.report.text.numbers import (
+    NONE,
+    bracketed,
+    duration,
+    evaluations,
+    large,
+    listing,
+    plural,
+    ratio,
+    significant,
+    span,
+)
+from harness.report.text.provenance import all_cautions, spent
 from harness.report.three_percent import SpeedUp
 
 SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
@@ -23,7 +33,7 @@ class Finding(NamedTuple):
     rest: str
 
 
-class Summary(NamedTuple):
+class GridSummary(NamedTuple):
     """The parts of the paragraph.
 
     Args:
@@ -43,19 +53,23 @@ class Summary(NamedTuple):
     scale: str
 
 
-def summarize(every: list[GridData]) -> Summary:
-    """Put a grid's results in words: speed-ups where panels have a baseline, else the least of each panel."""
+def summarize(every: list[GridData], panels: list[list[CurvePanel]]) -> GridSummary:
+    """Put a grid's results in words: speed-ups where panels have a baseline, else the best value of each panel.
+
+    Args:
+        every: the grid under each metric; findings are of the first.
+        panels: of each metric.
+    """
     data = every[0]
-    shown_panels = panels(data)
-    shown = [(panel, found) for panel in shown_panels if panel.ours and (found := panel.speed_up(panel.ours))]
+    shown = [(panel, found) for panel in panels[0] if panel.ours and (found := panel.speed_up(panel.ours))]
     findings = [_finding(panel, panel.ours, found, panel is shown[0][0]) for panel, found in shown if panel.ours]
     opening = (
         f"How many denoiser evaluations (NFE) does a sampler need to come within 3 % of its own best {data.title}? "
     )
     if not findings:
-        findings = [finding for panel in shown_panels for finding in _best(panel, data)]
+        findings = [finding for panel in panels[0] for finding in _best(panel, data)]
         opening = f"The {'lowest' if data.lower_is_better else 'highest'} {lowered(data.title)}: "
-    return Summary(
+    return GridSummary(
         opening=opening if findings else "",
         findings=findings,
         cautions=_cautions(every, shown),
@@ -72,49 +86,46 @@ def lowered(title: str) -> str:
     return title[0].lower() + title[1:] if title[1:2].islower() and not is_name else title
 
 
-def _best(panel: Panel, data: GridData) -> list[Finding]:
-    """The lowest value of a panel that has no speed-up to tell; nothing while none is done."""
-    lines = [(line, curve) for curve in panel.curves for line in records(curve.done)]
-    if not lines:
+def _best(panel: CurvePanel, data: GridData) -> list[Finding]:
+    """The best value of a panel that has no speed-up to tell; nothing while none is done."""
+    done = [(trial, curve) for curve in panel.curves for trial in curve.done]
+    if not done:
         return []
-    best = data.best([line for line, _ in lines])
-    curve = next(curve for line, curve in lines if line is best)
-    interval = f" ({span(best['low'], best['high'])})"
-    if len(lines) == 1:
-        return [Finding(f"on {panel.title} ", significant(best["value"]), interval)]
-    alone = all(len(one.done) == 1 for one in panel.curves)
-    where = "" if alone else f" at {_place(best, curve, data)}"
-    others = [(line, other) for line, other in lines if line is not best]
-    rest = f"{interval}, by “{curve.name}”{where}{_runner_up(best, others, curve, data)}"
-    return [Finding(f"on {panel.title} ", significant(best["value"]), rest)]
+    best = data.best(trial for trial, _ in done)
+    curve = next(curve for trial, curve in done if trial is best)
+    rest = bracketed(best.low, best.high) or f" ({NONE})"
+    if len(done) > 1:
+        alone = all(len(one.done) == 1 for one in panel.curves)
+        where = "" if alone else f" at {_place(best, curve, data)}"
+        rest += f", by “{curve.name}”{where}"
+        others = [(trial, other) for trial, other in done if trial is not best]
+        rest += _runner_up(best, curve, others, data)
+    return [Finding(f"on {panel.title} ", significant(best.value), rest)]
 
 
-def _place(line: dict[str, Any], curve: Curve, data: GridData) -> str:
+def _place(trial: TrialResult, curve: SeriesCurve, data: GridData) -> str:
     """Where a trial stands: its place on the horizontal axis, or its NFE."""
     if data.against_nfe or curve.is_level:
-        return f"NFE {evaluations(line['nfe'])}"
-    return f"{symbols(data.plan['x']['title'])} {line['x']:g}"
+        return f"NFE {evaluations(trial.nfe)}"
+    return f"{symbols(data.plan['x']['title'])} {trial.x:g}"
 
 
-def _runner_up(best: dict[str, Any], others: list[tuple[dict[str, Any], Curve]], curve: Curve, data: GridData) -> str:
+def _runner_up(
+    best: TrialResult, curve: SeriesCurve, others: list[tuple[TrialResult, SeriesCurve]], data: GridData
+) -> str:
     """Whether the same seeds tell the best from the second best."""
-    second = data.best([line for line, _ in others])
-    by = next(other for line, other in others if line is second)
-    end = data.metric["first_seed"] + data.metric["n"]
-    pair = [
-        point
-        for one, line in ((curve, best), (by, second))
-        for point in points(one.trials[one.trials["fingerprint"] == line["fingerprint"]], end)
-    ]
+    second = data.best(trial for trial, _ in others)
+    by = next(other for trial, other in others if trial is second)
+    pair = points([best, second])
     if len(pair) != 2 or not pair[0].pairs_with(pair[1]):
         return ""
-    if compare(pair[0].distances(), pair[1].distances()).verdict != "undecided":
+    if compare(pair[0].as_replicates(), pair[1].as_replicates()).verdict != "undecided":
         return ""
-    same = f"{_place(second, by, data)}" if by is curve else f"“{by.name}”"
+    same = _place(second, by, data) if by is curve else f"“{by.name}”"
     return f" (the seeds do not tell it from {same})"
 
 
-def _finding(panel: Panel, ours: Curve, found: SpeedUp, is_first: bool) -> Finding:
+def _finding(panel: CurvePanel, ours: SeriesCurve, found: SpeedUp, is_first: bool) -> Finding:
     assert ours.lowest is not None and panel.baseline is not None and panel.baseline.lowest is not None
     a, b = evaluations(ours.lowest.point.nfe), evaluations(panel.baseline.lowest.point.nfe)
     other = f"“{panel.baseline.name}”" if is_first else "the baseline"
@@ -131,7 +142,7 @@ def _allowed(low: float, high: float) -> str:
     return f" (the seeds allow {ratio(low)} to {ratio(high)})" if low < high else ""
 
 
-def _cautions(every: list[GridData], shown: list[tuple[Panel, SpeedUp]]) -> list[str]:
+def _cautions(every: list[GridData], shown: list[tuple[CurvePanel, SpeedUp]]) -> list[str]:
     cautions = []
     if any(data.count("missing") for data in every):
         cautions.append("The grid is not finished, so these numbers are provisional.")
@@ -150,11 +161,11 @@ def _cautions(every: list[GridData], shown: list[tuple[Panel, SpeedUp]]) -> list
     return cautions
 
 
-def _is_open(curve: Curve) -> bool:
+def _is_open(curve: SeriesCurve) -> bool:
     return curve.lowest is not None and curve.lowest.is_last
 
 
-def _paper(shown: list[tuple[Panel, SpeedUp]]) -> str:
+def _paper(shown: list[tuple[CurvePanel, SpeedUp]]) -> str:
     known = [(panel.title, panel.paper) for panel, _ in shown if panel.paper and panel.paper.speedup]
     if not known:
         return ""
@@ -186,6 +197,6 @@ def _judged(every: list[GridData]) -> str:
 
 
 def _images(data: GridData) -> str:
-    first, n, count = data.metric["first_seed"], data.metric["n"], len(data.first_seeds)
+    first, n, count = data.first_seeds[0], data.n, len(data.first_seeds)
     again = f", and again on {plural(count - 1, 'further range')} of as many seeds" if count > 1 else ""
     return f"{n:,} images, from seeds {first} to {first + n - 1}{again}"

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.report.three_percent import Point, lowest_nfe, speed_up
+from harness.report.three_percent import CurvePoint, lowest_nfe, speed_up
 
 
 def point(nfe, value, spread=0.0, blocks=(0, 8), end=16):
     """A point whose two replicates lie `spread` to either side: se = spread, t = 12.7 at one degree of freedom."""
-    return Point(f"trial-{nfe}", nfe, value, (value - spread, value + spread), blocks, end)
+    return CurvePoint(f"trial-{nfe}", nfe, value, (value - spread, value + spread), blocks, end)
 
 
 def test_the_lowest_nfe_within_three_percent():
@@ -57,8 +57,8 @@ def test_verdicts_are_those_of_the_textbook_jackknife():
         expected = "within" if theta + reach <= 0 else "beyond" if theta - reach > 0 else "undecided"
         blocks, end = tuple(range(0, 640, 64)), 640
         curve = [
-            Point("a", 5, float(level), tuple(left_out), blocks, end),
-            Point("b", 9, 2.0 - 1e-9, tuple(best), blocks, end),
+            CurvePoint("a", 5, float(level), tuple(left_out), blocks, end),
+            CurvePoint("b", 9, 2.0 - 1e-9, tuple(best), blocks, end),
         ]
         assert lowest_nfe(curve).verdicts["a"] == expected
 
@@ -66,10 +66,10 @@ def test_verdicts_are_those_of_the_textbook_jackknife():
 def test_points_that_do_not_pair_are_undecided():
     best = point(41, 1.0)
     for other in [
-        Point("no blocks", 5, 9.0),
+        CurvePoint("no blocks", 5, 9.0),
         point(5, 9.0, blocks=(0, 4)),
         point(5, 9.0, end=32),
-        Point("one block", 5, 9.0, (9.0,), (0,), 16),
+        CurvePoint("one block", 5, 9.0, (9.0,), (0,), 16),
     ]:
         found = lowest_nfe([other, best])
         assert found.verdicts[other.fingerprint] == "undecided"
@@ -98,7 +98,7 @@ def test_edge_cases():
 
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0.1, 10), st.floats(0, 0.5)), min_size=1, max_size=8))
 def test_the_estimate_lies_in_its_range(entries):
-    curve = [Point(str(i), n, v, (v - s, v + s), (0, 8), 16) for i, (n, v, s) in enumerate(entries)]
+    curve = [CurvePoint(str(i), n, v, (v - s, v + s), (0, 8), 16) for i, (n, v, s) in enumerate(entries)]
     found = lowest_nfe(curve)
     assert found.low <= found.point.nfe <= found.high
     assert found.point.value <= 1.03 * found.best.value
