@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo figures test test-slow lint bench pretrained clean
+.PHONY: demo figures test test-slow lint docs bench pretrained clean
 
 demo: $(STAMP)
 	$(BIN)/harness run grids/fig2_deterministic.yaml
@@ -25,6 +25,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/commands.py --check
+
+docs: $(STAMP)
+	$(BIN)/python docs/commands.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/overhead.py

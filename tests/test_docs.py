@@ -1,8 +1,11 @@
 """Every command, kind and YAML key stands in the documents; the README opens with the two commands."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from harness.cli.images import data, ref
 from harness.cli.main import app
@@ -65,20 +68,21 @@ def test_every_command_is_documented():
 
 
 def test_every_target_method_and_key_of_a_search_is_documented():
-    from harness.cli.search import search
-
     text = (ROOT / "docs" / "search.md").read_text()
     models = [Target, EnqueuedSetting, NumberRange, Choices]
     words = [*target_names(), *METHODS, *PRUNERS, *(name for model in models for name in model.model_fields)]
     assert [word for word in words if f"`{word}`" not in text and f"--pruner {word}`" not in text] == []
-    row = next(line for line in COMMANDS.splitlines() if "`harness search`" in line)
-    flags = [flag for hint in search.__annotations__.values() for flag in _flags(hint)]
-    shared = ("--device", "--batch", "--store", "--files", "-o")
-    assert [flag for flag in flags if flag not in shared and f"`{flag}`" not in row] == []
 
 
-def _flags(hint):
-    return [flag for extra in getattr(hint, "__metadata__", ()) for flag in extra.param_decls or ()]
+def test_the_reference_of_commands_is_what_the_program_says():
+    """`docs/commands.py` writes every command, argument and option of the program into commands.md."""
+    code = [sys.executable, str(ROOT / "docs" / "commands.py"), "--check"]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for name, command in typer.main.get_command(app).commands.items():
+        section = COMMANDS.partition(f"### `harness {name}")[2].partition("###")[0]
+        flags = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
+        assert [flag for flag in flags if flag != "--help" and f"`{flag}`" not in section] == [], name
 
 
 def test_the_readme_opens_with_the_two_commands():

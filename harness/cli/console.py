@@ -39,9 +39,21 @@ SamplesOption = Annotated[
 ]
 
 
-def on(app: typer.Typer, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A command of an app, under its function's name or another; see `guarded`."""
-    return lambda function: app.command(name)(guarded(function))
+RUN, LOOK, MODELS, DATA, HOUSE = "Run", "Look at results", "Models", "Images and data", "Keep the store in order"
+"""The groups of commands in `harness --help`, by what a person is doing."""
+
+
+def on(
+    app: typer.Typer, panel: str | None = None, name: str | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a command of an app; see `guarded`.
+
+    Args:
+        app: the program, or a group such as `harness data`.
+        panel: the heading of `harness --help` under which it stands; none inside a group.
+        name: what users type, where it is not the function's name.
+    """
+    return lambda function: app.command(name, rich_help_panel=panel)(guarded(function))
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from harness.cli.console import DeviceOption, err, on, out
+from harness.cli.console import DATA, DeviceOption, err, on, out
 
 if TYPE_CHECKING:
     from harness.datasets.resize import Color, Crop
@@ -31,9 +31,9 @@ BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images per net
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    on(app, "eval")(evaluate)
-    app.add_typer(data)
-    app.add_typer(ref)
+    on(app, DATA, "eval")(evaluate)
+    app.add_typer(data, rich_help_panel=DATA)
+    app.add_typer(ref, rich_help_panel=DATA)
 
 
 def evaluate(

@@ -9,6 +9,9 @@ import typer
 from harness import __version__
 from harness.cli import images, results, search
 from harness.cli.console import (
+    LOOK,
+    MODELS,
+    RUN,
     BatchOption,
     DeviceOption,
     ExecutorOption,
@@ -30,7 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-command = on(app)
 
 
 def _version(wanted: bool) -> None:
@@ -47,7 +49,7 @@ def _main(
 ) -> None: ...
 
 
-@command
+@on(app, RUN)
 def run(
     grids: Annotated[
         list[str],
@@ -66,7 +68,11 @@ def run(
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
 ) -> None:
-    """Run grids: compute what the store lacks, measure every trial. Run again to resume."""
+    """Run grids: compute what the store lacks, measure every trial. Run again to resume.
+
+    All grids are checked before the first one starts. The last line says how many trials are done and failed, and how
+    many chunks and network evaluations that took.
+    """
     import signal
 
     from harness.cli.progress import Terminal
@@ -91,7 +97,7 @@ def run(
         raise typer.Exit(1)
 
 
-@command
+@on(app, RUN)
 def plan(
     grid: Annotated[str, typer.Argument(help="Path or name of a grid.")],
     samples: SamplesOption = None,
@@ -101,7 +107,10 @@ def plan(
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
-    """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run."""
+    """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run.
+
+    Speed comes from earlier chunks in the store; without any, a few network calls are timed.
+    """
     from harness.cli.plan_tables import cost_table, trial_table
     from harness.execution.cost import costs
     from harness.execution.levels import fill_levels
@@ -115,7 +124,7 @@ def plan(
     out.print(cost_table(costs(fill_levels(planned, opened, device, search=False), opened, device, batch, executor)))
 
 
-@command
+@on(app, LOOK)
 def report(
     grid: Annotated[str | None, typer.Argument(help="Name of a grid that was run.  [default: the latest]")] = None,
     output: Annotated[
@@ -126,7 +135,10 @@ def report(
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
-    """Write the HTML report of a grid from the store."""
+    """Write the HTML report of a grid from the store.
+
+    With --all, those of all grids in the store, and index.html.
+    """
     from harness.report.pages.grid import write_report
     from harness.report.pages.index import write_reports
     from harness.store.database import Store
@@ -148,7 +160,7 @@ def report(
     typer.echo(written)
 
 
-@command
+@on(app, LOOK)
 def show(
     grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
     csv: Annotated[str | None, typer.Option("--csv", help="Write CSV to this file, or - for standard output.")] = None,
@@ -172,7 +184,7 @@ def show(
         out.print(results_table(trials))
 
 
-@command
+@on(app, LOOK)
 def ls(
     axis: Annotated[str | None, typer.Argument(help="denoisers, solvers, discretizations, ...  [default: all]")] = None,
 ) -> None:
@@ -190,7 +202,7 @@ def ls(
                 typer.echo(text)
 
 
-@command
+@on(app, RUN)
 def sample(
     denoiser: Annotated[str, typer.Argument(help="A card's name, a checkpoint's path, or an analytic spec as YAML.")],
     output: Annotated[
@@ -211,7 +223,7 @@ def sample(
     typer.echo(f"{output}: {drawn.images} images, NFE {drawn.nfe:g}")
 
 
-@command
+@on(app, MODELS)
 def fetch(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names of files, as --list shows them.", metavar="NAME...")
@@ -238,7 +250,7 @@ def fetch(
             typer.echo(f"{file.name}: {file.path}, SHA-256 {file.sha256}, {state}")
 
 
-@on(app, "import")
+@on(app, MODELS, "import")
 def import_(
     checkpoint: Annotated[
         Path, typer.Argument(help="A snapshot, .pth or .pt of another program, or a folder of diffusers.")
@@ -260,7 +272,7 @@ def import_(
     typer.echo(f"{written.path}: {written.source.format}, SHA-256 {written.sha256}")
 
 
-@command
+@on(app, MODELS)
 def inspect(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours or of another program.")],
     settings: SetOption = None,
@@ -281,9 +293,11 @@ def inspect(
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@command
+@on(app, MODELS)
 def train(
-    recipes: Annotated[list[Path], typer.Argument(help="Recipes, such as pretrained/recipes/digits-vp.yaml.")],
+    recipes: Annotated[
+        list[Path], typer.Argument(help="Recipes, such as pretrained/recipes/digits-vp.yaml.", metavar="RECIPE...")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")] = Path("pretrained"),
     workers: Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")] = 2,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
@@ -296,8 +310,8 @@ def train(
 
 
 search.add_to(app)
-results.add_to(app)
 images.add_to(app)
+results.add_to(app)
 
 
 def main() -> Any:

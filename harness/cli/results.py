@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import DeviceOption, FilesOption, StoreOption, on
+from harness.cli.console import HOUSE, LOOK, DeviceOption, FilesOption, StoreOption, on
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ Trial = Annotated[str, typer.Argument(help="Start of a fingerprint (show --csv),
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    on(app)(compare)
-    on(app)(verify)
-    on(app)(gc)
+    on(app, LOOK)(compare)
+    on(app, HOUSE)(verify)
+    on(app, HOUSE)(gc)
 
 
 def compare(
@@ -28,7 +28,10 @@ def compare(
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
-    """Compare two trials on common seeds: difference, interval, verdict."""
+    """Compare two trials on common seeds: difference, interval, verdict.
+
+    It says the ratio too, and what cannot be compared.
+    """
     from harness.execution.compare import compare_trials
     from harness.store.database import Store
 
@@ -78,7 +81,10 @@ def verify(
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
-    """Compute stored results again from their stored moments, and compare."""
+    """Compute stored results again from their stored moments, and compare.
+
+    Exit code 1 if one differs.
+    """
     from harness.execution.verify import verify as verify_all
     from harness.store.database import Store
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
+from harness.cli.console import RUN, BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the program."""
-    on(app)(search)
+    on(app, RUN)(search)
 
 
 def search(
