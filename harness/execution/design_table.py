@@ -61,8 +61,8 @@ def design(plan: Plan) -> dict[str, Any]:
 
 
 def _solver(sampler: Sampler) -> Cell:
-    order = sampler.solver.declared
-    kind = "strong order" if sampler.solver.draws else "order"
+    order = sampler.solver.convergence_order
+    kind = "strong order" if sampler.solver.is_stochastic else "order"
     words = "to a tolerance" if sampler.solver.adaptive else "" if order is None else f"{kind} {order:g}"
     return Cell(_name(sampler.solver), words=words)
 
@@ -78,7 +78,7 @@ def _formula(choice: Any) -> Cell:
 
 
 def _stochasticity(sampler: Sampler) -> Cell:
-    if sampler.solver.draws and not sampler.stochasticity.draws:
+    if sampler.solver.is_stochastic and not sampler.stochasticity.is_stochastic:
         return Cell(words="the solver's own noise")
     return Cell(_name(sampler.stochasticity))
 

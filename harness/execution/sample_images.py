@@ -14,9 +14,9 @@ from harness.datasets.image_bytes import to_bytes
 from harness.denoisers.load import load_denoiser
 from harness.execution.devices import devices_for
 from harness.execution.worker import mosaic
+from harness.sampling.initial_state import Labels
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import Labels
 
 BATCH = 64
 MAX_SEEDS = 1_000_000

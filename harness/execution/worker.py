@@ -30,8 +30,8 @@ from harness.metrics.features.extractor import Extractor
 from harness.metrics.features.load import load_extractor
 from harness.metrics.features.summary import extract_features
 from harness.sampling.denoiser import Denoiser
+from harness.sampling.initial_state import Labels
 from harness.sampling.sample import sample
-from harness.sampling.start import Labels
 
 Result = TypeVar("Result")
 

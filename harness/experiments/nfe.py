@@ -68,7 +68,7 @@ def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
     Raises:
         InputError: with the reason.
     """
-    sampler.route(_Probe(sigma_min, sigma_max, 1, None))
+    sampler.time_steps(_Probe(sigma_min, sigma_max, 1, None))
 
 
 def steps_for(

@@ -107,7 +107,7 @@ class Dynamics:
         t = self.curve.t(sigma)
         return self.at(self.scaling.s(sigma) * xbar, t if t.ndim == 0 else t.flatten(), rows)
 
-    def assumed(self, x: Tensor, t: Tensor) -> Point:
+    def analytical_first_step(self, x: Tensor, t: Tensor) -> Point:
         """The point that stands in for an evaluation at the highest level: eps = xbar / sqrt(1 + sigma^2), no NFE.
 
         There a sample is nearly all noise. Source: Dockhorn, Vahdat & Kreis 2022 (arXiv 2210.05475), "analytical first

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from harness.core.errors import InputError, SamplingError
 from harness.sampling.denoiser import Denoiser
-from harness.sampling.optimize import settled
+from harness.sampling.initial_state import Labels, initial_state, state_dtype
+from harness.sampling.optimize import with_levels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import Labels, start, state_dtype
 from harness.sampling.trajectory import trajectory
 
 
@@ -60,18 +60,18 @@ def encode(
     sampler.check_ode("encode")
     if images.shape[1:] != denoiser.shape or not len(images):
         raise InputError(f"images must be [N, {', '.join(map(str, denoiser.shape))}]; we got {list(images.shape)}")
-    sampler = settled(denoiser, sampler, device, batch).model_copy(update={"afs": False})
+    sampler = with_levels(denoiser, sampler, device, batch).model_copy(update={"afs": False})
     seeds = list(range(len(images)) if seeds is None else seeds)
     if len(seeds) != len(images):
         raise InputError(f"one seed an image; we got {len(seeds)} for {len(images)}")
-    dynamics, route, *_ = start(denoiser, sampler, seeds, labels, device=device, batch=batch)
+    dynamics, time_steps, *_ = initial_state(denoiser, sampler, seeds, labels, device=device, batch=batch)
     device = torch.device(device or denoiser.device)
     x = images.to(device, state_dtype(device))
-    last = dynamics.at_level(x, route.sigmas[-1])
-    x = dynamics.s(last.t) * (2 * x - sampler.solver.last(dynamics, last, route.times[-1], None)[0])
-    for step in trajectory(dynamics, sampler, route.times[:-1].flip(0), x):
+    last = dynamics.at_level(x, time_steps.sigmas[-1])
+    x = dynamics.s(last.t) * (2 * x - sampler.solver.last(dynamics, last, time_steps.times[-1], None)[0])
+    for step in trajectory(dynamics, sampler, time_steps.times[:-1].flip(0), x):
         x = step.x
         if not bool(torch.isfinite(x).all()):
             raise SamplingError("the state is not finite (NaN or infinity)", step.number)
-    latents = x / (route.sigmas[0] * dynamics.s(route.times[0]))
+    latents = x / (time_steps.sigmas[0] * dynamics.s(time_steps.times[0]))
     return Encoded(latents, dynamics.nfe, dynamics.calls, dynamics.rows)

@@ -24,8 +24,8 @@ from torch import Tensor
 from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import EDM, Optimized
+from harness.sampling.initial_state import initial_state
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 from harness.sampling.trajectory import trajectory
 
 FIRST_SEED = 2**31
@@ -51,7 +51,7 @@ class Errors(NamedTuple):
     steps: np.ndarray
 
 
-def settled(
+def with_levels(
     denoiser: Denoiser, sampler: Sampler, device: torch.device | str | None = None, batch: int | None = None
 ) -> Sampler:
     """The sampler with its levels found, where its discretization is `optimized` and has none; else as it is.
@@ -124,10 +124,10 @@ def reference(
     """Follow the fine trajectory of some seeds; classes, where there are any, as the seeds draw them."""
     levels = EDM(rho=choice.rho, sigma_min=choice.sigma_min, sigma_max=choice.sigma_max)
     fine = Sampler(discretization=levels, steps=choice.reference)
-    begun = start(denoiser, fine, seeds, device=device, batch=batch)
+    begun = initial_state(denoiser, fine, seeds, device=device, batch=batch)
     sigmas: list[float] = []
     xbar, eps = [], []
-    for step in trajectory(begun.dynamics, fine, begun.route.times, begun.x):
+    for step in trajectory(begun.dynamics, fine, begun.time_steps.times, begun.x):
         sigma = step.here.sigma.item()
         if not sigmas or sigma < sigmas[-1]:  # a denoiser that rounds may repeat a level
             sigmas.append(sigma)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from harness.core.errors import SamplingError
 from harness.sampling.denoiser import Denoiser
-from harness.sampling.optimize import settled
+from harness.sampling.initial_state import Labels, initial_state
+from harness.sampling.optimize import with_levels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import Labels, start
 from harness.sampling.trajectory import trajectory
 
 
@@ -59,10 +59,10 @@ def sample(
         InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
         SamplingError: a state that is not finite, with the first step at which it was seen.
     """
-    sampler = settled(denoiser, sampler, device, batch)
-    begun = start(denoiser, sampler, seeds, labels, latents, device, batch)
+    sampler = with_levels(denoiser, sampler, device, batch)
+    begun = initial_state(denoiser, sampler, seeds, labels, latents, device, batch)
     x, finite = begun.x, {}
-    for step in trajectory(begun.dynamics, sampler, begun.route.times, x):
+    for step in trajectory(begun.dynamics, sampler, begun.time_steps.times, x):
         x = step.x
         finite[step.number] = torch.isfinite(x).all()
     if bad := [number for number, ok in finite.items() if not bool(ok)]:

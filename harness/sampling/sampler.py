@@ -24,7 +24,7 @@ SWEEP = 2
 """Levels of an adaptive solver that is given none: the two ends of its sweep."""
 
 
-class Route(NamedTuple):
+class TimeSteps(NamedTuple):
     """A sampler bound to a denoiser: the curve sigma(t), the N noise levels and the N + 1 times, the last 0."""
 
     curve: Curve
@@ -78,22 +78,22 @@ class Sampler(Config):
 
     def _check_pairs(self) -> None:
         solver, noise = self.solver, self.stochasticity
-        if solver.draws and noise.draws and not isinstance(noise, Langevin):
+        if solver.is_stochastic and noise.is_stochastic and not isinstance(noise, Langevin):
             raise ValueError(
                 f"solver '{solver.kind}' adds its own noise and cannot take stochasticity '{noise.kind}'; use "
                 "'deterministic', or an ODE solver such as 'heun'"
             )
-        if solver.past and not noise.keeps_history:
+        if solver.history and not noise.keeps_history:
             raise ValueError(
                 f"solver '{solver.kind}' keeps earlier points, and stochasticity '{noise.kind}' moves the sample off "
                 "their trajectory; use a single-step solver such as 'heun' or 'dpm_2', or 'ancestral'"
             )
-        if self.afs and not solver.opens:
+        if self.afs and not solver.supports_afs:
             raise ValueError(
                 f"solver '{solver.kind}' cannot start from the analytical first step; remove afs, or use one with "
                 "fixed steps and no noise of its own"
             )
-        if self.afs and noise.draws and isinstance(noise, Langevin):
+        if self.afs and noise.is_stochastic and isinstance(noise, Langevin):
             raise ValueError(
                 "stochasticity 'langevin' evaluates before the first step, so afs saves nothing; remove it"
             )
@@ -120,14 +120,14 @@ class Sampler(Config):
 
     def _noisy(self) -> list[tuple[str, Solver | Stochasticity]]:
         axes: dict[str, Any] = {"solver": self.solver, "stochasticity": self.stochasticity}
-        return [(axis, choice) for axis, choice in axes.items() if choice.draws]
+        return [(axis, choice) for axis, choice in axes.items() if choice.is_stochastic]
 
     @property
     def least_steps(self) -> int:
         """The smallest number of levels that makes sense: a multistep method, and afs, need a step beside the last."""
-        return 2 if self.solver.past or self.solver.adaptive or self.afs else 1
+        return 2 if self.solver.history or self.solver.adaptive or self.afs else 1
 
-    def route(self, denoiser: Denoiser) -> Route:
+    def time_steps(self, denoiser: Denoiser) -> TimeSteps:
         """Bind to a denoiser: clamp the range to its own, lay out the levels, round them, map them to times.
 
         Raises:
@@ -141,12 +141,12 @@ class Sampler(Config):
         curve = self.schedule.fit(within.low, within.high, levels.vp_epsilon)
         sigmas = denoiser.round_sigma(levels(self.steps, within)).cpu()
         times = torch.cat([curve.t(sigmas), torch.zeros(1, dtype=torch.float64)])
-        return Route(curve, sigmas, times)
+        return TimeSteps(curve, sigmas, times)
 
     def sigmas(self, denoiser: Denoiser) -> Tensor:
         """The N noise levels for this denoiser, float64 [N], descending."""
-        return self.route(denoiser).sigmas
+        return self.time_steps(denoiser).sigmas
 
     def times(self, denoiser: Denoiser) -> Tensor:
         """The times t_0 > ... > t_N = 0 for this denoiser, float64 [N + 1]."""
-        return self.route(denoiser).times
+        return self.time_steps(denoiser).times

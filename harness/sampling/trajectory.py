@@ -32,21 +32,24 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
     """
     solver, stochasticity, steps = sampler.solver, sampler.stochasticity, len(times) - 1
     carry: Any = None
-    opens = sampler.afs
-    for index, leg in enumerate(stochasticity.legs(dynamics, times)):
+    is_assumed = sampler.afs
+    for index, segment in enumerate(stochasticity.segments(dynamics, times)):
         try:
-            if leg.is_raise:
-                x, carry = stochasticity.raised(dynamics, x, leg), None
+            if segment.is_renoising:
+                x, carry = stochasticity.renoise(dynamics, x, segment), None
                 continue
-            x, t_hat = stochasticity.lift(dynamics, x, leg.t, steps)
-            here, opens = dynamics.assumed(x, t_hat) if opens else dynamics.at(x, t_hat), False
-            t_land, sigma_up = stochasticity.land(dynamics, t_hat, leg.t_next)
+            # Algorithm 2 of the paper: raise the noise, evaluate, step, and for ancestral noise land below and add
+            x, t_hat = stochasticity.lift(dynamics, x, segment.t, steps)
+            here = dynamics.analytical_first_step(x, t_hat) if is_assumed else dynamics.at(x, t_hat)
+            is_assumed = False
+            t_land, sigma_up = stochasticity.land(dynamics, t_hat, segment.t_next)
             if not dynamics.sigma(t_land) > 0:
                 x, carry = solver.last(dynamics, here, t_land, None)[0], None
-            elif not (solver.past and t_land == t_hat):  # where a denoiser rounds, a level again has nothing to teach
+            # where a denoiser rounds, a level may repeat: it has nothing to teach a multistep method
+            elif not (solver.history and t_land == t_hat):
                 x, carry = solver(dynamics, here, t_land, carry)
             if sigma_up is not None:
-                s_next = dynamics.s(leg.t_next)
+                s_next = dynamics.s(segment.t_next)
                 x = x * (s_next / dynamics.s(t_land)) + s_next * sigma_up * dynamics.noise()
         except SamplingError as error:
             raise SamplingError(error.reason, index) from None

@@ -46,19 +46,19 @@ def end_point(denoiser, sampler, steps, unit, *, from_exact=True):
     A multistep method gets exact starting values: its first states, and with them its carry, are the exact ones.
     """
     sampler = sampler.model_copy(update={"steps": steps + 1})
-    route = sampler.route(denoiser)
+    time_steps = sampler.time_steps(denoiser)
     noise = Noise(range(len(unit)), denoiser.shape)
-    dynamics = Dynamics(denoiser, route.curve, sampler.scaling, noise, levels=(SIGMA_FROM, SIGMA_TO))
-    past = sampler.solver.past if from_exact else 0
-    given = exact(denoiser, unit, route.sigmas[: past + 1].tolist()) if past else None
-    x, carry = unit * SIGMA_FROM * dynamics.s(route.times[0]), None
+    dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, noise, levels=(SIGMA_FROM, SIGMA_TO))
+    past = sampler.solver.history if from_exact else 0
+    given = exact(denoiser, unit, time_steps.sigmas[: past + 1].tolist()) if past else None
+    x, carry = unit * SIGMA_FROM * dynamics.s(time_steps.times[0]), None
     for k in range(steps):
-        x, carry = sampler.solver(dynamics, dynamics.at(x, route.times[k]), route.times[k + 1], carry)
+        x, carry = sampler.solver(dynamics, dynamics.at(x, time_steps.times[k]), time_steps.times[k + 1], carry)
         if k < past:
             carry = sampler.solver.rebased(carry, given[k], given[k + 1])
-            x = given[k + 1] * dynamics.s(route.times[k + 1])
-    assert abs(route.sigmas[-1].item() - SIGMA_TO) < 1e-12
-    return x / dynamics.s(route.times[steps]), dynamics.nfe
+            x = given[k + 1] * dynamics.s(time_steps.times[k + 1])
+    assert abs(time_steps.sigmas[-1].item() - SIGMA_TO) < 1e-12
+    return x / dynamics.s(time_steps.times[steps]), dynamics.nfe
 
 
 def rms(difference):

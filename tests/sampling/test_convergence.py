@@ -15,7 +15,7 @@ from tests.problems import Diracs, Gaussian, Mixture
 from tests.sampling.orders import SIGMA_FROM, SIGMA_TO, end_point, latents, make
 from tests.sampling.orders import mixture as make_mixture
 
-ODE = [member().kind for member in SOLVERS.members if not member().draws and not member.adaptive]
+ODE = [member().kind for member in SOLVERS.members if not member().is_stochastic and not member.adaptive]
 IN_SIGMA = ["ddim", "dpm_2", "dpmpp_2s", "dpmpp_2m", "dpmpp_3m", "lms", "deis", "ipndm", "unipc"]
 
 
@@ -38,7 +38,7 @@ def test_gaussian_data_have_a_closed_form(kind):
     unit = latents(denoiser, 4)
     ours, _ = end_point(denoiser, make(kind), 2000, unit)
     exact = denoiser.solution(unit * SIGMA_FROM, SIGMA_FROM, SIGMA_TO)
-    assert (ours - exact).abs().max() < (2e-2 if make(kind).solver.declared == 1 else 1e-5)
+    assert (ours - exact).abs().max() < (2e-2 if make(kind).solver.convergence_order == 1 else 1e-5)
 
 
 def test_heun_is_rk2_with_alpha_one():
@@ -166,7 +166,7 @@ def test_the_last_step_lands_on_the_denoised_image(mixture, kind):
 
 
 LAWFUL = [
-    *({"solver": member().kind} for member in SOLVERS.members if member().draws and not member.adaptive),
+    *({"solver": member().kind} for member in SOLVERS.members if member().is_stochastic and not member.adaptive),
     {"solver": {"kind": "ddpm", "variance": "large"}, "scaling": "vp"},
     {"solver": {"kind": "dpmpp_2m_sde", "eta": 0.5}},
     {"solver": {"kind": "euler_maruyama", "beta": {"kind": "window", "S_tmin": 0.1, "S_tmax": 10.0}}},

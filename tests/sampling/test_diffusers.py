@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from harness.sampling.initial_state import initial_state
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 from harness.sampling.trajectory import trajectory
 from tests.sampling.orders import latents, mixture
 
@@ -232,11 +232,11 @@ def our_states(pair, denoiser, unit):
     levels = {"kind": "explicit", "sigmas": LEVELS.tolist()}
     fields = {"solver": pair.solver, "stochasticity": pair.stochasticity, "discretization": levels}
     sampler, drawn = Sampler.model_validate(fields), []
-    begun = start(denoiser, sampler, range(len(unit)), latents=unit)
+    begun = initial_state(denoiser, sampler, range(len(unit)), latents=unit)
     for source in ("noise", "increment_between"):
         draw = getattr(begun.dynamics, source)
         setattr(begun.dynamics, source, lambda *args, draw=draw: drawn.append(draw(*args)) or drawn[-1])
-    return [step.x for step in trajectory(begun.dynamics, sampler, begun.route.times, begun.x)], drawn
+    return [step.x for step in trajectory(begun.dynamics, sampler, begun.time_steps.times, begun.x)], drawn
 
 
 def made(pair, denoiser, table):

@@ -49,11 +49,11 @@ def limits(run):
 
 @pytest.mark.parametrize("run", TIMES.meta["entries"], ids=lambda run: run["name"])
 def test_time_steps(run):
-    route = sampler_of(run).route(limits(run))
-    assert relative_error(route.sigmas, TIMES.arrays[f"{run['name']}.sigma"]) < FLOAT64
-    assert relative_error(route.times, TIMES.arrays[f"{run['name']}.t"]) < FLOAT64
-    assert route.times[-1] == 0
-    each = np.abs(route.sigmas.numpy() / TIMES.arrays[f"{run['name']}.sigma"] - 1)
+    time_steps = sampler_of(run).time_steps(limits(run))
+    assert relative_error(time_steps.sigmas, TIMES.arrays[f"{run['name']}.sigma"]) < FLOAT64
+    assert relative_error(time_steps.times, TIMES.arrays[f"{run['name']}.t"]) < FLOAT64
+    assert time_steps.times[-1] == 0
+    each = np.abs(time_steps.sigmas.numpy() / TIMES.arrays[f"{run['name']}.sigma"] - 1)
     assert each.max() < 1e-9  # every level, not only the largest
 
 
@@ -77,11 +77,11 @@ def test_deterministic_sampler(run):
     assert out.nfe.tolist() == [run["nfe"]] * len(latents)
     assert out.calls == run["nfe"]
     assert relative_error(denoiser.sigma_calls, ODE.arrays[f"{name}.sigma_calls"]) < FLOAT64
-    route = sampler.route(denoiser)
-    assert relative_error(route.times, ODE.arrays[f"{name}.t_steps"]) < FLOAT64
-    dynamics = Dynamics(denoiser, route.curve, sampler.scaling, Noise(range(len(latents)), denoiser.shape))
-    x = latents * route.sigmas[0] * dynamics.s(route.times[0])
-    states = torch.stack([step.here.x for step in trajectory(dynamics, sampler, route.times, x)])
+    time_steps = sampler.time_steps(denoiser)
+    assert relative_error(time_steps.times, ODE.arrays[f"{name}.t_steps"]) < FLOAT64
+    dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, Noise(range(len(latents)), denoiser.shape))
+    x = latents * time_steps.sigmas[0] * dynamics.s(time_steps.times[0])
+    states = torch.stack([step.here.x for step in trajectory(dynamics, sampler, time_steps.times, x)])
     assert relative_error(states, ODE.arrays[f"{name}.x_steps"]) < FLOAT64
 
 

@@ -62,15 +62,15 @@ def test_they_end_nearer_to_the_converged_trajectory_than_edm(solver):
 def test_what_is_found_is_kept_and_can_be_given():
     denoiser, choice = mixture(), Optimized(reference=32, seeds=8)
     sampler = Sampler(discretization=choice, steps=6)
-    settled = optimize.settled(denoiser, sampler)
+    with_levels = optimize.with_levels(denoiser, sampler)
     calls = len(denoiser.rows)
-    assert optimize.settled(denoiser, sampler) == settled
+    assert optimize.with_levels(denoiser, sampler) == with_levels
     assert len(denoiser.rows) == calls  # remembered
-    levels = settled.discretization.levels
+    levels = with_levels.discretization.levels
     assert len(levels) == 6
     assert levels[0] == pytest.approx(80.0)
     assert levels[-1] == pytest.approx(0.002)
-    again = Sampler.model_validate_json(settled.model_dump_json())
+    again = Sampler.model_validate_json(with_levels.model_dump_json())
     assert torch.equal(sample(denoiser, again, [1]).images, sample(denoiser, sampler, [1]).images)
     assert optimize.find_levels(denoiser, choice, 1) == pytest.approx((80.0,))
     assert len(optimize.find_levels(denoiser, choice, 32)) == 32

@@ -57,11 +57,11 @@ def problem():
     return denoiser, unit, exact(denoiser, unit, [SIGMA_FROM, SIGMA_TO])[-1]
 
 
-@chosen(solvers(VARIANTS), lambda solver: solver.declared and not solver.draws and not solver.adaptive)
+@chosen(solvers(VARIANTS), lambda solver: solver.convergence_order and not solver.is_stochastic and not solver.adaptive)
 def test_ode_solvers_with_fixed_steps(problem, solver):
     denoiser, unit, truth = problem
     errors = [rms(end_point(denoiser, make(solver.model_dump()), n, unit)[0] - truth) for n in STEPS]
-    assert abs(-slope(STEPS, errors) - solver.declared) < 0.3, errors
+    assert abs(-slope(STEPS, errors) - solver.convergence_order) < 0.3, errors
 
 
 @pytest.mark.parametrize("scaling", ["none", "vp"])
@@ -71,10 +71,10 @@ def test_solvers_in_x_and_t_under_every_schedule_and_scaling(problem, kind, sche
     denoiser, unit, truth = problem
     sampler = make(kind, schedule, scaling)
     errors = [rms(end_point(denoiser, sampler, n, unit)[0] - truth) for n in (32, 64, 128)]
-    assert abs(-slope((32, 64, 128), errors) - sampler.solver.declared) < 0.3, errors
+    assert abs(-slope((32, 64, 128), errors) - sampler.solver.convergence_order) < 0.3, errors
 
 
-@chosen(solvers(VARIANTS), lambda solver: solver.declared and not solver.draws and solver.adaptive)
+@chosen(solvers(VARIANTS), lambda solver: solver.convergence_order and not solver.is_stochastic and solver.adaptive)
 def test_adaptive_solvers_against_tolerance(problem, solver):
     denoiser, unit, truth = problem
     errors = []
@@ -83,10 +83,10 @@ def test_adaptive_solvers_against_tolerance(problem, solver):
         x, nfe = end_point(denoiser, sampler, 1, unit)
         errors.append(rms(x - truth))
         assert nfe.unique().numel() > 1 or tolerance > 1e-6  # steps differ by sample
-    assert abs(slope(TOLERANCES, errors) - solver.declared) < 0.3, errors
+    assert abs(slope(TOLERANCES, errors) - solver.convergence_order) < 0.3, errors
 
 
-@chosen(solvers(STRONG_VARIANTS), lambda solver: solver.declared and solver.draws)
+@chosen(solvers(STRONG_VARIANTS), lambda solver: solver.convergence_order and solver.is_stochastic)
 def test_strong_order_on_a_shared_brownian_path(solver):
     denoiser = mixture()
     unit = latents(denoiser, 64)
@@ -94,14 +94,14 @@ def test_strong_order_on_a_shared_brownian_path(solver):
     fine, _ = end_point(denoiser, sampler, 1024, unit, from_exact=False)
     steps = (16, 32, 64, 128)
     errors = [rms(end_point(denoiser, sampler, n, unit, from_exact=False)[0] - fine) for n in steps]
-    assert abs(-slope(steps, errors) - solver.declared) < 0.3, errors
+    assert abs(-slope(steps, errors) - solver.convergence_order) < 0.3, errors
     other, _ = end_point(denoiser, sampler, 128, latents(denoiser, 65)[1:], from_exact=False)
     assert rms(other[:-1] - fine[1:]) > 5 * errors[-1]  # not the same path: the first seed's noise meets other latents
 
 
 def test_every_solver_that_claims_no_order_draws_noise():
     for solver in DEFAULTS:
-        assert solver.declared is not None or solver.draws, solver.kind
+        assert solver.convergence_order is not None or solver.is_stochastic, solver.kind
 
 
 def test_the_adaptive_solvers_agree(problem):

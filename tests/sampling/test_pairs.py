@@ -8,8 +8,8 @@ from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import SOLVERS
 from tests.problems import Gaussian
 
-SDE = [member().kind for member in SOLVERS.members if member().draws]
-MULTISTEP = [member().kind for member in SOLVERS.members if member().past]
+SDE = [member().kind for member in SOLVERS.members if member().is_stochastic]
+MULTISTEP = [member().kind for member in SOLVERS.members if member().history]
 ADAPTIVE = [member().kind for member in SOLVERS.members if member.adaptive]
 RESTART = {"kind": "restart", "intervals": {"t_min": 0.1, "t_max": 1.0}}
 
@@ -27,7 +27,7 @@ def test_sde_solvers_take_no_other_noise(solver, noise):
 
 def test_probability_flow_has_no_noise_of_its_own():
     flow = {"kind": "reverse_diffusion", "probability_flow": True}
-    assert Sampler.model_validate({"solver": flow, "stochasticity": "churn"}).solver.draws is False
+    assert Sampler.model_validate({"solver": flow, "stochasticity": "churn"}).solver.is_stochastic is False
 
 
 @pytest.mark.parametrize("noise", ["churn", "langevin"])

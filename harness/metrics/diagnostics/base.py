@@ -15,8 +15,8 @@ from torch import Tensor
 
 from harness.core.config import Config, Names
 from harness.sampling.denoiser import Denoiser
+from harness.sampling.initial_state import Labels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import Labels
 
 SAMPLES = 64
 """Samples of a measure that names no number."""

@@ -12,9 +12,9 @@ from harness.metrics.diagnostics.base import Task
 from harness.sampling.discretizations import EDM
 from harness.sampling.discretizations.base import Range
 from harness.sampling.dynamics import Dynamics
+from harness.sampling.initial_state import initial_state
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 from harness.sampling.trajectory import trajectory
 
 KEPT = 32
@@ -43,9 +43,9 @@ def check_path(sampler: Sampler, purpose: str, reference: int, finest: int) -> N
         InputError: noise that is not tied to a path, no step beside the last, or steps that are not much larger than
             the reference's.
     """
-    if sampler.stochasticity.draws or (sampler.solver.draws and not sampler.solver.declared):
-        axis = "stochasticity" if sampler.stochasticity.draws else "solver"
-        kind = sampler.stochasticity.kind if sampler.stochasticity.draws else sampler.solver.kind
+    if sampler.stochasticity.is_stochastic or (sampler.solver.is_stochastic and not sampler.solver.convergence_order):
+        axis = "stochasticity" if sampler.stochasticity.is_stochastic else "solver"
+        kind = sampler.stochasticity.kind if sampler.stochasticity.is_stochastic else sampler.solver.kind
         raise InputError(
             f"{purpose} compares with a converged trajectory, and the noise of {axis} '{kind}' has none; use an ODE "
             "solver, or an SDE solver with a strong order such as 'dpmpp_2m_sde'"
@@ -91,7 +91,7 @@ def _reference(task: Task, steps: int) -> Sampler:
     given = task.sampler
     sigmas = given.sigmas(task.denoiser)
     levels = EDM(sigma_min=sigmas[-1].item(), sigma_max=sigmas[0].item())
-    if given.solver.draws:
+    if given.solver.is_stochastic:
         return given.model_copy(update={"discretization": levels, "steps": steps})
     clip = given.clip_denoised
     return Sampler(discretization=levels, steps=steps, clip_denoised=clip, noise_device=given.noise_device)
@@ -110,7 +110,9 @@ class Follower:
         kept = {name: getattr(task.sampler, name) for name in ("clip_denoised", "noise_device")}
         self.sampler = Sampler.model_validate({"solver": solver, **kept})
         self.substeps = substeps
-        begun = start(task.denoiser, self.sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
+        begun = initial_state(
+            task.denoiser, self.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
+        )
         self.dynamics: Dynamics = begun.dynamics
         self.latents = begun.latents
 

@@ -10,9 +10,9 @@ from harness.metrics.diagnostics.base import Measure, Observation, Paths, Profil
 from harness.metrics.diagnostics.converged import Follower, check_steps
 from harness.sampling.discretizations import EDM
 from harness.sampling.discretizations.base import Range
-from harness.sampling.optimize import settled
+from harness.sampling.initial_state import initial_state
+from harness.sampling.optimize import with_levels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 
 
 class Curvature(Measure):
@@ -52,11 +52,11 @@ class Curvature(Measure):
     @torch.no_grad()
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
-        task = task._replace(sampler=settled(task.denoiser, task.sampler, task.device, task.batch))
-        dynamics, route, *_ = start(
+        task = task._replace(sampler=with_levels(task.denoiser, task.sampler, task.device, task.batch))
+        dynamics, time_steps, *_ = initial_state(
             task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
         )
-        sigmas = EDM()(self.points, Range(route.sigmas[-1].item(), route.sigmas[0].item()))
+        sigmas = EDM()(self.points, Range(time_steps.sigmas[-1].item(), time_steps.sigmas[0].item()))
         sigmas = task.denoiser.round_sigma(sigmas).cpu().unique().flip(0)
         follower = Follower(task, self.substeps)
         states, velocities = [], []

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from harness.metrics.diagnostics.base import APART, Measure, Observation, Profile, Task, rmse
 from harness.metrics.diagnostics.images import Source, check_images, images_for
+from harness.sampling.initial_state import initial_state
 from harness.sampling.noise import Noise
-from harness.sampling.optimize import settled
+from harness.sampling.optimize import with_levels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 
 PICTURES = 8
 """Seeds whose pictures are kept."""
@@ -45,18 +45,18 @@ class DenoisingError(Measure):
     @torch.no_grad()
     def observe(self, task: Task) -> Observation:
         given = images_for(self.images, task)
-        sampler = settled(task.denoiser, task.sampler, task.device, task.batch)
-        begun = start(task.denoiser, sampler, task.seeds, given.labels, device=task.device, batch=task.batch)
+        sampler = with_levels(task.denoiser, task.sampler, task.device, task.batch)
+        begun = initial_state(task.denoiser, sampler, task.seeds, given.labels, device=task.device, batch=task.batch)
         apart = [seed + APART for seed in task.seeds]
         noise = Noise(apart, task.denoiser.shape, begun.x.device, sampler.noise_device).normal()
         errors, noisy, clean = [], [], []
-        for sigma in begun.route.sigmas:
+        for sigma in begun.time_steps.sigmas:
             x = given.images + sigma * noise
             denoised = begun.dynamics.at_level(x, sigma).denoised
             errors.append(rmse(denoised, given.images))
             noisy.append(x[:PICTURES] / max(1.0, float(sigma)))
             clean.append(denoised[:PICTURES])
-        profile = Profile(begun.route.sigmas, torch.stack(errors, dim=1))
+        profile = Profile(begun.time_steps.sigmas, torch.stack(errors, dim=1))
         pictures = {"noisy": _sheet(noisy), "denoised": _sheet(clean)}
         dynamics = begun.dynamics
         nfe = torch.zeros_like(dynamics.nfe)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from harness.metrics.diagnostics.base import Measure, Observation, Task, rmse
 from harness.metrics.diagnostics.converged import check_path, end_points
-from harness.sampling.optimize import settled
+from harness.sampling.optimize import with_levels
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 
@@ -34,7 +34,7 @@ class EndPointError(Measure):
 
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
-        task = task._replace(sampler=settled(task.denoiser, task.sampler, task.device, task.batch))
+        task = task._replace(sampler=with_levels(task.denoiser, task.sampler, task.device, task.batch))
         out = sample(task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
         truth = end_points(task, self.reference)
         return Observation(rmse(out.images, truth.images), out.nfe, out.rows + truth.rows)

@@ -8,9 +8,9 @@ from torch import Tensor
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
 from harness.metrics.diagnostics.base import Task
+from harness.sampling.initial_state import Labels, state_dtype
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import Labels, state_dtype
 
 Source = Literal["digits", "samples"]
 """`digits`: the images of that data set, by seed; `samples`: what the denoiser itself makes of the seeds' latents."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from harness.core.errors import InputError
 from harness.metrics.diagnostics.base import APART, Measure, Observation, Profile, Task
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.initial_state import initial_state
 from harness.sampling.noise import Noise
-from harness.sampling.optimize import settled
+from harness.sampling.optimize import with_levels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 from harness.sampling.stochasticity import Restart
 from harness.sampling.trajectory import trajectory
 
@@ -56,16 +56,18 @@ class JacobianAsymmetry(Measure):
 
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
-        sampler = settled(task.denoiser, task.sampler, task.device, task.batch)
-        dynamics, route, x, _ = start(
+        sampler = with_levels(task.denoiser, task.sampler, task.device, task.batch)
+        dynamics, time_steps, x, _ = initial_state(
             task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch
         )
-        apart = start(task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch).dynamics
+        apart = initial_state(
+            task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch
+        ).dynamics
         seeds = [seed + APART for seed in task.seeds]
         noise = Noise(seeds, task.denoiser.shape, x.device, sampler.noise_device)
         ratios, levels = [], []
         with torch.no_grad():
-            for step in trajectory(dynamics, sampler, route.times, x):
+            for step in trajectory(dynamics, sampler, time_steps.times, x):
                 ratios.append(self._ratio(apart, step.here, noise))
                 levels.append(step.here.sigma.cpu())
         order = torch.stack(levels).argsort(descending=True, stable=True)  # churn may step above the last level

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from harness.metrics.diagnostics.base import Measure, Observation, Profile, Task, rmse
 from harness.metrics.diagnostics.converged import Follower, check_steps
-from harness.sampling.optimize import settled
+from harness.sampling.initial_state import initial_state
+from harness.sampling.optimize import with_levels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import start
 
 
 class TruncationError(Measure):
@@ -44,25 +44,25 @@ class TruncationError(Measure):
     @torch.no_grad()
     def observe(self, task: Task) -> Observation:
         self.check(task.sampler)
-        task = task._replace(sampler=settled(task.denoiser, task.sampler, task.device, task.batch))
+        task = task._replace(sampler=with_levels(task.denoiser, task.sampler, task.device, task.batch))
         solver = task.sampler.solver
-        dynamics, route, *_ = start(
+        dynamics, time_steps, *_ = initial_state(
             task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
         )
         truth = Follower(task, self.substeps, self.by)
-        exact, errors = truth.through(route.sigmas), []
+        exact, errors = truth.through(time_steps.sigmas), []
         carry: Any = None
         xbar = next(exact)
         for index, xbar_next in enumerate(exact):
-            t, t_next = route.times[index], route.times[index + 1]
+            t, t_next = time_steps.times[index], time_steps.times[index + 1]
             x = dynamics.s(t) * xbar
-            here = dynamics.assumed(x, t) if task.sampler.afs and index == 0 else dynamics.at(x, t)
+            here = dynamics.analytical_first_step(x, t) if task.sampler.afs and index == 0 else dynamics.at(x, t)
             reached = x
             if t != t_next:
                 reached, carry = solver(dynamics, here, t_next, carry)
             errors.append(rmse(reached / dynamics.s(t_next), xbar_next))
             carry = solver.rebased(carry, xbar, xbar_next)
             xbar = xbar_next
-        profile = Profile(route.sigmas[:-1], torch.stack(errors, dim=1))
-        nfe = dynamics.nfe + dynamics.cost(route.sigmas[-1])  # the last step makes one
+        profile = Profile(time_steps.sigmas[:-1], torch.stack(errors, dim=1))
+        nfe = dynamics.nfe + dynamics.cost(time_steps.sigmas[-1])  # the last step makes one
         return Observation(profile.values.mean(1), nfe, dynamics.rows + truth.dynamics.rows, profile)

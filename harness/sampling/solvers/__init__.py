@@ -11,7 +11,7 @@ from harness.core.config import classes_in, one_of
 from harness.sampling.solvers.base import Solver as Solver
 
 FILES = (
-    *("euler", "runge_kutta", "dpm_single", "dpm_multistep", "adams", "deis", "unipc", "rk45", "black_box"),  # ODE
+    *("euler", "runge_kutta", "dpm_single", "dpm_multistep", "adams", "deis", "unipc", "rk45", "solve_ivp"),  # ODE
     *("euler_maruyama", "reverse_diffusion", "ddpm", "dpm_sde", "adaptive_sde"),  # SDE
 )
 

@@ -32,7 +32,6 @@ class LMS(Solver):
     Args:
         order: 1 to 4.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Liu et al. 2022 (arXiv 2202.09778); Hairer, Norsett & Wanner 1993, section III.5; for sigma as the variable
     Zhang & Chen 2023 (arXiv 2204.13902), rhoAB-DEIS.
     """
@@ -41,11 +40,11 @@ class LMS(Solver):
     order: Order = 4
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return self.order
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return self.order - 1
 
     @property
@@ -69,7 +68,6 @@ class IPNDM(Solver):
     Args:
         order: number of points, 1 to 4.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Zhang & Chen 2023 (arXiv 2204.13902), appendix on iPNDM; Liu et al. 2022 (arXiv 2202.09778).
     """
 
@@ -77,11 +75,11 @@ class IPNDM(Solver):
     order: Order = 4
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return min(self.order, 2)
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return self.order - 1
 
     @property

@@ -11,7 +11,7 @@ from harness.core.errors import SamplingError
 from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import SDESolver
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.rk45 import MAX_TRIES, Tolerance
 
@@ -37,7 +37,7 @@ class _Terms(NamedTuple):
     diffusion: Tensor
 
 
-class AdaptiveSDE(Solver):
+class AdaptiveSDE(SDESolver):
     """Adaptive stochastic improved Euler, 2 NFE per step tried; declares no order.
 
     With f and g drift and diffusion of the SDE (paper eq. 6, Song et al.'s beta) in a time tau, and one noise z for
@@ -66,14 +66,11 @@ class AdaptiveSDE(Solver):
         time: tau is `t`, that of the schedule, which with schedule `vp` is the authors' for the VP process; or
             `log_sigma`, in which their VE process is uniform.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Raises: SamplingError after 2,000 tries between two levels, or where the state is not finite.
     Source: Jolicoeur-Martineau et al. 2021 (arXiv 2105.14080), Algorithm 1.
     """
 
-    stochastic: ClassVar[bool] = True
     adaptive: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["adaptive_sde"] = "adaptive_sde"
     rtol: Tolerance = 0.05
@@ -85,7 +82,7 @@ class AdaptiveSDE(Solver):
     time: Literal["t", "log_sigma"] = "t"
 
     @property
-    def declared(self) -> None:
+    def convergence_order(self) -> None:
         return None
 
     @property

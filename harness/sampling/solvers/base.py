@@ -1,4 +1,4 @@
-"""What every solver declares about itself beside its step: its order, its history, and what it goes together with."""
+"""Base classes of all solvers: what a solver says of itself beside its step."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -10,46 +10,47 @@ from harness.sampling.dynamics import Dynamics, Point
 
 
 class Solver(Config):
-    """Base of all solvers. A solver adds its fields, `declared`, `last` and the step itself.
+    """Base of all solvers. A solver adds its fields, `convergence_order`, `last` and the step itself.
 
-    The step takes the sample from `here`, where the denoiser was evaluated, to `t_next`, and may evaluate it elsewhere
-    through `dynamics`. What it needs of earlier steps it keeps in `carry`, None at the first step.
+    The step takes the sample from `here`, where the denoiser was evaluated, to `t_next`. It may evaluate the denoiser
+    elsewhere through `dynamics`, which counts. What it needs of earlier steps it keeps in `carry`.
 
     Attributes:
-        stochastic: it solves an SDE and draws the noise itself.
-        adaptive: it picks steps of its own between the levels, to a tolerance, so levels are only places to stop at.
-        opens: its first step can start from the analytical first step, which makes no evaluation.
+        adaptive: it chooses steps of its own between the levels, to a tolerance; levels are only places to stop at.
+        supports_afs: its first step can start from the analytical first step, which makes no evaluation.
+
+    Shapes of every solver: x [B, C, H, W] float64, any image shape; t, sigma, s () float64, or [B, 1, 1, 1] where
+    samples are at times of their own.
     """
 
-    stochastic: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False
-    opens: ClassVar[bool] = True
+    supports_afs: ClassVar[bool] = True
 
     kind: str
 
     @property
     @abstractmethod
-    def declared(self) -> float | None:
-        """Order of convergence: the power of the step in the error, on graded levels with exact starting values.
+    def convergence_order(self) -> float | None:
+        """The power of the step size in the error, on graded levels with exact starting values.
 
-        The strong order, on a shared Brownian path, where the solver draws noise; the power of the tolerance where it
-        is adaptive; None where none is claimed.
+        It need not be the field `order` that some solvers have, which counts points. For SDE solvers it is the strong
+        order, on a shared Brownian path; for adaptive ones the power of the tolerance. None where none is claimed.
         """
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         """How many earlier points a step uses beside the current one: 0 for a single-step method."""
         return 0
 
     @property
-    def draws(self) -> bool:
-        """Whether this choice of fields draws noise."""
-        return self.stochastic
+    def is_stochastic(self) -> bool:
+        """Whether it draws noise, with these fields."""
+        return False
 
     @property
     @abstractmethod
     def last(self) -> "Solver":
-        """What takes the final step, to sigma = 0."""
+        """The solver that takes the final step, to sigma = 0, where nothing can be evaluated."""
 
     @abstractmethod
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
@@ -59,7 +60,7 @@ class Solver(Config):
             dynamics: evaluates the denoiser, gives schedule and scaling.
             here: the evaluated point to start from.
             t_next: time to arrive at, ().
-            carry: what the last step left.
+            carry: what the last step left; None at the first.
 
         Returns:
             The state at t_next [B, C, H, W], and the carry for the next step.
@@ -68,7 +69,17 @@ class Solver(Config):
     def rebased(self, carry: Any, begun: Tensor, reached: Tensor) -> Any:
         """The carry of a step as if it had begun and ended at other states [B, C, H, W], without their scaling.
 
-        Exact states take the place of computed ones where the error of single steps is looked at. Only a method that
-        carries the sample's state, and not just evaluated points, has anything to change.
+        Measures of single steps put exact states in the place of computed ones. Only a method that carries states of
+        the sample, and not just evaluated points, has anything to change.
         """
         return carry
+
+
+class SDESolver(Solver):
+    """Base of solvers that draw the noise of an SDE themselves."""
+
+    supports_afs: ClassVar[bool] = False
+
+    @property
+    def is_stochastic(self) -> bool:
+        return True

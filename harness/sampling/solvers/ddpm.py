@@ -1,15 +1,15 @@
 """Ancestral sampling of DDPM: a draw from the posterior of the next level, given the denoised image."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import SDESolver
 from harness.sampling.solvers.euler import DDIM
 
 
-class DDPM(Solver):
+class DDPM(SDESolver):
     """DDPM ancestral sampling, 1 NFE per step; declares no order.
 
     xbar_next = D + (sigma_next / sigma)^2 (xbar - D) + std z,  std = sigma_next sqrt(1 - (sigma_next / sigma)^2) for
@@ -21,18 +21,14 @@ class DDPM(Solver):
     Args:
         variance: `small` (beta-tilde) or `large` (beta, of the variance preserving process).
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Ho, Jain & Abbeel 2020 (arXiv 2006.11239), Algorithm 2 and Section 3.2, eq. 6 and 7.
     """
-
-    stochastic: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["ddpm"] = "ddpm"
     variance: Literal["small", "large"] = "small"
 
     @property
-    def declared(self) -> None:
+    def convergence_order(self) -> None:
         return None
 
     @property

@@ -36,7 +36,6 @@ class DEIS(Solver):
             (tAB, the authors' recommendation); `log_sigma`: the logarithm of sigma, which `diffusers` uses. In sigma
             itself (rhoAB) the method is `lms`.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Zhang & Chen 2023 (arXiv 2204.13902), eq. 15 and Section 3.3.
     """
 
@@ -45,11 +44,11 @@ class DEIS(Solver):
     variable: Literal["t", "log_sigma"] = "t"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return self.order
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return self.order - 1
 
     @property

@@ -45,7 +45,6 @@ class DPMpp2M(Solver):
     Args:
         form: `midpoint`, the authors' default, or `heun`, their other form, with phi_2 in place of phi_1 / 2.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Lu et al. 2022 (arXiv 2211.01095), Algorithm 2.
     """
 
@@ -53,11 +52,11 @@ class DPMpp2M(Solver):
     form: Literal["midpoint", "heun"] = "midpoint"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 2
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return 1
 
     @property
@@ -80,7 +79,6 @@ class DPMpp3M(Solver):
         weights: `published`, with the second difference once, as in the authors' code, k-diffusion and `diffusers`; or
             `taylor`, with the second difference twice.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Lu et al. 2022 (arXiv 2211.01095), and the authors' code for the third order.
     """
 
@@ -88,11 +86,11 @@ class DPMpp3M(Solver):
     weights: Literal["published", "taylor"] = "published"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 3 if self.weights == "taylor" else 2
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return 2
 
     @property

@@ -6,7 +6,7 @@ al. Over any interval that noise is an increment of one Brownian path in the clo
 size agree on it. `dpmpp_sde` adds ancestral noise, whose limit is this SDE with eta^2 in the place of eta.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from harness.core.config import Positive
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import SDESolver
 from harness.sampling.solvers.dpm_multistep import Phi, log_step, slope_weight, slopes, third_order
 from harness.sampling.solvers.dpm_single import Middle
 from harness.sampling.solvers.euler import DDIM
@@ -24,7 +24,7 @@ from harness.sampling.solvers.euler import DDIM
 Eta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class DPMppSDE(Solver):
+class DPMppSDE(SDESolver):
     """DPM-Solver++ (SDE), strong order 1, 2 NFE per step (1 on the last): `dpmpp_2s` with ancestral noise.
 
     Both stages aim at sigma_down and add noise up to their level; the two noises are increments of one path over
@@ -36,12 +36,8 @@ class DPMppSDE(Solver):
         S_noise: factor on the noise, > 0.
         r: position of the middle level in log sigma, in (0, 1]; 1/2 by default.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Lu et al. 2022 (arXiv 2211.01095); this form is k-diffusion's sample_dpmpp_sde.
     """
-
-    stochastic: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["dpmpp_sde"] = "dpmpp_sde"
     eta: Eta = 1.0
@@ -49,7 +45,7 @@ class DPMppSDE(Solver):
     r: Middle = 0.5
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property
@@ -71,7 +67,7 @@ class DPMppSDE(Solver):
         return denoised + down / here.sigma * (here.xbar - denoised) + self.S_noise * up * noise
 
 
-class DPMpp2MSDE(Solver):
+class DPMpp2MSDE(SDESolver):
     """DPM-Solver++(2M) SDE, strong order 1, 1 NFE per step.
 
     xbar_next = exp(-(1 + eta) h) xbar + phi_1 D + (phi_1 / 2 or phi_2) D1 + noise, the phi-functions taken at
@@ -82,12 +78,8 @@ class DPMpp2MSDE(Solver):
         S_noise: factor on the noise, > 0.
         form: `midpoint` or `heun`, as for `dpmpp_2m`.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Lu et al. 2022 (arXiv 2211.01095), SDE-DPM-Solver++(2M); with eta as in k-diffusion's sample_dpmpp_2m_sde.
     """
-
-    stochastic: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["dpmpp_2m_sde"] = "dpmpp_2m_sde"
     eta: Eta = 1.0
@@ -95,11 +87,11 @@ class DPMpp2MSDE(Solver):
     form: Literal["midpoint", "heun"] = "midpoint"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return 1
 
     @property
@@ -115,7 +107,7 @@ class DPMpp2MSDE(Solver):
         return _land(dynamics, here, t_next, h, change, self.eta, self.S_noise), points
 
 
-class DPMpp3MSDE(Solver):
+class DPMpp3MSDE(SDESolver):
     """DPM-Solver++(3M) SDE, strong order 1, 1 NFE per step.
 
     As `dpmpp_2m_sde` with a second difference, weighted as published (see `dpmpp_3m`). `diffusers` has -1/2 in the
@@ -125,23 +117,19 @@ class DPMpp3MSDE(Solver):
         eta: amount of noise, > 0; 1 is the SDE of Song et al.; without noise use `dpmpp_3m`.
         S_noise: factor on the noise, > 0.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: k-diffusion's sample_dpmpp_3m_sde, after Lu et al. 2022 (arXiv 2211.01095).
     """
-
-    stochastic: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["dpmpp_3m_sde"] = "dpmpp_3m_sde"
     eta: Eta = 1.0
     S_noise: Positive = 1.0
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return 2
 
     @property

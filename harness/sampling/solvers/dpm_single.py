@@ -30,7 +30,6 @@ class DPM2(Solver):
     Args:
         r: position of the middle level in log sigma, in (0, 1]; 1/2 by default.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Lu et al. 2022 (arXiv 2206.00927), Algorithm 1 and its generalisation in r, Algorithm 4.
     """
 
@@ -38,7 +37,7 @@ class DPM2(Solver):
     r: Middle = 0.5
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 2
 
     @property
@@ -57,7 +56,6 @@ class DPMpp2S(Solver):
     Args:
         r: position of the middle level in log sigma, in (0, 1]; 1/2 by default.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Lu et al. 2022 (arXiv 2211.01095), Algorithm 1. `diffusers` takes the middle level from its own list of
     levels, and so makes one step of this over two of its own.
     """
@@ -66,7 +64,7 @@ class DPMpp2S(Solver):
     r: Middle = 0.5
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 2
 
     @property

@@ -16,14 +16,13 @@ class Euler(Solver):
     The last step is its own. With schedule `linear` it lands on the denoised image; with `vp` and `ve` one straight
     step in t from sigma_min does not, as in the paper's code.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Karras et al. 2022, Algorithm 1 without its correction.
     """
 
     kind: Literal["euler"] = "euler"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property
@@ -40,14 +39,13 @@ class DDIM(Solver):
     xbar_next = D + (sigma_next / sigma) (xbar - D).  With stochasticity `ancestral` it is DDIM with that eta, and with
     eta = 1 DDPM. DPM-Solver-1 and DPM-Solver++(1) are other names of it. The last step lands on the denoised image.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 13.
     """
 
     kind: Literal["ddim"] = "ddim"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property

@@ -1,17 +1,17 @@
 """The Euler-Maruyama method on the reverse SDE of the paper's eq. 6."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
 from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import SDESolver
 from harness.sampling.solvers.euler import Euler
 
 
-class EulerMaruyama(Solver):
+class EulerMaruyama(SDESolver):
     """Euler-Maruyama in (x, t), strong order 1, 1 NFE per step.
 
     x_next = x + h f + g sqrt(|h|) z,  f and g drift and diffusion of the SDE at (x, t), z an increment of the sample's
@@ -23,19 +23,15 @@ class EulerMaruyama(Solver):
         beta: how fast noise is replaced: `song`, `constant` or `window`, each with a scale.
         S_noise: factor on the noise, > 0.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Karras et al. 2022, eq. 6; Song et al. 2021 (arXiv 2011.13456), Appendix E.
     """
-
-    stochastic: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["euler_maruyama"] = "euler_maruyama"
     beta: Annotated[sde_form.Rate, sde_form.RATES] = sde_form.SongRate()
     S_noise: Positive = 1.0
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 0.5 if isinstance(self.beta, sde_form.WindowRate) else 1
 
     @property

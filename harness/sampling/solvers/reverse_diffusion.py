@@ -1,15 +1,15 @@
 """The reverse diffusion sampler of Song et al.: the forward step's own discretization, run backwards."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import SDESolver
 
 
-class ReverseDiffusion(Solver):
+class ReverseDiffusion(SDESolver):
     """Reverse diffusion predictor, 1 NFE per step: (strong) order 1; the original sampler of the VP and VE networks.
 
     A forward step from the next level to this one is x = a x_next + sqrt(b) z, with a = s / s_next and
@@ -26,22 +26,18 @@ class ReverseDiffusion(Solver):
     Args:
         probability_flow: the ODE's form, which draws no noise.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Song et al. 2021 (arXiv 2011.13456), Appendix E and Algorithms 2 and 3 without their corrector.
     """
-
-    stochastic: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
 
     kind: Literal["reverse_diffusion"] = "reverse_diffusion"
     probability_flow: bool = False
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         return not self.probability_flow
 
     @property
@@ -54,6 +50,6 @@ class ReverseDiffusion(Solver):
         b = here.s**2 * (here.sigma**2 - sigma_next**2)
         score = -here.eps / (here.s * here.sigma)
         x = (2 - a) * here.x + (0.5 if self.probability_flow else 1) * b * score
-        if self.draws and sigma_next > 0:
+        if self.is_stochastic and sigma_next > 0:
             x = x + b.sqrt() * dynamics.increment(here.t, t_next, Power(2))
         return x, carry

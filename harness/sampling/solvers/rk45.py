@@ -51,21 +51,20 @@ class RK45(Solver):
     Args:
         rtol, atol: relative and absolute tolerance of one step's error, in (0, 1); atol in units of x, rtol by default.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Raises: SamplingError where a step would have to be smaller than the spacing of float64, or after 2,000 tries.
     Source: Dormand & Prince 1980; Hairer, Norsett & Wanner 1993, section II.4; as a sampler Song et al. 2021
     (arXiv 2011.13456), who take one norm for the whole batch, with rtol = atol = 1e-5.
     """
 
     adaptive: ClassVar[bool] = True
-    opens: ClassVar[bool] = False
+    supports_afs: ClassVar[bool] = False
 
     kind: Literal["rk45"] = "rk45"
     rtol: Tolerance = 1e-5
     atol: Tolerance | None = None
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 1
 
     @property

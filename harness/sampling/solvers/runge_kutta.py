@@ -20,7 +20,6 @@ class RK2(Solver):
         alpha: position a of the second stage, > 0, unitless; above 1 it evaluates past t_next, and a plan in which
             t + alpha h falls to 0 or below is refused.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Karras et al. 2022 (arXiv 2206.00364), Algorithm 1 and Algorithm 3 (Appendix D.2).
     """
 
@@ -28,7 +27,7 @@ class RK2(Solver):
     alpha: Positive = 1.0
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 2
 
     @property
@@ -48,14 +47,13 @@ class RK4(Solver):
     x_next = x + h/6 (k1 + 2 k2 + 2 k3 + k4): the drift at t, twice at t + h/2, and at t_next. Integrates in (x, t), so
     the schedule changes its error.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Kutta 1901; Hairer, Norsett & Wanner 1993, "Solving Ordinary Differential Equations I", table II.1.2.
     """
 
     kind: Literal["rk4"] = "rk4"
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return 4
 
     @property

@@ -54,7 +54,6 @@ class UniPC(Solver):
         variant: `bh1` or `bh2`, the B(h) above.
         corrector: whether to correct; without it the predictor alone.
 
-    Shapes: x [B, C, H, W] float64, any image shape; t ().
     Source: Zhao et al. 2023 (arXiv 2302.04867), Algorithms 1 and 2, in the multistep form for data prediction.
     """
 
@@ -64,11 +63,11 @@ class UniPC(Solver):
     corrector: bool = True
 
     @property
-    def declared(self) -> float:
+    def convergence_order(self) -> float:
         return self.order + 1 if self.corrector else self.order
 
     @property
-    def past(self) -> int:
+    def history(self) -> int:
         return self.order if self.corrector else self.order - 1
 
     @property

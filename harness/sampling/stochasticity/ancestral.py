@@ -30,7 +30,7 @@ class Ancestral(Stochasticity):
     S_noise: Positive = 1.0
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         return True
 
     def land(self, dynamics: Dynamics, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor | None]:

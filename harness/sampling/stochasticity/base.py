@@ -10,21 +10,24 @@ from harness.core.config import Config
 from harness.sampling.dynamics import Dynamics
 
 
-class Leg(NamedTuple):
-    """One stretch of a trajectory in time. A raise goes up by adding noise; the others are the solver's."""
+class Segment(NamedTuple):
+    """A part of a trajectory, from time t to t_next: solved down, or with `is_renoising` taken up by adding noise."""
 
     t: Tensor
     t_next: Tensor
-    is_raise: bool = False
+    is_renoising: bool = False
 
 
 class Stochasticity(Config):
-    """Base of all choices on this axis. One that draws noise overrides `draws`, and `legs`, `lift` or `land`."""
+    """Base of all choices on this axis.
+
+    A choice that adds noise overrides `is_stochastic`, and one or more of `segments`, `lift` and `land`.
+    """
 
     kind: str
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         """Whether noise is added beside the solver's own."""
         return False
 
@@ -33,14 +36,14 @@ class Stochasticity(Config):
         """Whether the solver's past points stay on the trajectory, so that multistep methods make sense."""
         return True
 
-    def legs(self, dynamics: Dynamics, times: Tensor) -> Iterator[Leg]:
-        """The stretches of the trajectory: those between the times [N + 1], and any that go back up."""
+    def segments(self, dynamics: Dynamics, times: Tensor) -> Iterator[Segment]:
+        """The parts of the trajectory in order: those between the times [N + 1], and any that go back up."""
         for t, t_next in pairwise(times):
-            yield Leg(t, t_next)
+            yield Segment(t, t_next)
 
-    def raised(self, dynamics: Dynamics, x: Tensor, leg: Leg) -> Tensor:
-        """The state after a leg that is a raise, for choices whose `legs` have any."""
-        raise TypeError(f"stochasticity '{self.kind}' never goes back up, so none of its legs is a raise")
+    def renoise(self, dynamics: Dynamics, x: Tensor, segment: Segment) -> Tensor:
+        """The state after a segment that goes back up, for choices whose `segments` have any."""
+        raise TypeError(f"stochasticity '{self.kind}' has no segments that go back up")
 
     def lift(self, dynamics: Dynamics, x: Tensor, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """The state and time from which the solver's step starts."""

@@ -37,7 +37,7 @@ class Churn(Stochasticity):
     S_noise: Annotated[Finite, Field(gt=0)] = 1.0
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         return True
 
     @property

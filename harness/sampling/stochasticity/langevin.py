@@ -40,7 +40,7 @@ class Langevin(Stochasticity):
     step: Literal["level", "norms"] = "level"
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         return True
 
     @property

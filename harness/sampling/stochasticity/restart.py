@@ -13,7 +13,7 @@ from harness.core.errors import InputError
 from harness.sampling.discretizations.base import Range
 from harness.sampling.discretizations.edm import EDM
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.base import Leg, Stochasticity
+from harness.sampling.stochasticity.base import Segment, Stochasticity
 
 
 class Interval(Config):
@@ -63,10 +63,10 @@ class Restart(Stochasticity):
     rho: Positive = 7.0
 
     @property
-    def draws(self) -> bool:
+    def is_stochastic(self) -> bool:
         return bool(self.intervals)
 
-    def legs(self, dynamics: Dynamics, times: Tensor) -> Iterator[Leg]:
+    def segments(self, dynamics: Dynamics, times: Tensor) -> Iterator[Segment]:
         sigmas = dynamics.sigma(times[:-1])
         at: dict[int, list[Interval]] = {}
         for interval in self.intervals:
@@ -74,9 +74,9 @@ class Restart(Stochasticity):
         for index, (t, t_next) in enumerate(pairwise(times)):
             for interval in at.get(index, ()):
                 yield from self._again(dynamics, t, sigmas, interval)
-            yield Leg(t, t_next)
+            yield Segment(t, t_next)
 
-    def _again(self, dynamics: Dynamics, t: Tensor, sigmas: Tensor, interval: Interval) -> Iterator[Leg]:
+    def _again(self, dynamics: Dynamics, t: Tensor, sigmas: Tensor, interval: Interval) -> Iterator[Segment]:
         """Up and down again, K times, from time t."""
         low = dynamics.sigma(t).item()
         if not low < interval.t_max <= dynamics.denoiser.sigma_max:
@@ -88,12 +88,12 @@ class Restart(Stochasticity):
         levels = dynamics.denoiser.round_sigma(EDM(rho=self.rho)(interval.steps, Range(low, interval.t_max))).cpu()
         inner = torch.cat([dynamics.curve.t(levels[:-1]), t.reshape(1)])
         for _ in range(interval.K):
-            yield Leg(t, inner[0], is_raise=True)
+            yield Segment(t, inner[0], is_renoising=True)
             for start, end in pairwise(inner):
-                yield Leg(start, end)
+                yield Segment(start, end)
 
-    def raised(self, dynamics: Dynamics, x: Tensor, leg: Leg) -> Tensor:
-        sigma, sigma_up = dynamics.sigma(leg.t), dynamics.sigma(leg.t_next)
-        s, s_up = dynamics.s(leg.t), dynamics.s(leg.t_next)
+    def renoise(self, dynamics: Dynamics, x: Tensor, segment: Segment) -> Tensor:
+        sigma, sigma_up = dynamics.sigma(segment.t), dynamics.sigma(segment.t_next)
+        s, s_up = dynamics.s(segment.t), dynamics.s(segment.t_next)
         added = self.S_noise * (sigma_up**2 - sigma**2).sqrt()
         return s_up * (x / s + added * dynamics.noise())

@@ -10,28 +10,28 @@ from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise
-from harness.sampling.sampler import Route, Sampler
+from harness.sampling.sampler import Sampler, TimeSteps
 
 Labels = int | Sequence[int] | Tensor | Literal["unconditional"] | None
 
 
-class Start(NamedTuple):
+class InitialState(NamedTuple):
     """A sampler about to run on some seeds.
 
     Args:
         dynamics: the ODE's right-hand side for them.
-        route: curve, noise levels and times.
+        time_steps: curve, noise levels and times.
         x: state [N, C, H, W] at the highest level.
         latents: the unit normals [N, C, H, W] that x is made of.
     """
 
     dynamics: Dynamics
-    route: Route
+    time_steps: TimeSteps
     x: Tensor
     latents: Tensor
 
 
-def start(
+def initial_state(
     denoiser: Denoiser,
     sampler: Sampler,
     seeds: Sequence[int],
@@ -39,7 +39,7 @@ def start(
     latents: Tensor | None = None,
     device: torch.device | str | None = None,
     batch: int | None = None,
-) -> Start:
+) -> InitialState:
     """Bind a sampler to a denoiser and draw what comes before the first step; arguments as for `sample`.
 
     Raises:
@@ -49,16 +49,16 @@ def start(
     _check_seeds(seeds)
     device = torch.device(device or denoiser.device)
     noise = Noise(seeds, denoiser.shape, device, sampler.noise_device)
-    route = sampler.route(denoiser)
-    _check_descent(route)
+    time_steps = sampler.time_steps(denoiser)
+    _check_descent(time_steps)
     drawn = noise.latents()
     if latents is not None and latents.shape != drawn.shape:
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
     given = resolve_labels(labels, noise, denoiser.label_dim)
-    ends = (route.sigmas[0].item(), route.sigmas[-1].item())
-    dynamics = Dynamics(denoiser, route.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
+    ends = (time_steps.sigmas[0].item(), time_steps.sigmas[-1].item())
+    dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
     unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
-    return Start(dynamics, route, unit * (route.sigmas[0] * dynamics.s(route.times[0])), unit)
+    return InitialState(dynamics, time_steps, unit * (time_steps.sigmas[0] * dynamics.s(time_steps.times[0])), unit)
 
 
 def state_dtype(device: torch.device) -> torch.dtype:
@@ -96,13 +96,13 @@ def resolve_labels(labels: Labels, noise: Noise, label_dim: int) -> Tensor | Non
     return one_hot(given.long().expand(len(noise)), label_dim)
 
 
-def _check_descent(route: Route) -> None:
+def _check_descent(time_steps: TimeSteps) -> None:
     """Noise levels and times must fall; equal neighbours, where the denoiser rounds, are allowed.
 
     The VP betas are solved from both ends of the range. Over a narrow one, such as 0.1 to 10, their sigma(t) turns
     round in between, and the released sampler then goes up and down without saying so.
     """
-    for name, values in (("noise levels", route.sigmas), ("times", route.times)):
+    for name, values in (("noise levels", time_steps.sigmas), ("times", time_steps.times)):
         rises = (values[1:] > values[:-1]).nonzero()
         if len(rises):
             at = int(rises[0])
