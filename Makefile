@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# One test process a core, with one thread each. Each begins with its own part of the list of tests and then takes from the others,
+# so that nearly every file is the work of one process, which makes the file's fixtures once.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo figures test test-slow lint docs bench pretrained clean
 
@@ -15,8 +18,10 @@ demo: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/harness run grids/*.yaml; code=$$?; $(BIN)/harness report --all && exit $$code
 
+test test-slow: export OMP_NUM_THREADS := 1
+
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
