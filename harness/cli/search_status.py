@@ -58,8 +58,8 @@ def result_lines(search: SearchPlan, outcome: StudyOutcome, store: Store) -> lis
     lines = [f"{search.name}: {words(outcome.rows, budget, search.objective.better)}"]
     if outcome.note:
         lines.append(f"note: {outcome.note}")
-    if outcome.fresh is not None:
-        fresh = outcome.fresh
+    if outcome.holdout is not None:
+        fresh = outcome.holdout
         lines.append(
             f"fresh seeds, outside the budget: {fresh.done} settings measured, {fresh.failed} failed; "
             f"{fresh.evaluations:,} network evaluations in {fresh.seconds:.0f} s"

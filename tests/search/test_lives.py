@@ -167,7 +167,7 @@ def test_lives_end_anywhere(live, death, tmp_path, asked):
         runs.check(other, trials)
         runs.same(other, one)
         assert runs.chunks(one).keys() == runs.chunks(other).keys()
-    assert live(search, killed, budget).fresh.chunks == 0 and Workers.computed == []
+    assert live(search, killed, budget).holdout.chunks == 0 and Workers.computed == []
     with Store(str(killed)) as store:
         runs.check(store, trials)
         assert Studies(store).find("little")["budget"] == {"trials": trials, "evaluations": None}
