@@ -1,13 +1,24 @@
-"""What all commands share: consoles, options, and errors as messages."""
+"""What all commands share: consoles, options, errors as messages, and progress bars that load nothing heavy."""
 
 import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Annotated, ParamSpec, Self, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from harness.core.errors import InputError, RunError, SamplingError
 from harness.core.text import printable
@@ -83,3 +94,61 @@ def exit_with(message: str, code: int) -> typer.Exit:
     err.print("[bold red]error:[/] ", end="")
     err.print(printable(message, keep="\n"), markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(code)
+
+
+class LiveBar:
+    """A progress bar on a terminal, gone when the command ends; nothing is drawn elsewhere.
+
+    Args:
+        console: where to draw.
+        columns: what the bar shows.
+    """
+
+    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
+        self.console = console
+        self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.progress.stop()
+
+
+class CountBar(LiveBar):
+    """Shows how many of how many things are done.
+
+    Args:
+        console: where to draw.
+        what: what is counted.
+    """
+
+    def __init__(self, console: Console, what: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        super().__init__(console, *columns)
+        self.bar = self.progress.add_task(what, total=None)
+
+    def at(self, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        self.progress.update(self.bar, completed=done, total=total)
+
+
+class DownloadBar(LiveBar):
+    """A listener of downloads that draws a bar for each file. What is tried again is printed without a terminal too."""
+
+    def __init__(self, console: Console) -> None:
+        name = TextColumn("{task.description}", markup=False)
+        super().__init__(console, name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self.bar = self.progress.add_task("", total=None, visible=False)
+
+    def started(self, name: str, done: int, total: int | None) -> None:
+        self.progress.remove_task(self.bar)  # rich cannot take the total of a bar back
+        self.bar = self.progress.add_task(name, completed=done, total=total)
+
+    def received(self, count: int) -> None:
+        self.progress.advance(self.bar, count)
+
+    def waiting(self, reason: str, seconds: float) -> None:
+        text = f"{reason}; trying again in {seconds:g} s"
+        self.progress.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

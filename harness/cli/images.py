@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from harness.cli.console import DATA, DeviceOption, err, on, out
+from harness.cli.console import DATA, CountBar, DeviceOption, err, on, out
 
 if TYPE_CHECKING:
     from harness.datasets.resize import Color, Crop
@@ -54,12 +54,11 @@ def evaluate(
 
     asked = read_metrics(metrics, reference, _choice(extractor))
 
-    from harness.cli.bar import Bar
     from harness.datasets.open import open_images
     from harness.metrics.evaluate import evaluate as measure
 
     images = open_images(source, skip_bad)
-    with Bar(err, "images") as bar:
+    with CountBar(err, "images") as bar:
         found = measure(images, asked, _device(device), batch, bar.at, skip_bad)
     _skipped(images.skipped)
     if as_json:
@@ -157,10 +156,9 @@ def convert(
     skip_bad: SkipOption = False,
 ) -> None:
     """Write a data set in EDM's layout: a stored zip of PNG files with dataset.json."""
-    from harness.cli.bar import Bar
     from harness.datasets.convert import convert as write
 
-    with Bar(err, "images") as bar:
+    with CountBar(err, "images") as bar:
         chosen = cast("Crop", crop), cast("Color | None", color)  # other words are refused there
         found = write(source, target, resolution, *chosen, skip_bad, limit, overwrite, bar.at)
     _skipped(found.skipped)
@@ -176,7 +174,6 @@ def build(
     device: DeviceOption = None,
 ) -> None:
     """Compute a data set's statistics: mu and sigma as official files have them, and features of 10,000 images."""
-    from harness.cli.bar import Bar
     from harness.datasets.open import open_images
     from harness.metrics.features.choices import Inception
     from harness.metrics.features.load import load_extractor
@@ -185,7 +182,7 @@ def build(
     choice = _choice(extractor) or Inception()
     choice.check()
     images = open_images(source, skip_bad)
-    with Bar(err, "images") as bar:
+    with CountBar(err, "images") as bar:
         found = of_images(images, load_extractor(choice, images.shape, _device(device)), bar.at)
     found.statistics.write(output)
     _skipped(images.skipped)

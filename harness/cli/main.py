@@ -14,6 +14,7 @@ from harness.cli.console import (
     RUN,
     BatchOption,
     DeviceOption,
+    DownloadBar,
     ExecutorOption,
     FilesOption,
     SamplesOption,
@@ -75,7 +76,7 @@ def run(
     """
     import signal
 
-    from harness.cli.progress import Terminal
+    from harness.cli.run_terminal import RunProgress
     from harness.execution.run import run as run_plan
     from harness.experiments.grid import find_grid
     from harness.experiments.plan import plan
@@ -86,7 +87,7 @@ def run(
     failed = 0
     with Store(store, files) as opened:
         for planned in plans:
-            with Terminal(err) as listener:
+            with RunProgress(err) as listener:
                 summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
             typer.echo(
                 f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
@@ -111,7 +112,7 @@ def plan(
 
     Speed comes from earlier chunks in the store; without any, a few network calls are timed.
     """
-    from harness.cli.plan_tables import cost_table, trial_table
+    from harness.cli.run_terminal import cost_table, trial_table
     from harness.execution.cost import costs
     from harness.execution.levels import fill_levels
     from harness.experiments.grid import find_grid
@@ -232,7 +233,6 @@ def fetch(
     force: Annotated[bool, typer.Option("--force", help="Download again what is here.")] = False,
 ) -> None:
     """Download official networks and statistics by name: checked, resumed, imported."""
-    from harness.cli.download_bar import DownloadBar
     from harness.denoisers.fetch import fetch as fetch_files
     from harness.denoisers.fetch import fetchable_files
 

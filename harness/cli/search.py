@@ -73,8 +73,7 @@ def search(
     """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings."""
     import signal
 
-    from harness.cli.search_progress import SearchTerminal
-    from harness.cli.search_status import status_table
+    from harness.cli.search_terminal import SearchProgress, status_table
     from harness.execution.devices import devices_for
     from harness.execution.executors import find_executor
     from harness.execution.sample_images import parse_label, parse_source
@@ -114,7 +113,7 @@ def search(
     find_executor(executor)
     allowed = budget_of(planned, budget, evals)
     with Store(store, files) as opened:
-        with SearchTerminal(err, planned.objective.better) as listener:
+        with SearchProgress(err, planned.objective.better) as listener:
             outcome = run_study(planned, opened, allowed, device, batch, listener, executor)
         _say(planned, outcome, opened)
         written = write_search_report(opened, planned.name, output or Path("reports") / f"search_{planned.name}.html")
@@ -132,7 +131,7 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 def _say(planned: "SearchPlan", outcome: "StudyOutcome", store: "Store") -> None:
     """The study in a few lines, on standard output."""
-    from harness.cli.search_status import result_lines
+    from harness.cli.search_terminal import result_lines
 
     for line in result_lines(planned, outcome, store):
         typer.echo(line)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.core.errors import InputError
+from harness.core.yaml import Where
 from harness.sampling.stochasticity.churn import GAMMA_MAX
 from harness.search import free_levels
 from harness.search.candidates import Candidate, InvalidSampler, TrialBuilder
@@ -64,7 +65,7 @@ def enqueued_trials(
         try:
             candidate = builder.build(filled, nfe)
         except InvalidSampler as error:
-            where = ("enqueue", index, "sampler", *error.where)
+            where: Where = ("enqueue", index, "sampler", *error.where)
             raise SpaceError(where, f"'{setting.name}': {error.message}") from None
         except InputError as error:
             notes.append(f"'{setting.name}' is left out: {error}")

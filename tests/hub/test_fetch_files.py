@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from harness.cli.download_bar import DownloadBar
+from harness.cli.console import DownloadBar
 from harness.cli.main import app
 from harness.core.errors import InputError, RunError
 from harness.denoisers import fetch as fetching

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness.cli.search_status import result_lines
+from harness.cli.search_terminal import result_lines
 from harness.core.errors import InputError
 from harness.report.pages.search import render_search
 from harness.search import holdout

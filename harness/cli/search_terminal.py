@@ -1,24 +1,105 @@
-"""Where studies stand, and what one came to, in lines for a terminal; read from the store alone."""
+"""Searches on a terminal: the progress of a study, where studies stand, and what one came to."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.cli.search_progress import words
+from harness.cli.console import LiveBar
+from harness.cli.run_terminal import RunProgress
 from harness.core.errors import InputError
 from harness.core.text import printable
+from harness.experiments.plan import Planned
 from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
 from harness.search.loop import Budget
-from harness.search.plan import SearchPlan
-from harness.search.study import StudyOutcome
+from harness.search.plan import Rows, SearchPlan
+from harness.search.pruner import best_of
+from harness.search.study import StudyListener, StudyOutcome, spent
 from harness.store.database import Store
-from harness.store.studies import Studies
+from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, Studies
 
-KNOWN = ("baseline", "paper")
-"""Roles of what the best is compared with."""
+COMPARED = ("baseline", "paper")
+"""Roles of the settings that the best one is compared with."""
+
+
+class SearchProgress(LiveBar, StudyListener):
+    """The progress of a study, and then of the run on fresh seeds. Failures are printed everywhere.
+
+    Args:
+        console: where to draw.
+        better: the direction in which the objective is better.
+    """
+
+    def __init__(self, console: Console, better: str) -> None:
+        percent = TextColumn("{task.percentage:>3.0f} %")
+        super().__init__(
+            console, TextColumn("{task.fields[words]}"), BarColumn(bar_width=24), percent, TimeRemainingColumn()
+        )
+        self.better = better
+        self.bar = self.progress.add_task("", total=None, words="planning")
+        self.budget = Budget(None)
+        self.run = RunProgress(console)
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.progress.stop()
+        self.run.__exit__(*error)
+
+    def began(self, rows: Rows, budget: Budget) -> None:
+        self.budget = budget
+        total = budget.trials if budget.trials is not None else budget.evaluations
+        self.progress.update(self.bar, total=total)
+        self._show(rows)
+
+    def settled(self, rows: Rows, number: int) -> None:
+        row = rows[number]
+        if row["status"] == FAILED:
+            self.progress.console.print(f"failed: no. {number}: {row['reason']}", style="red", markup=False)
+        self._show(rows)
+
+    def finals(self, count: int) -> None:
+        self.progress.stop()
+        self.run.__enter__()
+
+    def started(self, trials: int, done: int, evaluations: int) -> None:
+        self.run.started(trials, done, evaluations)
+
+    def chunk(self, evaluations: int) -> None:
+        self.run.chunk(evaluations)
+
+    def trial(self, planned: Planned, row: dict[str, Any]) -> None:
+        self.run.trial(planned, row)
+
+    def _show(self, rows: Rows) -> None:
+        finished = sum(row["status"] != RUNNING for row in rows.values())
+        self.progress.update(
+            self.bar,
+            completed=finished if self.budget.trials is not None else spent(rows),
+            words=study_line(rows, self.budget, self.better),
+        )
+
+
+def study_line(rows: Rows, budget: Budget, better: str) -> str:
+    """Where a study stands, in one line."""
+    counts = Counter(row["status"] for row in rows.values())
+    cost = spent(rows)
+    repeats = sum(row["twin"] is not None for row in rows.values())
+    finished = len(rows) - counts[RUNNING]
+    parts = [f"{finished}/{budget.trials} trials" if budget.trials is not None else f"{finished} trials"]
+    parts.append(
+        f"{cost:,}/{budget.evaluations:,} evaluations" if budget.evaluations is not None else f"{cost:,} evaluations"
+    )
+    parts += [f"{counts[status]} {status}" for status in (DONE, PRUNED, FAILED) if counts[status]]
+    parts += [f"{repeats} repeats"] if repeats else []
+    best = best_of(list(rows.values()), better)
+    if best is not None:
+        parts.append(f"best {rows[best]['value']:.4g} (no. {best})")
+    return " · ".join(parts)
 
 
 def status_table(store: Store, name: str | None = None) -> Table:
@@ -39,7 +120,7 @@ def status_table(store: Store, name: str | None = None) -> Table:
         assert row is not None
         spec, record = row["spec"], row["record"]
         rows = {slot["number"]: slot for slot in studies.slots(one)}
-        stands = words(rows, Budget(**(row["budget"] or {"trials": None})), record["objective"]["better"])
+        stands = study_line(rows, Budget(**(row["budget"] or {"trials": None})), record["objective"]["better"])
         finals = row["finals"]
         measured = len(_fresh(store, row)) if finals else 0
         wanted = len({final["fingerprint"] for final in finals or []})
@@ -50,12 +131,12 @@ def status_table(store: Store, name: str | None = None) -> Table:
 
 
 def result_lines(search: SearchPlan, outcome: StudyOutcome, store: Store) -> list[str]:
-    """What a study came to: trials, cost, and the best setting on fresh seeds against what it is compared with."""
+    """What a study came to: trials, cost, and the best setting on fresh seeds with its paired differences."""
     studies = Studies(store)
     row = studies.find(search.name)
     assert row is not None
     budget = Budget(**(row["budget"] or {"trials": None}))
-    lines = [f"{search.name}: {words(outcome.rows, budget, search.objective.better)}"]
+    lines = [f"{search.name}: {study_line(outcome.rows, budget, search.objective.better)}"]
     if outcome.note:
         lines.append(f"note: {outcome.note}")
     if outcome.holdout is not None:
@@ -68,7 +149,7 @@ def result_lines(search: SearchPlan, outcome: StudyOutcome, store: Store) -> lis
 
 
 def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
-    """The best on fresh seeds of all that was measured there, and its paired differences."""
+    """The best setting on fresh seeds, with its paired differences from the baseline and the paper's."""
     rows = _fresh(store, row)
     metric, finals = row["record"]["metric"], row["finals"] or []
     sign = 1.0 if metric["better"] == "lower" else -1.0
@@ -81,10 +162,10 @@ def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
 
     best = min(measured, key=value)
     lines = [f"best on fresh seeds: {_named(best, rows, metric)}", *_against(best, finals, rows, sign)]
-    known = {final["fingerprint"] for final in finals if final["role"] in KNOWN}
-    found = [final for final in measured if final["fingerprint"] not in known]
-    if found and best["fingerprint"] in known:
-        best = min(found, key=value)
+    named = {final["fingerprint"] for final in finals if final["role"] in COMPARED}
+    others = [final for final in measured if final["fingerprint"] not in named]
+    if others and best["fingerprint"] in named:
+        best = min(others, key=value)
         lines += [f"best that the search found: {_named(best, rows, metric)}", *_against(best, finals, rows, sign)]
     return lines
 
@@ -98,7 +179,7 @@ def _against(
 ) -> list[str]:
     """The differences of a setting from the baseline and the paper's."""
     mine = rows[best["fingerprint"]]
-    others = [(final, rows.get(final["fingerprint"])) for final in finals if final["role"] in KNOWN]
+    others = [(final, rows.get(final["fingerprint"])) for final in finals if final["role"] in COMPARED]
     return [
         f"  against {final['label']}, {_number(other)}: {_difference(mine, other, sign)}"
         for final, other in others
@@ -112,10 +193,10 @@ def _fresh(store: Store, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     same = (metric["extractor"], metric["reference"], metric["n"], row["spec"]["fresh_seed"])
     names = list({final["fingerprint"] for final in row["finals"] or []})
     return {
-        found["fingerprint"]: found
-        for found in store.results(names)
-        if (found["extractor"], found["reference"], found["n"], found["first_seed"]) == same
-        and found["status"] == "done"
+        result["fingerprint"]: result
+        for result in store.results(names)
+        if (result["extractor"], result["reference"], result["n"], result["first_seed"]) == same
+        and result["status"] == "done"
     }
 
 
@@ -134,13 +215,13 @@ def _settings(final: Mapping[str, Any]) -> str:
 
 def _difference(a: Mapping[str, Any], b: Mapping[str, Any], sign: float) -> str:
     """The paired difference of two results on the same seeds, in words."""
-    found = paired(a, b)
-    if found is None:
+    interval = paired(a, b)
+    if interval is None:
         return f"difference {a['value'] - b['value']:+.4g}"
-    better = sign * found.low < 0 and sign * found.high < 0
-    worse = sign * found.low > 0 and sign * found.high > 0
+    better = sign * interval.low < 0 and sign * interval.high < 0
+    worse = sign * interval.low > 0 and sign * interval.high > 0
     verdict = "better" if better else "worse" if worse else "the seeds do not tell them apart"
-    return f"difference {found.estimate:+.4g} ({found.low:+.4g} to {found.high:+.4g}), {verdict}"
+    return f"difference {interval.estimate:+.4g} ({interval.low:+.4g} to {interval.high:+.4g}), {verdict}"
 
 
 def paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> Interval | None:

@@ -1,11 +1,63 @@
-"""A plan as tables for the terminal."""
+"""Runs and plans on a terminal: the progress of a run, a plan's curves, and what they cost."""
 
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from harness.cli.console import LiveBar
 from harness.execution.cost import Cost
+from harness.execution.run import Listener
 from harness.experiments.metric import samples_of
-from harness.experiments.plan import Plan
+from harness.experiments.plan import Plan, Planned
 from harness.sampling.sampler import Sampler
+
+
+class _Rate(ProgressColumn):
+    """Evaluations per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} evaluations/s" if task.speed else "", style="progress.data.speed")
+
+
+class RunProgress(LiveBar, Listener):
+    """The progress of a run: trials done, evaluations per second, time left.
+
+    Failures, and each note once, are printed everywhere.
+    """
+
+    def __init__(self, console: Console) -> None:
+        percent = TextColumn("{task.percentage:>3.0f} %")
+        super().__init__(
+            console, TextColumn("{task.fields[trials]}"), BarColumn(), percent, _Rate(), TimeRemainingColumn()
+        )
+        self.total = self.done = 0
+        self.notes: set[str] = set()
+        self.bar = self.progress.add_task("", total=None, trials="planning")
+
+    def started(self, trials: int, done: int, evaluations: int) -> None:
+        self.total, self.done = trials, done
+        self.progress.update(self.bar, total=evaluations or 1, completed=0 if evaluations else 1, trials=self._text())
+
+    def chunk(self, evaluations: int) -> None:
+        self.progress.advance(self.bar, evaluations)
+
+    def trial(self, planned: Planned, row: dict[str, Any]) -> None:
+        self.done = min(self.done + 1, self.total)
+        self.progress.update(self.bar, trials=self._text())
+        if row["status"] == "failed":
+            step = "" if row.get("step") is None else f" at step {row['step']}"
+            name = f"{planned.panel} · {planned.series} · NFE {planned.nfe}"
+            self.progress.console.print(f"failed: {name}{step}: {row['reason']}", style="red", markup=False)
+        for note in (row.get("details") or {}).get("cautions", []):
+            if note not in self.notes:
+                self.progress.console.print(f"note on {row['metric']}: {note}", markup=False, highlight=False)
+                self.notes.add(note)
+
+    def _text(self) -> str:
+        return f"{self.done}/{self.total} trials"
 
 
 def trial_table(plan: Plan) -> Table:
@@ -50,7 +102,6 @@ def clock(seconds: float) -> str:
 
 
 def _in_words(sampler: Sampler) -> str:
-    """The choice on every axis, by kind."""
     words = [sampler.solver.kind, f"{sampler.discretization.kind} levels"]
     words += [f"σ(t) {sampler.schedule.kind}", f"s(t) {sampler.scaling.kind}", sampler.stochasticity.kind]
     return ", ".join(words)

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from harness.cli.search_status import _best_lines, status_table
+from harness.cli.search_terminal import _best_lines, status_table
 from harness.store.studies import Studies
 from tests.report import search_store
 
