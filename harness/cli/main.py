@@ -216,12 +216,13 @@ def sample(
     batch: BatchOption = None,
 ) -> None:
     """Draw images to a PNG sheet or a folder."""
-    from harness.execution.sample_images import draw, parse_label, parse_sampler, parse_seeds, parse_source
+    from harness.cli.parsing import parse_label, parse_sampler, parse_seeds, parse_source
+    from harness.execution.sample_images import sample_to_files
 
-    drawn = draw(
+    sampled = sample_to_files(
         parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
     )
-    typer.echo(f"{output}: {drawn.images} images, NFE {drawn.nfe:g}")
+    typer.echo(f"{output}: {sampled.images} images, NFE {sampled.nfe:g}")
 
 
 @on(app, MODELS)

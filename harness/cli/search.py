@@ -73,10 +73,10 @@ def search(
     """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings."""
     import signal
 
+    from harness.cli.parsing import parse_label, parse_source
     from harness.cli.search_terminal import SearchProgress, status_table
     from harness.execution.devices import devices_for
     from harness.execution.executors import find_executor
-    from harness.execution.sample_images import parse_label, parse_source
     from harness.report.pages.search import write_search_report
     from harness.search.plan import SearchRequest, plan_search
     from harness.search.study import budget_of, run_study

@@ -1,14 +1,16 @@
-"""What a run is after: a metric of the grid, the trials that it is asked of, and the seeds."""
+"""Measurements: a metric of the grid, the trials that it is asked of, and the seeds."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from harness.execution.provenance import revision
 from harness.execution.reference import against
-from harness.execution.results import BLOCKS
+from harness.execution.results import BLOCKS, gathered
 from harness.execution.seed_ranges import SeedRange
 from harness.experiments.metric import evaluations, samples_of
 from harness.experiments.plan import Plan, Planned
+from harness.experiments.trial import Trial
 from harness.metrics.choices import FeatureMetric
 from harness.metrics.compute import Against
 from harness.metrics.diagnostics import Measure
@@ -80,6 +82,34 @@ class Measurement(NamedTuple):
         if isinstance(self.metric, Measure):
             return {name: picture_key(fingerprint, self.extractor, name) for name in self.metric.pictures}
         return {"mosaic": fingerprint} if self.trials[fingerprint].mosaic else {}
+
+    def row(self, trial: Trial, values: Mapping[str, Any], infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The row of a result for `Store.put_result`: what was measured of a trial, with where the number comes from.
+
+        Args:
+            trial: what was measured.
+            values: `status` and what goes with it: value and interval, or reason and step.
+            infos: what the workers said of each chunk.
+        """
+        provenance = gathered(infos) | {
+            "denoiser": trial.denoiser if isinstance(trial.denoiser, str) else trial.denoiser.kind,
+            "weights": trial.weights,
+            "labels": trial.labels,
+            "chunks": sum(info.get("parts", 1) for info in infos),
+            "choice": self.metric.model_dump(mode="json", exclude_none=True),
+            "revision": revision(),
+        }
+        return {
+            "fingerprint": trial.fingerprint,
+            "extractor": self.extractor,
+            "reference": self.reference,
+            "first_seed": self.first,
+            "n": self.samples,
+            "metric": self.metric.name,
+            "trial": trial.model_dump(mode="json"),
+            "provenance": provenance,
+            **values,
+        }
 
     def evaluations(self, fingerprint: str) -> int:
         """About how many evaluations a sample of a trial costs."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError, SamplingError
-from harness.execution.chunks import Key, Missing, PlannedChunk, plan_chunks
+from harness.execution.chunks import Key, Missing, PlannedChunk, load_chunks, plan_chunks
 from harness.execution.devices import call_shape, devices_for
 from harness.execution.executors import Executor
 from harness.execution.levels import fill_levels
@@ -18,10 +18,8 @@ from harness.execution.measurements import Measurement, measurements, with_refer
 from harness.execution.merging import Merger
 from harness.execution.plan_record import plan_record
 from harness.execution.results import compared, measured
-from harness.execution.rows import result_row
 from harness.execution.scheduler import Job, Scheduler, unwritable
 from harness.execution.seed_ranges import SeedRange
-from harness.execution.stored import stored_pieces
 from harness.execution.worker import Task
 from harness.experiments.plan import Plan, Planned
 from harness.metrics.choices import FeatureMetric
@@ -204,7 +202,7 @@ class _PlanRun:
     def _measure(self, key: Key) -> None:
         """All chunks are there: put them together, measure, and write the trial's row."""
         measurement, fingerprint = self.measurements[key[0]], key[1]
-        pieces = stored_pieces(self.store, measurement.sources, fingerprint, measurement.seeds)
+        pieces = load_chunks(self.store, measurement.sources, fingerprint, measurement.seeds)
         if isinstance(measurement.metric, FeatureMetric) and measurement.against:
             # Large matrices are computed on the first GPU of the run, if there is one.
             device = devices_for(self.device)[0] if measurement.is_wide else "cpu"
@@ -225,7 +223,7 @@ class _PlanRun:
     def _write(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> None:
         measurement, fingerprint = self.measurements[key[0]], key[1]
         planned = measurement.trials[fingerprint]
-        row = result_row(measurement, planned.trial, values, infos)
+        row = measurement.row(planned.trial, values, infos)
         self.store.put_result(row)
         self.listener.trial(planned, row)
 

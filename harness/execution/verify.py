@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from harness.core.errors import InputError, SamplingError
 from harness.core.yaml import explain
+from harness.execution.chunks import load_blocks, load_chunks
 from harness.execution.reference import against
 from harness.execution.results import compared, measured
 from harness.execution.seed_ranges import SeedRange
-from harness.execution.stored import pieces_in_blocks, stored_pieces
 from harness.experiments.metric import MEMBERS, read_metric
 from harness.experiments.trial import canonical
 from harness.metrics.choices import FeatureMetric
@@ -82,14 +82,14 @@ def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[di
     if isinstance(metric, Measure):
         if metric.identity != row["extractor"]:
             raise InputError(f"measure {metric.identity} is not the one that was used, {row['extractor']}")
-        return measured(stored_pieces(store, (row["extractor"],), row["fingerprint"], seeds)), TOLERANCE
+        return measured(load_chunks(store, (row["extractor"],), row["fingerprint"], seeds)), TOLERANCE
     identity = metric.features.identity
     if identity != row["extractor"]:
         raise InputError(f"extractor is '{identity}' now, and was '{row['extractor']}'")
     known = against(metric, row["n"], store, device)
     if known.id != row["reference"]:
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
-    pieces = pieces_in_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
+    pieces = load_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
     statistics = known.against.statistics
     is_wide = statistics is not None and statistics.width >= WIDE
     return compared(metric, pieces, known.against), WIDE_TOLERANCE if is_wide else TOLERANCE

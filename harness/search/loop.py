@@ -14,7 +14,6 @@ from harness.core.errors import InputError, RunError, SamplingError
 from harness.execution.devices import call_shape, devices_for
 from harness.execution.executors import Executor
 from harness.execution.measurements import Measurement
-from harness.execution.rows import result_row
 from harness.execution.scheduler import Completed, Scheduler, unwritable
 from harness.execution.worker import ChunkFailure, failure_of
 from harness.search.candidates import Candidate
@@ -262,7 +261,7 @@ class _Run:
         }
         if is_last:
             infos = [dict(piece.info) for piece in pieces]
-            self.store.put_result(result_row(self.measurement, setting.trial, {"status": "done", **values}, infos))
+            self.store.put_result(self.measurement.row(setting.trial, {"status": "done", **values}, infos))
         self._change(number, changes)
 
     def _fail(self, number: int, failure: ChunkFailure) -> None:

@@ -7,12 +7,11 @@ import pytest
 
 from harness.core.errors import InputError
 from harness.execution import run as run_module
-from harness.execution.chunks import plan_chunks
+from harness.execution.chunks import load_chunks, plan_chunks
 from harness.execution.measurements import measurements
 from harness.execution.merging import Merger, merge_rows, together
 from harness.execution.results import groups
 from harness.execution.seed_ranges import SeedRange
-from harness.execution.stored import stored_pieces
 from harness.execution.verify import verify
 from harness.store.database import Chunk, Owner, Store
 from tests.execution.wide import FID, KID, SOURCE, _inline, by_metric, grid, reference, run, spans, store
@@ -201,7 +200,7 @@ def test_reading_while_another_process_merges(store, grid, monkeypatch):
         return real(row)
 
     monkeypatch.setattr(store, "moments", moments)
-    found = stored_pieces(store, [SOURCE], key, SeedRange(0, 39))
+    found = load_chunks(store, [SOURCE], key, SeedRange(0, 39))
     assert merged == [True]
     assert [tuple(piece.span) for piece in found] == [(0, 11), *((at, at + 3) for at in range(12, 40, 4))]
 
@@ -210,11 +209,11 @@ def test_what_is_lost_is_said(store, grid):
     run(grid(FID), store)
     key = store.results()[0]["fingerprint"]
     with pytest.raises(InputError, match=r"seeds 40 to 47 .* is not in the store any more; run its grid again"):
-        stored_pieces(store, [SOURCE], key, SeedRange(0, 47))
+        load_chunks(store, [SOURCE], key, SeedRange(0, 47))
     path = next(store.files.folder.rglob(f"{rows_of(store)[2]['key']}.npz"))
     path.write_bytes(b"")
     with pytest.raises(InputError, match="was changed since it was written"):
-        stored_pieces(store, [SOURCE], key, SeedRange(0, 39))
+        load_chunks(store, [SOURCE], key, SeedRange(0, 39))
 
 
 WHOLE = {"a": np.arange(8)}

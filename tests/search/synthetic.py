@@ -138,7 +138,7 @@ def install(monkeypatch, metric, reverse=False):
             value, left_out, sizes = metric.measured(trial, measurement.first, measurement.samples, search.block)
             starts = [measurement.first + sum(sizes[:index]) for index in range(len(sizes))]
             row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
-            store.put_result(searching.result_row(measurement, trial, {"status": "done", "nfe": one["nfe"], **row}, []))
+            store.put_result(measurement.row(trial, {"status": "done", "nfe": one["nfe"], **row}, []))
 
     monkeypatch.setattr(searching, "SeedBlocks", blocks)
     monkeypatch.setattr(searching, "Scheduler", scheduler)
