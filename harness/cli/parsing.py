@@ -6,8 +6,8 @@ from typing import Any
 
 from harness.core import yaml
 from harness.core.errors import InputError
+from harness.sampling.initial_state import Labels
 from harness.sampling.sampler import Sampler
-from harness.sampling.start import Labels
 
 MAX_SEEDS = 1_000_000
 
