@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 
 import harness
-from harness.metrics.choices import FID, FIDInfinity, FrechetDigits
-from harness.metrics.compute import Against, measure
-from harness.metrics.features.choices import DigitsFeatures, Pixels
-from harness.metrics.features.load import load_extractor
+from harness.metrics import FID, FIDInfinity, FrechetDigits
+from harness.metrics.features.configs import DigitsFeatures, Pixels
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.reference_statistics import Statistics
-from harness.metrics.references import find_reference, read_reference
+from harness.metrics.references import Reference, find_reference, read_reference
 from harness.metrics.statistics.jackknife import Replicates, compare, jackknife
 from harness.metrics.statistics.moments import Moments
 
@@ -41,11 +39,11 @@ def coverage(width: int, n: int, scale: float, shift: float, repeats: int) -> di
     found = []
     for _ in range(repeats):
         blocks = cut(rng.normal(size=(n, width)) * scale + shift)
-        found.append([measure(metric, blocks, Against(statistics)) for metric in metrics])
+        found.append([metric.compute(blocks, Reference("known", statistics)) for metric in metrics])
     truth = width * (shift**2 + (scale - 1) ** 2)
     values = np.array([[one.value for one in pair] for pair in found])
-    low = np.array([[one.interval.low for one in pair] for pair in found])
-    high = np.array([[one.interval.high for one in pair] for pair in found])
+    low = np.array([[one.interval().low for one in pair] for pair in found])
+    high = np.array([[one.interval().high for one in pair] for pair in found])
     mean = values.mean(0)
 
     def holds(target: np.ndarray | float) -> np.ndarray:
@@ -67,15 +65,15 @@ def coverage(width: int, n: int, scale: float, shift: float, repeats: int) -> di
 def pairing(name: str, n: int, steps: tuple[int, int]) -> dict[str, float]:
     """Two step counts of Heun on an embedded network: the width of the difference's interval, paired and not."""
     denoiser = harness.load_denoiser(name)
-    extractor = load_extractor(DigitsFeatures(), (1, 8, 8))
+    extractor = DigitsFeatures().load((1, 8, 8))
     choice = FrechetDigits()
     reference = read_reference(find_reference("digits", choice.features), choice.features)
     sides = []
     for count in steps:
         out = harness.sample(denoiser, harness.Sampler(steps=count), seeds=range(n))
-        number = measure(choice, cut(extractor(out.images).numpy()), Against(reference.statistics))
+        number = choice.compute(cut(extractor(out.images).numpy()), reference)
         sizes = np.array([len(part) for part in np.array_split(np.arange(n), BLOCKS)])
-        sides.append(Replicates(number.value, np.array(number.replicates), sizes))
+        sides.append(Replicates(number.value, number.replicates, sizes))
     paired = compare(*sides).difference
     alone = [jackknife(*side) for side in sides]
     assert paired is not None and all(alone)

@@ -21,12 +21,11 @@ from harness.datasets.image_bytes import from_bytes, to_bytes
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images
 from harness.metrics.evaluate import observe
-from harness.metrics.features.choices import Pixels
+from harness.metrics.features.configs import Pixels
 from harness.metrics.features.extractor import Extractor, Outputs
 from harness.metrics.features.inception import InceptionFeatures, InceptionV3
-from harness.metrics.features.load import load_extractor
-from harness.metrics.frechet import frechet_distance
-from harness.metrics.statistics.stream import MomentStream
+from harness.metrics.statistics.frechet_distance import frechet_distance
+from harness.metrics.statistics.moments import MomentStream
 
 WIDTH = 2048
 
@@ -131,7 +130,7 @@ def main() -> None:
     figures = {
         "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "distance_2048": distances(),
-        "pixels_48": detour(load_extractor(Pixels(size=4), (3, 32, 32)), 4000),
+        "pixels_48": detour(Pixels(size=4).load((3, 32, 32)), 4000),
         "projection_2048": detour(Random(), 4000, 16),
         "inception_random_weights": detour(InceptionFeatures(InceptionV3(), "random"), 64),
         "peak_memory": peaks(),

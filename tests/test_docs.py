@@ -11,8 +11,8 @@ from harness.cli.images import data, ref
 from harness.cli.main import app
 from harness.denoisers.specs import MEMBERS
 from harness.experiments.grid import Grid, Panel, Series
-from harness.experiments.metric import MEMBERS as METRICS
-from harness.metrics.features.choices import EXTRACTORS
+from harness.metrics import MEMBERS as METRICS
+from harness.metrics.features.configs import EXTRACTORS
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import ALIASES, SOLVERS

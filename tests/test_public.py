@@ -45,11 +45,11 @@ def test_the_embedded_networks_draw_digits(name):
 
 def test_classes_of_the_conditional_network():
     """Two classes asked for are two kinds of image; the classifier tells them apart."""
-    from harness.metrics.features.choices import DigitsFeatures
-    from harness.metrics.features.load import load_extractor
+
+    from harness.metrics.features.configs import DigitsFeatures
 
     denoiser = harness.load_denoiser("digits-adm")
-    extractor = load_extractor(DigitsFeatures(), (1, 8, 8))
+    extractor = DigitsFeatures().load((1, 8, 8))
     for label in (0, 7):
         out = harness.sample(denoiser, harness.Sampler(steps=12), seeds=range(24), labels=label)
         named = extractor.network(out.images.float()).argmax(1)

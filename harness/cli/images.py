@@ -9,8 +9,8 @@ from harness.cli.console import DATA, CountBar, DeviceOption, err, on, out
 
 if TYPE_CHECKING:
     from harness.datasets.resize import Color, Crop
-    from harness.metrics.evaluate import Evaluated
-    from harness.metrics.features.choices import AnyExtractor
+    from harness.metrics.evaluate import Evaluation
+    from harness.metrics.features.configs import ExtractorConfig
 
 data = typer.Typer(name="data", help="Data sets: look at them, convert them.", no_args_is_help=True)
 ref = typer.Typer(name="ref", help="Reference statistics of real images.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Measure images that any program made: FID, KID and others, each with an interval."""
-    from harness.metrics.parse import read_metrics
+    from harness.metrics.evaluate import read_metrics
 
     asked = read_metrics(metrics, reference, _choice(extractor))
 
@@ -70,8 +70,8 @@ def evaluate(
         _say(one)
 
 
-def _choice(text: str | None) -> "AnyExtractor | None":
-    from harness.metrics.features.choices import read_extractor
+def _choice(text: str | None) -> "ExtractorConfig | None":
+    from harness.metrics.features.configs import read_extractor
 
     return None if text is None else read_extractor(text)
 
@@ -82,26 +82,26 @@ def _device(device: str | None) -> str:
     return devices_for(device)[0]
 
 
-def _record(one: "Evaluated") -> dict[str, object]:
-    between = one.measured.interval
+def _record(one: "Evaluation") -> dict[str, object]:
+    between = one.estimate.interval()
     return {
         "metric": one.metric.name,
-        "value": one.measured.value,
+        "value": one.estimate.value,
         "low": between.low if between else None,
         "high": between.high if between else None,
         "n": one.n,
         "extractor": one.extractor,
         "reference": one.reference,
-        "details": one.measured.details,
+        "details": one.estimate.details | ({"cautions": one.cautions} if one.cautions else {}),
     }
 
 
-def _say(one: "Evaluated") -> None:
-    between = one.measured.interval
+def _say(one: "Evaluation") -> None:
+    between = one.estimate.interval()
     interval = f" ({between.low:.5g} to {between.high:.5g})" if between else " (no interval: too few images)"
-    typer.echo(f"{one.metric.title}: {one.measured.value:.6g}{interval}, N = {one.n:,}")
+    typer.echo(f"{one.metric.title}: {one.estimate.value:.6g}{interval}, N = {one.n:,}")
     typer.echo(f"  extractor {one.extractor}" + (f", reference {one.reference}" if one.reference else ""))
-    for caution in one.measured.details.get("cautions", []):
+    for caution in one.cautions:
         typer.echo(f"  note: {caution}")
 
 
@@ -175,15 +175,14 @@ def build(
 ) -> None:
     """Compute a data set's statistics: mu and sigma as official files have them, and features of 10,000 images."""
     from harness.datasets.open import open_images
-    from harness.metrics.features.choices import Inception
-    from harness.metrics.features.load import load_extractor
+    from harness.metrics.features.configs import Inception
     from harness.metrics.references import of_images
 
     choice = _choice(extractor) or Inception()
     choice.check()
     images = open_images(source, skip_bad)
     with CountBar(err, "images") as bar:
-        found = of_images(images, load_extractor(choice, images.shape, _device(device)), bar.at)
+        found = of_images(images, choice.load(images.shape, _device(device)), bar.at)
     found.statistics.write(output)
     _skipped(images.skipped)
     width, kept = found.statistics.width, found.statistics.features

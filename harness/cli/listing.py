@@ -77,13 +77,13 @@ def _grids() -> list[tuple[str, str]]:
 
 
 def _metrics() -> list[tuple[str, str]]:
-    from harness.experiments.metric import MEMBERS
+    from harness.metrics import MEMBERS
 
     return [(member.model_fields["kind"].default, _first_line(member)) for member in MEMBERS]
 
 
 def _extractors() -> list[tuple[str, str]]:
-    from harness.metrics.features.choices import EXTRACTORS
+    from harness.metrics.features.configs import EXTRACTORS
 
     return [(member.model_fields["kind"].default, _first_line(member)) for member in EXTRACTORS]
 

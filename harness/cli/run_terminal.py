@@ -10,7 +10,6 @@ from rich.text import Text
 from harness.cli.console import LiveBar
 from harness.execution.cost import Cost
 from harness.execution.run import Listener
-from harness.experiments.metric import samples_of
 from harness.experiments.plan import Plan, Planned
 from harness.sampling.sampler import Sampler
 
@@ -62,7 +61,9 @@ class RunProgress(LiveBar, Listener):
 
 def trial_table(plan: Plan) -> Table:
     """Every curve of a plan, with its sampler and its budgets."""
-    asked = ", ".join(f"{metric.title}, N = {samples_of(metric, plan.grid.samples):,}" for metric in plan.grid.metrics)
+    asked = ", ".join(
+        f"{metric.title}, N = {metric.default_samples(plan.grid.samples):,}" for metric in plan.grid.metrics
+    )
     table = Table(title=f"{plan.grid.title} · {asked}", title_justify="left")
     for name in ("denoiser", "series", "sampler", "NFE"):
         table.add_column(name)

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
 from harness.execution.measurements import Measurement
-from harness.execution.results import MOSAIC, Piece
+from harness.execution.results import Piece
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
-from harness.metrics.diagnostics import Measure
 from harness.store.database import Store
 
 TRIES = 5
@@ -177,11 +176,8 @@ def _planned(
 
 def _drawn_from(measurement: Measurement, span: SeedRange) -> SeedRange:
     """The seeds of a chunk that its pictures are of: a merged one has many more than a mosaic shows."""
-    return (
-        span
-        if isinstance(measurement.metric, Measure)
-        else SeedRange(span.first, min(span.last, span.first + MOSAIC - 1))
-    )
+    most = measurement.metric.picture_seeds
+    return span if most is None else SeedRange(span.first, min(span.last, span.first + most - 1))
 
 
 def load_chunks(

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from harness.core.errors import InputError
-from harness.experiments.metric import MEMBERS
+from harness.metrics import MEMBERS
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, jackknife
 from harness.store.database import Store
 

@@ -13,8 +13,7 @@ from harness.execution.executors import is_alive
 from harness.execution.merging import merge_rows, together
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.execution.verify import metric_of
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
+from harness.metrics.base import Metric
 from harness.store.database import Store
 from harness.store.migrations import is_store
 
@@ -77,7 +76,7 @@ def _merge(store: Store, dry_run: bool) -> tuple[int, int]:
     uses: dict[tuple[str, str], list[_Use]] = {}
     for row in store.results():
         metric = _metric(row)
-        if row["status"] == "done" and isinstance(metric, FeatureMetric):
+        if row["status"] == "done" and metric is not None and metric.merges_chunks:
             seeds = SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
             uses.setdefault((row["fingerprint"], row["extractor"]), []).append(_Use(metric.sources, seeds))
     merged = blocks = 0
@@ -105,7 +104,7 @@ def _groups(store: Store, fingerprint: str, uses: list[_Use]) -> list[list[dict[
     return found
 
 
-def _metric(row: dict[str, Any]) -> FeatureMetric | Measure | None:
+def _metric(row: dict[str, Any]) -> Metric | None:
     try:
         return metric_of(row)
     except InputError:

@@ -5,20 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.execution.provenance import revision
-from harness.execution.reference import against
-from harness.execution.results import BLOCKS, gathered
+from harness.execution.reference import reference_of
+from harness.execution.results import gathered
 from harness.execution.seed_ranges import SeedRange
-from harness.experiments.metric import evaluations, samples_of
 from harness.experiments.plan import Plan, Planned
 from harness.experiments.trial import Trial
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.compute import Against
-from harness.metrics.diagnostics import Measure
-from harness.metrics.features.choices import DigitsFeatures
+from harness.metrics.base import Metric
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import BLOCKS
 from harness.store.database import Store
-
-NO_REFERENCE = "none"
-"""The reference of a metric that compares with nothing outside of its own observation."""
 
 CHUNK, WIDE_CHUNK = 64, 1000
 """Seeds per unit of work: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of.
@@ -32,17 +27,17 @@ class Measurement(NamedTuple):
 
     Args:
         metric: what is measured.
-        extractor: identity of what is taken from images: of a feature network, or of the measure itself.
+        extractor: identity of what is taken from images: of a feature network, or of the diagnostic itself.
         sources: names under which the store has chunks that will do; new ones go under the first.
         reference: identity of what it is compared with, and how; "" while that is not known.
         samples: N.
         first: the first seed.
         chunk: seeds per unit of work.
         trials: by fingerprint; the first of equal ones, its images kept if any of them asks for it.
-        against: the reference of a metric of features, ready for use; None for a measure.
+        against: the reference, ready for use; None for a metric without one.
     """
 
-    metric: FeatureMetric | Measure
+    metric: Metric
     extractor: str
     sources: tuple[str, ...]
     reference: str
@@ -50,7 +45,7 @@ class Measurement(NamedTuple):
     first: int
     chunk: int
     trials: dict[str, Planned]
-    against: Against | None = None
+    against: Reference | None = None
 
     @property
     def last(self) -> int:
@@ -75,13 +70,14 @@ class Measurement(NamedTuple):
     @property
     def is_wide(self) -> bool:
         """Whether the moments of a chunk are large, so that finished chunks are merged."""
-        return isinstance(self.metric, FeatureMetric) and not isinstance(self.metric.features, DigitsFeatures)
+        return self.metric.is_wide
 
     def pictures(self, fingerprint: str) -> dict[str, str]:
         """Keys of the pictures that are to be kept of a trial, by name; none for most."""
-        if isinstance(self.metric, Measure):
-            return {name: picture_key(fingerprint, self.extractor, name) for name in self.metric.pictures}
-        return {"mosaic": fingerprint} if self.trials[fingerprint].mosaic else {}
+        keys = {name: picture_key(fingerprint, self.extractor, name) for name in self.metric.pictures}
+        if self.metric.samples_images and self.trials[fingerprint].mosaic:
+            keys["mosaic"] = fingerprint
+        return keys
 
     def row(self, trial: Trial, values: Mapping[str, Any], infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The row of a result for `Store.put_result`: what was measured of a trial, with where the number comes from.
@@ -114,7 +110,7 @@ class Measurement(NamedTuple):
     def evaluations(self, fingerprint: str) -> int:
         """About how many evaluations a sample of a trial costs."""
         item = self.trials[fingerprint]
-        return evaluations(self.metric, item.trial.sampler, item.nfe)
+        return self.metric.evaluations(item.trial.sampler, item.nfe)
 
 
 def measurements(plan: Plan) -> list[Measurement]:
@@ -126,14 +122,11 @@ def _pooled(every: list[Measurement]) -> list[Measurement]:
     """New chunks of measurements of the same images keep what any of them needs, so each image is sampled once."""
     needs: dict[Any, frozenset[str]] = {}
     for measurement in every:
-        if isinstance(measurement.metric, FeatureMetric):
-            needs[_images(measurement)] = needs.get(_images(measurement), frozenset()) | measurement.metric.needs
+        needs[_images(measurement)] = needs.get(_images(measurement), frozenset()) | measurement.metric.needs
     return [
         measurement._replace(
             sources=_first("+".join([measurement.extractor, *sorted(needs[_images(measurement)])]), measurement.sources)
         )
-        if isinstance(measurement.metric, FeatureMetric)
-        else measurement
         for measurement in every
     ]
 
@@ -147,25 +140,20 @@ def _first(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return (name, *(other for other in names if other != name))
 
 
-def _measurements(plan: Plan, metric: FeatureMetric | Measure) -> list[Measurement]:
-    samples, first = samples_of(metric, plan.grid.samples), plan.grid.first_seed
+def _measurements(plan: Plan, metric: Metric) -> list[Measurement]:
+    samples, first = metric.default_samples(plan.grid.samples), plan.grid.first_seed
     trials = unique_trials(plan.asked_of(metric))
     chunk = plan.grid.chunk or CHUNK
-    if isinstance(metric, Measure):
-        return [Measurement(metric, metric.identity, (metric.identity,), NO_REFERENCE, samples, first, chunk, trials)]
-    identity = metric.features.identity
-    one = Measurement(metric, identity, metric.sources, "", samples, first, chunk, trials)
+    one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials)
     if one.is_wide and not plan.grid.chunk:
         one = one._replace(chunk=min(WIDE_CHUNK, -(-samples // BLOCKS)))
-    return [one._replace(first=first + index * samples) for index in range(metric.ranges)]
+    return [one._replace(first=first + index * samples) for index in range(metric.range_count)]
 
 
 def with_reference(measurement: Measurement, store: Store, device: str | None = None) -> Measurement:
     """The measurement with its reference, computed once a store, and its floor among the store's facts."""
-    if isinstance(measurement.metric, Measure):
-        return measurement
-    found = against(measurement.metric, measurement.samples, store, device)
-    return measurement._replace(reference=found.id, against=found.against)
+    known = reference_of(measurement.metric, measurement.samples, store, device)
+    return measurement._replace(reference=known.id, against=known.reference)
 
 
 def unique_trials(items: Iterable[Planned]) -> dict[str, Planned]:

@@ -9,14 +9,6 @@ from harness.execution.design_table import design
 from harness.execution.measurements import Measurement
 from harness.experiments.plan import Plan
 from harness.hub.cards import denoiser_cards
-from harness.metrics.choices import FID, Coverage, FeatureMetric, FrechetDigits, Memorisation, Precision, Recall
-from harness.metrics.diagnostics import Measure
-
-DISTANCES = (FrechetDigits, FID)
-"""Frechet distances between finite sets, to which the paper's 3 % rule and a floor apply."""
-
-SHARES = (Precision, Recall, Coverage, Memorisation)
-"""Metrics between 0 and 1."""
 
 
 def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
@@ -69,29 +61,29 @@ def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
 def metric_record(ranges: list[Measurement]) -> dict[str, Any]:
     """What the report needs to know of a metric, from its measurements, one a range of seeds."""
     measurement = ranges[0]
-    measure = measurement.metric if isinstance(measurement.metric, Measure) else None
+    metric = measurement.metric
+    pictures = {key: measurement.pictures(key) for key in measurement.trials} if metric.pictures else {}
     return {
-        "metric": measurement.metric.name,
-        "title": measurement.metric.title,
-        "about": first_paragraph(measurement.metric),
-        "fields": measurement.metric.model_dump(
+        "metric": metric.name,
+        "title": metric.title,
+        "about": first_paragraph(metric),
+        "fields": metric.model_dump(
             mode="json", exclude={"kind", "samples", "series", "denoisers", "label", "ranges"}, exclude_none=True
         ),
-        "method": measurement.metric.method if isinstance(measurement.metric, FeatureMetric) else "",
-        "is_measure": measure is not None,
-        "is_distance": isinstance(measurement.metric, DISTANCES),
-        "is_share": isinstance(measurement.metric, SHARES),
-        "by_level": measurement.metric.by_level,
-        "better": measurement.metric.better,
-        "pictures": {key: measurement.pictures(key) for key in measurement.trials if measurement.pictures(key)}
-        if measure
-        else {},
+        "method": metric.method,
+        "is_measure": metric.is_diagnostic,
+        "is_distance": metric.is_distance,
+        "is_share": metric.is_share,
+        "by_level": metric.by_level,
+        "better": metric.better,
+        "columns": [column._asdict() for column in metric.columns],
+        "pictures": {key: names for key, names in pictures.items() if names},
         "extractor": measurement.extractor,
         "reference": measurement.reference,
         "n": measurement.samples,
         "first_seeds": [each.first for each in ranges],
-        "series": measurement.metric.series,
-        "denoisers": measurement.metric.denoisers,
+        "series": metric.series,
+        "denoisers": metric.denoisers,
     }
 
 

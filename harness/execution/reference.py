@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics.choices import FID, FeatureMetric, FrechetDigits, Memorisation
-from harness.metrics.compute import Against, real_features
-from harness.metrics.features.choices import AnyExtractor
+from harness.metrics.base import Metric
+from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.reference_statistics import Statistics, from_arrays
-from harness.metrics.references import Place, all_features, find_reference, read_reference
-from harness.metrics.statistics.floor import floor
+from harness.metrics.references import Place, Reference, all_features, find_reference, read_reference
+from harness.metrics.statistics.frechet_distance import floor
 from harness.store.database import Store
 
 FLOOR_WIDTH = 512
@@ -21,14 +20,18 @@ FLOOR_IMAGES = 4
 """Images below which there is no floor: two a side."""
 
 
+NO_REFERENCE = "none"
+"""The reference of a metric that compares with nothing."""
+
+
 class Known(NamedTuple):
-    """The reference of a metric: an identity, with the method where there is one, and what to measure against."""
+    """The reference of a metric: its identity, with the method where there is one, and what to measure against."""
 
     id: str
-    against: Against
+    reference: Reference | None
 
 
-def against(metric: FeatureMetric, samples: int, store: Store, device: str | None = None) -> Known:
+def reference_of(metric: Metric, samples: int, store: Store, device: str | None = None) -> Known:
     """The reference of a metric and, as facts for the report, the floor at this number of samples.
 
     The first call on a store runs the extractor over the real images; later ones read what it kept.
@@ -36,23 +39,23 @@ def against(metric: FeatureMetric, samples: int, store: Store, device: str | Non
     Raises:
         InputError: a reference that is not there, or does not go with the extractor.
     """
-    if metric.source is None:
-        return Known(metric.method, Against(None))
-    place = find_reference(metric.source, metric.features)
-    id, statistics = _statistics(place, metric.features, store, device)
-    if "features" in metric.needs and not isinstance(metric, Memorisation):
-        real_features(metric, statistics)  # which it may lack; better said before anything is sampled
-    if isinstance(metric, FID | FrechetDigits):
-        _keep_floor(metric, id, statistics, samples, store)
-    whole = f"{metric.method} | {id}" if metric.method else id
-    training = (lambda: _training(place.source, metric.features)) if isinstance(metric, Memorisation) else None
-    return Known(whole, Against(statistics, training))
+    source, extractor = metric.source, metric.features
+    if source is None or extractor is None:
+        return Known(metric.method or NO_REFERENCE, None)
+    place = find_reference(source, extractor)
+    id, statistics = _statistics(place, extractor, store, device)
+    metric.check_reference(statistics)  # better said before anything is sampled
+    if metric.is_distance:
+        _keep_floor(f"floor:{extractor.identity}:{id}:{samples}", statistics, samples, store)
+    training = (lambda: _training(source, extractor)) if metric.needs_training else None
+    return Known(f"{metric.method} | {id}" if metric.method else id, Reference(id, statistics, training))
 
 
-def _statistics(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> tuple[str, Statistics]:
+def _statistics(place: Place, extractor: ExtractorConfig, store: Store, device: str | None) -> tuple[str, Statistics]:
     """Of a file as they are; of a data set those that the store has, or new ones for it."""
     if place.path is not None:
-        return read_reference(place, extractor)
+        reference = read_reference(place, extractor)
+        return reference.id, reference.statistics
     name = f"reference:{extractor.identity}:{hashlib.sha256(place.key.encode()).hexdigest()[:32]}"
     fact = store.fact(name)
     if fact is None or not store.files.has(fact["key"]):
@@ -61,19 +64,17 @@ def _statistics(place: Place, extractor: AnyExtractor, store: Store, device: str
     return fact["id"], from_arrays(store.files.read(fact["key"], fact["sha256"]), str(store.files.folder))
 
 
-def _compute(place: Place, extractor: AnyExtractor, store: Store, device: str | None) -> dict[str, Any]:
+def _compute(place: Place, extractor: ExtractorConfig, store: Store, device: str | None) -> dict[str, Any]:
     from harness.execution.devices import devices_for
-    from harness.metrics.features.load import load_extractor
 
     where = devices_for(device)[0]
-    found = read_reference(place, extractor, lambda shape: load_extractor(extractor, shape, where))
+    found = read_reference(place, extractor, lambda shape: extractor.load(shape, where))
     key = hashlib.sha256(f"reference\n{found.id}".encode()).hexdigest()
     return {"id": found.id, "key": key, "sha256": store.files.write(key, found.statistics.arrays())}
 
 
-def _keep_floor(metric: FeatureMetric, id: str, statistics: Statistics, samples: int, store: Store) -> None:
+def _keep_floor(key: str, statistics: Statistics, samples: int, store: Store) -> None:
     """The floor as a fact, where every real image's features are there and are not too wide."""
-    key = f"floor:{metric.features.identity}:{id}:{samples}"
     if not statistics.has_all_features or statistics.width > FLOOR_WIDTH or store.fact(key) is not None:
         return
     assert statistics.features is not None
@@ -84,6 +85,6 @@ def _keep_floor(metric: FeatureMetric, id: str, statistics: Statistics, samples:
 
 
 @lru_cache(maxsize=1)
-def _training(source: str, extractor: AnyExtractor) -> np.ndarray:
+def _training(source: str, extractor: ExtractorConfig) -> np.ndarray:
     """Features of every training image, kept while a run compares many trials with them."""
     return all_features(source, extractor)

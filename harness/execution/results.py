@@ -5,20 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.core.errors import InputError, SamplingError
 from harness.execution.seed_ranges import SeedRange
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.compute import Against, measure
-from harness.metrics.features.summary import FeatureSummary
-from harness.metrics.statistics import per_sample
-
-PATHS = 32
-"""Trajectories kept of a trial."""
-
-MOSAIC = 64
-"""Images kept of a trial that the grid names."""
-
-BLOCKS = 10
-"""Blocks of seeds that the jackknife leaves out one at a time."""
+from harness.metrics.base import Metric
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import BLOCKS
 
 
 class Piece(NamedTuple):
@@ -43,49 +34,43 @@ def groups(spans: Sequence[SeedRange], count: int = BLOCKS) -> list[list[SeedRan
     return list(grouped.values())
 
 
-def blocks(pieces: Sequence[Piece], count: int = BLOCKS) -> list[tuple[int, FeatureSummary]]:
-    """The chunks of each block together: (first seed, what was seen)."""
+def measure(
+    metric: Metric, pieces: Sequence[Piece], reference: Reference | None, device: str = "cpu"
+) -> dict[str, Any]:
+    """The columns of a result row: value, interval, replicates, blocks of seeds and details; NFE and cost.
+
+    Args:
+        metric: what is measured.
+        pieces: the chunks of a trial, in order of seeds.
+        reference: what the images are compared with; None for a metric without one.
+        device: where large matrices are computed.
+
+    Raises:
+        SamplingError: the metric cannot be computed of these chunks, whatever it raises; for a failed row.
+        InputError: a file of the store or of the reference is damaged.
+    """
     arrays = {piece.span: piece.arrays for piece in pieces}
-    return [
-        (group[0].first, FeatureSummary.merge(FeatureSummary.from_arrays(arrays[span]) for span in group))
-        for group in groups([piece.span for piece in pieces], count)
-    ]
-
-
-def compared(metric: FeatureMetric, pieces: Sequence[Piece], against: Against, device: str = "cpu") -> dict[str, Any]:
-    """The columns of a result row of a metric of features: value, interval, replicates, blocks; NFE and cost."""
-    cut = blocks(pieces)
-    found = measure(metric, [seen for _, seen in cut], against, device)
+    blocks = [metric.read([arrays[span] for span in group]) for group in groups([piece.span for piece in pieces])]
+    if reference is not None and reference.training is not None:
+        reference.training()  # read here, so that a data set that is gone is no fault of the metric
+    try:
+        estimate = metric.compute(blocks, reference, device)
+        interval = estimate.interval()
+        cautions = metric.cautions(blocks)
+    except SamplingError:
+        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SamplingError(told) from error
+    starts = pieces[0].span.first + np.cumsum(estimate.sizes) - estimate.sizes
+    details = estimate.details | ({"cautions": cautions} if cautions else {})
     return {
-        "value": found.value,
-        "low": found.interval.low if found.interval else None,
-        "high": found.interval.high if found.interval else None,
-        "replicates": found.replicates,
-        "blocks": [start for start, _ in cut],
-        "details": found.details or None,
-        **_cost(pieces),
-    }
-
-
-def measured(pieces: Sequence[Piece]) -> dict[str, Any]:
-    """A measure's columns of a result row: the mean over samples, its spread, values by level; NFE and cost."""
-    values = np.concatenate([piece.arrays["values"] for piece in pieces])
-    found = per_sample.mean(values, BLOCKS)
-    details: dict[str, Any] = {"quantiles": per_sample.quantiles(values)}
-    first = pieces[0].arrays
-    if "levels" in first:
-        rows = np.concatenate([piece.arrays["profile"] for piece in pieces])
-        details["profile"] = per_sample.profile(first["levels"], rows)
-    if "path_times" in first:
-        x = np.concatenate([piece.arrays["path_x"] for piece in pieces])[:PATHS]
-        details["paths"] = {"t": first["path_times"].tolist(), "x": x.tolist()}
-    return {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "replicates": found.replicates,
-        "blocks": [pieces[0].span.first + start for start in found.starts],
-        "details": details,
+        "value": float(estimate.value),
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "replicates": np.asarray(estimate.replicates).tolist(),
+        "blocks": starts.tolist(),
+        "details": details or None,
         **_cost(pieces),
     }
 

@@ -17,12 +17,11 @@ from harness.execution.levels import fill_levels
 from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.merging import Merger
 from harness.execution.plan_record import plan_record
-from harness.execution.results import compared, measured
+from harness.execution.results import measure
 from harness.execution.scheduler import Job, Scheduler, unwritable
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import Task
 from harness.experiments.plan import Plan, Planned
-from harness.metrics.choices import FeatureMetric
 from harness.store.database import Chunk, Store
 
 
@@ -203,16 +202,13 @@ class _PlanRun:
         """All chunks are there: put them together, measure, and write the trial's row."""
         measurement, fingerprint = self.measurements[key[0]], key[1]
         pieces = load_chunks(self.store, measurement.sources, fingerprint, measurement.seeds)
-        if isinstance(measurement.metric, FeatureMetric) and measurement.against:
-            # Large matrices are computed on the first GPU of the run, if there is one.
-            device = devices_for(self.device)[0] if measurement.is_wide else "cpu"
-            try:
-                values = compared(measurement.metric, pieces, measurement.against, device)
-            except SamplingError as error:
-                self._write_failure(key, error.reason, None, {})
-                return
-        else:
-            values = measured(pieces)
+        # Large matrices are computed on the first GPU of the run, if there is one.
+        device = devices_for(self.device)[0] if measurement.is_wide else "cpu"
+        try:
+            values = measure(measurement.metric, pieces, measurement.against, device)
+        except SamplingError as error:
+            self._write_failure(key, error.reason, None, {})
+            return
         self._write(key, {"status": "done", **values}, [piece.info for piece in pieces])
         self.statuses[key] = "done"
 

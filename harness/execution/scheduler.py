@@ -15,9 +15,9 @@ from harness.core.errors import RunError
 from harness.execution.devices import devices_for
 from harness.execution.executors import Executor, find_executor, is_alive
 from harness.execution.provenance import versions
-from harness.execution.results import MOSAIC
 from harness.execution.seed_ranges import SeedRange, seeds_of
 from harness.execution.worker import ChunkFailure, Task, failure_of, run_task
+from harness.metrics.feature_metric import MOSAIC
 from harness.store.database import Chunk, Store, is_full
 
 RENEW_SECONDS = 15.0

@@ -12,15 +12,14 @@ from pydantic import ValidationError
 
 from harness.core.errors import InputError, SamplingError
 from harness.core.yaml import explain
-from harness.execution.chunks import load_blocks, load_chunks
-from harness.execution.reference import against
-from harness.execution.results import compared, measured
+from harness.execution.chunks import load_blocks
+from harness.execution.reference import reference_of
+from harness.execution.results import measure
 from harness.execution.seed_ranges import SeedRange
-from harness.experiments.metric import MEMBERS, read_metric
 from harness.experiments.trial import canonical
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
-from harness.metrics.statistics.linear_algebra import WIDE
+from harness.metrics import MEMBERS, read_metric
+from harness.metrics.base import Metric
+from harness.metrics.statistics.frechet_distance import WIDE
 from harness.store.database import Store
 
 TOLERANCE, WIDE_TOLERANCE = 1e-9, 1e-6
@@ -79,23 +78,17 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
 def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[dict[str, Any], float]:
     """The columns computed anew, and what they may be off."""
     metric, seeds = metric_of(row), SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
-    if isinstance(metric, Measure):
-        if metric.identity != row["extractor"]:
-            raise InputError(f"measure {metric.identity} is not the one that was used, {row['extractor']}")
-        return measured(load_chunks(store, (row["extractor"],), row["fingerprint"], seeds)), TOLERANCE
-    identity = metric.features.identity
-    if identity != row["extractor"]:
-        raise InputError(f"extractor is '{identity}' now, and was '{row['extractor']}'")
-    known = against(metric, row["n"], store, device)
+    if metric.identity != row["extractor"]:
+        raise InputError(f"extractor is '{metric.identity}' now, and was '{row['extractor']}'")
+    known = reference_of(metric, row["n"], store, device)
     if known.id != row["reference"]:
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
     pieces = load_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
-    statistics = known.against.statistics
-    is_wide = statistics is not None and statistics.width >= WIDE
-    return compared(metric, pieces, known.against), WIDE_TOLERANCE if is_wide else TOLERANCE
+    is_wide = known.reference is not None and known.reference.statistics.width >= WIDE
+    return measure(metric, pieces, known.reference), WIDE_TOLERANCE if is_wide else TOLERANCE
 
 
-def metric_of(row: Mapping[str, Any]) -> FeatureMetric | Measure:
+def metric_of(row: Mapping[str, Any]) -> Metric:
     """The metric of a result's row.
 
     Raises:

@@ -18,17 +18,11 @@ from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
 from harness.execution.devices import device_name
 from harness.execution.provenance import versions
-from harness.execution.results import MOSAIC, Piece
+from harness.execution.results import Piece
 from harness.execution.seed_ranges import SeedRange
-from harness.experiments.metric import read_metric
 from harness.experiments.trial import Trial
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
-from harness.metrics.diagnostics import Task as DiagnosticTask
-from harness.metrics.features.choices import AnyExtractor
-from harness.metrics.features.extractor import Extractor
-from harness.metrics.features.load import load_extractor
-from harness.metrics.features.summary import extract_features
+from harness.metrics import read_metric
+from harness.metrics.base import SamplingJob, halve_batch
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
 from harness.sampling.sample import sample
@@ -76,24 +70,6 @@ def failure_of(error: BaseException) -> ChunkFailure:
     return ChunkFailure(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
-class _Seen(NamedTuple):
-    """What came of a task's seeds together.
-
-    Args:
-        cut: the arrays of the seeds at a slice.
-        nfe: evaluations of each.
-        rows: network rows computed.
-        batch: rows per network call.
-        pngs: pictures by name.
-    """
-
-    cut: Callable[[slice], Mapping[str, np.ndarray]]
-    nfe: Tensor
-    rows: int
-    batch: int
-    pngs: dict[str, bytes]
-
-
 def run_task(task: Task, device: str) -> Computed | ChunkFailure:
     """Sample or observe the seeds of a task's chunks, and keep of each what its metric needs.
 
@@ -115,13 +91,16 @@ def _compute(task: Task, device: str) -> Computed:
     saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
     seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
     metric = read_metric(task.metric)
-    if isinstance(metric, Measure):
-        seen = _observe(metric, denoiser, trial, seeds, task)
-    else:
-        seen = _features(metric, denoiser, trial, seeds, task, device)
+    converged = _converged(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
+    job = SamplingJob(
+        denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, keep=task.kept, converged=converged
+    )
+    seen, batch = halve_batch(lambda size: metric.observe(job._replace(batch=size)), task.batch)
+    sheets = seen.sheets() if task.keep_images else {}
+    pngs = {name: mosaic(sheet.images, sheet.columns) for name, sheet in sheets.items()}
     spent = time.perf_counter() - started
     common = {
-        "batch": seen.batch,
+        "batch": batch,
         "device": device_name(device),
         "dtype": str(denoiser.dtype).removeprefix("torch."),
         "versions": versions(),
@@ -137,43 +116,9 @@ def _compute(task: Task, device: str) -> Computed:
             "seconds": spent * span.size / len(seeds),
             **common,
         }
-        pieces.append(Piece(span, seen.cut(slice(at, at + span.size)), info))
+        pieces.append(Piece(span, seen.arrays(slice(at, at + span.size)), info))
         at += span.size
-    return Computed(pieces, seen.pngs)
-
-
-def _features(
-    metric: FeatureMetric, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task, device: str
-) -> _Seen:
-    """Images to what is kept of their features."""
-    labels = _labels(trial)
-    out, batch = _halving(lambda size: sample(denoiser, trial.sampler, seeds, labels=labels, batch=size), task.batch)
-    extractor = _extractor(metric.features, denoiser.shape, device)
-    seen, _ = _halving(lambda size: extract_features(extractor, out.images, task.kept, size), task.batch)
-    pngs = {"mosaic": mosaic(to_bytes(out.images[:MOSAIC].cpu().numpy()))} if task.keep_images else {}
-    return _Seen(lambda part: seen.observed(part, task.kept).arrays(), out.nfe, out.rows, batch, pngs)
-
-
-def _observe(measure: Measure, denoiser: Denoiser, trial: Trial, seeds: list[int], task: Task) -> _Seen:
-    """A measure's values, one a sample."""
-    known = _known(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
-    observed = DiagnosticTask(denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, known=known)
-    seen, batch = _halving(lambda size: measure.observe(observed._replace(batch=size)), task.batch)
-    bad = int((~torch.isfinite(seen.values)).sum())
-    if bad:
-        raise SamplingError(f"{bad} of {len(seeds)} values of {measure.name} are not finite")
-
-    def cut(part: slice) -> Mapping[str, np.ndarray]:
-        arrays = {"values": seen.values[part].numpy()}
-        if seen.profile is not None:
-            arrays |= {"levels": seen.profile.levels.numpy(), "profile": seen.profile.values[part].numpy()}
-        if seen.paths is not None:
-            arrays |= {"path_times": seen.paths.times.numpy(), "path_x": seen.paths.x[part].numpy()}
-        return arrays
-
-    pictures = seen.pictures if task.keep_images and seen.pictures else {}
-    pngs = {name: mosaic(sheet.flatten(0, 1).numpy(), sheet.shape[1]) for name, sheet in pictures.items()}
-    return _Seen(cut, seen.nfe, seen.rows, batch, pngs)
+    return Computed(pieces, pngs)
 
 
 def _labels(trial: Trial) -> Labels:
@@ -184,18 +129,6 @@ def _shares(total: int, sizes: list[int]) -> list[int]:
     """A whole number shared out in proportion to sizes, padding and all, so that the parts add up to it."""
     ends = [round(total * sum(sizes[: count + 1]) / sum(sizes)) for count in range(len(sizes))]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def _halving(work: Callable[[int], Result], batch: int) -> tuple[Result, int]:
-    """What work comes to, with as many rows per network call as the memory allows."""
-    while True:
-        try:
-            return work(batch), batch
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            if batch == 1:
-                raise SamplingError("out of memory with one row per network call; use a device with more") from None
-            batch //= 2
 
 
 def _source(trial: Trial) -> str:
@@ -219,14 +152,9 @@ def _remembered(source: str, weights: str, dtype: str | None, device: str) -> De
 
 
 @lru_cache(maxsize=2)
-def _known(source: str, weights: str, dtype: str | None, device: str) -> dict[str, Any]:
+def _converged(source: str, weights: str, dtype: str | None, device: str) -> dict[str, Any]:
     """Converged trajectories of a denoiser, kept for as long as it is."""
     return {}
-
-
-@lru_cache(maxsize=2)
-def _extractor(choice: AnyExtractor, shape: tuple[int, int, int], device: str) -> Extractor:
-    return load_extractor(choice, shape, device)
 
 
 def mosaic(images: np.ndarray, columns: int = 8) -> bytes:

@@ -7,9 +7,6 @@ from harness.denoisers.config import Description
 from harness.denoisers.load import describe, verify
 from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.trial import LabelPolicy
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
-from harness.metrics.references import find_reference
 from harness.sampling.discretizations import Optimized
 from harness.sampling.sampler import Sampler
 
@@ -23,8 +20,7 @@ def check_metrics(grid: Grid, document: Document) -> None:
             raise document.error(where, f"metric '{metric.name}' is there twice; remove one")
         if any(metric.name == other.name for other in grid.metrics[:index]):
             raise document.error(where, f"two metrics go by '{metric.name}'; give one of them a `label`")
-        number = _number(metric)
-        same = [other for other in grid.metrics[:index] if number is not None and _number(other) == number]
+        same = [other for other in grid.metrics[:index] if metric.is_same_number(other)]
         if same:
             raise document.error(where, f"'{metric.name}' is the same number as '{same[0].name}'; remove one")
         for key, names in known.items():
@@ -34,13 +30,6 @@ def check_metrics(grid: Grid, document: Document) -> None:
                     raise document.error((*where, key), f"metric '{metric.name}' names '{name}'; this grid has: {have}")
 
 
-def _number(metric: FeatureMetric | Measure) -> tuple[object, ...] | None:
-    """What makes two metrics of features one number under two names; None for a measure."""
-    if isinstance(metric, Measure):
-        return None
-    return metric.features, metric.source, metric.method, metric.samples
-
-
 def check_features(grid: Grid, document: Document) -> None:
     """Weights and references of metrics are there; no network is loaded.
 
@@ -48,13 +37,9 @@ def check_features(grid: Grid, document: Document) -> None:
         InputError: with the line, and how to get them.
     """
     for index, metric in enumerate(grid.metrics):
-        if not isinstance(metric, FeatureMetric):
-            continue
         where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
         try:
-            metric.features.check()
-            if metric.source is not None:
-                find_reference(metric.source, metric.features)
+            metric.check_files()
         except InputError as error:
             raise document.error(where, f"metric '{metric.name}': {error}") from None
 

@@ -27,9 +27,8 @@ from harness.core.embedded import data_dir
 from harness.core.errors import InputError
 from harness.core.yaml import Document
 from harness.denoisers.specs import DenoiserSpec
-from harness.experiments.metric import Metric
 from harness.experiments.trial import LabelPolicy
-from harness.metrics.choices import FrechetDigits
+from harness.metrics import AnyMetric, FrechetDigits
 from harness.sampling.sampler import MAX_STEPS
 
 Count = Annotated[int, Field(ge=1)]
@@ -131,7 +130,7 @@ class Grid(Config):
 
     title: Name
     description: str = ""
-    metrics: Annotated[tuple[Metric, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (FrechetDigits(),)
+    metrics: Annotated[tuple[AnyMetric, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (FrechetDigits(),)
     samples: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     first_seed: Annotated[int, Field(ge=0)] = 0
     chunk: Annotated[int, Field(ge=1, le=100_000)] | None = None

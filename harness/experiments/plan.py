@@ -18,11 +18,9 @@ from harness.experiments.checks import (
     describe_panel,
 )
 from harness.experiments.grid import Grid, Series, load_grid
-from harness.experiments.metric import check
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.trial import Trial
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
+from harness.metrics.base import Metric
 from harness.sampling.sampler import Sampler
 
 MAX_TRIALS = 100_000
@@ -63,7 +61,7 @@ class Plan(NamedTuple):
     series: list[dict[str, Any]]
     described: dict[str, Description]
 
-    def asked_of(self, metric: FeatureMetric | Measure) -> list[Planned]:
+    def asked_of(self, metric: Metric) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
         return [item for item in self.items if concerns(metric, item.base, item.panel)]
 
@@ -189,7 +187,7 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
                 nfe = count_nfe(chosen, *_cost(found))
                 for metric in grid.metrics:
                     if concerns(metric, curve.series.name, panel):
-                        check(metric, chosen, found.shape)
+                        metric.check(chosen, found.shape)
             except InputError as error:
                 where = curve.base if curve.base in document.lines else curve.base[:2]
                 raise document.error(where, f"with denoiser '{panel}': {error}") from None
@@ -209,7 +207,7 @@ def _at_budget(name: str, by_nfe: bool, budget: int) -> str:
     return f"{name}, {'NFE' if by_nfe else 'steps'} {budget}"
 
 
-def concerns(metric: FeatureMetric | Measure, series: str, denoiser: str) -> bool:
+def concerns(metric: Metric, series: str, denoiser: str) -> bool:
     """Whether a metric is asked of a series on a denoiser."""
     return (metric.series is None or series in metric.series) and (
         metric.denoisers is None or denoiser in metric.denoisers

@@ -6,47 +6,91 @@ the same way.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
+from pydantic import TypeAdapter, ValidationError
 
+from harness.core import yaml
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet
-from harness.metrics.choices import FEW, FeatureMetric, Memorisation
-from harness.metrics.compute import Against, Measured, Training, measure
-from harness.metrics.features.choices import AnyExtractor
-from harness.metrics.features.extractor import Extractor
-from harness.metrics.features.load import load_extractor
+from harness.metrics import MEMBERS, AnyMetric
+from harness.metrics.feature_metric import FeatureMetric
+from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.features.summary import FeatureSummary, extract_features
-from harness.metrics.inception_score import ClassSums
-from harness.metrics.references import Progress, Reference, all_features, find_reference, read_reference
+from harness.metrics.references import KEPT_FEATURES, Progress, Reference, all_features, find_reference, read_reference
+from harness.metrics.statistics.class_sums import ClassSums
+from harness.metrics.statistics.jackknife import BLOCKS, Estimate
+from harness.metrics.statistics.moments import MomentStream
 from harness.metrics.statistics.reservoir import Reservoir
-from harness.metrics.statistics.stream import MomentStream
 
-BLOCKS = 10
+if TYPE_CHECKING:
+    from harness.metrics.features.extractor import Extractor
+
 BATCH = 128
 AT_ONCE = 1024
 """Images whose features are shared out to the blocks together."""
 
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyMetric)
 
-class Evaluated(NamedTuple):
+
+def read_metrics(text: str, reference: str | None, extractor: ExtractorConfig | None) -> list[FeatureMetric]:
+    """Metrics of images as a command line gives them: `fid,kid`, or a YAML list such as `[fid, {kind: kid, k: 5}]`.
+
+    Args:
+        text: which.
+        reference: of those that compare with one and name none.
+        extractor: of those that name none; each metric's own default for None.
+
+    Raises:
+        InputError: an unknown metric or field, a reference that is missing, or a metric that is there twice.
+    """
+    named = yaml.loads(text if text.lstrip().startswith(("[", "{")) else f"[{text}]", "--metrics").data
+    metrics = [_read_one(value, reference, extractor) for value in (named if isinstance(named, list) else [named])]
+    for index, metric in enumerate(metrics):
+        if metric in metrics[:index]:
+            raise InputError(f"--metrics: '{metric.name}' is there twice; remove one")
+    return metrics
+
+
+def _read_one(value: Any, reference: str | None, extractor: ExtractorConfig | None) -> FeatureMetric:
+    members = {member.model_fields["kind"].default: member for member in MEMBERS if issubclass(member, FeatureMetric)}
+    fields = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or fields.get("kind") not in members:
+        raise InputError(f"--metrics: {value!r} is no metric of images; there are: {', '.join(members)}")
+    takes = members[fields["kind"]].model_fields
+    if extractor is not None and "extractor" in takes:
+        fields = {"extractor": extractor.model_dump(mode="json", exclude_none=True), **fields}
+    if "reference" in takes and "reference" not in fields:
+        if reference is None:
+            raise InputError(f"--metrics: '{fields['kind']}' compares with real images; give --ref")
+        fields = {**fields, "reference": reference}
+    try:
+        metric: FeatureMetric = _ADAPTER.validate_python(fields)
+    except ValidationError as error:
+        raise InputError(f"--metrics: {fields['kind']}: {yaml.first_mistake(error)}") from None
+    return metric
+
+
+class Evaluation(NamedTuple):
     """One metric of a set of images.
 
     Args:
         metric: which.
-        measured: the number.
+        estimate: the number.
         n: images that it is of.
         extractor: identity.
         reference: identity; "" where it compares with nothing.
+        cautions: what to keep in mind about the number, in sentences.
     """
 
     metric: FeatureMetric
-    measured: Measured
+    estimate: Estimate
     n: int
     extractor: str
     reference: str
+    cautions: list[str]
 
 
 def evaluate(
@@ -56,7 +100,7 @@ def evaluate(
     batch: int = BATCH,
     progress: Progress | None = None,
     skip_bad: bool = False,
-) -> list[Evaluated]:
+) -> list[Evaluation]:
     """Measure a set of images; each network looks at each image, generated or real, once.
 
     Args:
@@ -76,42 +120,39 @@ def evaluate(
     for metric in metrics:
         metric.check_shape(images.shape)
         metric.features.check()
-    references: dict[tuple[str | None, AnyExtractor], Reference | None] = {}
+    references: dict[tuple[str | None, ExtractorConfig], Reference | None] = {}
     for metric in metrics:
         if (metric.source, metric.features) not in references:
             references[metric.source, metric.features] = _reference(metric, device, skip_bad)
-    observed: dict[AnyExtractor, list[FeatureSummary]] = {}
-    found = []
+    observed: dict[ExtractorConfig, list[FeatureSummary]] = {}
+    evaluations = []
     for metric in metrics:
-        choice = metric.features
-        if choice not in observed:
-            kept = frozenset().union(*(other.needs for other in metrics if other.features == choice))
-            extractor = load_extractor(choice, images.shape, device)
-            observed[choice] = observe(images, extractor, kept, batch, progress)
-        reference, blocks = references[metric.source, choice], observed[choice]
-        training = _training(metric, skip_bad) if isinstance(metric, Memorisation) else None
-        number = measure(metric, blocks, Against(reference.statistics if reference else None, training), device)
-        kept_n = sum(len(block.features) for block in blocks if block.features is not None)
-        n = kept_n if "features" in metric.needs else len(images)
-        found.append(Evaluated(metric, number, n, choice.identity, reference.id if reference else ""))
-    return found
-
-
-def _training(metric: Memorisation, skip_bad: bool) -> Training:
-    return lambda: all_features(metric.source, metric.features, skip_bad)
+        config = metric.features
+        if config not in observed:
+            keep = frozenset().union(*(other.needs for other in metrics if other.features == config))
+            observed[config] = observe(images, config.load(images.shape, device), keep, batch, progress)
+        reference, blocks = references[metric.source, config], observed[config]
+        estimate = metric.compute(blocks, reference, device)
+        kept = sum(len(block.features) for block in blocks if block.features is not None)
+        n = kept if "features" in metric.needs else len(images)
+        cautions = metric.cautions(blocks)
+        id = reference.id if reference else ""
+        evaluations.append(Evaluation(metric, estimate, n, config.identity, id, cautions))
+    return evaluations
 
 
 def _reference(metric: FeatureMetric, device: str, skip_bad: bool) -> Reference | None:
-    if metric.source is None:
+    source, config = metric.source, metric.features
+    if source is None:
         return None
-    choice = metric.features
-    place = find_reference(metric.source, choice)
-    return read_reference(place, choice, lambda shape: load_extractor(choice, shape, device), skip_bad=skip_bad)
+    place = find_reference(source, config)
+    reference = read_reference(place, config, lambda shape: config.load(shape, device), skip_bad=skip_bad)
+    return reference._replace(training=lambda: all_features(source, config, skip_bad))
 
 
 def observe(
     images: ImageSet,
-    extractor: Extractor,
+    extractor: "Extractor",
     kept: frozenset[str] = frozenset(),
     batch: int = BATCH,
     progress: Progress | None = None,
@@ -125,11 +166,13 @@ def observe(
         batch: images per network call.
         progress: told of images done.
     """
+    import torch
+
     block = np.random.default_rng(0).permutation(len(images)) % min(BLOCKS, len(images))
     count = int(block.max()) + 1
     streams = [MomentStream() for _ in range(count)]
     chances: list[ClassSums | None] = [None] * count
-    reservoir, at = Reservoir.empty(extractor.width, FEW), 0
+    reservoir, at = Reservoir.empty(extractor.width, KEPT_FEATURES), 0
     for some in images.batches(AT_ONCE):
         seen = extract_features(extractor, from_bytes(torch.from_numpy(some)), kept, min(batch, len(some)))
         rows = np.arange(at, at + len(some))

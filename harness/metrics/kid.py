@@ -15,16 +15,54 @@ rest.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from harness.core.errors import InputError
-from harness.metrics.statistics.estimate import Estimate, block_labels, block_sizes, can_leave_out
+from harness.metrics.base import Column
+from harness.metrics.feature_metric import ComparedMetric, fitting_statistics, kept_features, real_features
+from harness.metrics.features.summary import FeatureSummary
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import Estimate, block_labels, block_sizes, can_leave_out
 from harness.metrics.statistics.pairs import checked, cuts, same_width, tile
 
 if TYPE_CHECKING:
     import torch
+
+
+class KID(ComparedMetric):
+    """Kernel distance: unbiased squared MMD of the kernel (x.y / d + 1)^3 to real images; lower is better.
+
+    Args:
+        subset, subsets: sizes and number of the customary random subsets, whose mean and spread are given beside.
+    """
+
+    word: ClassVar[str] = "KID"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "subset mean",
+            "spread",
+            ("subset_mean", "subset_sd"),
+            "“Subset mean” is the customary form: the mean over {subsets} random subsets of {subset} images, ± their "
+            "standard deviation; the value takes every pair.",
+        ),
+    )
+
+    kind: Literal["kid"] = "kid"
+    subset: Annotated[int, Field(ge=2, le=100_000)] = 1000
+    subsets: Annotated[int, Field(ge=0, le=10_000)] = 100
+
+    @property
+    def method(self) -> str:
+        return f"cubic kernel, {self.subsets} subsets of {self.subset}"
+
+    def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
+        real = real_features(self, fitting_statistics(self, blocks, reference))
+        fake, sizes = kept_features(blocks)
+        return kid(fake, real, sizes, subsets=self.subsets, subset=self.subset, device=device)
 
 
 class _Within(NamedTuple):

@@ -12,18 +12,64 @@ products cancel just where a sample is close to a training image.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from harness.metrics.statistics.estimate import Estimate, block_sizes, mean_estimate
+from harness.core.errors import InputError
+from harness.metrics.base import Column
+from harness.metrics.feature_metric import ComparedMetric, kept_features
+from harness.metrics.features.configs import ExtractorSpec, Pixels
+from harness.metrics.features.summary import FeatureSummary
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import Estimate, block_sizes, mean_estimate, quantiles
 from harness.metrics.statistics.pairs import checked, cuts, nearest, same_width
-from harness.metrics.statistics.per_sample import quantiles
 
 RATIO = 1 / 3
 
 CANDIDATES = 4
 """Training images a sample whose distance is computed again; two would do but for rounding among near ties."""
+
+
+class Memorisation(ComparedMetric):
+    """Share of images much nearer to one training image than to any other, in pixels: copies; lower is better."""
+
+    word: ClassVar[str] = "Share of copies"
+    is_share: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    needs_training: ClassVar[bool] = True
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("exact", "count", ("copies",), "“Exact” counts images at distance 0 of a training image."),
+        Column(
+            "nearest",
+            "range",
+            ("distance.0.05", "distance.0.95"),
+            "“Nearest” is the distance to the nearest training image, 5 to 95 % of images.",
+        ),
+    )
+
+    kind: Literal["memorisation"] = "memorisation"
+    extractor: ExtractorSpec = Pixels()
+
+    @property
+    def name(self) -> str:
+        """The kind, with the extractor where that is not pixels."""
+        pixels = self.extractor == Pixels()
+        return self.label or (self.kind if pixels else f"{self.kind}-{self.extractor.title.lower() or 'inception'}")
+
+    @property
+    def title(self) -> str:
+        return self.label or self.word
+
+    @property
+    def method(self) -> str:
+        return f"nearest within {RATIO:.3g} of the second"
+
+    def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
+        if reference is None or reference.training is None:
+            raise InputError("memorisation needs the training images; give a data set as its reference")
+        fake, sizes = kept_features(blocks)
+        return memorisation(fake, reference.training(), sizes, device=device)
 
 
 class Nearest(NamedTuple):

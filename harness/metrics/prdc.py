@@ -20,13 +20,18 @@ Recall and coverage grow with N, so they are compared at one N only, and their j
 be: 1.4 times for 500 Gaussian features of length 8, where those of precision and density are right within a tenth.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from harness.core.errors import InputError
-from harness.metrics.statistics.estimate import Estimate, block_labels, block_sizes, can_leave_out, mean_estimate
+from harness.metrics.feature_metric import ComparedMetric, fitting_statistics, kept_features, real_features
+from harness.metrics.features.summary import FeatureSummary
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import Estimate, block_labels, block_sizes, can_leave_out, mean_estimate
 from harness.metrics.statistics.pairs import (
     centre,
     checked,
@@ -42,6 +47,89 @@ from harness.metrics.statistics.pairs import (
 
 if TYPE_CHECKING:
     import torch
+
+
+Neighbour = Annotated[int, Field(ge=1, le=100)]
+"""Number of the neighbour that sets a radius."""
+
+
+class _NeighbourShare(ComparedMetric):
+    """A share by nearest neighbours.
+
+    Args:
+        k: number of the neighbour that sets the radius.
+    """
+
+    better: ClassVar[Literal["lower", "higher"]] = "higher"
+    is_share: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+
+    k: Neighbour = 3
+
+    @property
+    def method(self) -> str:
+        return f"{type(self).model_fields['kind'].default}, k = {self.k}"
+
+    def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
+        real = real_features(self, fitting_statistics(self, blocks, reference))
+        fake, sizes = kept_features(blocks)
+        return self.of(neighbours(fake, real, sizes, k=self.k, k_density=self.k, device=device))
+
+    @staticmethod
+    @abstractmethod
+    def of(estimates: "Neighbours") -> Estimate:
+        """Which of the four it is."""
+
+
+class Precision(_NeighbourShare):
+    """Share of generated images that lie among real ones: within a real image's k-th neighbour; higher is better."""
+
+    word: ClassVar[str] = "Precision"
+    kind: Literal["precision"] = "precision"
+
+    @staticmethod
+    def of(estimates: "Neighbours") -> Estimate:
+        return estimates.precision
+
+
+class Recall(_NeighbourShare):
+    """Share of real images that lie among generated ones: within a generated image's k-th neighbour; higher is better.
+
+    Args:
+        k: number of the neighbour that sets the radius.
+    """
+
+    word: ClassVar[str] = "Recall"
+    kind: Literal["recall"] = "recall"
+
+    @staticmethod
+    def of(estimates: "Neighbours") -> Estimate:
+        return estimates.recall
+
+
+class Density(_NeighbourShare):
+    """How many real neighbourhoods hold a generated image, over k; higher is better, and it may pass 1."""
+
+    word: ClassVar[str] = "Density"
+    is_share: ClassVar[bool] = False
+    kind: Literal["density"] = "density"
+    k: Neighbour = 5
+
+    @staticmethod
+    def of(estimates: "Neighbours") -> Estimate:
+        return estimates.density
+
+
+class Coverage(_NeighbourShare):
+    """Share of real images with a generated one within their k-th neighbour; higher is better."""
+
+    word: ClassVar[str] = "Coverage"
+    kind: Literal["coverage"] = "coverage"
+    k: Neighbour = 5
+
+    @staticmethod
+    def of(estimates: "Neighbours") -> Estimate:
+        return estimates.coverage
 
 
 class Neighbours(NamedTuple):

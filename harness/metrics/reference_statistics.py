@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
-from harness.metrics.frechet import FrechetReference
+from harness.metrics.statistics.frechet_distance import FrechetReference
 
 MAX_WIDTH = 16_384
 """Features that a file may have: its covariance is 2 GB then."""

@@ -23,28 +23,35 @@ from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images, split_part
 from harness.hub.cards import ReferenceCard, checked_path, load_cards
-from harness.metrics.choices import FEW
-from harness.metrics.features.choices import AnyExtractor, Inception
-from harness.metrics.features.load import load_extractor
+from harness.metrics.features.configs import ExtractorConfig, Inception
 from harness.metrics.reference_statistics import Statistics, read_statistics
-from harness.metrics.statistics.moments import as_rows
+from harness.metrics.statistics.moments import MomentStream, as_rows
 from harness.metrics.statistics.reservoir import Reservoir
-from harness.metrics.statistics.stream import MomentStream
 
 if TYPE_CHECKING:
     from harness.metrics.features.extractor import Extractor
 
 BATCH = 128
 
+KEPT_FEATURES = 10_000
+"""Images whose features are kept, for metrics that look at every pair."""
+
 Progress = Callable[[int, int], None]
 """Told of images done, and of how many there are."""
 
 
 class Reference(NamedTuple):
-    """Statistics with their identity."""
+    """What generated images are compared with.
+
+    Args:
+        id: identity of the content.
+        statistics: of the real images' features.
+        training: gives the features [M, d] of every real image; None where no metric needs them.
+    """
 
     id: str
     statistics: Statistics
+    training: Callable[[], np.ndarray] | None = None
 
 
 class Place(NamedTuple):
@@ -61,7 +68,7 @@ class Place(NamedTuple):
     key: str
 
 
-def find_reference(source: str, extractor: AnyExtractor) -> Place:
+def find_reference(source: str, extractor: ExtractorConfig) -> Place:
     """Where a reference is, once it is seen to be there; no network is loaded and no image decoded.
 
     Raises:
@@ -70,8 +77,9 @@ def find_reference(source: str, extractor: AnyExtractor) -> Place:
     card = load_cards().get(source)
     if isinstance(card, ReferenceCard):
         if not (isinstance(extractor, Inception) and card.extractor == Inception.CARD):
+            kind = type(extractor).model_fields["kind"].default
             raise InputError(
-                f"reference '{source}' holds features of '{card.extractor}', not of extractor '{extractor.kind}'; use "
+                f"reference '{source}' holds features of '{card.extractor}', not of extractor '{kind}'; use "
                 "extractor 'inception', or build a reference with `harness ref build`"
             )
         path = checked_path(source, card)
@@ -95,7 +103,7 @@ def find_reference(source: str, extractor: AnyExtractor) -> Place:
 
 def read_reference(
     place: Place,
-    choice: AnyExtractor,
+    choice: ExtractorConfig,
     extractor: "Callable[[tuple[int, int, int]], Extractor] | None" = None,
     progress: Progress | None = None,
     skip_bad: bool = False,
@@ -115,11 +123,11 @@ def read_reference(
     if place.path is not None:
         return _from_file(place, choice)
     images = open_images(place.source, skip_bad)
-    ready = extractor(images.shape) if extractor else load_extractor(choice, images.shape)
+    ready = extractor(images.shape) if extractor else choice.load(images.shape)
     return of_images(images, ready, progress)
 
 
-def _from_file(place: Place, choice: AnyExtractor) -> Reference:
+def _from_file(place: Place, choice: ExtractorConfig) -> Reference:
     assert place.path is not None
     found = read_statistics(place.path)
     if found.extractor is not None and found.extractor != choice.identity:
@@ -142,7 +150,7 @@ def of_images(images: ImageSet, extractor: "Extractor", progress: Progress | Non
     """
     import torch
 
-    stream, kept, at = MomentStream(), Reservoir.empty(extractor.width, FEW), 0
+    stream, kept, at = MomentStream(), Reservoir.empty(extractor.width, KEPT_FEATURES), 0
     for batch in images.batches(BATCH):
         features = extractor(from_bytes(torch.from_numpy(batch)))
         stream.add(features)
@@ -157,7 +165,7 @@ def of_images(images: ImageSet, extractor: "Extractor", progress: Progress | Non
     return Reference(_id(images.name, digest, moments.n, extractor.id), statistics)
 
 
-def all_features(source: str, choice: AnyExtractor, skip_bad: bool = False) -> np.ndarray:
+def all_features(source: str, choice: ExtractorConfig, skip_bad: bool = False) -> np.ndarray:
     """Features [N, d] float32 of every image of a data set, for what has to look at each of them.
 
     Raises:
@@ -169,7 +177,7 @@ def all_features(source: str, choice: AnyExtractor, skip_bad: bool = False) -> n
     if place.path is not None:
         raise InputError(f"reference '{source}' is a file of statistics; this metric needs the images themselves")
     images = open_images(source, skip_bad)
-    extractor = load_extractor(choice, images.shape)
+    extractor = choice.load(images.shape)
     parts = [
         as_rows(extractor(from_bytes(torch.from_numpy(batch)))).astype(np.float32) for batch in images.batches(BATCH)
     ]

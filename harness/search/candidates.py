@@ -18,11 +18,9 @@ from harness.core.yaml import explain
 from harness.denoisers.config import Description
 from harness.denoisers.load import Source, describe
 from harness.denoisers.specs import Spec, parse
-from harness.experiments.metric import check
 from harness.experiments.nfe import check_route, count_nfe, steps_for
 from harness.experiments.trial import LabelPolicy, Trial, canonical
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
+from harness.metrics.base import Metric
 from harness.sampling.discretizations import EDM, VE, Cosine, Optimized, PolyExponential, VPLevels
 from harness.sampling.sampler import Sampler
 from harness.sampling.schedules import Linear, NoScaling
@@ -30,8 +28,6 @@ from harness.sampling.solvers.runge_kutta import RK2
 from harness.sampling.stochasticity.churn import GAMMA_MAX, Churn
 from harness.sampling.stochasticity.deterministic import Deterministic
 from harness.search import free_levels
-
-Metric = FeatureMetric | Measure
 
 DECIMALS = 6
 """Decimal places of an S_churn that is computed from a gamma."""
@@ -99,7 +95,7 @@ class TrialBuilder:
         denoiser = self.description if source is self.source else describe(source)
         sampler = _sampler(filled["sampler"], nfe, denoiser)
         for metric in self.metrics:
-            check(metric, sampler, denoiser.shape)
+            metric.check(sampler, denoiser.shape)
         check_route(sampler, denoiser.sigma_min, denoiser.sigma_max)
         trial = Trial(denoiser=source, weights=denoiser.identity, sampler=sampler, labels=self.labels, dtype=self.dtype)
         return Candidate(trial, count_nfe(*_count_basis(sampler, denoiser)), identity(trial, denoiser))

@@ -18,7 +18,8 @@ from harness.execution.run import Listener, Summary, run
 from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.plan import Plan, Planned
 from harness.experiments.trial import Trial
-from harness.search.candidates import Metric, denoiser_name
+from harness.metrics.base import Metric
+from harness.search.candidates import denoiser_name
 from harness.search.enqueued import EnqueuedTrial
 from harness.search.optuna_bridge import value_of
 from harness.search.plan import Rows, SearchPlan

@@ -12,12 +12,9 @@ from harness.core.yaml import first_mistake
 from harness.denoisers.load import verify
 from harness.denoisers.specs import Spec, parse
 from harness.experiments.checks import misfit
-from harness.experiments.metric import USUAL, Metric, samples_of
 from harness.experiments.trial import LabelPolicy
-from harness.metrics.choices import FeatureMetric
-from harness.metrics.diagnostics import Measure
-from harness.metrics.features.choices import DigitsFeatures
-from harness.metrics.references import find_reference
+from harness.metrics import AnyMetric
+from harness.metrics.base import DEFAULT_SAMPLES, Metric
 from harness.search import free_levels
 from harness.search.candidates import Candidate, TrialBuilder, denoiser_name
 from harness.search.enqueued import EnqueuedTrial, enqueued_trials
@@ -55,7 +52,7 @@ MOST_POINTS = 20_000
 Rows = Mapping[int, Mapping[str, Any]]
 """The trials of a study by number, as they are stored."""
 
-_METRIC: TypeAdapter[Any] = TypeAdapter(Metric)
+_METRIC: TypeAdapter[Any] = TypeAdapter(AnyMetric)
 
 
 class SearchRequest(NamedTuple):
@@ -123,8 +120,8 @@ class SearchPlan(NamedTuple):
     target: Target
     space: SearchSpace
     builder: TrialBuilder
-    metric: FeatureMetric | Measure
-    objective: FeatureMetric | Measure
+    metric: Metric
+    objective: Metric
     samples: int
     block: int
     rungs: tuple[int, ...]
@@ -261,21 +258,18 @@ def _check_words(request: SearchRequest) -> None:
         raise InputError("--study takes letters, digits, dots, dashes and underscores, 100 at most")
 
 
-def _metric(asked: str | Mapping[str, Any], option: str) -> FeatureMetric | Measure:
+def _metric(asked: str | Mapping[str, Any], option: str) -> Metric:
     """A metric that can be measured here."""
     try:
-        metric = _METRIC.validate_python(asked)
+        metric: Metric = _METRIC.validate_python(asked)
     except ValidationError as error:
         kind = asked if isinstance(asked, str) else asked.get("kind", "")
         raise InputError(f"{' '.join([option, str(kind)]).strip()}: {first_mistake(error)}") from None
-    if isinstance(metric, FeatureMetric):
-        metric = metric.model_copy(update={"ranges": 1})
-        try:
-            metric.features.check()
-            if metric.source is not None:
-                find_reference(metric.source, metric.features)
-        except InputError as error:
-            raise InputError(f"{option} {metric.name}: {error}") from None
+    metric = metric.with_one_range()
+    try:
+        metric.check_files()
+    except InputError as error:
+        raise InputError(f"{option} {metric.name}: {error}") from None
     return metric
 
 
@@ -312,14 +306,13 @@ def _budgets(nfe: int) -> tuple[float, ...]:
     return tuple(map(float, reversed(values)))
 
 
-def _samples(metric: FeatureMetric | Measure, asked: int | None) -> int:
-    usual = samples_of(metric, asked)
-    return SAMPLES if asked is None and metric.samples is None and usual == USUAL else usual
+def _samples(metric: Metric, asked: int | None) -> int:
+    usual = metric.default_samples(asked)
+    return SAMPLES if asked is None and metric.samples is None and usual == DEFAULT_SAMPLES else usual
 
 
-def _block(metric: FeatureMetric | Measure, samples: int) -> int:
-    narrow = not isinstance(metric, FeatureMetric) or isinstance(metric.features, DigitsFeatures)
-    return max(1, samples // (BLOCKS if narrow else WIDE_BLOCKS))
+def _block(metric: Metric, samples: int) -> int:
+    return max(1, samples // (WIDE_BLOCKS if metric.is_wide else BLOCKS))
 
 
 def _rungs(request: SearchRequest, samples: int, block: int) -> tuple[int, ...]:

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.execution.measurements import Measurement
-from harness.execution.results import Piece, compared, measured
-from harness.metrics.choices import FeatureMetric
+from harness.execution.results import Piece, measure
 from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
 from harness.store.studies import DONE
 
@@ -63,11 +62,7 @@ def measure_rung(measurement: Measurement, pieces: Sequence[Piece], device: str)
     Raises:
         SamplingError: features that are not finite.
     """
-    if isinstance(measurement.metric, FeatureMetric):
-        assert measurement.against is not None
-        values = compared(measurement.metric, pieces, measurement.against, device)
-    else:
-        values = measured(pieces)
+    values = measure(measurement.metric, pieces, measurement.against, device)
     n = sum(piece.span.size for piece in pieces)
     replicates = [float(value) for value in values["replicates"]]
     starts = [*values["blocks"], pieces[0].span.first + n]

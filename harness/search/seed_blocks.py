@@ -17,7 +17,6 @@ from harness.execution.scheduler import Job
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.execution.worker import Task
 from harness.experiments.trial import Trial
-from harness.metrics.choices import FeatureMetric
 from harness.metrics.features.summary import FeatureSummary
 from harness.store.database import Chunk, Store
 
@@ -78,7 +77,7 @@ class SeedBlocks:
                 Piece(part, self.store.moments(rows[part]), rows[part]["info"])
                 for part in self._parts(block, set(rows))
             ]
-            if len(parts) > 1 and isinstance(self.measurement.metric, FeatureMetric):
+            if len(parts) > 1 and self.measurement.metric.merges_chunks:
                 summary = FeatureSummary.merge(FeatureSummary.from_arrays(part.arrays) for part in parts)
                 parts = [Piece(block, summary.arrays(), merged_info(parts))]
             found += parts

@@ -12,7 +12,7 @@ from harness.cli.main import app
 from harness.core.errors import InputError
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
-from harness.metrics.features.choices import Inception
+from harness.metrics.features.configs import Inception
 from harness.metrics.references import find_reference
 from tests.metrics.features.programs import Official, script
 

@@ -6,8 +6,8 @@ import torch
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.check import check_denoiser
 from harness.denoisers.load import load_denoiser
-from harness.metrics.diagnostics.base import Task
-from harness.metrics.diagnostics.jacobian_asymmetry import JacobianAsymmetry
+from harness.metrics import JacobianAsymmetry
+from harness.metrics.base import SamplingJob
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 
@@ -91,7 +91,7 @@ def test_a_measure_that_differentiates_is_the_same(name):
     main = load_denoiser(name)
     sampler, measure = Sampler.model_validate({"steps": 2}), JacobianAsymmetry(probes=2)
     seen = [
-        measure.observe(Task(one, sampler, [0, 1], None, main.device, batch=2, known={}))
+        measure.observe(SamplingJob(one, sampler, [0, 1], None, main.device, batch=2, converged={}))
         for one in (main, CachedDenoiser(main))
     ]
     assert torch.equal(seen[0].values, seen[1].values)

@@ -1,5 +1,7 @@
 """Several metrics in one run: each with its own samples and trials, stored in chunks, resumed; levels found once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,8 @@ from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
 from harness.execution.measurements import measurements, picture_key
 from harness.experiments.plan import plan
-from harness.metrics.diagnostics import EndPointError, Task
+from harness.metrics import EndPointError, FrechetDigits
+from harness.metrics.base import SamplingJob
 from harness.sampling import optimize
 from harness.sampling.optimize import reference
 from harness.sampling.sampler import Sampler
@@ -81,7 +84,7 @@ def test_a_measures_row_is_what_the_measure_says(store, grid):
     for row in rows(store, "end-point-error"):
         sampler = Sampler.model_validate(row["trial"]["sampler"])
         denoiser = harness.load_denoiser(row["trial"]["denoiser"])
-        seen = EndPointError(reference=32).observe(Task(denoiser, sampler, list(range(12)), batch=12))
+        seen = EndPointError(reference=32).observe(SamplingJob(denoiser, sampler, list(range(12)), batch=12))
         assert row["value"] == pytest.approx(seen.values.mean().item(), rel=1e-9)
         assert row["low"] < row["value"] < row["high"]
         assert row["nfe"] == seen.nfe[0].item()
@@ -130,17 +133,40 @@ def test_costs_count_every_metric(store, grid):
 
 
 def test_values_that_are_not_finite_fail_with_a_reason(store, grid, monkeypatch):
-    real = EndPointError.observe
+    real = EndPointError.measure
 
-    def observe(self, task):
-        seen = real(self, task)
-        return seen._replace(values=seen.values * torch.nan)
+    def measure(self, job):
+        seen = real(self, job)
+        return replace(seen, values=seen.values * torch.nan)
 
-    monkeypatch.setattr(EndPointError, "observe", observe)
+    monkeypatch.setattr(EndPointError, "measure", measure)
     summary = run_module.run(grid(), store, device="cpu")
     assert (summary.done, summary.failed) == (12, 4)
     reasons = {row["reason"] for row in rows(store, "end-point-error")}
     assert reasons == {"12 of 12 values of end-point-error are not finite"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "half", "kind"),
+    [
+        (EndPointError, "measure", "end-point-error"),
+        (EndPointError, "compute", "end-point-error"),
+        (FrechetDigits, "observe", "fd-digits"),
+        (FrechetDigits, "compute", "fd-digits"),
+    ],
+)
+def test_any_exception_inside_a_metric_is_a_failed_row_and_the_sweep_goes_on(
+    store, grid, monkeypatch, metric, half, kind
+):
+    def divide(*_):
+        return 1 / 0
+
+    monkeypatch.setattr(metric, half, divide)
+    summary = run_module.run(grid(), store, device="cpu")
+    found = rows(store, kind)
+    assert {row["status"] for row in found} == {"failed"}
+    assert {row["reason"] for row in found} == {"ZeroDivisionError: division by zero"}
+    assert summary.failed == len(found) and summary.done == 16 - len(found) > 0
 
 
 OPTIMIZED = """

@@ -5,8 +5,8 @@ import numpy as np
 from harness.denoisers.load import identity
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import Task, run_task
-from harness.experiments.metric import read_metric
 from harness.experiments.trial import Trial
+from harness.metrics import read_metric
 from harness.sampling.sampler import Sampler
 
 METRIC = '{"kind": "fd-digits"}'

@@ -252,18 +252,17 @@ series: [{name: s, sampler: {solver: euler}}]
 
 def test_samples_by_metric(tmp_path):
     """The field's 50,000 for FID, fewer where pairs are looked at, and what the grid says before all that."""
-    from harness.experiments.metric import samples_of
-    from harness.metrics.choices import FID, KID, FrechetDigits
-    from harness.metrics.diagnostics import MEASURES
-    from harness.metrics.features.choices import Pixels
+
+    from harness.metrics import FID, KID, EndPointError, FrechetDigits
+    from harness.metrics.features.configs import Pixels
 
     fid, kid = FID(reference="r"), KID(reference="r")
-    assert [samples_of(metric, None) for metric in (fid, kid, FrechetDigits(), MEASURES[0]())] == [
+    assert [metric.default_samples(None) for metric in (fid, kid, FrechetDigits(), EndPointError())] == [
         50_000,
         10_000,
         640,
         64,
     ]
-    assert samples_of(FID(reference="r", extractor=Pixels()), None) == 640
-    assert [samples_of(metric, 20_000) for metric in (fid, kid, FrechetDigits())] == [20_000, 10_000, 20_000]
-    assert samples_of(KID(reference="r", samples=30_000), 100) == 30_000
+    assert FID(reference="r", extractor=Pixels()).default_samples(None) == 640
+    assert [metric.default_samples(20_000) for metric in (fid, kid, FrechetDigits())] == [20_000, 10_000, 20_000]
+    assert KID(reference="r", samples=30_000).default_samples(100) == 30_000

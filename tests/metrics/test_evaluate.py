@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from harness.core.errors import InputError
 from harness.datasets.image_set import of_array
+from harness.metrics import FID, KID, Precision
 from harness.metrics import evaluate as elsewhere
-from harness.metrics.choices import FID, KID, Precision
 from harness.metrics.evaluate import evaluate, observe
-from harness.metrics.features.choices import Pixels
-from harness.metrics.features.load import load_extractor
+from harness.metrics.features.configs import Pixels
 from harness.metrics.statistics.moments import Moments
 from tests.datasets.sets import some_images
 
@@ -23,8 +23,8 @@ def source(tmp_path):
 
 
 def seen(images, kept=frozenset()):
-    extractor = load_extractor(PIXELS, images.shape)
-    whole = Moments.of(extractor(elsewhere.from_bytes(elsewhere.torch.from_numpy(images.read(np.arange(len(images)))))))
+    extractor = PIXELS.load(images.shape)
+    whole = Moments.of(extractor(elsewhere.from_bytes(torch.from_numpy(images.read(np.arange(len(images)))))))
     return observe(images, extractor, kept, batch=7), whole
 
 
@@ -52,28 +52,28 @@ def test_images_sorted_by_class_are_spread_over_the_blocks():
 
 
 def test_metrics_of_pairs_take_some_images_only(source, monkeypatch):
-    monkeypatch.setattr(elsewhere, "FEW", 12)
+    monkeypatch.setattr(elsewhere, "KEPT_FEATURES", 12)
     metrics = [FID(extractor=PIXELS, reference=source), KID(extractor=PIXELS, reference=source, subset=4, subsets=2)]
     found = evaluate(of_array("a", some_images(30, 3, 8, 8, seed=1)), metrics)
     assert [one.n for one in found] == [30, 12]
-    assert all(np.isfinite(one.measured.value) for one in found)
+    assert all(np.isfinite(one.estimate.value) for one in found)
     again = evaluate(of_array("a", some_images(30, 3, 8, 8, seed=1)), metrics)
-    assert [one.measured.value for one in again] == [one.measured.value for one in found]
+    assert [one.estimate.value for one in again] == [one.estimate.value for one in found]
 
 
 def test_kept_images_may_leave_a_block_without_any(source, monkeypatch):
-    monkeypatch.setattr(elsewhere, "FEW", 6)
+    monkeypatch.setattr(elsewhere, "KEPT_FEATURES", 6)
     metric = KID(extractor=PIXELS, reference=source, subset=4, subsets=2)
     (found,) = evaluate(of_array("a", some_images(30, 3, 8, 8, seed=1)), [metric])
     assert found.n == 6
-    assert 2 <= len(found.measured.replicates) <= 6
+    assert 2 <= len(found.estimate.replicates) <= 6
 
 
 def test_two_images_are_enough_and_one_is_not(source):
     metric = FID(extractor=PIXELS, reference=source)
     (found,) = evaluate(of_array("a", some_images(2, 3, 8, 8)), [metric])
-    assert np.isfinite(found.measured.value)
-    assert found.measured.interval is None
+    assert np.isfinite(found.estimate.value)
+    assert found.estimate.interval() is None
     with pytest.raises(InputError, match="a: metrics need at least 2 images; it has 1"):
         evaluate(of_array("a", some_images(1, 3, 8, 8)), [metric])
     with pytest.raises(InputError, match="at least 4"):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr, softmax
 
 from harness.core.errors import InputError, SamplingError
-from harness.metrics.inception_score import ClassSums, inception_score
+from harness.metrics.inception_score import inception_score
+from harness.metrics.statistics.class_sums import ClassSums
 
 seeds = st.integers(0, 2**32 - 1)
 

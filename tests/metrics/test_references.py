@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.execution.reference import against
-from harness.metrics.choices import FID, KID
-from harness.metrics.features.choices import Inception, Pixels
+from harness.execution.reference import reference_of
+from harness.metrics import FID, KID
+from harness.metrics.features.configs import Inception, Pixels
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import all_features, find_reference, read_reference
 from harness.store.database import Store
@@ -41,7 +41,9 @@ def test_the_parts_of_a_data_set_are_two_references(tmp_path):
         assert len({place.key for place in places.values()}) == 3
         assert places["#test"].key.endswith("#test")
         with Store(str(tmp_path / f"{name}.sqlite")) as store:
-            ids = [against(FID(extractor=PIXELS, reference=place.source), 4, store).id for place in places.values()]
+            ids = [
+                reference_of(FID(extractor=PIXELS, reference=place.source), 4, store).id for place in places.values()
+            ]
         assert ids[0] == ids[1] != ids[2]
 
 
@@ -82,7 +84,7 @@ def test_what_a_metric_lacks_is_said_before_anything_is_sampled(tmp_path):
         Store(str(tmp_path / "s.sqlite")) as store,
         pytest.raises(InputError, match=r"compares single images, and reference '.*' holds `mu` and `sigma` only"),
     ):
-        against(KID(extractor=PIXELS, reference=str(tmp_path / "plain.npz")), 4, store)
+        reference_of(KID(extractor=PIXELS, reference=str(tmp_path / "plain.npz")), 4, store)
 
 
 def test_what_is_not_there(tmp_path):

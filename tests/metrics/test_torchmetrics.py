@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from harness.metrics.frechet import frechet_distance
-from harness.metrics.inception_score import ClassSums, inception_score
+from harness.metrics.inception_score import inception_score
 from harness.metrics.kid import kid
+from harness.metrics.statistics.class_sums import ClassSums
+from harness.metrics.statistics.frechet_distance import frechet_distance
 from harness.metrics.statistics.moments import Moments
 from tests.metrics.judge import judge
 

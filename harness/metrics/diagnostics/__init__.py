@@ -1,13 +1,11 @@
-"""The laboratory: measures that need no FID, on any denoiser, one file each, joined in the union `LaboratoryMeasure`.
+"""Diagnostics: metrics that need no reference, on any denoiser, one file each.
 
-from harness.metrics.diagnostics import EndPointError, Task
-seen = EndPointError().observe(Task(denoiser, sampler, list(range(64))))
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics import EndPointError
+seen = EndPointError().observe(SamplingJob(denoiser, sampler, list(range(64))))
 seen.values                      # root mean square error of each sample against a converged trajectory
 """
 
-from typing import get_args
-
-from harness.metrics.diagnostics.base import Measure, Observation, Paths, Profile, Task
 from harness.metrics.diagnostics.convergence_order import ConvergenceOrder
 from harness.metrics.diagnostics.curvature import Curvature
 from harness.metrics.diagnostics.denoising_error import DenoisingError
@@ -16,18 +14,12 @@ from harness.metrics.diagnostics.jacobian_asymmetry import JacobianAsymmetry
 from harness.metrics.diagnostics.round_trip_error import RoundTripError
 from harness.metrics.diagnostics.truncation_error import TruncationError
 
-LaboratoryMeasure = (
-    EndPointError | ConvergenceOrder | TruncationError | Curvature | JacobianAsymmetry | RoundTripError | DenoisingError
-)
-
-MEASURES: tuple[type[Measure], ...] = get_args(LaboratoryMeasure)
-
 __all__ = [
-    *(measure.__name__ for measure in MEASURES),
-    "LaboratoryMeasure",
-    "Measure",
-    "Observation",
-    "Paths",
-    "Profile",
-    "Task",
+    "ConvergenceOrder",
+    "Curvature",
+    "DenoisingError",
+    "EndPointError",
+    "JacobianAsymmetry",
+    "RoundTripError",
+    "TruncationError",
 ]

@@ -1,143 +1,181 @@
-"""What every measure of the laboratory is: one number a sample, and often one a noise level, with what they cost.
+"""The base of diagnostics: one number a sample, and often one a noise level, with what they cost.
 
-A measure needs no reference images and no features, so it works on any denoiser. It observes a sampler on some seeds;
-every sample's values depend on its own seed alone, so observations of disjoint seeds can be put together.
+A diagnostic needs no reference images and no features, so it works on any denoiser. Every sample's values depend on its
+own seed alone, so observations of disjoint seeds can be put together.
 """
 
 import hashlib
 import json
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-import torch
+import numpy as np
 from pydantic import Field
-from torch import Tensor
 
-from harness.core.config import Config, Names
-from harness.sampling.denoiser import Denoiser
-from harness.sampling.initial_state import Labels
-from harness.sampling.sampler import Sampler
+from harness.core.errors import InputError, SamplingError
+from harness.metrics.base import DEFAULT_SAMPLES, Arrays, Metric, SamplingJob, Sheet
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import BLOCKS, CONFIDENCE, Estimate, quantiles
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SAMPLES = 64
-"""Samples of a measure that names no number."""
+"""Samples of a diagnostic that names no number."""
+
+PATHS = 32
+"""Trajectories kept of a trial."""
 
 APART = 2**31
-"""Random numbers of a measure's own come from streams that much above the sample's seed."""
+"""Random numbers of a diagnostic's own come from streams that much above the sample's seed."""
 
 
 class Profile(NamedTuple):
     """Values by noise level: levels float64 [K], descending, and values [N, K]."""
 
-    levels: Tensor
-    values: Tensor
+    levels: "Tensor"
+    values: "Tensor"
 
 
 class Paths(NamedTuple):
     """Trajectories of samples of one number: times float64 [K] and states x [N, K]."""
 
-    times: Tensor
-    x: Tensor
+    times: "Tensor"
+    x: "Tensor"
 
 
-class Observation(NamedTuple):
-    """What a measure saw of N samples.
+@dataclass(frozen=True, eq=False)
+class SampleValues:
+    """What a diagnostic saw of N samples.
 
     Args:
         values: float64 [N], one number a sample.
         nfe: int64 [N], evaluations that the sampler itself makes; 0 where it is not run.
-        rows: network rows really computed, references and padding included.
-        profile: by noise level, where the measure has that.
+        rows: network rows computed, references and padding included.
+        profile: by noise level, where the diagnostic has that.
         pictures: byte images by name [rows, columns, C, H, W], for the first seeds.
         paths: trajectories, where an image is a single number.
     """
 
-    values: Tensor
-    nfe: Tensor
+    values: "Tensor"
+    nfe: "Tensor"
     rows: int
     profile: Profile | None = None
-    pictures: dict[str, Tensor] | None = None
+    pictures: "Mapping[str, Tensor] | None" = None
     paths: Paths | None = None
 
+    def arrays(self, part: slice) -> Arrays:
+        arrays = {"values": self.values[part].numpy()}
+        if self.profile is not None:
+            arrays |= {"levels": self.profile.levels.numpy(), "profile": self.profile.values[part].numpy()}
+        if self.paths is not None:
+            arrays |= {"path_times": self.paths.times.numpy(), "path_x": self.paths.x[part].numpy()}
+        return arrays
 
-class Task(NamedTuple):
-    """A denoiser and a sampler to be observed on some seeds.
-
-    Args:
-        denoiser, sampler: what is observed.
-        seeds: N seeds.
-        labels: label policy, as for `harness.sample`.
-        device: where the state lives; None for the denoiser's own.
-        batch: rows per network call; None for all.
-        known: converged trajectories of this very denoiser, which tasks may share; None for none.
-    """
-
-    denoiser: Denoiser
-    sampler: Sampler
-    seeds: list[int]
-    labels: Labels = None
-    device: torch.device | str | None = None
-    batch: int | None = None
-    known: dict[str, Any] | None = None
+    def sheets(self) -> Mapping[str, Sheet]:
+        return {
+            name: Sheet(picture.flatten(0, 1).numpy(), picture.shape[1])
+            for name, picture in (self.pictures or {}).items()
+        }
 
 
-class Measure(Config):
-    """Base of all measures: a choice with a `kind`, like every other.
+class Diagnostic(Metric):
+    """Base of all diagnostics.
 
     Args:
-        samples: N of this measure in a grid; None for 64, or the grid's own number if that is smaller.
+        samples: N of this diagnostic in a grid; None for 64, or the grid's own number if that is smaller.
         series, denoisers: the series and denoisers of a grid that it is asked of; all if left out.
-
-    Attributes:
-        title: for headings and axes.
-        by_level: title of the values by noise level; None where there are none.
-        pictures: names of the pictures that it keeps.
-        better: which way is better.
-        runs: whether the sampler itself is run, so that its NFE means something.
     """
 
-    title: ClassVar[str]
-    by_level: ClassVar[str | None] = None
-    pictures: ClassVar[tuple[str, ...]] = ()
-    better: ClassVar[Literal["lower", "higher"]] = "lower"
-    runs: ClassVar[bool] = True
+    is_diagnostic: ClassVar[bool] = True
 
     samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    series: Names | None = None
-    denoisers: Names | None = None
 
     @property
     def identity(self) -> str:
-        """What identifies the numbers: kind, version, and a hash of every field that changes them."""
+        """Kind, version, and a hash of every field that changes the numbers."""
         fields = self.model_dump(mode="json", exclude={"samples", "series", "denoisers", "kind"})
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return f"{self.name}:{self.version}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
-    @property
-    def name(self) -> str:
-        """The kind, as a word."""
-        return str(getattr(self, "kind"))  # noqa: B009
+    def default_samples(self, grid: int | None) -> int:
+        return self.samples if self.samples is not None else min(grid or DEFAULT_SAMPLES, SAMPLES)
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
-        """Refuse a sampler, or a shape of images, that this measure says nothing about.
+    def observe(self, job: SamplingJob) -> SampleValues:
+        import torch
 
-        Raises:
-            InputError: with the reason and a remedy.
-        """
-
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
-        """About how many evaluations a sample costs, for estimates of time."""
-        return nfe
+        with torch.no_grad():
+            seen = self.measure(job)
+        bad = int((~torch.isfinite(seen.values)).sum())
+        if bad:
+            raise SamplingError(f"{bad} of {len(job.seeds)} values of {self.name} are not finite")
+        return seen
 
     @abstractmethod
-    def observe(self, task: Task) -> Observation:
-        """Observe a sampler on some seeds.
+    def measure(self, job: SamplingJob) -> SampleValues:
+        """Observe a sampler on some seeds; gradients are off.
 
         Raises:
-            InputError: the sampler does not fit the denoiser, or the measure does not fit the sampler.
+            InputError: the sampler does not fit the denoiser, or the diagnostic does not fit the sampler.
             SamplingError: a state that is not finite.
         """
 
+    def read(self, chunks: Sequence[Arrays]) -> Arrays:
+        for arrays in chunks:
+            if "values" not in arrays:
+                raise InputError(f"not a file of {self.name}: lacks ['values']")
+        per_sample = ("values", "profile", "path_x")
+        first = chunks[0]
+        return {
+            name: np.concatenate([arrays[name] for arrays in chunks]) if name in per_sample else first[name]
+            for name in first
+        }
 
-def rmse(a: Tensor, b: Tensor) -> Tensor:
+    def compute(self, blocks: Sequence[Arrays], reference: Reference | None, device: str = "cpu") -> Estimate:
+        """The mean over samples, with how they are spread, and values by noise level."""
+        together = self.read(blocks)
+        values = together["values"]
+        details: dict[str, Any] = {"quantiles": quantiles(values)}
+        if "levels" in together:
+            details["profile"] = profile(together["levels"], together["profile"])
+        if "path_times" in together:
+            details["paths"] = {"t": together["path_times"].tolist(), "x": together["path_x"][:PATHS].tolist()}
+        return mean(values, details)
+
+
+def mean(values: np.ndarray, details: dict[str, Any] | None = None, blocks: int = BLOCKS) -> Estimate:
+    """The mean of values [N] over samples, and without each of at most so many blocks of consecutive ones.
+
+    Args:
+        values: [N], at least one.
+        details: of the estimate.
+        blocks: at most.
+
+    Raises:
+        InputError: no values.
+    """
+    if not len(values):
+        raise InputError("a mean needs at least one value")
+    cut = np.array_split(values, min(blocks, len(values)))
+    sizes, sums = np.array([len(part) for part in cut]), np.array([part.sum() for part in cut])
+    left_out = (sums.sum() - sums) / (sizes.sum() - sizes) if len(cut) > 1 else np.empty(0)
+    return Estimate(float(values.mean()), left_out, sizes, details or {})
+
+
+def profile(levels: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """Values [N, K] by noise level [K] as lists: mean, its 95 % interval over samples (Student's t), and quartiles."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    middle = values.mean(0)
+    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * values.std(0, ddof=1) / np.sqrt(n) if n > 1 else 0 * middle
+    lower, upper = np.quantile(values, (0.25, 0.75), axis=0)
+    columns = {"level": levels, "mean": middle, "low": middle - reach, "high": middle + reach}
+    return {name: column.tolist() for name, column in (columns | {"lower": lower, "upper": upper}).items()}
+
+
+def rmse(a: "Tensor", b: "Tensor") -> "Tensor":
     """Root mean square difference of each sample [N], float64."""
     return (a - b).double().square().flatten(1).mean(1).sqrt().cpu()

@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.core.errors import InputError, SamplingError
-from harness.metrics.diagnostics.base import Task
-from harness.sampling.discretizations import EDM
-from harness.sampling.discretizations.base import Range
-from harness.sampling.dynamics import Dynamics
-from harness.sampling.initial_state import initial_state
-from harness.sampling.sample import sample
-from harness.sampling.sampler import Sampler
-from harness.sampling.trajectory import trajectory
+from harness.metrics.base import SamplingJob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.sampling.dynamics import Dynamics
+    from harness.sampling.sampler import Sampler
 
 KEPT = 32
 """End points kept: the trials of a grid ask for the same ones again."""
@@ -26,11 +22,11 @@ COARSER = 4
 class EndPoints(NamedTuple):
     """Converged images [N, C, H, W], and the network rows that they took when they were computed."""
 
-    images: Tensor
+    images: "Tensor"
     rows: int
 
 
-def check_path(sampler: Sampler, purpose: str, reference: int, finest: int) -> None:
+def check_path(sampler: "Sampler", purpose: str, reference: int, finest: int) -> None:
     """What a converged trajectory can be the truth of: the ODE, or an SDE solver on its Brownian path.
 
     Args:
@@ -58,7 +54,7 @@ def check_path(sampler: Sampler, purpose: str, reference: int, finest: int) -> N
         )
 
 
-def check_steps(sampler: Sampler, purpose: str) -> None:
+def check_steps(sampler: "Sampler", purpose: str) -> None:
     """A measure of trajectories needs one.
 
     Raises:
@@ -68,28 +64,35 @@ def check_steps(sampler: Sampler, purpose: str) -> None:
         raise InputError(f"{purpose} needs a step beside the last one; we got steps {sampler.steps}; raise it")
 
 
-def end_points(task: Task, steps: int) -> EndPoints:
-    """Where the task's own latents end when followed with very many steps over the sampler's own range.
+def end_points(job: SamplingJob, steps: int) -> EndPoints:
+    """Where the job's own latents end when followed with very many steps over the sampler's own range.
 
     The ODE is followed by Heun's method in sigma with the levels of eq. 5 and a last step to the denoised image; an SDE
-    solver by itself over those levels, on the same Brownian path. What is in `task.known` is not computed again.
+    solver by itself over those levels, on the same Brownian path. What is in `job.converged` is not computed again.
     """
-    reference = _reference(task, steps)
-    known = {} if task.known is None else task.known
-    labels = task.labels.tolist() if isinstance(task.labels, Tensor) else task.labels
-    key = f"{reference.model_dump_json()}|{task.seeds}|{labels}|{task.device}|{task.batch}"
+    import torch
+
+    from harness.sampling.sample import sample
+
+    reference = _reference(job, steps)
+    known = {} if job.converged is None else job.converged
+    labels = job.labels.tolist() if isinstance(job.labels, torch.Tensor) else job.labels
+    key = f"{reference.model_dump_json()}|{job.seeds}|{labels}|{job.device}|{job.batch}"
     if key in known:
         return known[key]._replace(rows=0)
-    out = sample(task.denoiser, reference, task.seeds, task.labels, device=task.device, batch=task.batch)
+    out = sample(job.denoiser, reference, job.seeds, job.labels, device=job.device, batch=job.batch)
     if len(known) >= KEPT:
         del known[next(iter(known))]
     known[key] = EndPoints(out.images, out.rows)
     return known[key]
 
 
-def _reference(task: Task, steps: int) -> Sampler:
-    given = task.sampler
-    sigmas = given.sigmas(task.denoiser)
+def _reference(job: SamplingJob, steps: int) -> "Sampler":
+    from harness.sampling.discretizations import EDM
+    from harness.sampling.sampler import Sampler
+
+    given = job.sampler
+    sigmas = given.sigmas(job.denoiser)
     levels = EDM(sigma_min=sigmas[-1].item(), sigma_max=sigmas[0].item())
     if given.solver.is_stochastic:
         return given.model_copy(update={"discretization": levels, "steps": steps})
@@ -101,23 +104,28 @@ class Follower:
     """Follows the ODE in sigma between any two levels, with many sub-steps of Heun's or Euler's method.
 
     Args:
-        task: gives denoiser, seeds, labels and batch.
+        job: gives denoiser, seeds, labels and batch.
         substeps: between two levels.
         solver: `heun` or `euler`.
     """
 
-    def __init__(self, task: Task, substeps: int, solver: str = "heun") -> None:
-        kept = {name: getattr(task.sampler, name) for name in ("clip_denoised", "noise_device")}
+    def __init__(self, job: SamplingJob, substeps: int, solver: str = "heun") -> None:
+        from harness.sampling.sampler import Sampler
+        from harness.sampling.initial_state import initial_state
+
+        kept = {name: getattr(job.sampler, name) for name in ("clip_denoised", "noise_device")}
         self.sampler = Sampler.model_validate({"solver": solver, **kept})
         self.substeps = substeps
-        begun = initial_state(
-            task.denoiser, self.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
-        )
+        begun = initial_state(job.denoiser, self.sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
         self.dynamics: Dynamics = begun.dynamics
         self.latents = begun.latents
 
-    def step(self, xbar: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    def step(self, xbar: "Tensor", sigma: "Tensor", sigma_next: "Tensor") -> "Tensor":
         """From xbar at one level to the lower (or higher) level, both above 0; levels as in eq. 5."""
+        from harness.sampling.discretizations import EDM
+        from harness.sampling.discretizations.base import Range
+        from harness.sampling.trajectory import trajectory
+
         if sigma == sigma_next:
             return xbar
         low, high = sorted((sigma.item(), sigma_next.item()))
@@ -126,8 +134,10 @@ class Follower:
             xbar = taken.x
         return xbar
 
-    def through(self, sigmas: Tensor) -> Iterator[Tensor]:
-        """The states without scaling at all of these falling levels, from the task's own latents."""
+    def through(self, sigmas: "Tensor") -> "Iterator[Tensor]":
+        """The states without scaling at all of these falling levels, from the job's own latents."""
+        import torch
+
         xbar = self.latents * sigmas[0]
         yield xbar
         for sigma, sigma_next in pairwise(sigmas):

@@ -1,20 +1,21 @@
 """The order of convergence that a sampler shows on a denoiser, from its end-point error at more and more steps."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.metrics.diagnostics.base import Measure, Observation, Task, rmse
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics.base import Diagnostic, SampleValues, rmse
 from harness.metrics.diagnostics.converged import check_path, end_points
-from harness.sampling.discretizations import IDDPM, Explicit, Optimized
-from harness.sampling.sample import sample
-from harness.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.sampling.sampler import Sampler
 
 
-class ConvergenceOrder(Measure):
+class ConvergenceOrder(Diagnostic):
     """Fitted order: minus the slope of log end-point error against log steps, for each sample.
 
     The sampler is run at its own number of steps and at doublings of it. The last step, to sigma = 0, is part of all of
@@ -27,14 +28,16 @@ class ConvergenceOrder(Measure):
             100,000.
     """
 
-    title: ClassVar[str] = "Fitted order of convergence"
+    word: ClassVar[str] = "Fitted order of convergence"
     better: ClassVar[Literal["lower", "higher"]] = "higher"
 
     kind: Literal["convergence-order"] = "convergence-order"
     doublings: Annotated[int, Field(ge=1, le=10)] = 2
     reference: Annotated[int, Field(ge=16, le=100_000)] = 1024
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+    def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
+        from harness.sampling.discretizations import IDDPM, Explicit, Optimized
+
         levels = sampler.discretization
         if sampler.solver.adaptive or isinstance(levels, Explicit | Optimized | IDDPM):
             raise InputError(
@@ -43,25 +46,31 @@ class ConvergenceOrder(Measure):
             )
         check_path(sampler, self.kind, self.reference, sampler.steps * 2**self.doublings)
 
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+    def evaluations(self, sampler: "Sampler", nfe: int) -> int:
         return nfe * (2 ** (self.doublings + 1) - 1) + self.reference // 2
 
-    def observe(self, task: Task) -> Observation:
-        self.check(task.sampler)
-        errors, rows, nfe = [], 0, torch.zeros(len(task.seeds), dtype=torch.int64)
-        steps = [task.sampler.steps * 2**k for k in range(self.doublings + 1)]
+    def measure(self, job: SamplingJob) -> SampleValues:
+        import torch
+
+        from harness.sampling.sample import sample
+
+        self.check(job.sampler)
+        errors, rows, nfe = [], 0, torch.zeros(len(job.seeds), dtype=torch.int64)
+        steps = [job.sampler.steps * 2**k for k in range(self.doublings + 1)]
         for n in steps:
-            finer = task.sampler.model_copy(update={"steps": n})
-            out = sample(task.denoiser, finer, task.seeds, task.labels, device=task.device, batch=task.batch)
-            truth = end_points(task, self.reference)
+            finer = job.sampler.model_copy(update={"steps": n})
+            out = sample(job.denoiser, finer, job.seeds, job.labels, device=job.device, batch=job.batch)
+            truth = end_points(job, self.reference)
             errors.append(rmse(out.images, truth.images))
             rows += out.rows + truth.rows
-            nfe = out.nfe if n == task.sampler.steps else nfe
-        return Observation(-slope(steps, torch.stack(errors)), nfe, rows)
+            nfe = out.nfe if n == job.sampler.steps else nfe
+        return SampleValues(-slope(steps, torch.stack(errors)), nfe, rows)
 
 
-def slope(sizes: list[int], errors: Tensor) -> Tensor:
+def slope(sizes: list[int], errors: "Tensor") -> "Tensor":
     """Least-squares slope of log error [K, N] against log size [K], for each sample [N]."""
+    import torch
+
     x = torch.tensor(sizes, dtype=torch.float64).log()
     x = x - x.mean()
     y = errors.clip(min=torch.finfo(torch.float64).tiny).log()

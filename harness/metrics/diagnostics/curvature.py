@@ -1,21 +1,19 @@
 """Curvature of trajectories in (x, t): how far they are from straight lines, which every solver follows without
 error."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
-from harness.metrics.diagnostics.base import Measure, Observation, Paths, Profile, Task
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics.base import Diagnostic, Paths, Profile, SampleValues
 from harness.metrics.diagnostics.converged import Follower, check_steps
-from harness.sampling.discretizations import EDM
-from harness.sampling.discretizations.base import Range
-from harness.sampling.initial_state import initial_state
-from harness.sampling.optimize import with_levels
-from harness.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from harness.sampling.sampler import Sampler
 
 
-class Curvature(Measure):
+class Curvature(Diagnostic):
     """Curvature of the ODE's trajectory in (x, t), under the sampler's schedule and scaling: from 0, a straight line,
     to 1.
 
@@ -34,31 +32,36 @@ class Curvature(Measure):
     Source: Karras et al. 2022, Section 3 and Figure 3; Liu, Gong & Liu 2022 (arXiv 2209.03003), eq. 7.
     """
 
-    title: ClassVar[str] = "Curvature of trajectories"
+    word: ClassVar[str] = "Curvature of trajectories"
     by_level: ClassVar[str | None] = "Deviation of the velocity by noise level"
-    runs: ClassVar[bool] = False
 
     kind: Literal["curvature"] = "curvature"
     points: Annotated[int, Field(ge=8, le=100_000)] = 128
     substeps: Annotated[int, Field(ge=1, le=1000)] = 1
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+    def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         sampler.check_ode(self.kind)
         check_steps(sampler, self.kind)
 
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+    def evaluations(self, sampler: "Sampler", nfe: int) -> int:
         return (2 * self.substeps + 1) * self.points
 
-    @torch.no_grad()
-    def observe(self, task: Task) -> Observation:
-        self.check(task.sampler)
-        task = task._replace(sampler=with_levels(task.denoiser, task.sampler, task.device, task.batch))
+    def measure(self, job: SamplingJob) -> SampleValues:
+        import torch
+
+        from harness.sampling.discretizations import EDM
+        from harness.sampling.discretizations.base import Range
+        from harness.sampling.optimize import with_levels
+        from harness.sampling.initial_state import initial_state
+
+        self.check(job.sampler)
+        job = job._replace(sampler=with_levels(job.denoiser, job.sampler, job.device, job.batch))
         dynamics, time_steps, *_ = initial_state(
-            task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
+            job.denoiser, job.sampler, job.seeds, job.labels, device=job.device, batch=job.batch
         )
         sigmas = EDM()(self.points, Range(time_steps.sigmas[-1].item(), time_steps.sigmas[0].item()))
-        sigmas = task.denoiser.round_sigma(sigmas).cpu().unique().flip(0)
-        follower = Follower(task, self.substeps)
+        sigmas = job.denoiser.round_sigma(sigmas).cpu().unique().flip(0)
+        follower = Follower(job, self.substeps)
         states, velocities = [], []
         for sigma, xbar in zip(sigmas, follower.through(sigmas), strict=True):
             here = dynamics.at_level(xbar, sigma)
@@ -73,4 +76,4 @@ class Curvature(Measure):
         single = x.shape[-1] == 1
         paths = Paths(t, x[:, :, 0]) if single else None
         rows = dynamics.rows + follower.dynamics.rows
-        return Observation((spread / size).sqrt(), torch.zeros_like(dynamics.nfe), rows, profile, paths=paths)
+        return SampleValues((spread / size).sqrt(), torch.zeros_like(dynamics.nfe), rows, profile, paths=paths)

@@ -1,22 +1,21 @@
 """What a denoiser makes of images at each noise level: its error, and pictures (paper Figure 1)."""
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from harness.metrics.diagnostics.base import APART, Measure, Observation, Profile, Task, rmse
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics.base import APART, Diagnostic, Profile, SampleValues, rmse
 from harness.metrics.diagnostics.images import Source, check_images, images_for
-from harness.sampling.initial_state import initial_state
-from harness.sampling.noise import Noise
-from harness.sampling.optimize import with_levels
-from harness.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.sampling.sampler import Sampler
 
 PICTURES = 8
 """Seeds whose pictures are kept."""
 
 
-class DenoisingError(Measure):
+class DenoisingError(Diagnostic):
     """Root mean square of D(y + sigma n; sigma) - y, by noise level: the levels are the sampler's, nothing is sampled.
 
     Of all functions of x and sigma the ideal denoiser has the least mean square. Every image has one n for all levels.
@@ -28,27 +27,31 @@ class DenoisingError(Measure):
     Source: Karras et al. 2022, Figure 1 and eq. 2.
     """
 
-    title: ClassVar[str] = "Denoising error"
+    word: ClassVar[str] = "Denoising error"
     by_level: ClassVar[str | None] = "Denoising error by noise level"
     pictures: ClassVar[tuple[str, ...]] = ("noisy", "denoised")
-    runs: ClassVar[bool] = False
 
     kind: Literal["denoising-error"] = "denoising-error"
     images: Source = "digits"
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+    def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         check_images(self.images, shape)
 
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+    def evaluations(self, sampler: "Sampler", nfe: int) -> int:
         return sampler.steps + (127 if self.images == "samples" else 0)
 
-    @torch.no_grad()
-    def observe(self, task: Task) -> Observation:
-        given = images_for(self.images, task)
-        sampler = with_levels(task.denoiser, task.sampler, task.device, task.batch)
-        begun = initial_state(task.denoiser, sampler, task.seeds, given.labels, device=task.device, batch=task.batch)
-        apart = [seed + APART for seed in task.seeds]
-        noise = Noise(apart, task.denoiser.shape, begun.x.device, sampler.noise_device).normal()
+    def measure(self, job: SamplingJob) -> SampleValues:
+        import torch
+
+        from harness.sampling.noise import Noise
+        from harness.sampling.optimize import with_levels
+        from harness.sampling.initial_state import initial_state
+
+        given = images_for(self.images, job)
+        sampler = with_levels(job.denoiser, job.sampler, job.device, job.batch)
+        begun = initial_state(job.denoiser, sampler, job.seeds, given.labels, device=job.device, batch=job.batch)
+        apart = [seed + APART for seed in job.seeds]
+        noise = Noise(apart, job.denoiser.shape, begun.x.device, sampler.noise_device).normal()
         errors, noisy, clean = [], [], []
         for sigma in begun.time_steps.sigmas:
             x = given.images + sigma * noise
@@ -60,10 +63,12 @@ class DenoisingError(Measure):
         pictures = {"noisy": _sheet(noisy), "denoised": _sheet(clean)}
         dynamics = begun.dynamics
         nfe = torch.zeros_like(dynamics.nfe)
-        return Observation(profile.values.mean(1), nfe, given.rows + dynamics.rows, profile, pictures)
+        return SampleValues(profile.values.mean(1), nfe, given.rows + dynamics.rows, profile, pictures)
 
 
-def _sheet(columns: list[Tensor]) -> Tensor:
+def _sheet(columns: "list[Tensor]") -> "Tensor":
     """Pictures [seeds, levels, C, H, W] in bytes."""
+    import torch
+
     stacked = torch.stack(columns, dim=1).double().cpu()
     return (stacked * 127.5 + 128).clip(0, 255).to(torch.uint8)

@@ -1,16 +1,15 @@
-"""Clean images for measures that start from images: a data set's, or a denoiser's own."""
+"""Clean images for diagnostics that start from images: a data set's, or a denoiser's own."""
 
-from typing import Literal, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
-from harness.metrics.diagnostics.base import Task
-from harness.sampling.initial_state import Labels, state_dtype
-from harness.sampling.sample import sample
-from harness.sampling.sampler import Sampler
+from harness.metrics.base import SamplingJob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.sampling.initial_state import Labels
 
 Source = Literal["digits", "samples"]
 """`digits`: the images of that data set, by seed; `samples`: what the denoiser itself makes of the seeds' latents."""
@@ -19,35 +18,41 @@ Source = Literal["digits", "samples"]
 class Images(NamedTuple):
     """Images [N, C, H, W], labels that go with them, and the network rows that they took."""
 
-    images: Tensor
-    labels: Labels
+    images: "Tensor"
+    labels: "Labels"
     rows: int
 
 
-def images_for(source: Source, task: Task, steps: int = 64) -> Images:
+def images_for(source: Source, job: SamplingJob, steps: int = 64) -> Images:
     """One image a seed.
 
     Args:
         source: where they come from.
-        task: gives denoiser, seeds, labels and batch; a data set's own classes take the place of drawn ones.
+        job: gives denoiser, seeds, labels and batch; a data set's own classes take the place of drawn ones.
         steps: of Heun's method, for `samples`.
 
     Raises:
         InputError: images of another shape than the denoiser's.
     """
+    import torch
+
+    from harness.sampling.sample import sample
+    from harness.sampling.sampler import Sampler
+    from harness.sampling.initial_state import state_dtype
+
     if source == "samples":
-        sampler = Sampler(steps=steps, noise_device=task.sampler.noise_device)
-        out = sample(task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch)
-        return Images(out.images, task.labels, out.rows)
+        sampler = Sampler(steps=steps, noise_device=job.sampler.noise_device)
+        out = sample(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
+        return Images(out.images, job.labels, out.rows)
     from harness.hub.digits import load_digits
 
-    check_images(source, task.denoiser.shape)
+    check_images(source, job.denoiser.shape)
     digits = load_digits()
-    rows = torch.tensor(task.seeds) % len(digits.labels)
-    has_classes = task.denoiser.label_dim > int(digits.labels.max())
-    device = torch.device(task.device or task.denoiser.device)
+    rows = torch.tensor(job.seeds) % len(digits.labels)
+    has_classes = job.denoiser.label_dim > int(digits.labels.max())
+    device = torch.device(job.device or job.denoiser.device)
     chosen = digits.images[rows].to(device, state_dtype(device))
-    own = digits.labels[rows].tolist() if task.labels is None and has_classes else task.labels
+    own = digits.labels[rows].tolist() if job.labels is None and has_classes else job.labels
     return Images(chosen, own, 0)
 
 

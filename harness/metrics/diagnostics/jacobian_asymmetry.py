@@ -5,27 +5,26 @@ then has circulation. The paper suspects that this is why too much stochasticity
 Section 4).
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.metrics.diagnostics.base import APART, Measure, Observation, Profile, Task
-from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.initial_state import initial_state
-from harness.sampling.noise import Noise
-from harness.sampling.optimize import with_levels
-from harness.sampling.sampler import Sampler
-from harness.sampling.stochasticity import Restart
-from harness.sampling.trajectory import trajectory
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics.base import APART, Diagnostic, Profile, SampleValues
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.sampling.dynamics import Dynamics, Point
+    from harness.sampling.noise import Noise
+    from harness.sampling.sampler import Sampler
 
 LEAST = 1e-6
 """A Jacobian whose rows have a smaller norm, in the root mean square, is taken as 0: rounding has no symmetry."""
 
 
-class JacobianAsymmetry(Measure):
+class JacobianAsymmetry(Diagnostic):
     """|A| / |J|, A = (J - J^T) / 2 the antisymmetric part of the denoiser's Jacobian J in x, by noise level.
 
     In the Frobenius norm: 0 for a conservative field, sqrt(1/2) for independent entries, 1 where nothing of J is
@@ -39,43 +38,49 @@ class JacobianAsymmetry(Measure):
         probes: pairs of directions a point, >= 1.
     """
 
-    title: ClassVar[str] = "Asymmetry of the Jacobian"
+    word: ClassVar[str] = "Asymmetry of the Jacobian"
     by_level: ClassVar[str | None] = "Asymmetry of the Jacobian by noise level"
 
     kind: Literal["jacobian-asymmetry"] = "jacobian-asymmetry"
     probes: Annotated[int, Field(ge=1, le=1000)] = 8
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+    def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
+        from harness.sampling.stochasticity import Restart
+
         if sampler.solver.adaptive:
             raise InputError(f"{self.kind} looks at the sampler's levels; use a solver with fixed steps such as 'heun'")
         if isinstance(sampler.stochasticity, Restart):
             raise InputError(f"{self.kind} looks at each level once, and stochasticity 'restart' comes back; remove it")
 
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+    def evaluations(self, sampler: "Sampler", nfe: int) -> int:
         return nfe + 5 * self.probes * sampler.steps  # a backward pass costs about two evaluations
 
-    def observe(self, task: Task) -> Observation:
-        self.check(task.sampler)
-        sampler = with_levels(task.denoiser, task.sampler, task.device, task.batch)
-        dynamics, time_steps, x, _ = initial_state(
-            task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch
-        )
-        apart = initial_state(
-            task.denoiser, sampler, task.seeds, task.labels, device=task.device, batch=task.batch
-        ).dynamics
-        seeds = [seed + APART for seed in task.seeds]
-        noise = Noise(seeds, task.denoiser.shape, x.device, sampler.noise_device)
+    def measure(self, job: SamplingJob) -> SampleValues:
+        import torch
+
+        from harness.sampling.noise import Noise
+        from harness.sampling.optimize import with_levels
+        from harness.sampling.initial_state import initial_state
+        from harness.sampling.trajectory import trajectory
+
+        self.check(job.sampler)
+        sampler = with_levels(job.denoiser, job.sampler, job.device, job.batch)
+        dynamics, time_steps, x, _ = initial_state(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
+        apart = initial_state(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch).dynamics
+        seeds = [seed + APART for seed in job.seeds]
+        noise = Noise(seeds, job.denoiser.shape, x.device, sampler.noise_device)
         ratios, levels = [], []
-        with torch.no_grad():
-            for step in trajectory(dynamics, sampler, time_steps.times, x):
-                ratios.append(self._ratio(apart, step.here, noise))
-                levels.append(step.here.sigma.cpu())
+        for step in trajectory(dynamics, sampler, time_steps.times, x):
+            ratios.append(self._ratio(apart, step.here, noise))
+            levels.append(step.here.sigma.cpu())
         order = torch.stack(levels).argsort(descending=True, stable=True)  # churn may step above the last level
         profile = Profile(torch.stack(levels)[order], torch.stack(ratios, dim=1)[:, order])
-        return Observation(profile.values.mean(1), dynamics.nfe, dynamics.rows + apart.rows, profile)
+        return SampleValues(profile.values.mean(1), dynamics.nfe, dynamics.rows + apart.rows, profile)
 
-    def _ratio(self, dynamics: Dynamics, here: Point, noise: Noise) -> Tensor:
+    def _ratio(self, dynamics: "Dynamics", here: "Point", noise: "Noise") -> "Tensor":
         """The asymmetry at one point of every sample [N]."""
+        import torch
+
         skew, even = torch.zeros(len(noise), dtype=torch.float64), torch.zeros(len(noise), dtype=torch.float64)
         for _ in range(self.probes):
             u, v = noise.normal(), noise.normal()
@@ -87,8 +92,10 @@ class JacobianAsymmetry(Measure):
         return torch.where(size > LEAST**2, skew / whole, 0.0).sqrt()
 
 
-def products(dynamics: Dynamics, here: Point, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def products(dynamics: "Dynamics", here: "Point", u: "Tensor", v: "Tensor") -> "tuple[Tensor, Tensor]":
     """u'Jv and v'Ju of every sample [N], J the Jacobian of D in xbar."""
+    import torch
+
     with torch.enable_grad():
         xbar = here.xbar.detach().requires_grad_(True)
         denoised = dynamics.at_level(xbar, here.sigma).denoised
@@ -99,13 +106,15 @@ def products(dynamics: Dynamics, here: Point, u: Tensor, v: Tensor) -> tuple[Ten
     return _dot(v, Ju), _dot(u, Jv)
 
 
-def _difference(dynamics: Dynamics, here: Point, direction: Tensor) -> Tensor:
+def _difference(dynamics: "Dynamics", here: "Point", direction: "Tensor") -> "Tensor":
     """J times a direction, by central differences, which err least where rounding and curvature of D err alike."""
+    import torch
+
     rounding = torch.finfo(dynamics.denoiser.dtype).eps * (1 + here.sigma)
     h = rounding ** (1 / 3) * here.sigma ** (2 / 3)
     up, down = (dynamics.at_level(here.xbar + side * h * direction, here.sigma).denoised for side in (1, -1))
     return (up - down) / (2 * h)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def _dot(a: "Tensor", b: "Tensor") -> "Tensor":
     return (a.double() * b.double()).flatten(1).sum(1).cpu()

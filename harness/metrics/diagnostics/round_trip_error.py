@@ -1,15 +1,16 @@
 """Round-trip error: images turned into latents and back by the same sampler."""
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.metrics.diagnostics.base import Measure, Observation, Task, rmse
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics.base import Diagnostic, SampleValues, rmse
 from harness.metrics.diagnostics.images import Source, check_images, images_for
-from harness.sampling.encode import encode
-from harness.sampling.sample import sample
-from harness.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from harness.sampling.sampler import Sampler
 
 
-class RoundTripError(Measure):
+class RoundTripError(Diagnostic):
     """Root mean square error of each image after `harness.encode` and `harness.sample` with the same sampler.
 
     NFE is that of one way down; the way up costs as much, or one more.
@@ -19,22 +20,25 @@ class RoundTripError(Measure):
             their own classes where the denoiser has classes.
     """
 
-    title: ClassVar[str] = "Round-trip error"
+    word: ClassVar[str] = "Round-trip error"
 
     kind: Literal["round-trip-error"] = "round-trip-error"
     images: Source = "samples"
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+    def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         sampler.check_ode(self.kind)
         check_images(self.images, shape)
 
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+    def evaluations(self, sampler: "Sampler", nfe: int) -> int:
         return 2 * nfe + (127 if self.images == "samples" else 0)
 
-    def observe(self, task: Task) -> Observation:
-        self.check(task.sampler)
-        given = images_for(self.images, task)
-        denoiser, sampler, seeds, _, device, batch, _ = task
+    def measure(self, job: SamplingJob) -> SampleValues:
+        from harness.sampling.encode import encode
+        from harness.sampling.sample import sample
+
+        self.check(job.sampler)
+        given = images_for(self.images, job)
+        denoiser, sampler, seeds, device, batch = job.denoiser, job.sampler, job.seeds, job.device, job.batch
         up = encode(denoiser, sampler, given.images, given.labels, seeds, device, batch)
         down = sample(denoiser, sampler, seeds, given.labels, up.latents, device, batch)
-        return Observation(rmse(down.images, given.images), down.nfe, given.rows + up.rows + down.rows)
+        return SampleValues(rmse(down.images, given.images), down.nfe, given.rows + up.rows + down.rows)

@@ -1,18 +1,18 @@
 """Truncation error: what one step of a solver gets wrong, by noise level (paper Figure 13)."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
-from harness.metrics.diagnostics.base import Measure, Observation, Profile, Task, rmse
+from harness.metrics.base import SamplingJob
+from harness.metrics.diagnostics.base import Diagnostic, Profile, SampleValues, rmse
 from harness.metrics.diagnostics.converged import Follower, check_steps
-from harness.sampling.initial_state import initial_state
-from harness.sampling.optimize import with_levels
-from harness.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from harness.sampling.sampler import Sampler
 
 
-class TruncationError(Measure):
+class TruncationError(Diagnostic):
     """Root mean square error of single steps, each from the converged trajectory, against many sub-steps.
 
     At every level the solver makes one step from the exact state, and is compared with sub-steps from the same state to
@@ -27,36 +27,40 @@ class TruncationError(Measure):
     Source: Karras et al. 2022, Appendix D.1 and Figure 13.
     """
 
-    title: ClassVar[str] = "Truncation error of a step"
+    word: ClassVar[str] = "Truncation error of a step"
     by_level: ClassVar[str | None] = "Truncation error by noise level"
 
     kind: Literal["truncation-error"] = "truncation-error"
     substeps: Annotated[int, Field(ge=1, le=100_000)] = 20
     by: Literal["heun", "euler"] = "heun"
 
-    def check(self, sampler: Sampler, shape: tuple[int, ...] | None = None) -> None:
+    def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         sampler.check_ode(self.kind)
         check_steps(sampler, self.kind)
 
-    def evaluations(self, sampler: Sampler, nfe: int) -> int:
+    def evaluations(self, sampler: "Sampler", nfe: int) -> int:
         return nfe + (sampler.steps - 1) * self.substeps * (2 if self.by == "heun" else 1)
 
-    @torch.no_grad()
-    def observe(self, task: Task) -> Observation:
-        self.check(task.sampler)
-        task = task._replace(sampler=with_levels(task.denoiser, task.sampler, task.device, task.batch))
-        solver = task.sampler.solver
+    def measure(self, job: SamplingJob) -> SampleValues:
+        import torch
+
+        from harness.sampling.optimize import with_levels
+        from harness.sampling.initial_state import initial_state
+
+        self.check(job.sampler)
+        job = job._replace(sampler=with_levels(job.denoiser, job.sampler, job.device, job.batch))
+        solver = job.sampler.solver
         dynamics, time_steps, *_ = initial_state(
-            task.denoiser, task.sampler, task.seeds, task.labels, device=task.device, batch=task.batch
+            job.denoiser, job.sampler, job.seeds, job.labels, device=job.device, batch=job.batch
         )
-        truth = Follower(task, self.substeps, self.by)
+        truth = Follower(job, self.substeps, self.by)
         exact, errors = truth.through(time_steps.sigmas), []
         carry: Any = None
         xbar = next(exact)
         for index, xbar_next in enumerate(exact):
             t, t_next = time_steps.times[index], time_steps.times[index + 1]
             x = dynamics.s(t) * xbar
-            here = dynamics.analytical_first_step(x, t) if task.sampler.afs and index == 0 else dynamics.at(x, t)
+            here = dynamics.analytical_first_step(x, t) if job.sampler.afs and index == 0 else dynamics.at(x, t)
             reached = x
             if t != t_next:
                 reached, carry = solver(dynamics, here, t_next, carry)
@@ -65,4 +69,4 @@ class TruncationError(Measure):
             xbar = xbar_next
         profile = Profile(time_steps.sigmas[:-1], torch.stack(errors, dim=1))
         nfe = dynamics.nfe + dynamics.cost(time_steps.sigmas[-1])  # the last step makes one
-        return Observation(profile.values.mean(1), nfe, dynamics.rows + truth.dynamics.rows, profile)
+        return SampleValues(profile.values.mean(1), nfe, dynamics.rows + truth.dynamics.rows, profile)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.metrics.inception_score import ClassSums
+from harness.metrics.statistics.class_sums import ClassSums
 from harness.metrics.statistics.moments import Moments, as_rows
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ class FeatureSummary:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class ImageFeatures:
     """What an extractor says of n images in order: features [n, d] and probabilities [n, classes] or None."""
 
     features: np.ndarray
     probabilities: np.ndarray | None
 
-    def observed(self, part: slice, kept: Iterable[str]) -> FeatureSummary:
+    def summary(self, part: slice, kept: Iterable[str]) -> FeatureSummary:
         """What is to be kept of a part of the images.
 
         Args:
@@ -97,7 +97,7 @@ class Seen:
         return FeatureSummary(Moments.of(rows), features, classes)
 
 
-def extract_features(extractor: "Extractor", images: "Tensor", kept: Iterable[str], batch: int) -> Seen:
+def extract_features(extractor: "Extractor", images: "Tensor", kept: Iterable[str], batch: int) -> ImageFeatures:
     """Features of images [n, C, H, W] in calls of exactly `batch` rows, so that they depend on no neighbour.
 
     The last call is padded with copies of its last image.
@@ -113,6 +113,6 @@ def extract_features(extractor: "Extractor", images: "Tensor", kept: Iterable[st
     parts = [extractor.outputs(pad(part, batch), "classes" in kept) for part in images.split(batch)]
     features = as_rows(torch.cat([part.features for part in parts])[: len(images)])
     if "classes" not in kept:
-        return Seen(features, None)
+        return ImageFeatures(features, None)
     chances = [part.probabilities for part in parts if part.probabilities is not None]
-    return Seen(features, as_rows(torch.cat(chances)[: len(images)]))
+    return ImageFeatures(features, as_rows(torch.cat(chances)[: len(images)]))

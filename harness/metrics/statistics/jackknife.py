@@ -1,7 +1,7 @@
-"""How far a Frechet distance would move with other seeds: the delete-one-block jackknife.
+"""How far a statistic would move with other seeds: the delete-one-block jackknife.
 
-The seeds are cut into g blocks of m_j, together n. With theta the distance of all samples, theta_(j) that without
-block j, and h_j = n / m_j, the pseudo-values and their variance are
+The seeds are cut into g consecutive blocks of m_j, together n. With theta the statistic of all samples, theta_(j) that
+without block j, and h_j = n / m_j, the pseudo-values and their variance are
 
     tau_j = h_j theta - (h_j - 1) theta_(j)        se^2 = (1/g) sum_j (tau_j - tau)^2 / (h_j - 1)
 
@@ -15,22 +15,27 @@ at infinite n. The Frechet distance of finite sets is too large by about c / n, 
 interval here takes that away; so distances are compared at one n only. When the true distance is zero, so that all of
 the value is this bias, the jackknife's se is too large rather than too small.
 
+For a mean of values v the number without block j is (sum v - sum_j v) / (n - m_j); every other statistic of this
+package is brought to sums over blocks, or to the smallest few of each block, so that the g numbers cost one pass.
+
 Two samplers that used the same seeds are compared by the jackknife of their difference, block by block: what both share
 cancels.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from harness.core.errors import InputError
-from harness.metrics.frechet import FrechetReference
-from harness.metrics.statistics.moments import Moments
 
 CONFIDENCE = 0.95
+
+BLOCKS = 10
+"""Blocks of seeds that are left out one at a time."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 ROUNDING = 1e-9
 """Two distances closer than this part of their size are equal: floating-point noise decides nothing."""
@@ -58,6 +63,26 @@ class Replicates(NamedTuple):
     full: float
     left_out: np.ndarray
     sizes: np.ndarray
+
+
+class Estimate(NamedTuple):
+    """A statistic of all samples and without each block.
+
+    Args:
+        value: the statistic of all samples.
+        replicates: [g] the statistic without block j; empty where leaving one out leaves too little.
+        sizes: [g] samples in each block.
+        details: what else belongs in a report, as plain numbers, strings, lists and dicts.
+    """
+
+    value: float
+    replicates: np.ndarray
+    sizes: np.ndarray
+    details: dict[str, Any]
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval | None:
+        """The jackknife interval; None without replicates."""
+        return jackknife(self.value, self.replicates, self.sizes, confidence)
 
 
 class Comparison(NamedTuple):
@@ -89,36 +114,45 @@ class Standing(NamedTuple):
     verdict: Literal["within", "beyond", "undecided"]
 
 
-def replicates(blocks: Sequence[Moments], reference: FrechetReference) -> Replicates:
-    """The distances to the reference of all blocks together and without each, one at a time.
-
-    For 2048 features a covariance takes 34 MB; ten of them at once, and what is made on the way, would take a gigabyte.
-
-    Args:
-        blocks: the moments of disjoint blocks of seeds, at least one; empty ones are left aside.
-        reference: the other side of the distance.
+def block_sizes(sizes: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
+    """Sizes [g] of consecutive blocks of n samples, int64, empty blocks left aside.
 
     Raises:
-        InputError: no samples, or fewer than 2.
+        InputError: not whole numbers of at least 0, or another sum than n.
     """
-    blocks = [block for block in blocks if block.n]
-    total = Moments.merge(blocks)
-    sizes = np.array([block.n for block in blocks])
-    full = reference.distance(total.mean, total.covariance)
-    if len(blocks) < 2 or total.n - sizes.max() < 2:
-        return Replicates(full, np.empty(0), np.empty(0, dtype=sizes.dtype))
-    left_out = [reference.distance(*_without(total, block)) for block in blocks]
-    return Replicates(full, np.array(left_out), sizes)
+    given = np.asarray(sizes)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or (given < 0).any():
+        raise InputError(f"block sizes must be a list of whole numbers, at least 0; we got {sizes!r}")
+    if given.sum() != n:
+        raise InputError(f"block sizes must add up to the number of samples, {n}; we got {int(given.sum())}")
+    return given[given > 0].astype(np.int64)
 
 
-def _without(total: Moments, block: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [d] and covariance [d, d] with one block taken away: the merge of moments read backwards."""
-    rest = total.n - block.n
-    mean = total.mean + (total.mean - block.mean) * (block.n / rest)
-    apart = block.mean - mean
-    scatter = total.scatter - block.scatter
-    scatter -= np.outer(apart, apart) * (rest * (block.n / total.n))
-    return mean, scatter / (rest - 1)
+def can_leave_out(sizes: np.ndarray, least: int) -> bool:
+    """Whether at least `least` samples stay, and one block, whichever of the blocks is left out."""
+    return len(sizes) > 1 and bool(sizes.sum() - sizes.max() >= least)
+
+
+def block_labels(sizes: np.ndarray) -> np.ndarray:
+    """The block [N] of each sample, int64, ascending."""
+    return np.repeat(np.arange(len(sizes)), sizes)
+
+
+def block_sums(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The sums [g] of values [N] over each block, float64."""
+    return np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes)
+
+
+def mean_estimate(values: np.ndarray, sizes: np.ndarray, details: dict[str, Any]) -> Estimate:
+    """The mean of values [N] over samples; sizes [g] as from `block_sizes`."""
+    sums = block_sums(values, sizes)
+    left_out = (sums.sum() - sums) / (sizes.sum() - sizes) if can_leave_out(sizes, 1) else np.empty(0)
+    return Estimate(float(sums.sum() / sizes.sum()), left_out, sizes, details)
+
+
+def quantiles(values: np.ndarray) -> dict[str, float]:
+    """How values are spread over samples: quantile -> value."""
+    return {f"{q:g}": float(value) for q, value in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)}
 
 
 def jackknife(full: float, left_out: np.ndarray, sizes: np.ndarray, confidence: float = CONFIDENCE) -> Interval | None:
@@ -136,16 +170,13 @@ def jackknife(full: float, left_out: np.ndarray, sizes: np.ndarray, confidence: 
     g = len(left_out)
     if g < 2:
         return None
+    from scipy.special import stdtrit
+
     h = sizes.sum() / sizes
     pseudo = h * full - (h - 1) * left_out
     se = math.sqrt(float(np.mean((pseudo - (pseudo / h).sum()) ** 2 / (h - 1))))
     reach = float(stdtrit(g - 1, (1 + confidence) / 2)) * se
     return Interval(full, se, full - reach, full + reach, g)
-
-
-def interval(distances: Replicates, confidence: float = CONFIDENCE) -> Interval | None:
-    """The interval of one sampler's distance; None with fewer than 2 blocks. Its lower end may be negative."""
-    return jackknife(*distances, confidence)
 
 
 def compare(a: Replicates, b: Replicates, confidence: float = CONFIDENCE) -> Comparison:

@@ -6,8 +6,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
-from harness.metrics.features.choices import DinoV2
-from harness.metrics.features.load import load_extractor
+from harness.metrics.features.configs import DinoV2
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def folder(tmp_path_factory):
 
 def test_the_class_token_of_normalised_images(folder):
     choice = DinoV2(path=str(folder))
-    extractor = load_extractor(choice, (3, 32, 32))
+    extractor = choice.load((3, 32, 32))
     seen = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     values = torch.nn.functional.interpolate(seen.float() / 255, (224, 224), mode="bicubic", antialias=True)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -40,4 +39,4 @@ def test_folders_that_are_none(folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:100])
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     with pytest.raises(InputError, match=r"not a folder of DINOv2"):
-        load_extractor(DinoV2(path=str(tmp_path)), (3, 8, 8))
+        DinoV2(path=str(tmp_path)).load((3, 8, 8))

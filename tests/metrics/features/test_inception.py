@@ -6,9 +6,8 @@ import torch
 
 from harness.core.errors import InputError, SamplingError
 from harness.datasets.image_bytes import from_bytes
-from harness.metrics.features.choices import InceptionPT
+from harness.metrics.features.configs import InceptionPT
 from harness.metrics.features.inception import CLASSES, WIDTH, resize
-from harness.metrics.features.load import load_extractor
 from tests.conftest import GOLDEN
 from tests.metrics.features.judge import judge, random_weights
 
@@ -22,7 +21,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(file):
-    return load_extractor(InceptionPT(path=str(file)), (3, 32, 32))
+    return InceptionPT(path=str(file)).load((3, 32, 32))
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +98,13 @@ def test_weights_that_do_not_fit(tmp_path):
     del weights["Mixed_7c.branch3x3_2a.conv.weight"]
     torch.save(weights, tmp_path / "short.pth")
     with pytest.raises(InputError, match=r"not the Inception-v3 of FID: 'Mixed_7c.branch3x3_2a.conv.weight' is none"):
-        load_extractor(InceptionPT(path=str(tmp_path / "short.pth")), (3, 8, 8))
+        InceptionPT(path=str(tmp_path / "short.pth")).load((3, 8, 8))
     torch.save({"fc.weight": torch.zeros(1000, 2048)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="not the Inception-v3 of FID"):
-        load_extractor(InceptionPT(path=str(tmp_path / "other.pth")), (3, 8, 8))
+        InceptionPT(path=str(tmp_path / "other.pth")).load((3, 8, 8))
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(InputError, match=r"not a file of torch\.save"):
-        load_extractor(InceptionPT(path=str(tmp_path / "text.pth")), (3, 8, 8))
+        InceptionPT(path=str(tmp_path / "text.pth")).load((3, 8, 8))
     with pytest.raises(InputError, match="there is no such file"):
         InceptionPT(path=str(tmp_path / "none.pth")).check()
 

@@ -6,8 +6,7 @@ from torch import nn
 
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
-from harness.metrics.features.choices import DigitsFeatures, Exported, Inception, Pixels, TorchScript, read_extractor
-from harness.metrics.features.load import load_extractor
+from harness.metrics.features.configs import DigitsFeatures, Exported, Inception, Pixels, TorchScript, read_extractor
 from tests.metrics.features.programs import Official, Plain, export, script
 
 SHAPE = (3, 8, 8)
@@ -27,25 +26,25 @@ def official(tmp_path):
 class TestOfficial:
     def test_features_and_probabilities(self, official):
         module, seen = Official(), images()
-        found = load_extractor(official, SHAPE).outputs(from_bytes(seen), probabilities=True)
+        found = official.load(SHAPE).outputs(from_bytes(seen), probabilities=True)
         with torch.no_grad():
             assert torch.equal(found.features, module(seen, return_features=True).double())
             assert torch.equal(found.probabilities, module(seen, no_output_bias=True).double())
 
     def test_grey_is_repeated(self, official):
-        extractor = load_extractor(official, (1, 8, 8))
+        extractor = official.load((1, 8, 8))
         grey = from_bytes(images(1))
         assert torch.equal(extractor(grey), extractor(grey.expand(-1, 3, -1, -1)))
 
     def test_another_width_is_refused(self, official):
         with pytest.raises(InputError, match=r"should give \[5, 2048\] features; we got \[5, 24\]"):
-            load_extractor(official.model_copy(update={"width": 2048}), SHAPE)(from_bytes(images()))
+            official.model_copy(update={"width": 2048}).load(SHAPE)(from_bytes(images()))
 
     def test_another_signature_is_refused(self, tmp_path):
         path = tmp_path / "plain.pt"
         choice = Inception(path=str(path), sha256=script(Plain(), path))
         with pytest.raises(InputError, match=r"the network takes x, and the official one takes `return_features`"):
-            load_extractor(choice, SHAPE)
+            choice.load(SHAPE)
 
     def test_the_published_file_is_named_when_it_is_missing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
@@ -58,7 +57,7 @@ class TestOfficial:
         (tmp_path / "files").mkdir()
         script(Official(), tmp_path / "files" / "inception-2015-12-05.pt")
         with pytest.raises(InputError, match=r"SHA-256 is [0-9a-f]{64}, and the card says f58cb9b6"):
-            load_extractor(Inception(), SHAPE)
+            Inception().load(SHAPE)
 
 
 class TestTrust:
@@ -66,16 +65,16 @@ class TestTrust:
         path = tmp_path / "own.pt"
         digest = script(Plain(), path)
         with pytest.raises(InputError, match=f"none is run whose SHA-256 .* this file's is {digest}"):
-            load_extractor(TorchScript(path=str(path)), SHAPE)
+            TorchScript(path=str(path)).load(SHAPE)
         with pytest.raises(InputError, match="not on a card or given"):
-            load_extractor(Inception(path=str(path)), SHAPE)
+            Inception(path=str(path)).load(SHAPE)
 
     @pytest.mark.parametrize("kind", [TorchScript, Exported, Inception])
     def test_nothing_runs_with_another_hash(self, kind, tmp_path):
         path = tmp_path / "own.pt"
         digest = script(Plain(), path)
         choice = kind(path=str(path), sha256="0" * 64)
-        for use in (choice.check, lambda: load_extractor(choice, SHAPE)):
+        for use in (choice.check, lambda: choice.load(SHAPE)):
             with pytest.raises(InputError, match=f"SHA-256 is {digest}, not 0000"):
                 use()
 
@@ -87,7 +86,7 @@ class TestTrust:
         path.write_bytes(b"something else")
         choice = kind(path=str(path), sha256=hashlib.sha256(b"something else").hexdigest())
         with pytest.raises(InputError, match=r"not a (TorchScript module|program of torch\.export)"):
-            load_extractor(choice, SHAPE)
+            choice.load(SHAPE)
         with pytest.raises(InputError, match="no such file"):
             kind(path=str(tmp_path / "none"), sha256="0" * 64).check()
 
@@ -97,7 +96,7 @@ class TestAnybodys:
     def test_torchscript(self, values, tmp_path):
         path = tmp_path / "own.pt"
         choice = TorchScript(path=str(path), sha256=script(Plain(), path), values=values)
-        extractor, seen = load_extractor(choice, SHAPE), images()
+        extractor, seen = choice.load(SHAPE), images()
         assert extractor.width == 12
         given = seen if values == "bytes" else from_bytes(seen)
         assert torch.allclose(extractor(from_bytes(seen)), Plain()(given).flatten(1).double())
@@ -106,7 +105,7 @@ class TestAnybodys:
     def test_exported(self, tmp_path):
         path = tmp_path / "own.pt2"
         choice = Exported(path=str(path), sha256=export(Plain(), path))
-        extractor, seen = load_extractor(choice, SHAPE), images(count=7)
+        extractor, seen = choice.load(SHAPE), images(count=7)
         assert torch.allclose(extractor(from_bytes(seen)), Plain()(from_bytes(seen)).flatten(1).double())
 
     def test_one_that_gives_no_features(self, tmp_path):
@@ -116,7 +115,7 @@ class TestAnybodys:
 
         path = tmp_path / "own.pt"
         with pytest.raises(InputError, match=r"should give a floating tensor \[N, d\]; we got int"):
-            load_extractor(TorchScript(path=str(path), sha256=script(Count(), path)), SHAPE)
+            TorchScript(path=str(path), sha256=script(Count(), path)).load(SHAPE)
 
     def test_one_that_fails(self, tmp_path):
         class Fails(nn.Module):
@@ -125,37 +124,37 @@ class TestAnybodys:
 
         path = tmp_path / "own.pt"
         with pytest.raises(InputError, match="failed on a batch of images"):
-            load_extractor(TorchScript(path=str(path), sha256=script(Fails(), path)), SHAPE)
+            TorchScript(path=str(path), sha256=script(Fails(), path)).load(SHAPE)
 
     def test_classes_are_not_asked_of_those_that_have_none(self):
         with pytest.raises(InputError, match="tells no classes, and an Inception Score needs them"):
-            load_extractor(Pixels(), SHAPE).outputs(from_bytes(images()), probabilities=True)
+            Pixels().load(SHAPE).outputs(from_bytes(images()), probabilities=True)
 
 
 class TestPixels:
     def test_pixels_are_parts_of_the_range(self):
         seen = images()
-        found = load_extractor(Pixels(), SHAPE)(from_bytes(seen))
+        found = Pixels().load(SHAPE)(from_bytes(seen))
         assert torch.allclose(found, seen.flatten(1).double() / 255, atol=1e-7)
 
     def test_averages(self):
         seen = images()
-        found = load_extractor(Pixels(size=2), SHAPE)(from_bytes(seen))
+        found = Pixels(size=2).load(SHAPE)(from_bytes(seen))
         expected = seen.double().unflatten(3, (2, 4)).unflatten(2, (2, 4)).mean((3, 5)) / 255
         assert torch.allclose(found, expected.flatten(1), atol=1e-7)
 
     @pytest.mark.parametrize("size", [3, 16])
     def test_a_size_that_does_not_divide(self, size):
         with pytest.raises(InputError, match=f"8x8 pixels cannot be averaged to {size}x{size}"):
-            load_extractor(Pixels(size=size), SHAPE)
+            Pixels(size=size).load(SHAPE)
 
     def test_other_images(self):
         with pytest.raises(InputError, match=r"takes images \[3, 8, 8\]; we got \[1, 8, 8\]"):
-            load_extractor(Pixels(), SHAPE)(from_bytes(images(1)))
+            Pixels().load(SHAPE)(from_bytes(images(1)))
 
 
 def test_digits_have_classes():
-    extractor = load_extractor(DigitsFeatures(), (1, 8, 8))
+    extractor = DigitsFeatures().load((1, 8, 8))
     found = extractor.outputs(from_bytes(images(1)), probabilities=True)
     assert extractor.id == DigitsFeatures().identity
     assert found.probabilities.shape == (5, 10)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from harness.core.errors import InputError, SamplingError
 from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet, of_array
-from harness.metrics.choices import FEW, FID, KID
+from harness.metrics import FID, KID
 from harness.metrics.evaluate import evaluate, observe
-from harness.metrics.features.choices import DigitsFeatures, Pixels
+from harness.metrics.features.configs import DigitsFeatures, Pixels
 from harness.metrics.features.extractor import Extractor, Outputs
-from harness.metrics.features.load import load_extractor
 from harness.metrics.features.summary import FeatureSummary, extract_features
+from harness.metrics.references import KEPT_FEATURES
 from harness.metrics.statistics.moments import Moments
 
 SHAPE = (3, 4, 4)
@@ -31,31 +31,27 @@ def digits(count):
 
 
 def test_files_hold_what_was_kept(tmp_path):
-    seen = extract_features(
-        load_extractor(DigitsFeatures(), (1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8
-    )
-    one = seen.observed(slice(0, 30), {"features", "classes"})
+    seen = extract_features(DigitsFeatures().load((1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8)
+    one = seen.summary(slice(0, 30), {"features", "classes"})
     np.savez(tmp_path / "kept.npz", **one.arrays())
     with np.load(tmp_path / "kept.npz") as arrays:
         back = FeatureSummary.from_arrays(arrays)
     assert back.n == 30 and np.array_equal(back.features, one.features)
     assert back.classes.score() == one.classes.score()
     assert np.array_equal(back.moments.scatter, one.moments.scatter)
-    bare = seen.observed(slice(0, 30), ())
+    bare = seen.summary(slice(0, 30), ())
     assert bare.features is None and bare.classes is None and set(bare.arrays()) == {"n", "mean", "half"}
 
 
 def test_parts_together_are_the_whole():
-    seen = extract_features(
-        load_extractor(DigitsFeatures(), (1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8
-    )
+    seen = extract_features(DigitsFeatures().load((1, 8, 8)), from_bytes(digits(30)), {"features", "classes"}, 8)
     kept = {"features", "classes"}
-    parts = [seen.observed(slice(start, start + 10), kept) for start in (0, 10, 20)]
-    whole, merged = seen.observed(slice(0, 30), kept), FeatureSummary.merge(parts)
+    parts = [seen.summary(slice(start, start + 10), kept) for start in (0, 10, 20)]
+    whole, merged = seen.summary(slice(0, 30), kept), FeatureSummary.merge(parts)
     assert np.array_equal(merged.features, whole.features)
     assert np.allclose(merged.moments.scatter, whole.moments.scatter, rtol=1e-12, atol=1e-12)
     assert merged.classes.score() == pytest.approx(whole.classes.score(), rel=1e-12)
-    assert (parts[0] + seen.observed(slice(10, 20), ())).features is None
+    assert (parts[0] + seen.summary(slice(10, 20), ())).features is None
 
 
 def test_a_call_has_one_shape_and_an_image_no_neighbours():
@@ -83,7 +79,7 @@ def test_features_that_are_not_finite():
 @settings(max_examples=20)
 def test_blocks_of_images_from_elsewhere_are_a_partition(count, batch):
     some = images(count)
-    extractor = load_extractor(Pixels(), SHAPE)
+    extractor = Pixels().load(SHAPE)
     blocks = observe(some, extractor, frozenset({"features"}), batch)
     assert len(blocks) == min(10, count)
     assert max(block.n for block in blocks) - min(block.n for block in blocks) <= 1
@@ -99,22 +95,20 @@ def test_order_by_class_does_not_widen_the_interval():
     """Half of the images dark and the other half light: consecutive blocks would differ as the classes do."""
     rng = np.random.default_rng(2)
     levels = np.concatenate([rng.integers(0, 100, (500, *SHAPE)), rng.integers(150, 256, (500, *SHAPE))])
-    blocks = observe(of_array("sorted", levels.astype(np.uint8)), load_extractor(Pixels(), SHAPE))
+    blocks = observe(of_array("sorted", levels.astype(np.uint8)), Pixels().load(SHAPE))
     means = np.array([block.moments.mean.mean() for block in blocks])
     assert np.ptp(means) < 0.1  # consecutive ones: 0.6
 
 
 def test_pairs_are_looked_at_among_ten_thousand():
-    count = FEW + 500
+    count = KEPT_FEATURES + 500
 
     def read(rows):
         return np.random.default_rng(int(rows[0])).integers(0, 256, (len(rows), 1, 2, 2), dtype=np.uint8)
 
-    blocks = observe(
-        ImageSet("made", (1, 2, 2), count, read), load_extractor(Pixels(), (1, 2, 2)), frozenset({"features"})
-    )
+    blocks = observe(ImageSet("made", (1, 2, 2), count, read), Pixels().load((1, 2, 2)), frozenset({"features"}))
     assert sum(block.n for block in blocks) == count
-    assert sum(len(block.features) for block in blocks) == FEW
+    assert sum(len(block.features) for block in blocks) == KEPT_FEATURES
 
 
 def test_a_network_looks_once_for_all_metrics(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.metrics.statistics.floor import floor
+from harness.metrics.statistics.frechet_distance import floor
 
 
 class TestFloor:

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.core.errors import InputError
-from harness.metrics.frechet import FrechetReference
+from harness.metrics.frechet import frechet
+from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.jackknife import (
     Replicates,
     compare,
-    interval,
     jackknife,
-    replicates,
     within_best,
 )
 from harness.metrics.statistics.moments import Moments
@@ -30,6 +29,10 @@ def blocks(features, count=10):
 
 def features(rng, n=400, scale=1.3, shift=0.2, width=WIDTH):
     return rng.normal(size=(n, width)) * scale + shift
+
+
+def replicates(blocks, reference):
+    return Replicates(*frechet(blocks, reference)[:3])
 
 
 def distances(rng, **options):
@@ -84,7 +87,7 @@ class TestReplicates:
     def test_too_little_for_an_interval(self, sizes):
         rng = np.random.default_rng(4)
         found = replicates([Moments.of(features(rng, n)) for n in sizes], REFERENCE)
-        assert np.isfinite(found.full) and interval(found) is None
+        assert np.isfinite(found.full) and jackknife(*found) is None
         result = compare(found, found)
         assert (result.difference, result.ratio, result.verdict) == (None, None, "undecided")
         assert within_best([found]) == [(found.full, None, "undecided")]
@@ -101,7 +104,7 @@ class TestHonesty:
 
     def test_interval(self):
         rng = np.random.default_rng(5)
-        found = [interval(distances(rng)) for _ in range(300)]
+        found = [jackknife(*distances(rng)) for _ in range(300)]
         estimates = np.array([one.estimate for one in found])
         se = np.sqrt(np.mean([one.se**2 for one in found]))
         assert 0.8 < se / estimates.std() < 1.25
@@ -110,7 +113,7 @@ class TestHonesty:
 
     def test_at_distance_zero_the_interval_is_too_wide_not_too_narrow(self):
         rng = np.random.default_rng(6)
-        found = [interval(distances(rng, scale=1.0, shift=0.0)) for _ in range(200)]
+        found = [jackknife(*distances(rng, scale=1.0, shift=0.0)) for _ in range(200)]
         estimates = np.array([one.estimate for one in found])
         ratio = np.sqrt(np.mean([one.se**2 for one in found])) / estimates.std()
         assert 1.0 < ratio < 1.8

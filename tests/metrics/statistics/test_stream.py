@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import InputError, SamplingError
-from harness.metrics.frechet import FrechetReference
-from harness.metrics.statistics.jackknife import replicates
-from harness.metrics.statistics.moments import Moments
-from harness.metrics.statistics.stream import MomentStream
+from harness.metrics.frechet import frechet
+from harness.metrics.statistics.frechet_distance import FrechetReference
+from harness.metrics.statistics.moments import Moments, MomentStream
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -59,8 +58,8 @@ def test_replicates_are_distances_without_each_block(seed):
     rng = np.random.default_rng(seed)
     features, reference = drawn(rng, 90, 4, 1e4), FrechetReference(np.full(4, 1e4), np.eye(4))
     blocks = np.split(features, np.sort(rng.choice(np.arange(5, 86), 4, replace=False)))
-    found = replicates([Moments.of(block) for block in blocks], reference)
-    for left_out, value in enumerate(found.left_out):
+    found = frechet([Moments.of(block) for block in blocks], reference)
+    for left_out, value in enumerate(found.replicates):
         rest = np.concatenate([block for which, block in enumerate(blocks) if which != left_out])
         assert value == pytest.approx(reference.distance(rest.mean(0), np.cov(rest.T)), rel=1e-9)
 

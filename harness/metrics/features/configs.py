@@ -1,7 +1,8 @@
-"""Feature extractors as choices that a grid or a command line can name, with identities that need no network."""
+"""Feature extractors as a grid or a command line names them: identities that need no network, and `load`."""
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -9,16 +10,33 @@ from harness.core import yaml
 from harness.core.config import Config, Shorthand
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.denoisers.analytic.specs import DATASET_SHAPES
 from harness.hub.cards import Digest, checked_path, features_card, load_cards
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.metrics.features.extractor import Extractor
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Place = Annotated[str, Field(min_length=1)]
 
 
-class ExtractorChoice(Config):
-    """What all choices of an extractor can say of themselves without loading anything."""
+ImageShape = tuple[int, int, int]
+
+
+class ExtractorConfig(Config):
+    """Base of all extractors; only `load` loads a network.
+
+    Attributes:
+        word: how a distance in these features is called, FD-<word>.
+        is_wide: moments of its features are large.
+        customary_samples: N that papers take with these features; None where there is no custom.
+    """
 
     word: ClassVar[str] = ""
+    is_wide: ClassVar[bool] = True
+    customary_samples: ClassVar[int | None] = None
 
     @property
     def title(self) -> str:
@@ -26,13 +44,13 @@ class ExtractorChoice(Config):
         return self.word
 
     @property
+    @abstractmethod
     def identity(self) -> str:
         """Network, hash of the weights, layer and resizing.
 
         Raises:
             InputError: that depends on a file which is not there.
         """
-        raise InputError(f"{type(self).__name__} has no identity")
 
     def check(self) -> None:
         """See that the weights are there and are the right ones.
@@ -41,21 +59,47 @@ class ExtractorChoice(Config):
             InputError: they are not; with what to do.
         """
 
+    def needs(self, shape: tuple[int, ...]) -> str:
+        """What images it needs, in words, where those of a shape [C, H, W] are others; "" where they will do."""
+        return "needs images of 1 or 3 channels" if len(shape) == 3 and shape[0] not in (1, 3) else ""
 
-class DigitsFeatures(ExtractorChoice):
+    @abstractmethod
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        """The extractor, ready for images of a shape.
+
+        Args:
+            shape: [C, H, W] of the images that it will see.
+            device: where it is to compute.
+
+        Raises:
+            InputError: weights that are missing or are not the right ones, a program that nobody vouches for, or a
+                size that does not suit the images.
+        """
+
+
+class DigitsFeatures(ExtractorConfig):
     """64 numbers of the embedded classifier of digits."""
 
     word: ClassVar[str] = "digits"
+    is_wide: ClassVar[bool] = False
     kind: Literal["digits"] = "digits"
 
     @property
     def identity(self) -> str:
-        """Network, weights, layer."""
         card = features_card("digits-features")
         return f"digits-features:{card.sha256[:12]}:tanh{card.width}"
 
+    def needs(self, shape: tuple[int, ...]) -> str:
+        digits = DATASET_SHAPES["digits"]
+        return "" if tuple(shape) == digits else f"compares images {list(digits)}"
 
-class _Program(ExtractorChoice):
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        from harness.metrics.features.digits import load_digit_features
+
+        return load_digit_features(checked_path("digits-features", features_card("digits-features")), device)
+
+
+class _Program(ExtractorConfig):
     """A file that is code: only run if it is the one with this hash."""
 
     path: Place
@@ -84,7 +128,7 @@ class _Program(ExtractorChoice):
             raise InputError(f"{self.path}: SHA-256 is {sha256_of(Path(self.path))}, not {self.trusted}")
 
 
-class Inception(ExtractorChoice):
+class Inception(ExtractorConfig):
     """Inception-v3 as the official TorchScript file: 2048 features, with its own resizing. FID's own network.
 
     Args:
@@ -94,6 +138,7 @@ class Inception(ExtractorChoice):
     """
 
     CARD: ClassVar[str] = "inception-2015-12-05"
+    customary_samples: ClassVar[int | None] = 50_000
     kind: Literal["inception"] = "inception"
     path: Place | None = None
     sha256: Digest | None = None
@@ -123,8 +168,18 @@ class Inception(ExtractorChoice):
         else:
             checked_path(self.CARD, load_cards()[self.CARD])
 
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        from harness.metrics.features.programs import OfficialInception, load_torchscript
 
-class InceptionPT(ExtractorChoice):
+        if own := self.program:
+            network = load_torchscript(Path(own.path), own.trusted, device)
+        else:
+            card = load_cards()[self.CARD]
+            network = load_torchscript(checked_path(self.CARD, card), card.sha256 or "", device)
+        return OfficialInception(network, self.identity, self.width, device)
+
+
+class InceptionPT(ExtractorConfig):
     """Inception-v3 with the weights of torch-fidelity and pytorch-fid, in our own network: no program from a file.
 
     Args:
@@ -132,6 +187,7 @@ class InceptionPT(ExtractorChoice):
     """
 
     CARD: ClassVar[str] = "inception-pt-2015-12-05"
+    customary_samples: ClassVar[int | None] = 50_000
     kind: Literal["inception-pt"] = "inception-pt"
     path: Place | None = None
 
@@ -157,8 +213,15 @@ class InceptionPT(ExtractorChoice):
         """The file is there; the fetched one is that of the card."""
         _ = self.file
 
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        from harness.denoisers.checkpoints.pickles.torch_file import read_torch_file
+        from harness.metrics.features.inception import InceptionFeatures, inception_of
 
-class DinoV2(ExtractorChoice):
+        root = read_torch_file(self.file).root
+        return InceptionFeatures(inception_of(root, str(self.file)), self.identity, device)
+
+
+class DinoV2(ExtractorConfig):
     """DINOv2's class token, with weights from a folder; needs the extra `dinov2`.
 
     Args:
@@ -179,8 +242,13 @@ class DinoV2(ExtractorChoice):
         _there(str(Path(self.path) / "model.safetensors"))
         _there(str(Path(self.path) / "config.json"))
 
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        from harness.metrics.features.dinov2 import load_dinov2
 
-class _Anybodys(_Program):
+        return load_dinov2(Path(self.path), self.identity, device)
+
+
+class _OwnNetwork(_Program):
     """A network of the user's: images in, features [N, d] out.
 
     Args:
@@ -202,20 +270,41 @@ class _Anybodys(_Program):
         kind = type(self).model_fields["kind"].default
         return f"{kind}:{self.trusted[:12]}:{self.values}{self.channels or ''}"
 
+    @abstractmethod
+    def network(self, device: "str | torch.device") -> Any:
+        """The program in the file, as a callable."""
 
-class TorchScript(_Anybodys):
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        from harness.metrics.features.programs import ProgramFeatures
+
+        return ProgramFeatures(
+            self.network(device), self.identity, self.values, self.width, shape, self.channels, device
+        )
+
+
+class TorchScript(_OwnNetwork):
     """A TorchScript module."""
 
     kind: Literal["torchscript"] = "torchscript"
 
+    def network(self, device: "str | torch.device") -> Any:
+        from harness.metrics.features.programs import load_torchscript
 
-class Exported(_Anybodys):
+        return load_torchscript(Path(self.path), self.trusted, device)
+
+
+class Exported(_OwnNetwork):
     """A program of torch.export (`.pt2`)."""
 
     kind: Literal["exported"] = "exported"
 
+    def network(self, device: "str | torch.device") -> Any:
+        from harness.metrics.features.programs import load_exported
 
-class Pixels(ExtractorChoice):
+        return load_exported(Path(self.path), self.trusted, device)
+
+
+class Pixels(ExtractorConfig):
     """Pixels as they are, or averaged down.
 
     Args:
@@ -230,6 +319,14 @@ class Pixels(ExtractorChoice):
     def identity(self) -> str:
         """There are no weights."""
         return f"raw:{self.size or 'all'}:mean"
+
+    def needs(self, shape: tuple[int, ...]) -> str:
+        return ""
+
+    def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
+        from harness.metrics.features.pixels import PixelFeatures
+
+        return PixelFeatures(self.identity, shape, self.size, device)
 
 
 EXTRACTORS = (Inception, InceptionPT, DinoV2, DigitsFeatures, TorchScript, Exported, Pixels)

@@ -1,4 +1,4 @@
-"""The laboratory's measures against closed forms, and on any denoiser."""
+"""Diagnostics against closed forms, and on any denoiser."""
 
 import itertools
 import math
@@ -8,15 +8,15 @@ import torch
 
 import harness
 from harness.core.errors import InputError
+from harness.metrics import MEMBERS
+from harness.metrics.base import SamplingJob
 from harness.metrics.diagnostics import (
-    MEASURES,
     ConvergenceOrder,
     Curvature,
     DenoisingError,
     EndPointError,
     JacobianAsymmetry,
     RoundTripError,
-    Task,
     TruncationError,
 )
 from harness.metrics.diagnostics.images import images_for
@@ -25,6 +25,7 @@ from tests.problems import Analytic, Gaussian
 from tests.sampling.orders import latents, mixture, slope
 
 SEEDS = list(range(5))
+DIAGNOSTICS = [member for member in MEMBERS if member.is_diagnostic]
 
 
 def gaussian():
@@ -36,7 +37,7 @@ def sampler(**fields):
 
 
 def observe(measure, denoiser, seeds=SEEDS, batch=None, **fields):
-    return measure.observe(Task(denoiser, sampler(**fields), seeds, batch=batch))
+    return measure.observe(SamplingJob(denoiser, sampler(**fields), seeds, batch=batch))
 
 
 def ends(choice, denoiser):
@@ -52,7 +53,7 @@ def test_end_point_error_of_gaussian_data(solver):
     exact = denoiser(denoiser.solution(unit * top, top, bottom), torch.tensor(bottom, dtype=torch.float64))
     images = harness.sample(denoiser, chosen, SEEDS).images
     expected = (images - exact).square().flatten(1).mean(1).sqrt()
-    seen = EndPointError(reference=2000).observe(Task(denoiser, chosen, SEEDS))
+    seen = EndPointError(reference=2000).observe(SamplingJob(denoiser, chosen, SEEDS))
     assert torch.allclose(seen.values, expected, rtol=1e-3)
     assert seen.nfe.tolist() == harness.sample(denoiser, chosen, SEEDS).nfe.tolist()
 
@@ -70,11 +71,13 @@ def test_end_point_error_of_an_sde_is_on_its_own_path():
 def test_the_converged_trajectory_is_computed_once():
     denoiser = mixture()
     known = {}
-    tasks = [Task(denoiser, sampler(solver=solver, steps=5), SEEDS, known=known) for solver in ("euler", "heun")]
+    tasks = [
+        SamplingJob(denoiser, sampler(solver=solver, steps=5), SEEDS, converged=known) for solver in ("euler", "heun")
+    ]
     first, again = (EndPointError(reference=64).observe(task) for task in tasks)
     assert first.rows == 5 * (5 + 127)
     assert again.rows == 5 * 9
-    assert torch.equal(again.values, EndPointError(reference=64).observe(tasks[1]._replace(known=None)).values)
+    assert torch.equal(again.values, EndPointError(reference=64).observe(tasks[1]._replace(converged=None)).values)
 
 
 class ByClass(Analytic):
@@ -92,8 +95,8 @@ def test_converged_trajectories_of_other_labels_are_others():
     denoiser, known, seeds = ByClass((1, 1, 1)), {}, list(range(200))
     for shift in (0, 1):
         labels = torch.eye(10)[(torch.arange(200) // 67 + shift * (torch.arange(200) == 100)) % 10]
-        task = Task(denoiser, sampler(steps=16), seeds, labels, known=known)
-        apart = EndPointError().observe(task._replace(known=None)).values
+        task = SamplingJob(denoiser, sampler(steps=16), seeds, labels, converged=known)
+        apart = EndPointError().observe(task._replace(converged=None)).values
         assert torch.equal(EndPointError().observe(task).values, apart)
 
 
@@ -168,7 +171,7 @@ def test_fitted_orders(solver, order):
 def test_truncation_error_of_gaussian_data():
     """One Euler step from the exact state against the closed form, level by level."""
     denoiser, chosen = gaussian(), sampler(solver="euler", steps=7)
-    seen = TruncationError(substeps=200).observe(Task(denoiser, chosen, SEEDS))
+    seen = TruncationError(substeps=200).observe(SamplingJob(denoiser, chosen, SEEDS))
     unit, sigmas = latents(denoiser, 5), chosen.sigmas(denoiser)
     assert torch.equal(seen.profile.levels, sigmas[:-1])
     for index, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
@@ -309,7 +312,7 @@ ON_IMAGES = [
 
 
 def test_the_list_of_measures_is_the_one_tested():
-    assert {type(measure) for measure in ON_IMAGES} == set(MEASURES)
+    assert {type(measure) for measure in ON_IMAGES} == set(DIAGNOSTICS)
 
 
 @pytest.mark.parametrize("measure", ON_IMAGES, ids=lambda measure: measure.name)
@@ -317,8 +320,8 @@ def test_the_list_of_measures_is_the_one_tested():
 def test_every_measure_runs_on_networks_and_leaves_samples_alone(measure, source):
     denoiser = harness.load_denoiser(source)
     chosen = sampler(steps=4)
-    whole = measure.observe(Task(denoiser, chosen, [0, 1, 2, 3], batch=2))
-    part = measure.observe(Task(denoiser, chosen, [3, 1], batch=2))
+    whole = measure.observe(SamplingJob(denoiser, chosen, [0, 1, 2, 3], batch=2))
+    part = measure.observe(SamplingJob(denoiser, chosen, [3, 1], batch=2))
     assert whole.values.shape == whole.nfe.shape == (4,)
     assert whole.values.dtype == torch.float64
     assert torch.isfinite(whole.values).all()
@@ -332,7 +335,7 @@ def test_every_measure_runs_on_networks_and_leaves_samples_alone(measure, source
 def test_identities_cover_what_changes_the_numbers():
     assert EndPointError().identity == EndPointError(samples=8, series=("one",)).identity
     assert EndPointError().identity != EndPointError(reference=300).identity
-    assert len({measure().identity for measure in MEASURES}) == len(MEASURES)
+    assert len({measure().identity for measure in DIAGNOSTICS}) == len(DIAGNOSTICS)
 
 
 CHURN = {"stochasticity": {"kind": "churn", "S_churn": 10.0}}
@@ -381,7 +384,7 @@ def test_own_classes_are_those_of_the_whole_data_set():
     denoiser = ByClass((1, 8, 8))
     denoiser.label_dim = 9
     for seeds in ([0, 1, 2], [0, 1, 2, 9]):
-        given = images_for("digits", Task(denoiser, sampler(), seeds))
+        given = images_for("digits", SamplingJob(denoiser, sampler(), seeds))
         assert given.labels is None
     denoiser.label_dim = 10
-    assert images_for("digits", Task(denoiser, sampler(), [0, 1, 2])).labels == [0, 1, 2]
+    assert images_for("digits", SamplingJob(denoiser, sampler(), [0, 1, 2])).labels == [0, 1, 2]

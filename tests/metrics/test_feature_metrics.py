@@ -1,13 +1,13 @@
-"""From what was kept of images to a number: each metric is its function, with its interval and its notes."""
+"""Metrics of features: each is its function, with its interval and its cautions."""
 
 import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.metrics.choices import (
-    FEATURE_METRICS,
+from harness.metrics import (
     FID,
     KID,
+    MEMBERS,
     Coverage,
     Density,
     FIDInfinity,
@@ -17,16 +17,18 @@ from harness.metrics.choices import (
     Precision,
     Recall,
 )
-from harness.metrics.compute import Against, measure
-from harness.metrics.features.choices import DigitsFeatures, Inception, InceptionPT, Pixels
+from harness.metrics.feature_metric import FeatureMetric
+from harness.metrics.features.configs import DigitsFeatures, Inception, InceptionPT, Pixels
 from harness.metrics.features.summary import FeatureSummary
-from harness.metrics.frechet import FrechetReference
-from harness.metrics.inception_score import ClassSums, inception_score
+from harness.metrics.fid_infinity import frechet_at_infinity
+from harness.metrics.inception_score import inception_score
 from harness.metrics.kid import kid
 from harness.metrics.memorization import memorisation
 from harness.metrics.prdc import neighbours
 from harness.metrics.reference_statistics import Statistics
-from harness.metrics.statistics.extrapolation import frechet_at_infinity
+from harness.metrics.references import Reference
+from harness.metrics.statistics.class_sums import ClassSums
+from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.moments import Moments
 
 RNG = np.random.default_rng(0)
@@ -41,7 +43,8 @@ BLOCKS = [
     for start in range(0, 200, 20)
 ]
 MU, SIGMA = REAL.astype(float).mean(0), np.cov(REAL.astype(float).T)
-AGAINST = Against(Statistics(MU, SIGMA, 150, REAL), lambda: REAL)
+REFERENCE = Reference("real", Statistics(MU, SIGMA, 150, REAL), lambda: REAL)
+FEATURE_METRICS = [member for member in MEMBERS if issubclass(member, FeatureMetric)]
 RAW = {"extractor": Pixels(), "reference": "real"}
 
 
@@ -62,34 +65,33 @@ def test_each_metric_is_its_function():
     }
     assert len(expected) == len(FEATURE_METRICS) - 1  # fd-digits is fid by another name
     for metric, value in expected.items():
-        found = measure(metric, BLOCKS, AGAINST)
+        found = metric.compute(BLOCKS, REFERENCE)
         assert found.value == pytest.approx(value, rel=1e-12, abs=1e-12), metric.kind
         assert len(found.replicates) == 10
-        assert found.interval.low <= found.value <= found.interval.high
+        assert found.interval().low <= found.value <= found.interval().high
 
 
 def test_replicates_are_those_without_a_block():
     metrics = [FID(**RAW), KID(**RAW, subsets=0), Precision(**RAW), Density(**RAW), Coverage(**RAW), InceptionScore()]
     for metric in metrics:
-        found = measure(metric, BLOCKS, AGAINST)
+        found = metric.compute(BLOCKS, REFERENCE)
         for left in (0, 4, 9):
             rest = [block for index, block in enumerate(BLOCKS) if index != left]
-            alone = measure(metric, rest, AGAINST).value
+            alone = metric.compute(rest, REFERENCE).value
             assert found.replicates[left] == pytest.approx(alone, rel=1e-9, abs=1e-12), metric.kind
 
 
 def test_one_block_has_no_interval():
     whole = FeatureSummary.merge(BLOCKS)
     assert whole.n == 200 and np.array_equal(whole.features, FAKE)
-    found = measure(FID(**RAW), [whole], AGAINST)
-    assert found.interval is None and found.replicates == []
+    found = FID(**RAW).compute([whole], REFERENCE)
+    assert found.interval() is None and not len(found.replicates)
 
 
 class TestNotes:
     def noted(self, metric, n, width=5):
         rows = np.random.default_rng(1).normal(size=(n, width))
-        found = measure(metric, [FeatureSummary(Moments.of(rows))], Against(Statistics(np.zeros(width), np.eye(width))))
-        return found.details.get("cautions", [])
+        return metric.cautions([FeatureSummary(Moments.of(rows))])
 
     def test_no_more_images_than_features(self):
         assert "5 images are not more than the 5 features" in self.noted(FID(**RAW), 5)[0]
@@ -114,17 +116,17 @@ class TestNotes:
 
 class TestRefusals:
     def test_another_width(self):
-        wide = Against(Statistics(np.zeros(6), np.eye(6)))
+        wide = Reference("real", Statistics(np.zeros(6), np.eye(6)))
         with pytest.raises(InputError, match=r"has 6 features an image and extractor 'raw:all:mean' gives 5"):
-            measure(FID(**RAW), BLOCKS, wide)
+            FID(**RAW).compute(BLOCKS, wide)
 
     def test_single_images_are_needed(self):
         with pytest.raises(InputError, match=r"'kid-pixels' compares single images, and reference 'real' holds `mu`"):
-            measure(KID(**RAW), BLOCKS, Against(Statistics(MU, SIGMA)))
+            KID(**RAW).compute(BLOCKS, Reference("real", Statistics(MU, SIGMA)))
 
     def test_training_images_are_needed(self):
         with pytest.raises(InputError, match="memorisation needs the training images"):
-            measure(Memorisation(reference="real"), BLOCKS, Against(Statistics(MU, SIGMA)))
+            Memorisation(reference="real").compute(BLOCKS, Reference("real", Statistics(MU, SIGMA)))
 
 
 def test_names_and_titles():

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from harness.core.errors import InputError, SamplingError
-from harness.metrics.frechet import FrechetReference, frechet_distance
-from harness.metrics.statistics import linear_algebra as dense_module
-from harness.metrics.statistics.linear_algebra import NumPy, Torch, dense
+from harness.metrics.frechet import frechet
+from harness.metrics.statistics import frechet_distance as module
+from harness.metrics.statistics.frechet_distance import FrechetReference, frechet_distance
 from harness.metrics.statistics.moments import Moments
 from tests.conftest import golden
 
@@ -121,12 +121,15 @@ class TestWide:
         sigma = (turn * values) @ turn.T
         return (sigma + sigma.T) / 2, turn * np.sqrt(values)
 
+    def routines(self):
+        return FrechetReference(np.zeros(self.width), np.eye(self.width))._dense
+
     def both(self, monkeypatch, mu1, sigma1, mu2, sigma2):
         """The distance by torch and by NumPy."""
-        assert isinstance(dense(self.width), Torch)
+        assert isinstance(self.routines(), module._Torch)
         by_torch = frechet_distance(mu1, sigma1, mu2, sigma2)
-        monkeypatch.setattr(dense_module, "WIDE", 10_000)
-        assert isinstance(dense(self.width), NumPy)
+        monkeypatch.setattr(module, "WIDE", 10_000)
+        assert isinstance(self.routines(), module._NumPy)
         return by_torch, frechet_distance(mu1, sigma1, mu2, sigma2)
 
     def test_full_rank(self, monkeypatch):
@@ -183,16 +186,14 @@ class TestWide:
         """The most that is held beside the blocks is a few matrices, not one a block."""
         import tracemalloc
 
-        from harness.metrics.statistics.jackknife import replicates
-
         rng = np.random.default_rng(0)
         blocks = [Moments.of(rng.normal(size=(50, self.width))) for _ in range(30)]
         reference = FrechetReference(np.zeros(self.width), np.eye(self.width))
         tracemalloc.start()
         try:
-            found = replicates(blocks, reference)
+            found = frechet(blocks, reference)
             most = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert len(found.left_out) == 30
+        assert len(found.replicates) == 30
         assert most < 12 * 8 * self.width**2

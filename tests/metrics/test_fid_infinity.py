@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.metrics.frechet import FrechetReference
-from harness.metrics.statistics.extrapolation import frechet_at_infinity, merged
+from harness.metrics.fid_infinity import frechet_at_infinity
+from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.moments import Moments
 
 WIDTH = 8
@@ -97,17 +97,6 @@ def test_details_of_a_distance_that_is_all_bias():
     merges = [Moments.merge([parts[i] for i in inside]) for inside in windows(10)]
     distances = [REFERENCE.distance(one.mean, one.covariance) for one in merges]
     assert details["r2"] == pytest.approx(np.corrcoef([1 / one.n for one in merges], distances)[0, 1] ** 2, rel=1e-9)
-
-
-def test_merged():
-    parts = blocks(np.random.default_rng(5), n=103, g=23)
-    for count in (1, 4, 10, 23, 50):
-        some = merged(parts, count)
-        assert len(some) == min(count, 23) and sum(one.n for one in some) == 103
-        assert np.allclose(Moments.merge(some).mean, Moments.merge(parts).mean)
-    assert merged([], 3) == []
-    with pytest.raises(InputError, match="at least 1; we got 0"):
-        merged(parts, 0)
 
 
 def test_refusals():

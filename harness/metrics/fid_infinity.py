@@ -22,18 +22,50 @@ windows that do not hold block j would weigh the blocks far from j more than tho
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from harness.core.errors import InputError
-from harness.metrics.frechet import FrechetReference
-from harness.metrics.statistics.estimate import Estimate
+from harness.metrics.base import Column
+from harness.metrics.feature_metric import ComparedMetric, fitting_statistics
+from harness.metrics.features.summary import FeatureSummary
+from harness.metrics.frechet import singular
+from harness.metrics.references import Reference
+from harness.metrics.statistics.frechet_distance import FrechetReference
+from harness.metrics.statistics.jackknife import Estimate
 from harness.metrics.statistics.moments import Moments
 
 LEAST = 4
 """Blocks needed: with 3, leaving one out would leave windows of one size only, and no line."""
+
+
+class FIDInfinity(ComparedMetric):
+    """Frechet distance extrapolated to infinitely many images, from its fall with 1/N; lower is better."""
+
+    word: ClassVar[str] = "FID∞"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            "slope",
+            "number",
+            ("slope",),
+            "The value is where the line FD∞ + slope/n through the distances of n images meets n = ∞;",
+        ),
+        Column("r²", "number", ("r2",), "r² is the share of their variance that the line explains."),
+    )
+
+    kind: Literal["fid-infinity"] = "fid-infinity"
+
+    @property
+    def method(self) -> str:
+        return "extrapolated in 1/N"
+
+    def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
+        statistics = fitting_statistics(self, blocks, reference)
+        return frechet_at_infinity([block.moments for block in blocks], statistics.frechet(device))
+
+    def cautions_for(self, n: int, width: int) -> list[str]:
+        return singular(n, width)
 
 
 class _Windows(NamedTuple):
@@ -63,7 +95,7 @@ def frechet_at_infinity(blocks: Sequence[Moments], reference: FrechetReference) 
 
     Args:
         blocks: the moments of at least 4 disjoint blocks of samples, of like sizes; empty ones are left aside. The time
-            grows as the square of their number; `merged` makes fewer of them.
+            grows as the square of their number.
         reference: the other side of the distance.
 
     Returns:
@@ -84,19 +116,6 @@ def frechet_at_infinity(blocks: Sequence[Moments], reference: FrechetReference) 
     line = _line(windows.counts, windows.distances)
     details = {"slope": line.slope, "r2": line.r2, **_by_blocks(windows)}
     return Estimate(line.intercept, _by_influence(windows, sizes, line.intercept), sizes, details)
-
-
-def merged(blocks: Sequence[Moments], count: int) -> list[Moments]:
-    """At most `count` blocks, each the moments of consecutive ones together.
-
-    Raises:
-        InputError: fewer than 1 asked for.
-    """
-    if count < 1:
-        raise InputError(f"blocks merge into at least 1; we got {count}")
-    count = min(count, len(blocks))
-    edges = [round(i * len(blocks) / count) for i in range(count + 1)] if count else [0]
-    return [Moments.merge(blocks[start:stop]) for start, stop in pairwise(edges)]
 
 
 def _windows(blocks: Sequence[Moments], sizes: np.ndarray, reference: FrechetReference) -> _Windows:
