@@ -98,7 +98,8 @@ class Column(NamedTuple):
     Args:
         heading: of the column.
         form: how its cell is written: `number`, `count`, `spread` (a ± b), or `range` (a to b).
-        details: the keys of one detail, or of two for `spread` and `range`; a dot leads into a mapping.
+        details: the keys of one detail, or of two for `spread` and `range`; the part after a first dot is a key of the
+            mapping before it.
         about: a sentence about it; `{key}` stands for a detail that is the same for all trials.
     """
 
