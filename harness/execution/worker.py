@@ -3,17 +3,13 @@
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from harness.core.errors import InputError, RunError, SamplingError
-from harness.datasets.image_bytes import to_bytes
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
 from harness.execution.devices import device_name
@@ -25,9 +21,6 @@ from harness.metrics import read_metric
 from harness.metrics.base import SamplingJob, halve_batch
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
-from harness.sampling.sample import sample
-
-Result = TypeVar("Result")
 
 
 class Task(NamedTuple):

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.sampling.denoiser import Denoiser
-    from harness.sampling.sampler import Sampler
     from harness.sampling.initial_state import Labels
+    from harness.sampling.sampler import Sampler
 
 Result = TypeVar("Result")
 Arrays = Mapping[str, np.ndarray]

@@ -110,8 +110,8 @@ class Follower:
     """
 
     def __init__(self, job: SamplingJob, substeps: int, solver: str = "heun") -> None:
-        from harness.sampling.sampler import Sampler
         from harness.sampling.initial_state import initial_state
+        from harness.sampling.sampler import Sampler
 
         kept = {name: getattr(job.sampler, name) for name in ("clip_denoised", "noise_device")}
         self.sampler = Sampler.model_validate({"solver": solver, **kept})

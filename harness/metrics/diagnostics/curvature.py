@@ -51,8 +51,8 @@ class Curvature(Diagnostic):
 
         from harness.sampling.discretizations import EDM
         from harness.sampling.discretizations.base import Range
-        from harness.sampling.optimize import with_levels
         from harness.sampling.initial_state import initial_state
+        from harness.sampling.optimize import with_levels
 
         self.check(job.sampler)
         job = job._replace(sampler=with_levels(job.denoiser, job.sampler, job.device, job.batch))

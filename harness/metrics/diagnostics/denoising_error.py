@@ -43,9 +43,9 @@ class DenoisingError(Diagnostic):
     def measure(self, job: SamplingJob) -> SampleValues:
         import torch
 
+        from harness.sampling.initial_state import initial_state
         from harness.sampling.noise import Noise
         from harness.sampling.optimize import with_levels
-        from harness.sampling.initial_state import initial_state
 
         given = images_for(self.images, job)
         sampler = with_levels(job.denoiser, job.sampler, job.device, job.batch)

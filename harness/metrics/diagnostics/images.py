@@ -36,9 +36,9 @@ def images_for(source: Source, job: SamplingJob, steps: int = 64) -> Images:
     """
     import torch
 
+    from harness.sampling.initial_state import state_dtype
     from harness.sampling.sample import sample
     from harness.sampling.sampler import Sampler
-    from harness.sampling.initial_state import state_dtype
 
     if source == "samples":
         sampler = Sampler(steps=steps, noise_device=job.sampler.noise_device)

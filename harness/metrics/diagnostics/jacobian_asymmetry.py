@@ -58,14 +58,16 @@ class JacobianAsymmetry(Diagnostic):
     def measure(self, job: SamplingJob) -> SampleValues:
         import torch
 
+        from harness.sampling.initial_state import initial_state
         from harness.sampling.noise import Noise
         from harness.sampling.optimize import with_levels
-        from harness.sampling.initial_state import initial_state
         from harness.sampling.trajectory import trajectory
 
         self.check(job.sampler)
         sampler = with_levels(job.denoiser, job.sampler, job.device, job.batch)
-        dynamics, time_steps, x, _ = initial_state(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
+        dynamics, time_steps, x, _ = initial_state(
+            job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch
+        )
         apart = initial_state(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch).dynamics
         seeds = [seed + APART for seed in job.seeds]
         noise = Noise(seeds, job.denoiser.shape, x.device, sampler.noise_device)

@@ -44,8 +44,8 @@ class TruncationError(Diagnostic):
     def measure(self, job: SamplingJob) -> SampleValues:
         import torch
 
-        from harness.sampling.optimize import with_levels
         from harness.sampling.initial_state import initial_state
+        from harness.sampling.optimize import with_levels
 
         self.check(job.sampler)
         job = job._replace(sampler=with_levels(job.denoiser, job.sampler, job.device, job.batch))
