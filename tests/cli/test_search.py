@@ -38,7 +38,8 @@ def run(*more):
 
 
 def test_a_study_from_one_end_to_the_other(folder):
-    done = run("--budget", 5, "--study", "one")
+    one = ("--study", "one", "--samples", 8)
+    done = run(*one, "--budget", 5)
     assert done.exit_code == 0, done.output + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("one: 5/5 trials · ")
@@ -47,16 +48,16 @@ def test_a_study_from_one_end_to_the_other(folder):
     assert any(line.startswith("best on fresh seeds: No. ") for line in lines)
     assert any(line.startswith("  against Heun") for line in lines)
     assert lines[-1] == "reports/search_one.html"
-    again = run("--budget", 5, "--study", "one")
+    again = run(*one, "--budget", 5)
     assert again.exit_code == 0
     assert "fresh seeds, outside the budget: 0 settings measured, 0 failed; 0 network" in _zeros(again.stdout)
-    small = run("--budget", 2, "--study", "one")
+    small = run(*one, "--budget", 2)
     assert small.exit_code == 0
     assert "note: the budget of 2 trials is below the 5 that this study has begun; nothing was run" in small.stdout
     status = CliRunner().invoke(app, ["search", "--status"], env={"COLUMNS": "250"})
     assert status.exit_code == 0
     assert re.search(r"one +. tiny +. gaussian", status.stdout)
-    other = run("--budget", 9, "--study", "one", "--seed", 3)
+    other = run(*one, "--budget", 9, "--seed", 3)
     assert other.exit_code == 2
     assert "study 'one' is another search: seed is 0 there and 3 here" in other.stderr.replace("\n", " ")
     with Store() as store:

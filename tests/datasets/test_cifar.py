@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.datasets.cifar import VERSIONS, read_batch
+from harness.datasets.cifar import BUDGET, VERSIONS, read_batch
 from harness.datasets.image_set import of_array
 from harness.datasets.open import open_images
+from harness.denoisers.checkpoints.pickles.machine import PickleBudget
 from tests.datasets.sets import batch, cifar10, python2_batch, some_images, write_folder, write_tar
 
 IMAGES = some_images(15, height=32, width=32)
@@ -110,12 +111,18 @@ ROWS = IMAGES.reshape(15, -1)
             "shape .16, 3072. whose bytes are not as",
         ),
         (b"", "claims 1 bytes"),
-        (b"\x80\x02" + b"]" * 3_000_000, "far more steps"),
     ],
 )
 def test_batches_that_are_refused(raw, message):
     with pytest.raises(InputError, match=rf"^x: .*({message})"):
         read_batch(memoryview(raw), "x", VERSIONS[0])
+
+
+def test_a_batch_of_far_more_steps(monkeypatch):
+    assert BUDGET.opcodes <= 2_000_000
+    monkeypatch.setattr("harness.datasets.cifar.BUDGET", PickleBudget(20_000, BUDGET.text))
+    with pytest.raises(InputError, match=r"^x: .*far more steps"):
+        read_batch(memoryview(b"\x80\x02" + b"]" * 30_000), "x", VERSIONS[0])
 
 
 def test_missing_parts(write):

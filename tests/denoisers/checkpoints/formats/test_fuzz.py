@@ -170,7 +170,7 @@ def _warm(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(changes=CHANGES)
-@fuzz(60)
+@fuzz(30)
 def test_changed_files(kind, changes, tmp_path):
     attempt(tmp_path, changed(*original(kind), changes))
 

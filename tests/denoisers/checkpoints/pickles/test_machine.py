@@ -140,11 +140,13 @@ def test_steps_texts_and_memory_are_bounded():
     many = b"\x80\x04" + (b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20)) * 40
     with pytest.raises(InputError, match="more than such a file needs"):
         read(many)
+    # A tenth of the steps in a tenth of the memory: 128 MiB at the budget that files have.
+    few = PickleBudget().opcodes // 10
     tracemalloc.start()
     for step in (b"Nr\xff\xff\xff\xff", b"}\x94", b"C\x00\x94", b"\x8f", b"}K\x01K\x02s", b"G12345678\x94"):
         with pytest.raises(InputError, match="far more steps"):
-            read(b"\x80\x04" + step * 1_000_000)
-    assert tracemalloc.get_traced_memory()[1] < 128 << 20
+            read(b"\x80\x04" + step * 100_000, budget=PickleBudget(opcodes=few))
+    assert tracemalloc.get_traced_memory()[1] < (128 << 20) / 10
     tracemalloc.stop()
 
 
