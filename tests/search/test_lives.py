@@ -182,7 +182,7 @@ def test_a_budget_is_a_total(live, tmp_path):
     assert live(search, path, Budget(5)).evaluations == spent and Workers.computed == []
     smaller = live(search, path, Budget(3))
     assert smaller.note == "the budget of 3 trials is below the 5 that this study has begun; nothing was run"
-    assert smaller.fresh is None and Workers.computed == []
+    assert smaller.holdout is None and Workers.computed == []
     by_cost = live(search, path, Budget(None, spent - 1))
     assert "evaluations is below the" in by_cost.note and "nothing was run" in by_cost.note
     larger = live(search, path, Budget(9), workers=3)
