@@ -1,11 +1,11 @@
-"""The search itself: begin trials while the budget lasts, give each the seeds that it earns, settle it, remember it.
+"""The loop of a search: it begins trials within the budget, measures them at their rungs, and prunes or finishes them.
 
-Trial n begins when trials up to n - `ahead` are settled, and knows of those alone: what is suggested, what it is
-compared with and whether it is pruned follow from the study, not from the speed of workers, their number, or when they
-were stopped. Everything is in the store, so the same command goes on where the last one ended.
+Trial n begins when the trials up to n - `ahead` are finished, and knows of these alone. So its suggestion, its
+incumbent and whether it is pruned follow from the study. They do not depend on the number of workers, on their speed,
+or on when the search was stopped. Everything is in the store, so the same command goes on where the last one ended.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +18,7 @@ from harness.execution.scheduler import Completed, Scheduler, unwritable
 from harness.execution.worker import ChunkFailure, failure_of
 from harness.search.candidates import Candidate
 from harness.search.optuna_bridge import Suggester
-from harness.search.plan import SearchPlan
+from harness.search.plan import Rows, SearchPlan
 from harness.search.pruner import against_incumbent, best_of, measure_rung, verdict
 from harness.search.seed_blocks import SeedBlocks
 from harness.store.database import Store
@@ -26,20 +26,20 @@ from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Stud
 
 
 class Budget(NamedTuple):
-    """What a study may cost in all, over all its runs: trials begun, and network evaluations; None for no limit."""
+    """Limits of a study over all its runs: trials begun, and network evaluations; None for no limit."""
 
     trials: int | None
     evaluations: int | None = None
 
 
 class SearchListener:
-    """Told of a search's progress as it happens; says nothing itself."""
+    """Told of a search's progress as it happens; does nothing itself. `rows` are the trials of the study by number."""
 
-    def began(self, rows: Mapping[int, Mapping[str, Any]], budget: Budget) -> None:
-        """The trials there are at the start."""
+    def began(self, rows: Rows, budget: Budget) -> None:
+        """The search begins; `rows` are the trials of earlier runs."""
 
-    def settled(self, rows: Mapping[int, Mapping[str, Any]], number: int) -> None:
-        """A trial is done, pruned or failed."""
+    def settled(self, rows: Rows, number: int) -> None:
+        """Trial `number` is done, pruned or failed."""
 
 
 def run_search(
@@ -52,13 +52,13 @@ def run_search(
     listener: SearchListener | None = None,
     executor: str | type[Executor] = "processes",
 ) -> dict[int, dict[str, Any]]:
-    """Begin and settle trials until the budget is spent.
+    """Begin and finish trials until the budget is spent.
 
     Args:
-        search: what is searched; its study is in the store.
+        search: the study's plan; the study is in the store.
         measurement: the objective on the search's seeds, with its reference.
-        store: where everything is.
-        budget: in all.
+        store: the store that holds the study.
+        budget: limits over all runs of the study.
         device, batch, executor: as for a run.
         listener: told of progress.
 
@@ -83,10 +83,13 @@ def run_search(
 
 
 FREE = 100
-"""Repeats and failures in a row after which a search with a budget of evaluations alone has nothing more to find."""
+"""Repeats and failures in a row after which a search with a budget of evaluations alone ends."""
+
+OUTCOME = ("status", "rungs", "value", "reason", "step", "rival")
+"""Columns that a duplicate takes from the trial that it repeats."""
 
 CPU_ROWS = 128
-"""Rows per network call on a CPU, at most, in whole blocks."""
+"""Most rows per network call on a CPU, in whole blocks."""
 
 
 class _Run:
@@ -107,7 +110,7 @@ class _Run:
         self.blocks, self.scheduler, self.listener, self.device = blocks, scheduler, listener, device
         self.studies, self.suggester = Studies(store), Suggester(search)
         self.rows: dict[int, dict[str, Any]] = {}
-        self.settings: dict[int, Candidate | None] = {}
+        self.candidates: dict[int, Candidate | None] = {}
         self.identities: dict[str, int] = {}
         self.wanted: set[int] = set()
         self.ready: list[int] = []
@@ -138,31 +141,31 @@ class _Run:
     # Beginning --------------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Begin what may begin; want the next seeds of what runs; settle what only repeats another."""
+        """Finish duplicates, begin trials that may begin, and ask for the next seeds of those that run."""
         changed = True
         while changed:
-            changed = self._settle_twins()
+            changed = self._finish_duplicates()
             while self._may_begin(len(self.rows)):
                 self._begin(len(self.rows))
                 changed = True
         for number, row in self.rows.items():
             if row["status"] == RUNNING and row["twin"] is None and number not in self.wanted:
-                setting = self.settings[number]
-                assert setting is not None
+                candidate = self.candidates[number]
+                assert candidate is not None
                 self.wanted.add(number)
-                jobs = self.blocks.lacking(number, setting.trial, self.search.rungs[len(row["rungs"] or [])])
+                jobs = self.blocks.lacking(number, candidate.trial, self.search.rungs[len(row["rungs"] or [])])
                 for job in jobs:
                     self.scheduler.add(job)
                 if not jobs:
                     self.ready.append(number)
 
     def _may_begin(self, number: int) -> bool:
-        """Whether the budget allows trial `number`, and all that it may know of is settled."""
+        """Whether the budget allows trial `number`, and the trials that it may know are finished."""
         if self.budget.trials is not None and number >= self.budget.trials:
             return False
         if self.search.points is not None and number >= len(self.search.enqueued) + len(self.search.points):
             return False
-        if not self._settled(number - self.ahead):
+        if not self._finished(number - self.ahead):
             return False
         if self.budget.trials is None and self._is_exhausted(number - self.ahead):
             return False
@@ -172,76 +175,74 @@ class _Run:
         full = self.search.nfe * self.measurement.samples
         if self._spent(number - self.ahead) + min(number + 1, self.ahead) * full <= limit:
             return True
-        return self._settled(number - 1) and self._spent(number - 1) + full <= limit
+        return self._finished(number - 1) and self._spent(number - 1) + full <= limit
 
-    def _settled(self, last: int) -> bool:
+    def _finished(self, last: int) -> bool:
         return all(self.rows[number]["status"] != RUNNING for number in range(last + 1))
 
     def _is_exhausted(self, last: int) -> bool:
-        """Whether trials up to one have cost nothing for long, so that a budget of evaluations would never be spent."""
-        some = [self.rows[number] for number in range(max(last + 1 - FREE, 0), last + 1)]
-        return len(some) == FREE and all(row["twin"] is not None or row["status"] == FAILED for row in some)
+        """Whether the latest trials up to `last` cost nothing, so that a budget of evaluations would never be spent."""
+        latest = [self.rows[number] for number in range(max(last + 1 - FREE, 0), last + 1)]
+        return len(latest) == FREE and all(row["twin"] is not None or row["status"] == FAILED for row in latest)
 
     def _spent(self, last: int) -> int:
         return sum(self.rows[number]["evaluations"] for number in range(last + 1))
 
     def _begin(self, number: int) -> None:
-        starts = self.search.enqueued
-        setting: Candidate | None
-        if number < len(starts):
-            start = starts[number]
-            point, setting, reason = start.point, start.candidate, None
-            values: dict[str, Any] = {"origin": start.setting.name}
+        is_enqueued = number < len(self.search.enqueued)
+        candidate: Candidate | None
+        if is_enqueued:
+            setting, candidate, point = self.search.enqueued[number]
+            origin, reason = setting.name, None
         else:
-            values = {"origin": SUGGESTED}
-            point = self.suggester.ask(self.rows, number)
-            setting, reason = self._make(point)
-        grid = self.search.points is not None and number < len(starts)
-        values["params"] = None if point is None or grid else point.coordinates
-        values["settings"] = None if point is None else point.settings
-        values["rungs"] = []
-        if setting is None:
+            origin, point = SUGGESTED, self.suggester.ask(self.rows, number)
+            try:
+                candidate, reason = self.search.candidate(point), None
+            except InputError as error:
+                candidate, reason = None, str(error)
+        outside = point is None or (is_enqueued and self.search.points is not None)  # a grid's points have numbers
+        values: dict[str, Any] = {
+            "origin": origin,
+            "params": None if outside or point is None else point.coordinates,
+            "settings": None if point is None else point.settings,
+            "rungs": [],
+        }
+        if candidate is None:
             values |= {"status": FAILED, "reason": reason, "nfe": None}
         else:
             values |= {
                 "status": RUNNING,
-                "trial": setting.trial.model_dump(mode="json"),
-                "fingerprint": setting.trial.fingerprint,
-                "nfe": setting.nfe,
-                "twin": self.identities.get(setting.identity),
-                "rival": best_of(self._known(number, setting.nfe), self.search.objective.better),
-                "held": self.blocks.cached_seeds(setting.trial),
+                "trial": candidate.trial.model_dump(mode="json"),
+                "fingerprint": candidate.trial.fingerprint,
+                "nfe": candidate.nfe,
+                "twin": self.identities.get(candidate.identity),
+                "rival": best_of(self._known(number, candidate.nfe), self.search.objective.better),
+                "held": self.blocks.cached_seeds(candidate.trial),
             }
-        self._take(self.studies.begin(self.search.name, number, values), setting)
-        if number < len(starts):
+        self._take(self.studies.begin(self.search.name, number, values), candidate)
+        if is_enqueued:
             self.suggester.enqueue(self.rows, number)
-        if setting is None:
+        if candidate is None:
             self.listener.settled(self.rows, number)
 
-    def _make(self, point: Any) -> tuple[Candidate | None, str | None]:
-        try:
-            return self.search.candidate(point), None
-        except InputError as error:
-            return None, str(error)
-
-    def _take(self, row: dict[str, Any], setting: Candidate | None = None) -> None:
-        """Take a row into account that this or another process wrote."""
+    def _take(self, row: dict[str, Any], candidate: Candidate | None = None) -> None:
+        """Take in a row that this or another process wrote."""
         number = row["number"]
         self.rows[number] = row
         if row["trial"] is not None:
-            if setting is None or setting.trial.fingerprint != row["fingerprint"]:
-                setting = self.search.builder.read(row["trial"], row["nfe"])
-            self.identities.setdefault(setting.identity, number)
-        self.settings[number] = setting
+            if candidate is None or candidate.trial.fingerprint != row["fingerprint"]:
+                candidate = self.search.builder.read(row["trial"], row["nfe"])
+            self.identities.setdefault(candidate.identity, number)
+        self.candidates[number] = candidate
 
-    # Settling ---------------------------------------------------------------------------------------------------------
+    # Measuring --------------------------------------------------------------------------------------------------------
 
     def _measure(self, number: int) -> None:
-        """A rung's seeds are there: measure, compare, and prune, go on or finish."""
-        row, setting = self.rows[number], self.settings[number]
-        assert setting is not None
+        """Measure a trial at a rung whose seeds are computed, and prune it, go on or finish it."""
+        row, candidate = self.rows[number], self.candidates[number]
+        assert candidate is not None
         n = self.search.rungs[len(row["rungs"] or [])]
-        pieces = self.blocks.load(setting.trial, n)
+        pieces = self.blocks.load(candidate.trial, n)
         try:
             rung, values = measure_rung(self.measurement, pieces, self.device)
         except SamplingError as error:
@@ -261,7 +262,7 @@ class _Run:
         }
         if is_last:
             infos = [dict(piece.info) for piece in pieces]
-            self.store.put_result(self.measurement.row(setting.trial, {"status": "done", **values}, infos))
+            self.store.put_result(self.measurement.row(candidate.trial, {"status": "done", **values}, infos))
         self._change(number, changes)
 
     def _fail(self, number: int, failure: ChunkFailure) -> None:
@@ -270,26 +271,25 @@ class _Run:
         spent = max(0, n - row["held"]) * row["nfe"]
         self._change(number, {"status": FAILED, "reason": failure.reason, "step": failure.step, "evaluations": spent})
 
-    def _settle_twins(self) -> bool:
-        """Trials that repeat another get what it got, once that is settled."""
-        found = [
+    def _finish_duplicates(self) -> bool:
+        """Give duplicates of finished trials the same outcome; whether there was one."""
+        numbers = [
             number
             for number, row in self.rows.items()
             if row["status"] == RUNNING and row["twin"] is not None and self.rows[row["twin"]]["status"] != RUNNING
         ]
-        for number in found:
+        for number in numbers:
             first = self.rows[self.rows[number]["twin"]]
-            same = {key: first[key] for key in ("status", "rungs", "value", "reason", "step", "rival")}
-            self._change(number, same)
-        return bool(found)
+            self._change(number, {key: first[key] for key in OUTCOME})
+        return bool(numbers)
 
     def _known(self, number: int, nfe: int) -> list[dict[str, Any]]:
-        """The trials that one may be compared with: settled when it began, and with two objectives no dearer."""
+        """The trials that trial `number` may be compared with; with two objectives, those of at most its NFE."""
         known = [row for row in self.rows.values() if row["number"] <= number - self.ahead and row["nfe"] is not None]
         return [row for row in known if row["nfe"] <= nfe] if self.search.is_pareto else known
 
     def _change(self, number: int, changes: dict[str, Any]) -> None:
-        """Write what became of a trial, or see what another process wrote."""
+        """Write the changes of a running trial, unless another process has finished it, and read its row again."""
         name = self.search.name
         self.studies.settle(name, number, changes)
         row = self.studies.slot(name, number)
