@@ -1,6 +1,7 @@
 """The command line: thin commands over library calls. Heavy libraries are imported by the commands that need them."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -317,4 +318,12 @@ results.add_to(app)
 
 def main() -> Any:
     """Entry point of the `harness` command."""
+    usual = warnings.formatwarning
+
+    def brief(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
+        """Our own warnings without the line of code that gave them."""
+        is_ours = category.__module__.startswith("harness.")
+        return f"warning: {message}\n" if is_ours else usual(message, category, *rest, **more)
+
+    warnings.formatwarning = brief
     return app()

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema, to_json
 
-from harness.core.plugins import Plugin, load_plugins
+from harness.core.plugins import Plugin, load_plugins, provenance
 
 
 class Config(BaseModel):
@@ -235,6 +235,18 @@ def one_of(
         group: entry points by which installed packages add members, such as `harness.solvers`; "" for none.
     """
     return OneOf(members, aliases or {}, group)
+
+
+def plugins_of(config: Config) -> dict[str, dict[str, str]]:
+    """Provenance of each part of a config whose class is not built in, by its dotted path; "" for the whole."""
+    own = provenance(type(config))
+    found = {} if own is None else {"": own}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Config):
+                found |= {f"{name}.{path}".rstrip("."): each for path, each in plugins_of(part).items()}
+    return found
 
 
 def classes_in(package: str, files: Iterable[str], base: type[Member]) -> tuple[type[Member], ...]:

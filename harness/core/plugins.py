@@ -11,10 +11,13 @@ Groups: harness.solvers, .discretizations, .schedules, .scalings, .stochasticity
 
 import hashlib
 import warnings
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from harness.core.errors import RunError
 
 
 class PluginWarning(UserWarning):
@@ -69,30 +72,63 @@ def load_plugins(group: str) -> tuple[Plugin, ...]:
     return tuple(loaded.values())
 
 
+class PluginError(RunError):
+    """A process lacks a plugin that its work needs: a failure of the machine, not of the work."""
+
+
 @cache
 def provenance(cls: type) -> dict[str, str] | None:
     """What identifies the code of a class that is not built in; None for a class of the harness itself.
 
     Returns:
-        distribution and version ("" where the module belongs to no installed package), and source, the SHA-256 of all
-        Python files of the module's top-level package.
+        module: name of the top-level module or package that the class is in.
+        distribution, version: the installed package that brings it; "" where none does.
+        source: SHA-256 of its Python files; "" where it has none, as in an interpreter.
     """
-    top = cls.__module__.partition(".")[0]
-    if top == __name__.partition(".")[0]:
-        return None
-    distribution = next(iter(metadata.packages_distributions().get(top, ())), "")
-    version = metadata.version(distribution) if distribution else ""
-    return {"distribution": distribution, "version": version, "source": _source_hash(top)}
+    module = cls.__module__.partition(".")[0]
+    return None if module == __name__.partition(".")[0] else _provenance(module)
 
 
-def _source_hash(top: str) -> str:
-    """SHA-256 of the Python files of a top-level package or module; "" where it has none, as in an interpreter."""
-    module = import_module(top)
+def require_plugins(parts: Iterable[Mapping[str, str]]) -> None:
+    """See that this process has the plugins that `provenance` named in another.
+
+    Raises:
+        PluginError: a package is missing, or is another version or source; names the package.
+    """
+    for part in parts:
+        name = f"{part['distribution'] or part['module']} {part['version']}".strip()
+        try:
+            here = _provenance(part["module"])
+        except ImportError:
+            raise PluginError(f"this machine lacks package {name}, which the work needs; install it there") from None
+        if here != part:
+            theirs = f"{here['distribution'] or here['module']} {here['version']}".strip()
+            raise PluginError(
+                f"the work needs {name} as it is where the run began, and this machine has {theirs} with other "
+                "version or source; install the same on both, and run again"
+            )
+
+
+@cache
+def _provenance(module: str) -> dict[str, str]:
+    source = _source_hash(module)
+    for distribution in metadata.distributions():
+        entries = (entry for entry in distribution.entry_points if entry.group.startswith("harness."))
+        if any(entry.module.partition(".")[0] == module for entry in entries):
+            named = {"distribution": distribution.name, "version": distribution.version}
+            return {"module": module, **named, "source": source}
+    return {"module": module, "distribution": "", "version": "", "source": source}
+
+
+def _source_hash(name: str) -> str:
+    """SHA-256 of the names and contents of a top-level module's Python files; "" where there are none."""
+    module = import_module(name)
     if hasattr(module, "__path__"):
         files = {path: path.relative_to(root) for root in map(Path, module.__path__) for path in root.rglob("*.py")}
     else:
-        files = {Path(module.__file__): Path(top)} if module.__file__ else {}
+        file = getattr(module, "__file__", None)
+        files = {Path(file): Path(name)} if file else {}
     digest = hashlib.sha256()
-    for path, name in sorted(files.items(), key=lambda item: item[1].as_posix()):
-        digest.update(f"{name.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path, place in sorted(files.items(), key=lambda item: item[1].as_posix()):
+        digest.update(f"{place.as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest() if files else ""

@@ -4,7 +4,7 @@ import json
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.core.config import Config
+from harness.core.config import Config, plugins_of
 
 if TYPE_CHECKING:
     import torch
@@ -84,4 +84,6 @@ class DenoiserConfig(Config):
     def canonical(self, **changes: Any) -> str:
         """Fields and version as JSON with sorted keys; `changes` replace fields. Equal texts mean equal numbers."""
         fields = {**self.model_dump(mode="json", exclude=set(changes)), **changes, "version": self.version}
+        if plugins := plugins_of(self):
+            fields["plugins"] = plugins
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)

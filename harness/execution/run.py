@@ -152,11 +152,9 @@ class _PlanRun:
         for planned in chunks:
             measurement = self.measurements[planned.measurement]
             if planned.key not in tasks:
-                trial = measurement.trials[planned.fingerprint].trial.model_dump_json()
+                trial = measurement.trials[planned.fingerprint].trial
                 shape = call_shape(measurement.samples, device, self.batch)
-                tasks[planned.key] = Task(
-                    trial, (), measurement.metric.model_dump_json(), shape, False, measurement.kept
-                )
+                tasks[planned.key] = Task.of(trial, measurement.metric, shape, measurement.kept)
             also = [] if planned.images_only else waiting.get(planned.chunk, [])
             keys = (planned.key, *also)
             chunk = Chunk(planned.fingerprint, *planned.seeds, measurement.source)

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
 from harness.core.errors import RunError
+from harness.core.plugins import PluginError
 from harness.execution.devices import devices_for
 from harness.execution.executors import Executor, find_executor, is_alive
 from harness.execution.provenance import versions
@@ -186,6 +187,8 @@ class Scheduler:
 
     def _receive(self, jobs: list[Job], future: Future[Any]) -> Iterator[Completed]:
         error = future.exception()
+        if isinstance(error, PluginError):  # of the machine, not of the trial: nothing is stored as failed
+            raise error
         outcome = future.result() if error is None else failure_of(error)
         if isinstance(outcome, ChunkFailure):
             info = {"batch": jobs[0].task.batch, "versions": versions()}

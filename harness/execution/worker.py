@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from harness.core.config import Config, plugins_of
 from harness.core.errors import InputError, RunError, SamplingError
+from harness.core.plugins import require_plugins
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
 from harness.execution.devices import device_name
@@ -28,7 +30,8 @@ class Task(NamedTuple):
 
     Several chunks of one trial share network calls; each still has arrays of its own. `kept` is what these hold of
     images beside the moments of features. `remember`: take from earlier tasks what the denoiser was asked there, which
-    pays where many trials begin alike; on a CPU only.
+    pays where many trials begin alike; on a CPU only. `plugins` is the code that trial and metric need beside the
+    harness, see `harness.core.plugins.provenance`.
     """
 
     trial: str
@@ -38,6 +41,13 @@ class Task(NamedTuple):
     keep_images: bool
     kept: tuple[str, ...] = ()
     remember: bool = False
+    plugins: tuple[dict[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, trial: Trial, metric: Config, batch: int, kept: tuple[str, ...], remember: bool = False) -> "Task":
+        """A task that lacks its seeds."""
+        plugins = (*plugins_of(trial).values(), *plugins_of(metric).values())
+        return cls(trial.model_dump_json(), (), metric.model_dump_json(), batch, False, kept, remember, plugins)
 
 
 class Computed(NamedTuple):
@@ -69,7 +79,11 @@ def run_task(task: Task, device: str) -> Computed | ChunkFailure:
     If the device runs out of memory, the rows per network call are halved until it does not. A trial that cannot be
     computed is an answer, not an exception: a state or features that are not finite, no memory for a single row, a
     denoiser that cannot be loaded or does not fit the sampler.
+
+    Raises:
+        PluginError: this process lacks a plugin that the task needs.
     """
+    require_plugins(task.plugins)
     try:
         return _compute(task, device)
     except Exception as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.core.config import Config
+from harness.core.config import Config, plugins_of
 from harness.denoisers.specs import DenoiserSpec
 from harness.sampling.sampler import Sampler
 
@@ -39,10 +39,12 @@ class Trial(Config):
         """SHA-256 of the canonical JSON of all that changes the numbers, seeds apart.
 
         Covers the weights (not the name or path they go by), every sampler field with its default, the label policy,
-        the network's type, and the versions of the components.
+        the network's type, the versions of the components, and the code of those that plugins bring.
         """
         versions = {axis: getattr(self.sampler, axis).version for axis in AXES} | {"sampler": self.sampler.version}
         identity = self.model_dump(mode="json", exclude={"denoiser"}) | {"versions": versions}
+        if plugins := plugins_of(self.sampler):
+            identity["plugins"] = plugins
         return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
 

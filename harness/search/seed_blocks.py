@@ -46,8 +46,7 @@ class SeedBlocks:
         parts = [part for block in self._blocks(count) for part in self._parts(block, stored) if part not in stored]
         if not parts:
             return []
-        metric = measurement.metric.model_dump_json()
-        task = Task(trial.model_dump_json(), (), metric, self.batch, False, measurement.kept, remember=True)
+        task = Task.of(trial, measurement.metric, self.batch, measurement.kept, remember=True)
         return [
             Job(
                 Chunk(fingerprint, part.first, part.last, measurement.source),

@@ -1,0 +1,51 @@
+"""Packages that tests install beside the harness: a module and its entry points, without pip."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class Site:
+    """A folder of installed packages, in front of the harness on the path of the commands that run with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def install(self, name, code, entry_points, version="1.0"):
+        """Install package `name` with one module of the same name.
+
+        Args:
+            name: of the distribution; the module has underscores.
+            code: text of the module.
+            entry_points: group without `harness.` -> {name: object in the module}.
+            version: of the package.
+        """
+        module = name.replace("-", "_")
+        (self.folder / f"{module}.py").write_text(code)
+        info = self.folder / f"{module}-{version}.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = []
+        for group, entries in entry_points.items():
+            lines += [f"[harness.{group}]", *(f"{entry} = {module}:{thing}" for entry, thing in entries.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+    def run(self, *command, cwd=None, plugins=True):
+        """Run `python -m ...` with the packages, or without them."""
+        places = [str(self.folder)] * plugins + [str(ROOT)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd or self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def harness(self, *arguments, **more):
+        return self.run("-m", "harness.cli", *arguments, **more)
