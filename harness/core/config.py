@@ -264,37 +264,6 @@ def classes_in(package: str, files: Iterable[str], base: type[Member]) -> tuple[
     )
 
 
-def expand(members: tuple[type[Config], ...], aliases: Mapping[str, Mapping[str, Any]]) -> BeforeValidator:
-    """Read a bare word as the kind with its defaults, and an alias as the choice of fields that it stands for.
-
-    An alias and its long form are one choice with one fingerprint. Fields that the alias leaves open may be given.
-
-    Args:
-        members: the choices of the union.
-        aliases: other names; each gives a kind and the fields that the name fixes.
-    """
-    known = kinds(members)
-
-    def read(value: Any) -> Any:
-        value = shorthand(value)
-        kind = value.get("kind") if isinstance(value, dict) else None
-        if not isinstance(kind, str) or kind in known:
-            return value
-        if kind not in aliases:
-            raise ValueError(f"unknown kind '{kind}'; allowed: {', '.join(repr(name) for name in [*known, *aliases])}")
-        long, given = aliases[kind], {key: given for key, given in value.items() if key != "kind"}
-        member = members[known.index(long["kind"])]
-        taken = sorted(set(given) - (set(member.model_fields) - set(long)))
-        if taken:
-            open_fields = ", ".join(sorted(set(member.model_fields) - set(long))) or "no fields"
-            raise ValueError(
-                f"'{kind}' has {open_fields}, and we got {', '.join(taken)}; use kind '{long['kind']}' to set them"
-            )
-        return {**long, **given}
-
-    return BeforeValidator(read)
-
-
 Side = Annotated[int, Field(ge=1)]
 Shape = Annotated[tuple[Side, Side, Side], BeforeValidator(freeze)]
 """The shape of an image: channels, height, width."""

@@ -50,6 +50,12 @@ def load_denoiser(
             analytic denoiser, which has no other.
         options: of a checkpoint of another program, what its file does not say (`harness inspect` shows it).
 
+    Example:
+        >>> import harness, torch
+        >>> denoiser = harness.load_denoiser({"kind": "gaussian", "std": 0.5, "shape": [1, 2, 2]})
+        >>> denoiser(torch.ones(3, 1, 2, 2), torch.tensor(1.0)).flatten(1)[0]  # x std^2 / (std^2 + sigma^2)
+        tensor([0.2000, 0.2000, 0.2000, 0.2000], dtype=torch.float64)
+
     Raises:
         InputError: unknown name, unreadable or altered file, invalid spec, or a dtype that it does not have.
     """

@@ -52,6 +52,15 @@ def sample(
         device: where the state lives; None for the denoiser's own device.
         batch: rows per network call (padded to exactly that many); None for all at once.
 
+    Example:
+        >>> import harness
+        >>> denoiser = harness.load_denoiser("digits-vp")
+        >>> out = harness.sample(denoiser, harness.Sampler(steps=5), seeds=range(4))
+        >>> out.images.shape
+        torch.Size([4, 1, 8, 8])
+        >>> out.nfe  # Heun's method: two evaluations a step, one on the last
+        tensor([9, 9, 9, 9])
+
     Returns:
         images [N, C, H, W] float64 (float32 on devices without float64) and nfe [N].
 

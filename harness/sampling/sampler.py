@@ -48,6 +48,16 @@ class Sampler(Config):
         noise_device: where random numbers are made. `cpu`: the same images on every machine; `cuda`: the official
             stream of a GPU.
 
+    Example:
+        >>> from harness import Sampler, load_denoiser
+        >>> sampler = Sampler.model_validate({"solver": "dpmpp_2m", "discretization": {"kind": "edm", "rho": 5.0}, "steps": 4})
+        >>> sampler.solver
+        DPMpp2M(kind='dpmpp_2m', form='midpoint')
+        >>> sampler.sigmas(load_denoiser("ideal"))
+        tensor([8.0000e+01, 1.5186e+01, 1.2664e+00, 2.0000e-03], dtype=torch.float64)
+        >>> Sampler.model_validate_json(sampler.model_dump_json()) == sampler
+        True
+
     Source: Karras et al. 2022, Table 1; for afs Dockhorn, Vahdat & Kreis 2022 (arXiv 2210.05475).
     """
 

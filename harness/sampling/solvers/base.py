@@ -19,6 +19,23 @@ class Solver(Config):
         adaptive: it chooses steps of its own between the levels, to a tolerance; levels are only places to stop at.
         supports_afs: its first step can start from the analytical first step, which makes no evaluation.
 
+    Example: a solver of one's own, which need not be in the union or a plugin to be sampled with.
+        >>> from typing import Literal
+        >>> import harness
+        >>> from harness.sampling.solvers import Euler
+        >>> class Ralston(Solver):
+        ...     kind: Literal["my_ralston"] = "my_ralston"
+        ...     convergence_order = 2
+        ...     last = Euler()
+        ...
+        ...     def __call__(self, dynamics, here, t_next, carry):
+        ...         h = t_next - here.t
+        ...         there = dynamics.at(here.x + 2 / 3 * h * here.drift, here.t + 2 / 3 * h)
+        ...         return here.x + h * (here.drift + 3 * there.drift) / 4, carry
+        >>> sampler = harness.Sampler(solver=Ralston(), steps=5)
+        >>> harness.sample(harness.load_denoiser("ideal"), sampler, seeds=[0, 1]).nfe
+        tensor([9, 9])
+
     Shapes of every solver: x [B, C, H, W] float64, any image shape; t, sigma, s () float64, or [B, 1, 1, 1] where
     samples are at times of their own.
     """
