@@ -8,7 +8,7 @@ import pytest
 MODULES = {
     "harness.denoisers.load": 3,
     "harness.sampling.sample": 5,
-    "harness.sampling.sampler": 5,
+    "harness.sampling.sampler": 6,
     "harness.sampling.solvers.base": 6,
 }
 """Modules, and the examples that each has."""

@@ -50,11 +50,12 @@ class Sampler(Config):
 
     Example:
         >>> from harness import Sampler, load_denoiser
-        >>> sampler = Sampler.model_validate({"solver": "dpmpp_2m", "discretization": {"kind": "edm", "rho": 5.0}, "steps": 4})
+        >>> levels = {"kind": "edm", "rho": 5.0}
+        >>> sampler = Sampler.model_validate({"solver": "dpmpp_2m", "discretization": levels, "steps": 4})
         >>> sampler.solver
         DPMpp2M(kind='dpmpp_2m', form='midpoint')
         >>> sampler.sigmas(load_denoiser("ideal"))
-        tensor([8.0000e+01, 1.5186e+01, 1.2664e+00, 2.0000e-03], dtype=torch.float64)
+        tensor([8.0000e+01, 1.4102e+01, 9.6602e-01, 2.0000e-03], dtype=torch.float64)
         >>> Sampler.model_validate_json(sampler.model_dump_json()) == sampler
         True
 

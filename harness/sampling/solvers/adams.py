@@ -5,7 +5,7 @@ over the actual step; `ipndm` takes the weights of equal steps whatever the leve
 points, use the lower orders. The last step lands on the denoised image.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -36,6 +36,8 @@ class LMS(Solver):
     Zhang & Chen 2023 (arXiv 2204.13902), rhoAB-DEIS.
     """
 
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["lms"] = "lms"
     order: Order = 4
 
@@ -46,10 +48,6 @@ class LMS(Solver):
     @property
     def history(self) -> int:
         return self.order - 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)
@@ -71,6 +69,8 @@ class IPNDM(Solver):
     Source: Zhang & Chen 2023 (arXiv 2204.13902), appendix on iPNDM; Liu et al. 2022 (arXiv 2202.09778).
     """
 
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["ipndm"] = "ipndm"
     order: Order = 4
 
@@ -81,10 +81,6 @@ class IPNDM(Solver):
     @property
     def history(self) -> int:
         return self.order - 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)

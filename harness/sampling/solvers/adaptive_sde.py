@@ -11,7 +11,7 @@ from harness.core.errors import SamplingError
 from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
-from harness.sampling.solvers.base import SDESolver
+from harness.sampling.solvers.base import SDESolver, Solver
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.rk45 import MAX_TRIES, Tolerance
 
@@ -71,6 +71,8 @@ class AdaptiveSDE(SDESolver):
     """
 
     adaptive: ClassVar[bool] = True
+    convergence_order: ClassVar[float | None] = None
+    last: ClassVar[Solver] = DDIM()
 
     kind: Literal["adaptive_sde"] = "adaptive_sde"
     rtol: Tolerance = 0.05
@@ -80,14 +82,6 @@ class AdaptiveSDE(SDESolver):
     growth: Annotated[Real, Field(gt=1)] = 10.0
     first: Share = 0.01
     time: Literal["t", "log_sigma"] = "t"
-
-    @property
-    def convergence_order(self) -> None:
-        return None
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         end, start = (self._tau(dynamics, t).to(here.x.device) for t in (t_next, here.t))

@@ -20,13 +20,13 @@ class Solver(Config):
         supports_afs: its first step can start from the analytical first step, which makes no evaluation.
 
     Example: a solver of one's own, which need not be in the union or a plugin to be sampled with.
-        >>> from typing import Literal
+        >>> from typing import ClassVar, Literal
         >>> import harness
         >>> from harness.sampling.solvers import Euler
         >>> class Ralston(Solver):
         ...     kind: Literal["my_ralston"] = "my_ralston"
-        ...     convergence_order = 2
-        ...     last = Euler()
+        ...     convergence_order: ClassVar[float] = 2
+        ...     last: ClassVar[Solver] = Euler()
         ...
         ...     def __call__(self, dynamics, here, t_next, carry):
         ...         h = t_next - here.t

@@ -1,11 +1,11 @@
 """Ancestral sampling of DDPM: a draw from the posterior of the next level, given the denoised image."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import SDESolver
+from harness.sampling.solvers.base import SDESolver, Solver
 from harness.sampling.solvers.euler import DDIM
 
 
@@ -24,16 +24,11 @@ class DDPM(SDESolver):
     Source: Ho, Jain & Abbeel 2020 (arXiv 2006.11239), Algorithm 2 and Section 3.2, eq. 6 and 7.
     """
 
+    convergence_order: ClassVar[float | None] = None
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["ddpm"] = "ddpm"
     variance: Literal["small", "large"] = "small"
-
-    @property
-    def convergence_order(self) -> None:
-        return None
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma, sigma_next = here.sigma, dynamics.sigma(t_next)

@@ -9,7 +9,7 @@ The integral is taken over log sigma, where no time makes it steep.
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class DEIS(Solver):
     Source: Zhang & Chen 2023 (arXiv 2204.13902), eq. 15 and Section 3.3.
     """
 
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["deis"] = "deis"
     order: Annotated[int, Field(ge=1, le=4)] = 4
     variable: Literal["t", "log_sigma"] = "t"
@@ -50,10 +52,6 @@ class DEIS(Solver):
     @property
     def history(self) -> int:
         return self.order - 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)

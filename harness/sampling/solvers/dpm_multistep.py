@@ -13,7 +13,7 @@ order. The last step lands on the denoised image, and the first steps use the lo
 """
 
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,20 +48,12 @@ class DPMpp2M(Solver):
     Source: Lu et al. 2022 (arXiv 2211.01095), Algorithm 2.
     """
 
+    convergence_order: ClassVar[float] = 2
+    history: ClassVar[int] = 1
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpmpp_2m"] = "dpmpp_2m"
     form: Literal["midpoint", "heun"] = "midpoint"
-
-    @property
-    def convergence_order(self) -> float:
-        return 2
-
-    @property
-    def history(self) -> int:
-        return 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points, h = recent(here, carry, 2), log_step(dynamics, here, t_next)
@@ -82,20 +74,15 @@ class DPMpp3M(Solver):
     Source: Lu et al. 2022 (arXiv 2211.01095), and the authors' code for the third order.
     """
 
+    history: ClassVar[int] = 2
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpmpp_3m"] = "dpmpp_3m"
     weights: Literal["published", "taylor"] = "published"
 
     @property
     def convergence_order(self) -> float:
         return 3 if self.weights == "taylor" else 2
-
-    @property
-    def history(self) -> int:
-        return 2
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points, h = recent(here, carry, 3), log_step(dynamics, here, t_next)

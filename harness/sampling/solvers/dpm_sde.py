@@ -6,7 +6,7 @@ al. Over any interval that noise is an increment of one Brownian path in the clo
 size agree on it. `dpmpp_sde` adds ancestral noise, whose limit is this SDE with eta^2 in the place of eta.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from harness.core.config import Positive
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import SDESolver
+from harness.sampling.solvers.base import SDESolver, Solver
 from harness.sampling.solvers.dpm_multistep import Phi, log_step, slope_weight, slopes, third_order
 from harness.sampling.solvers.dpm_single import Middle
 from harness.sampling.solvers.euler import DDIM
@@ -39,18 +39,13 @@ class DPMppSDE(SDESolver):
     Source: Lu et al. 2022 (arXiv 2211.01095); this form is k-diffusion's sample_dpmpp_sde.
     """
 
+    convergence_order: ClassVar[float] = 1
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpmpp_sde"] = "dpmpp_sde"
     eta: Eta = 1.0
     S_noise: Positive = 1.0
     r: Middle = 0.5
-
-    @property
-    def convergence_order(self) -> float:
-        return 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma_next = dynamics.sigma(t_next)
@@ -81,22 +76,14 @@ class DPMpp2MSDE(SDESolver):
     Source: Lu et al. 2022 (arXiv 2211.01095), SDE-DPM-Solver++(2M); with eta as in k-diffusion's sample_dpmpp_2m_sde.
     """
 
+    convergence_order: ClassVar[float] = 1
+    history: ClassVar[int] = 1
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpmpp_2m_sde"] = "dpmpp_2m_sde"
     eta: Eta = 1.0
     S_noise: Positive = 1.0
     form: Literal["midpoint", "heun"] = "midpoint"
-
-    @property
-    def convergence_order(self) -> float:
-        return 1
-
-    @property
-    def history(self) -> int:
-        return 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points, h = recent(here, carry, 2), log_step(dynamics, here, t_next)
@@ -120,21 +107,13 @@ class DPMpp3MSDE(SDESolver):
     Source: k-diffusion's sample_dpmpp_3m_sde, after Lu et al. 2022 (arXiv 2211.01095).
     """
 
+    convergence_order: ClassVar[float] = 1
+    history: ClassVar[int] = 2
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpmpp_3m_sde"] = "dpmpp_3m_sde"
     eta: Eta = 1.0
     S_noise: Positive = 1.0
-
-    @property
-    def convergence_order(self) -> float:
-        return 1
-
-    @property
-    def history(self) -> int:
-        return 2
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points, h = recent(here, carry, 3), log_step(dynamics, here, t_next)

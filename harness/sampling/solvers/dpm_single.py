@@ -9,7 +9,7 @@ With h = lambda_next - lambda and a middle level at lambda + r h,
 where eps' and D' are taken at the middle level, reached by a DDIM step. The last step lands on the denoised image.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -33,16 +33,11 @@ class DPM2(Solver):
     Source: Lu et al. 2022 (arXiv 2206.00927), Algorithm 1 and its generalisation in r, Algorithm 4.
     """
 
+    convergence_order: ClassVar[float] = 2
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpm_2"] = "dpm_2"
     r: Middle = 0.5
-
-    @property
-    def convergence_order(self) -> float:
-        return 2
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma_next, there = dynamics.sigma(t_next), _middle(dynamics, here, t_next, self.r)
@@ -60,16 +55,11 @@ class DPMpp2S(Solver):
     levels, and so makes one step of this over two of its own.
     """
 
+    convergence_order: ClassVar[float] = 2
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["dpmpp_2s"] = "dpmpp_2s"
     r: Middle = 0.5
-
-    @property
-    def convergence_order(self) -> float:
-        return 2
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma_next, there = dynamics.sigma(t_next), _middle(dynamics, here, t_next, self.r)

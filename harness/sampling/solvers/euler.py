@@ -1,6 +1,6 @@
 """Euler's method, in the two spaces that matter: in (x, t), and in (x / s, sigma), where it is DDIM."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -19,11 +19,9 @@ class Euler(Solver):
     Source: Karras et al. 2022, Algorithm 1 without its correction.
     """
 
-    kind: Literal["euler"] = "euler"
+    convergence_order: ClassVar[float] = 1
 
-    @property
-    def convergence_order(self) -> float:
-        return 1
+    kind: Literal["euler"] = "euler"
 
     @property
     def last(self) -> "Euler":
@@ -42,11 +40,9 @@ class DDIM(Solver):
     Source: Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 13.
     """
 
-    kind: Literal["ddim"] = "ddim"
+    convergence_order: ClassVar[float] = 1
 
-    @property
-    def convergence_order(self) -> float:
-        return 1
+    kind: Literal["ddim"] = "ddim"
 
     @property
     def last(self) -> "DDIM":

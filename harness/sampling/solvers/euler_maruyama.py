@@ -1,13 +1,13 @@
 """The Euler-Maruyama method on the reverse SDE of the paper's eq. 6."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
 from harness.core.config import Positive
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
-from harness.sampling.solvers.base import SDESolver
+from harness.sampling.solvers.base import SDESolver, Solver
 from harness.sampling.solvers.euler import Euler
 
 
@@ -26,6 +26,8 @@ class EulerMaruyama(SDESolver):
     Source: Karras et al. 2022, eq. 6; Song et al. 2021 (arXiv 2011.13456), Appendix E.
     """
 
+    last: ClassVar[Solver] = Euler()
+
     kind: Literal["euler_maruyama"] = "euler_maruyama"
     beta: Annotated[sde_form.Rate, sde_form.RATES] = sde_form.SongRate()
     S_noise: Positive = 1.0
@@ -33,10 +35,6 @@ class EulerMaruyama(SDESolver):
     @property
     def convergence_order(self) -> float:
         return 0.5 if isinstance(self.beta, sde_form.WindowRate) else 1
-
-    @property
-    def last(self) -> Euler:
-        return Euler()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         h = t_next - here.t

@@ -1,6 +1,6 @@
 """The reverse diffusion sampler of Song et al.: the forward step's own discretization, run backwards."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -29,12 +29,10 @@ class ReverseDiffusion(SDESolver):
     Source: Song et al. 2021 (arXiv 2011.13456), Appendix E and Algorithms 2 and 3 without their corrector.
     """
 
+    convergence_order: ClassVar[float] = 1
+
     kind: Literal["reverse_diffusion"] = "reverse_diffusion"
     probability_flow: bool = False
-
-    @property
-    def convergence_order(self) -> float:
-        return 1
 
     @property
     def is_stochastic(self) -> bool:

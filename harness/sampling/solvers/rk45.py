@@ -58,18 +58,12 @@ class RK45(Solver):
 
     adaptive: ClassVar[bool] = True
     supports_afs: ClassVar[bool] = False
+    convergence_order: ClassVar[float] = 1
+    last: ClassVar[Solver] = Euler()
 
     kind: Literal["rk45"] = "rk45"
     rtol: Tolerance = 1e-5
     atol: Tolerance | None = None
-
-    @property
-    def convergence_order(self) -> float:
-        return 1
-
-    @property
-    def last(self) -> Euler:
-        return Euler()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         end, t = t_next.to(here.x.device), here.t.to(here.x.device).expand(len(here.x), 1, 1, 1)

@@ -1,6 +1,6 @@
 """Explicit Runge-Kutta methods with fixed steps, in (x, t): the two-stage family of second order, and the classical."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -23,17 +23,11 @@ class RK2(Solver):
     Source: Karras et al. 2022 (arXiv 2206.00364), Algorithm 1 and Algorithm 3 (Appendix D.2).
     """
 
+    convergence_order: ClassVar[float] = 2
+    last: ClassVar[Solver] = Euler()
+
     kind: Literal["rk2"] = "rk2"
     alpha: Positive = 1.0
-
-    @property
-    def convergence_order(self) -> float:
-        return 2
-
-    @property
-    def last(self) -> Euler:
-        """Euler's: the second stage could not be evaluated at sigma = 0."""
-        return Euler()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         h, weight = t_next - here.t, 1 / (2 * self.alpha)
@@ -50,15 +44,10 @@ class RK4(Solver):
     Source: Kutta 1901; Hairer, Norsett & Wanner 1993, "Solving Ordinary Differential Equations I", table II.1.2.
     """
 
+    convergence_order: ClassVar[float] = 4
+    last: ClassVar[Solver] = Euler()
+
     kind: Literal["rk4"] = "rk4"
-
-    @property
-    def convergence_order(self) -> float:
-        return 4
-
-    @property
-    def last(self) -> Euler:
-        return Euler()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         x, h, half = here.x, t_next - here.t, here.t + (t_next - here.t) / 2

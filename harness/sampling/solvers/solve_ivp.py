@@ -31,19 +31,13 @@ class SolveIVP(Solver):
 
     adaptive: ClassVar[bool] = True
     supports_afs: ClassVar[bool] = False
+    convergence_order: ClassVar[float] = 1
+    last: ClassVar[Solver] = Euler()
 
     kind: Literal["solve_ivp"] = "solve_ivp"
     method: Literal["RK45", "RK23", "DOP853"] = "RK45"
     rtol: Tolerance = 1e-5
     atol: Tolerance | None = None
-
-    @property
-    def convergence_order(self) -> float:
-        return 1
-
-    @property
-    def last(self) -> Euler:
-        return Euler()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         ends = [self._solve(dynamics, here, row, t_next) for row in range(len(here.x))]

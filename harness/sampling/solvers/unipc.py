@@ -13,7 +13,7 @@ the corrected one; its point is then at the level where it was evaluated (r < 1)
 """
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -57,6 +57,8 @@ class UniPC(Solver):
     Source: Zhao et al. 2023 (arXiv 2302.04867), Algorithms 1 and 2, in the multistep form for data prediction.
     """
 
+    last: ClassVar[Solver] = DDIM()
+
     kind: Literal["unipc"] = "unipc"
     order: Annotated[int, Field(ge=1, le=3)] = 3
     variant: Literal["bh1", "bh2"] = "bh2"
@@ -69,10 +71,6 @@ class UniPC(Solver):
     @property
     def history(self) -> int:
         return self.order if self.corrector else self.order - 1
-
-    @property
-    def last(self) -> DDIM:
-        return DDIM()
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         xbar = self._correct(here, carry) if self.corrector and carry else here.xbar
