@@ -1,5 +1,6 @@
 """Every command, kind and YAML key stands in the documents; the README opens with the two commands."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from harness.search.template import Choices, NumberRange
 ROOT = Path(__file__).parents[1]
 GROUPS = (data, ref)
 GRIDS = "".join(
-    (ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md", "laboratory.md", "metrics.md")
+    (ROOT / "docs" / name).read_text() for name in ("grids.md", "samplers.md", "diagnostics.md", "metrics.md")
 )
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 UNIONS = (
@@ -106,3 +107,13 @@ def test_every_option_of_foreign_checkpoints_is_documented():
     song = ("image_size", "fir", "beta_min", "beta_max", "sigma_min", "sigma_max")
     folder = ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
     assert all(f"`{key}`" in text for key in (*Flags._fields, *song, *folder))
+
+
+def test_imports_in_the_documents_work():
+    """What a page tells a reader to import is there."""
+    statements = [
+        line for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for line in re.findall(r"^(?:import|from) harness.*$", page.read_text(), re.MULTILINE)
+    ]  # fmt: skip
+    assert len(statements) >= 8
+    exec("\n".join(statements), {})

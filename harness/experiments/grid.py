@@ -111,7 +111,7 @@ class Grid(Config):
     Args:
         title, description: for the report.
         metrics: what is measured, one or a list: `fd-digits`, the Frechet distance in the features of the digit
-            classifier, and the laboratory's measures, such as `end-point-error`.
+            classifier, and the diagnostics, such as `end-point-error`.
         samples: N, images per trial; the same seeds for all trials. A metric may have its own. If left out, 640, and
             50,000 for metrics of Inception's features, of which those that look at pairs take 10,000.
         first_seed: the seeds are first_seed to first_seed + samples - 1.
