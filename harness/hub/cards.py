@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Real, Shape
+from harness.core.config import Config, Real, Shape, one_of
 from harness.core.embedded import data_dir, sha256_of
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
@@ -158,7 +158,7 @@ class ReferenceCard(_Card):
 
 
 AnyCard = DenoiserCard | FeaturesCard | ExtractorCard | ReferenceCard
-Card = Annotated[AnyCard, Field(discriminator="kind")]
+Card = Annotated[AnyCard, one_of(DenoiserCard, FeaturesCard, ExtractorCard, ReferenceCard)]
 
 
 class Cards(Config):
