@@ -8,6 +8,30 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+LEVELS = '''
+"""Levels that fall by halves."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from harness.core.config import Positive
+from harness.sampling.discretizations.base import Discretization, Range, fractions
+
+
+class SquareRoots(Discretization):
+    """Equal steps in the square root of sigma."""
+
+    kind: Literal["square_roots"] = "square_roots"
+    sigma_min: Positive = 0.002
+    sigma_max: Positive = 80.0
+
+    def __call__(self, n: int, within: Range) -> Tensor:
+        top, bottom = within.high**0.5, within.low**0.5
+        return (top + fractions(n) * (bottom - top)) ** 2
+'''
+
+
 class Site:
     """A folder of installed packages, in front of the harness on the path of the commands that run with it."""
 

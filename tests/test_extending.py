@@ -1,4 +1,4 @@
-"""The worked example of docs/extending.md: one file and one word make a solver that everything takes up."""
+"""One file and one word in a copy of the tree: the solver of docs/extending.md, a discretization, an executor."""
 
 import difflib
 import os
@@ -11,26 +11,32 @@ from pathlib import Path
 import pytest
 
 import harness
+from tests.plugins import LEVELS
 
 PACKAGE = Path(harness.__file__).parent
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "extending.md").read_text()
+EXECUTOR = '''
+"""An executor of one file."""
+
+from harness.execution.executors.inline import InlineExecutor
+
+
+class TwinExecutor(InlineExecutor):
+    """Runs tasks here, as the one that it is made from."""
+'''
 TESTS = ("__init__.py", "conftest.py", "problems.py", "sampling/__init__.py", "sampling/orders.py")
 
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory):
-    """A copy of the package with the document's file, and its word in the list of files."""
+    """A copy of the package with a file and a word for each; the solver's is the document's."""
     root = tmp_path_factory.mktemp("extended")
     shutil.copytree(PACKAGE, root / "harness", ignore=shutil.ignore_patterns("__pycache__"))
-    solvers = root / "harness" / "sampling" / "solvers"
     code = re.search(r"```python\n(.*?)```", DOCUMENT, re.DOTALL).group(1)
-    (solvers / "kutta3.py").write_text(code)
-    union = solvers / "__init__.py"
-    before = union.read_text()
-    union.write_text(before.replace('"solve_ivp")', '"solve_ivp", "kutta3")'))
-    changes = [line for line in difflib.ndiff(before.split(), union.read_text().split()) if line[0] in "+-"]
-    assert changes == ['- "solve_ivp"),', '+ "solve_ivp",', '+ "kutta3"),']
+    add(root / "harness" / "sampling" / "solvers", "kutta3", code, after='"solve_ivp"')
+    add(root / "harness" / "sampling" / "discretizations", "square_roots", LEVELS, after='"optimized"')
+    add(root / "harness" / "execution" / "executors", "twin", EXECUTOR, after='"inline"')
     for name in ("grids", "pretrained"):
         (root / name).symlink_to(ROOT / name)
     for name in (*TESTS, "sampling/test_orders.py", "sampling/test_batches.py", "sampling/test_convergence.py"):
@@ -40,6 +46,17 @@ def extended(tmp_path_factory):
     (root / "tests" / "golden").symlink_to(ROOT / "tests" / "golden")
     (root / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     return root
+
+
+def add(folder, name, code, after):
+    """A file, and its name as one more word after another in the package's list."""
+    (folder / f"{name}.py").write_text(code)
+    package = folder / "__init__.py"
+    before = package.read_text()
+    assert before.count(after) == 1
+    package.write_text(before.replace(after, f'{after}, "{name}"'))
+    words = [re.findall(r"\w+", text) for text in (before, package.read_text())]
+    assert [line for line in difflib.ndiff(*words) if line[0] in "+-"] == [f"+ {name}"]
 
 
 def run(root, *command):
@@ -59,6 +76,26 @@ def test_it_is_listed_and_drawn_with(extended, tmp_path):
     wrong = run(extended, "harness.cli", *arguments[:5], "{solver: {kind: kutta3, order: 4}}")
     assert wrong.returncode == 2
     assert "unknown key" in wrong.stderr
+
+
+GRID = """
+title: Levels by square roots
+samples: 8
+metrics: {kind: end-point-error, reference: 16}
+denoisers: {data: {source: {kind: gaussian, std: 0.5, shape: [1, 2, 2]}}}
+steps: [4]
+series: [{name: Theirs, sampler: {solver: kutta3, discretization: square_roots}}]
+"""
+
+
+def test_a_discretization_and_an_executor_run_a_grid(extended, tmp_path):
+    assert re.search(r"square_roots +Equal steps in the", run(extended, "harness.cli", "ls", "discretizations").stdout)
+    assert re.search(r"twin +Runs tasks here", run(extended, "harness.cli", "ls", "executors").stdout)
+    grid = tmp_path / "theirs.yaml"
+    grid.write_text(GRID)
+    store = ("--store", str(tmp_path / "s.sqlite"))
+    done = run(extended, "harness.cli", "run", str(grid), "--executor", "twin", "--device", "cpu", *store)
+    assert "1 of 1 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_tests_take_it_up_unasked(extended):

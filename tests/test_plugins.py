@@ -7,32 +7,9 @@ import pytest
 
 from harness.core.plugins import PluginError, require_plugins
 from harness.execution.worker import Task, run_task
-from tests.plugins import ROOT, Site
+from tests.plugins import LEVELS, ROOT, Site
 
 KUTTA = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL).group(1)
-
-LEVELS = '''
-"""Levels that fall by halves."""
-
-from typing import Literal
-
-from torch import Tensor
-
-from harness.core.config import Positive
-from harness.sampling.discretizations.base import Discretization, Range, fractions
-
-
-class SquareRoots(Discretization):
-    """Equal steps in the square root of sigma."""
-
-    kind: Literal["square_roots"] = "square_roots"
-    sigma_min: Positive = 0.002
-    sigma_max: Positive = 80.0
-
-    def __call__(self, n: int, within: Range) -> Tensor:
-        top, bottom = within.high**0.5, within.low**0.5
-        return (top + fractions(n) * (bottom - top)) ** 2
-'''
 
 GRID = """
 title: Of plugins
