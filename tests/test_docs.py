@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.images import data, ref
 from harness.cli.main import app
-from harness.denoisers.specs import MEMBERS
+from harness.denoisers.load import DENOISERS
 from harness.experiments.grid import Grid, Panel, Series
 from harness.metrics import MEMBERS as METRICS
 from harness.metrics.features.configs import EXTRACTORS
@@ -42,7 +42,7 @@ KINDS = [member for union in UNIONS for member in union.members]
 
 @pytest.mark.parametrize(
     "model",
-    [Grid, Panel, Series, Sampler, Interval, *MEMBERS, *METRICS, *KINDS, *EXTRACTORS],
+    [Grid, Panel, Series, Sampler, Interval, *DENOISERS.members, *METRICS, *KINDS, *EXTRACTORS],
     ids=lambda model: model.__name__,
 )
 def test_every_key_is_documented(model):

@@ -26,6 +26,7 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
         "schedules": lambda: _union("harness.sampling.schedules", "SCHEDULES"),
         "scalings": lambda: _union("harness.sampling.schedules", "SCALINGS"),
         "stochasticity": lambda: _union("harness.sampling.stochasticity", "STOCHASTICITY"),
+        "formats": lambda: _union("harness.denoisers.checkpoints.formats", "FORMATS"),
         "metrics": _metrics,
         "extractors": _extractors,
         "executors": _executors,
@@ -53,12 +54,11 @@ def _first_line(member: Any) -> str:
 
 
 def _denoisers() -> list[tuple[str, str]]:
-    from harness.denoisers.specs import MEMBERS
     from harness.hub.cards import denoiser_cards
 
     cards = sorted(denoiser_cards().items(), key=lambda item: item[1].file is None)
     rows = [(name, _denoiser(name, card)) for name, card in cards]
-    return rows + [("{kind: " + m.model_fields["kind"].default + "}", _first_line(m)) for m in MEMBERS]
+    return rows + [(f"{{kind: {kind}}}", line) for kind, line in _union("harness.denoisers.load", "DENOISERS")]
 
 
 def _denoiser(name: str, card: "DenoiserCard") -> str:

@@ -53,6 +53,8 @@ class Description(NamedTuple):
 class DenoiserConfig(Config):
     """A denoiser given by a `kind` and fields; it may be made of other denoisers, its parts."""
 
+    kind: str
+
     def parts(self) -> tuple[Any, ...]:
         """The sources of the denoisers that this one is made of; see `harness.denoisers.load`."""
         return ()
@@ -82,7 +84,11 @@ class DenoiserConfig(Config):
         """
 
     def canonical(self, **changes: Any) -> str:
-        """Fields and version as JSON with sorted keys; `changes` replace fields. Equal texts mean equal numbers."""
+        """What the numbers depend on, as JSON with sorted keys: fields, version, and the package of a plugin.
+
+        Args:
+            changes: values that replace fields of these names.
+        """
         fields = {**self.model_dump(mode="json", exclude=set(changes)), **changes, "version": self.version}
         if plugins := plugins_of(self):
             fields["plugins"] = plugins

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from harness.core.config import Real
 from harness.core.errors import InputError
-from harness.denoisers.analytic.specs import AnalyticSpec, NonNegative
+from harness.denoisers.analytic.specs import ANALYTIC, AnalyticSpec, NonNegative
 from harness.denoisers.config import DenoiserConfig, Description, Window
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.sampling.denoiser import Denoiser
 
-Part = Annotated[str | AnalyticSpec, Field(union_mode="left_to_right")]
+Part = Annotated[str | Annotated[AnalyticSpec, ANALYTIC], Field(union_mode="left_to_right")]
 """A card's name, a checkpoint's path, or an analytic spec."""
 
 

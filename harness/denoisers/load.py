@@ -11,12 +11,17 @@ A source is one of the following, tried in this order:
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
+from pydantic import ValidationError
+
+from harness.core.config import one_of
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.core.yaml import explain
+from harness.denoisers.analytic.specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.config import DenoiserConfig, Description
-from harness.denoisers.specs import KINDS, Spec, parse
+from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards
 from harness.hub.header import CheckpointConfig, read_header
 
@@ -25,7 +30,11 @@ if TYPE_CHECKING:
 
     from harness.sampling.denoiser import Denoiser
 
-Source: TypeAlias = str | Path | Mapping[str, Any] | Spec
+DENOISERS = one_of(
+    GaussianSpec, MixtureSpec, DiracsSpec, IdealSpec, CFGSpec, AutoguidanceSpec, group="harness.denoisers"
+)
+DenoiserSpec = Annotated[DenoiserConfig, DENOISERS]
+Source: TypeAlias = str | Path | Mapping[str, Any] | DenoiserConfig
 
 
 class _Named(NamedTuple):
@@ -138,7 +147,20 @@ def verify(source: Source) -> None:
         checked_path(resolved.name, resolved.card)
 
 
-def _resolve(source: Source) -> _Named | Path | Spec:
+def parse(spec: Any) -> DenoiserConfig:
+    """Read a spec given as a mapping, a bare kind, or a spec object.
+
+    Raises:
+        InputError: unknown kind or key, or a value out of range; names the key.
+    """
+    try:
+        return DENOISERS.read(spec)
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {explain(e)}" for e in error.errors()]
+        raise InputError("denoiser: " + "\n".join(dict.fromkeys(lines[:10]))) from None
+
+
+def _resolve(source: Source) -> _Named | Path | DenoiserConfig:
     """Tell names, paths and specs apart."""
     if not isinstance(source, str | Path):
         return parse(source)
@@ -149,12 +171,14 @@ def _resolve(source: Source) -> _Named | Path | Spec:
     path = Path(source)
     if path.suffix == ".safetensors":
         return path
-    if name in KINDS:
+    if name in DENOISERS.kinds:
         return parse(name)
     if path.exists():
         return path
+    if DENOISERS.find(name):  # imports plugins
+        return parse(name)
     here = [known for known, card in cards.items() if card.file is not None]
     raise InputError(
-        f"unknown denoiser '{name}'; known names: {', '.join([*here, *KINDS])}; `harness fetch --list` shows more, or "
-        "give the path of a checkpoint"
+        f"unknown denoiser '{name}'; known names: {', '.join([*here, *DENOISERS.kinds])}; "
+        "`harness fetch --list` shows more, or give the path of a checkpoint"
     )

@@ -6,7 +6,7 @@ of the choices, and the defaults of preconditionings and losses.
 """
 
 import inspect
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from harness.denoisers.guidance import GuidedSpec
 from harness.denoisers.preconditioning import PRECONDITIONINGS
@@ -15,7 +15,7 @@ from harness.hub.cards import denoiser_cards
 from harness.sampling.discretizations import IDDPM
 from harness.sampling.discretizations.iddpm import iddpm_levels
 from harness.sampling.sampler import Sampler
-from harness.training.losses import Loss
+from harness.training.losses import LOSSES
 
 SKIPPED = ("kind", "levels", "reference", "seeds", "sigmas")
 
@@ -110,13 +110,8 @@ def _training(item: Planned, part: str) -> Cell:
     kind = _kind(item)
     if kind is None:
         return Cell()
-    text = getattr(_loss(kind), part)
+    text = getattr(LOSSES.find(kind), part)
     return Cell(formula=text) if part == "weighting" else Cell(words=text)
-
-
-def _loss(kind: str) -> Any:
-    members = get_args(get_args(get_args(Loss)[0])[0]) or get_args(get_args(Loss)[0])
-    return next(member for member in members if member.model_fields["kind"].default == kind)
 
 
 def _numbers(sampler: Sampler) -> str:
@@ -140,7 +135,7 @@ def _kind_numbers(item: Planned) -> str:
     shared = ("img_resolution", "img_channels", "label_dim", "use_fp16", "model_type")
     arguments = inspect.signature(PRECONDITIONINGS[kind].__init__).parameters.values()
     own = {p.name: p.default for p in arguments if p.default is not p.empty and p.name not in shared}
-    return _list(own | _loss(kind)().model_dump(mode="json", exclude={"kind"}))
+    return _list(own | LOSSES.read(kind).model_dump(mode="json", exclude={"kind"}))
 
 
 def _list(numbers: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from harness.core.config import Config, Names
 from harness.core.embedded import data_dir
 from harness.core.errors import InputError
 from harness.core.yaml import Document
-from harness.denoisers.specs import DenoiserSpec
+from harness.denoisers.load import DenoiserSpec
 from harness.experiments.trial import LabelPolicy
 from harness.metrics import AnyMetric, FrechetDigits
 from harness.sampling.sampler import MAX_STEPS

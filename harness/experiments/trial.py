@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.core.config import Config, plugins_of
-from harness.denoisers.specs import DenoiserSpec
+from harness.denoisers.load import DenoiserSpec
 from harness.sampling.sampler import Sampler
 
 LabelPolicy = Literal["random", "unconditional"] | Annotated[int, Field(ge=0)]

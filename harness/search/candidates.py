@@ -15,9 +15,8 @@ from pydantic import ValidationError
 
 from harness.core.errors import InputError
 from harness.core.yaml import explain
-from harness.denoisers.config import Description
-from harness.denoisers.load import Source, describe
-from harness.denoisers.specs import Spec, parse
+from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.load import Source, describe, parse
 from harness.experiments.nfe import check_route, count_nfe, steps_for
 from harness.experiments.trial import LabelPolicy, Trial, canonical
 from harness.metrics.base import Metric
@@ -72,7 +71,11 @@ class TrialBuilder:
     """
 
     def __init__(
-        self, source: str | Spec, metrics: tuple[Metric, ...], labels: LabelPolicy = "random", dtype: Any = None
+        self,
+        source: str | DenoiserConfig,
+        metrics: tuple[Metric, ...],
+        labels: LabelPolicy = "random",
+        dtype: Any = None,
     ) -> None:
         self.source, self.metrics, self.labels, self.dtype = source, metrics, labels, dtype
 
@@ -110,7 +113,7 @@ class TrialBuilder:
         """How many steps a sampler without free levels takes at a budget."""
         return _steps(nfe, _read(raw), self.description)
 
-    def _source(self, fields: Mapping[str, Any]) -> str | Spec:
+    def _source(self, fields: Mapping[str, Any]) -> str | DenoiserConfig:
         """The denoiser with fields of its guidance; guidance without effect always becomes weight 1 at all levels."""
         if not fields:
             return self.source

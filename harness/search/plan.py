@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.core.errors import InputError
 from harness.core.yaml import first_mistake
-from harness.denoisers.load import verify
-from harness.denoisers.specs import Spec, parse
+from harness.denoisers.config import DenoiserConfig
+from harness.denoisers.load import parse, verify
 from harness.experiments.checks import misfit
 from harness.experiments.trial import LabelPolicy
 from harness.metrics import AnyMetric
@@ -78,7 +78,7 @@ class SearchRequest(NamedTuple):
     """
 
     target: str = "stochastic"
-    denoiser: str | Mapping[str, Any] | Spec | None = None
+    denoiser: str | Mapping[str, Any] | DenoiserConfig | None = None
     metric: str | Mapping[str, Any] = "fd-digits"
     proxy: str | Mapping[str, Any] | None = None
     nfe: int | None = None
@@ -231,7 +231,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     return plan._replace(points=_distinct_points(plan)) if request.method == "grid" else plan
 
 
-def _check_denoiser(request: SearchRequest, target: Target, builder: TrialBuilder, source: str | Spec) -> None:
+def _check_denoiser(
+    request: SearchRequest, target: Target, builder: TrialBuilder, source: str | DenoiserConfig
+) -> None:
     """Check that labels, dtype and searched guidance go with the denoiser."""
     denoiser, guided = builder.description, getattr(source, "kind", None) in ("cfg", "autoguidance")
     check_guidance(target.template, denoiser, guided)
@@ -362,7 +364,7 @@ def _check_method(request: SearchRequest, space: SearchSpace) -> None:
             raise InputError("method cmaes needs its package: pip install 'diffusion-harness[cmaes]'") from None
 
 
-def _study_name(target: str, source: str | Spec, nfe: int, request: SearchRequest) -> str:
+def _study_name(target: str, source: str | DenoiserConfig, nfe: int, request: SearchRequest) -> str:
     parts = [target, denoiser_name(source), f"nfe{nfe}"]
     parts += ["pareto"] * request.pareto + [request.method] * (request.method != "tpe")
     return re.sub(r"[^\w.-]+", "-", "_".join(parts))[:100]

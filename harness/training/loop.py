@@ -14,16 +14,13 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.core.errors import RunError
-from harness.denoisers.checkpoints import safetensors_file
-from harness.denoisers.preconditioning import Preconditioned
-from harness.metrics.features import digits
 from harness.training import state as states
-from harness.training.recipe import ClassifierRecipe, Recipe
+from harness.training.recipe import Recipe
 from harness.training.state import TrainingState
-from harness.training.tasks import TrainingTask, task_of, test_accuracy
+from harness.training.tasks import TrainingTask, task_of
 
 WORK = Path("results/training")
 """Where state files and logs go unless told otherwise, relative to the working directory."""
@@ -100,7 +97,7 @@ def train(
                 last = time.monotonic()
         states.save(state, saved, recipe.fingerprint())
     if state.step == recipe.steps:
-        write_result(recipe, state.average, result)
+        task.save(state.average, result)
         saved.unlink()
     return result
 
@@ -146,35 +143,6 @@ def _steps(recipe: Recipe, task: TrainingTask, state: TrainingState, end: int) -
                 recipe.name, state.step, recipe.steps, seen + recipe.batch, total / count, rate, state.seconds
             )
             total, count = 0.0, 0
-
-
-def origin(recipe: Recipe) -> dict[str, object]:
-    """Where the weights come from: the recipe and the library, and nothing of time or place."""
-    return {
-        "recipe": json.loads(recipe.canonical()),
-        "recipe_fingerprint": recipe.fingerprint(),
-        "images": recipe.steps * recipe.batch,
-        "steps": recipe.steps,
-        "data": "scikit-learn load_digits, 1,797 images (UCI Optical Recognition of Handwritten Digits)",
-        "torch": torch.__version__,
-    }
-
-
-def write_result(recipe: Recipe, network: nn.Module, path: Path) -> None:
-    """Write the trained network, whole or not at all: safetensors, with its configuration and origin in the header."""
-    if isinstance(recipe, ClassifierRecipe):
-        config = {"channels": recipe.channels, "width": recipe.width, "classes": 10}
-        facts = {"test_accuracy": test_accuracy(network), "origin": origin(recipe)}
-        header = {
-            "format": digits.FORMAT,
-            "config": json.dumps(config, sort_keys=True),
-            "facts": json.dumps(facts, sort_keys=True),
-            "recipe_fingerprint": recipe.fingerprint(),
-        }
-        safetensors_file.write_tensors(path, network.state_dict(), header)
-    else:
-        assert isinstance(network, Preconditioned)
-        safetensors_file.save(path, network, origin(recipe))
 
 
 def is_result_of(path: Path, recipe: Recipe) -> bool:

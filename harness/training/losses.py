@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from harness.core.config import Config, Finite, Positive, Shorthand
+from harness.core.config import Config, Finite, Positive, one_of
 
 Augment = Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]]
 """Augmentation of images [N, C, H, W]: the changed images and the labels [N, A] that say what was changed."""
@@ -166,8 +166,5 @@ class EDMLoss(DenoisingLoss):
         return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
 
 
-Loss = Annotated[
-    Annotated[VPLoss | VELoss | IDDPMLoss | EDMLoss, Field(discriminator="kind")],
-    Shorthand,
-]
-"""Any of the losses; a bare word is the kind with its defaults."""
+LOSSES = one_of(VPLoss, VELoss, IDDPMLoss, EDMLoss)
+Loss = Annotated[DenoisingLoss, LOSSES]

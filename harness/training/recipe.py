@@ -8,12 +8,12 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from harness.core import yaml
-from harness.core.config import Config, Positive, Shorthand, freeze
+from harness.core.config import Config, Positive, Shorthand, freeze, one_of
 from harness.training.losses import Loss
 
 Count = Annotated[int, Field(ge=1)]
@@ -76,29 +76,39 @@ class EMA(Config):
         return 0.5 ** (batch / halflife) if halflife > 0 else 0.0
 
 
-class SongUNetConfig(Config):
-    """A U-Net of Song et al. 2021 (arXiv 2011.13456): DDPM++ with the defaults, NCSN++ with fourier and residual.
+class UNetConfig(Config):
+    """Arguments that the raw networks share.
 
     Args:
         model_channels: channels at the highest resolution, before channel_mult.
         channel_mult: channels of each resolution, as multiples; each further resolution is half as large.
+        channel_mult_emb: width of the embedding, as a multiple of model_channels.
         num_blocks: residual blocks of a resolution.
         attn_resolutions: image sizes, in pixels, at which blocks have self-attention.
-        channel_mult_emb: width of the embedding, as a multiple of model_channels.
-        channel_mult_noise: width of the noise level's embedding, likewise.
-        fourier_scale: standard deviation of the frequencies of the fourier embedding, per unit of its noise label. They
-            are kept with the weights and are no argument of the network. 16 is usual and lets neighbouring levels look
-            unrelated, which short training cannot mend; with less the network is smooth in sigma.
         dropout: probability that an activation is zeroed in training.
     """
 
-    kind: Literal["SongUNet"] = "SongUNet"
     model_channels: Count = 16
     channel_mult: Counts = (1, 2)
     channel_mult_emb: Count = 4
     num_blocks: Count = 1
     attn_resolutions: Sizes = (4,)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class SongUNetConfig(UNetConfig):
+    """A U-Net of Song et al. 2021 (arXiv 2011.13456): DDPM++ with the defaults, NCSN++ with fourier and residual.
+
+    Args:
+        embedding_type: of the noise level.
+        channel_mult_noise: width of the noise level's embedding, as a multiple of model_channels.
+        fourier_scale: standard deviation of the frequencies of the fourier embedding, per unit of its noise label. They
+            are kept with the weights and are no argument of the network. 16 is usual and lets neighbouring levels look
+            unrelated, which short training cannot mend; with less the network is smooth in sigma.
+        encoder_type, decoder_type, resample_filter: see `harness.denoisers.networks.song`.
+    """
+
+    kind: Literal["SongUNet"] = "SongUNet"
     embedding_type: Literal["positional", "fourier"] = "positional"
     channel_mult_noise: Count = 1
     fourier_scale: Positive = 16.0
@@ -107,27 +117,17 @@ class SongUNetConfig(Config):
     resample_filter: Counts = (1, 1)
 
 
-class DhariwalUNetConfig(Config):
-    """The U-Net of Dhariwal and Nichol 2021 (arXiv 2105.05233), ADM. Blocks of fewer than 64 channels get no attention.
-
-    Args: as for `SongUNetConfig`.
-    """
+class DhariwalUNetConfig(UNetConfig):
+    """The U-Net of Dhariwal and Nichol 2021 (arXiv 2105.05233), ADM; blocks under 64 channels have no attention."""
 
     kind: Literal["DhariwalUNet"] = "DhariwalUNet"
-    model_channels: Count = 16
-    channel_mult: Counts = (1, 2)
-    channel_mult_emb: Count = 4
-    num_blocks: Count = 1
-    attn_resolutions: Sizes = (4,)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-UNet = Annotated[Annotated[SongUNetConfig | DhariwalUNetConfig, Field(discriminator="kind")], Shorthand]
-"""The raw network inside a preconditioning."""
+UNETS = one_of(SongUNetConfig, DhariwalUNetConfig)
 
 
-class BaseRecipe(Config):
-    """What all recipes share: data, length and optimiser.
+class Recipe(Config):
+    """A training recipe: data, length and optimiser.
 
     Args:
         name: of the result: `<name>.safetensors`. Small letters, digits and hyphens.
@@ -163,7 +163,7 @@ class BaseRecipe(Config):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-class DenoiserRecipe(BaseRecipe):
+class DenoiserRecipe(Recipe):
     """How to train a denoiser.
 
     Args:
@@ -175,12 +175,12 @@ class DenoiserRecipe(BaseRecipe):
 
     kind: Literal["denoiser"] = "denoiser"
     preconditioning: Literal["vp", "ve", "iddpm", "edm"]
-    network: UNet
+    network: Annotated[UNetConfig, UNETS]
     loss: Loss
     label_policy: Literal["none", "class"] = "none"
 
 
-class ClassifierRecipe(BaseRecipe):
+class ClassifierRecipe(Recipe):
     """How to train the classifier whose hidden layer gives features. It learns from the training part of the split.
 
     Args:
@@ -196,18 +196,7 @@ class ClassifierRecipe(BaseRecipe):
     penalty: Annotated[float, Field(ge=0)] = 0.1
 
 
-Recipe = DenoiserRecipe | ClassifierRecipe
-"""Any recipe."""
-
-
-def parse_recipe(data: Any) -> Recipe:
-    """A recipe from plain data, such as the header of a trained file holds.
-
-    Raises:
-        pydantic.ValidationError: what is wrong and where.
-    """
-    model = ClassifierRecipe if isinstance(data, dict) and data.get("kind") == "classifier" else DenoiserRecipe
-    return model.model_validate(data)
+RECIPES = one_of(DenoiserRecipe, ClassifierRecipe)
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -218,10 +207,8 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     document = yaml.load(path)
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
-    models: dict[Any, type[DenoiserRecipe] | type[ClassifierRecipe]] = {
-        "denoiser": DenoiserRecipe,
-        "classifier": ClassifierRecipe,
-    }
-    if kind in ("denoiser", "classifier"):
-        return yaml.build(models[kind], document)
-    raise document.error(("kind",), f"unknown kind {kind!r} of recipe; allowed: 'denoiser', 'classifier'")
+    recipe = RECIPES.find(kind) if isinstance(kind, str) else None
+    if recipe is None:
+        allowed = ", ".join(map(repr, RECIPES.kinds))
+        raise document.error(("kind",), f"unknown kind {kind!r} of recipe; allowed: {allowed}")
+    return yaml.build(recipe, document)

@@ -1,14 +1,17 @@
 """What a recipe asks for, in torch: a network, the data, and the number to make small."""
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from harness.denoisers.preconditioning import PRECONDITIONINGS
+from harness.denoisers.checkpoints import safetensors_file
+from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.hub.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
-from harness.metrics.features.digits import DigitClassifier
+from harness.metrics.features.digits import FORMAT, DigitClassifier
 from harness.training.losses import VELoss
 from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNetConfig
 
@@ -27,6 +30,9 @@ class TrainingTask(Protocol):
 
     def objective(self, network: nn.Module, batch: Digits, generator: Generator) -> Tensor:
         """The mean loss of a batch, ()."""
+
+    def save(self, network: nn.Module, path: Path) -> None:
+        """Write the trained network, whole or not at all: safetensors, with configuration and origin in the header."""
 
 
 class DenoisingTask(NamedTuple):
@@ -67,6 +73,10 @@ class DenoisingTask(NamedTuple):
         one_hot = functional.one_hot(batch.labels, CLASSES).float() if self.recipe.label_policy == "class" else None
         return self.recipe.loss(network, batch.images, one_hot, generator=generator).mean()
 
+    def save(self, network: nn.Module, path: Path) -> None:
+        assert isinstance(network, Preconditioned)
+        safetensors_file.save(path, network, origin(self.recipe))
+
 
 class ClassifyingTask(NamedTuple):
     """Learn to tell the digits apart, from the training part of the split."""
@@ -88,6 +98,29 @@ class ClassifyingTask(NamedTuple):
         error = functional.cross_entropy(network.head(hidden.tanh()), batch.labels)
         return error + self.recipe.penalty * hidden.square().mean()
 
+    def save(self, network: nn.Module, path: Path) -> None:
+        config = {"channels": self.recipe.channels, "width": self.recipe.width, "classes": CLASSES}
+        facts = {"test_accuracy": test_accuracy(network), "origin": origin(self.recipe)}
+        header = {
+            "format": FORMAT,
+            "config": json.dumps(config, sort_keys=True),
+            "facts": json.dumps(facts, sort_keys=True),
+            "recipe_fingerprint": self.recipe.fingerprint(),
+        }
+        safetensors_file.write_tensors(path, network.state_dict(), header)
+
+
+def origin(recipe: Recipe) -> dict[str, object]:
+    """Where the weights come from: the recipe and the library, and nothing of time or place."""
+    return {
+        "recipe": json.loads(recipe.canonical()),
+        "recipe_fingerprint": recipe.fingerprint(),
+        "images": recipe.steps * recipe.batch,
+        "steps": recipe.steps,
+        "data": "scikit-learn load_digits, 1,797 images (UCI Optical Recognition of Handwritten Digits)",
+        "torch": torch.__version__,
+    }
+
 
 def shift(images: Tensor, generator: Generator) -> Tensor:
     """Move each image [N, 1, H, W] by -1, 0 or 1 pixel along each axis, filled with -1."""
@@ -105,6 +138,9 @@ def test_accuracy(network: nn.Module) -> float:
         return (network.eval()(held.images).argmax(1) == held.labels).double().mean().item()
 
 
-def task_of(recipe: Recipe) -> DenoisingTask | ClassifyingTask:
+def task_of(recipe: Recipe) -> TrainingTask:
     """The task that a recipe describes."""
-    return DenoisingTask(recipe) if isinstance(recipe, DenoiserRecipe) else ClassifyingTask(recipe)
+    if isinstance(recipe, DenoiserRecipe):
+        return DenoisingTask(recipe)
+    assert isinstance(recipe, ClassifierRecipe)
+    return ClassifyingTask(recipe)

@@ -14,8 +14,7 @@ from scipy.integrate import solve_ivp
 from harness.core.errors import InputError
 from harness.denoisers.analytic.exact import Gaussian, Ideal, Mixture, posterior_mean
 from harness.denoisers.analytic.specs import GaussianSpec, IdealSpec, MixtureSpec
-from harness.denoisers.load import load_denoiser
-from harness.denoisers.specs import parse
+from harness.denoisers.load import load_denoiser, parse
 from harness.sampling.denoiser import Denoiser
 from tests.conftest import golden, relative_error
 
@@ -292,5 +291,5 @@ class TestSpecs:
             make()
 
     def test_specs_load_no_torch(self):
-        code = "import sys, harness.denoisers.specs as s; assert s.parse('ideal').shape == (1, 8, 8); "
+        code = "import sys, harness.denoisers.load as s; assert s.parse('ideal').shape == (1, 8, 8); "
         subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)

@@ -15,7 +15,7 @@ import pytest
 from harness import Sampler
 from harness.core.errors import InputError
 from harness.core.yaml import loads
-from harness.denoisers.specs import parse
+from harness.denoisers.load import parse
 from harness.metrics.statistics.jackknife import Replicates, compare
 from harness.report.holdout import holdout_results
 from harness.report.pages.index import search_file_name, write_reports

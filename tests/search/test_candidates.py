@@ -98,7 +98,7 @@ PAIRS = [
 @pytest.mark.parametrize("denoiser", ["digits-vp", GAUSSIAN], ids=["digits-vp", "gaussian"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_one_identity_means_the_same_images(pair, denoiser):
-    builder = TrialBuilder(harness.denoisers.specs.parse(denoiser) if isinstance(denoiser, dict) else denoiser, ())
+    builder = TrialBuilder(harness.denoisers.load.parse(denoiser) if isinstance(denoiser, dict) else denoiser, ())
     first, second = (make(filled, 23, builder) for filled in pair)
     if first.identity != second.identity:
         assert denoiser == GAUSSIAN  # whose range ends nowhere, so that nothing is clamped

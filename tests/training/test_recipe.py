@@ -8,10 +8,10 @@ import torch
 
 from harness.core.errors import InputError
 from harness.training.losses import EDMLoss
-from harness.training.recipe import EMA, Adam, load_recipe, parse_recipe
+from harness.training.recipe import EMA, RECIPES, Adam, load_recipe
 from harness.training.tasks import task_of
 
-RECIPES = sorted((Path(__file__).parents[2] / "pretrained" / "recipes").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "pretrained" / "recipes").glob("*.yaml"))
 TINY = """\
 kind: denoiser
 name: tiny
@@ -34,7 +34,7 @@ def test_defaults(tmp_path):
     assert recipe.loss == EDMLoss()
     assert recipe.steps == 13
     assert recipe.network.channel_mult == (1,)
-    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+    assert RECIPES.read(recipe.model_dump(mode="json")) == recipe
 
 
 def test_fingerprint_is_of_the_meaning(tmp_path):
@@ -81,7 +81,7 @@ def test_average_forgets_by_halves():
     assert EMA(halflife_images=1000.0, ramp=None).decay(0, 1000) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_our_recipes_are_small_networks(path):
     recipe = load_recipe(path)
     parameters = sum(math.prod(p.shape) for p in task_of(recipe).build().parameters())
@@ -91,11 +91,11 @@ def test_our_recipes_are_small_networks(path):
 
 def test_all_five_are_there():
     names = {"digits-vp", "digits-ve", "digits-adm", "digits-edm", "digits-features"}
-    assert {path.stem for path in RECIPES} == names
+    assert {path.stem for path in FILES} == names
 
 
 def test_ve_network_supports_what_its_loss_draws_and_fourier_scale_is_in_its_frequencies():
-    ve = load_recipe(next(path for path in RECIPES if path.stem == "digits-ve"))
+    ve = load_recipe(next(path for path in FILES if path.stem == "digits-ve"))
     usual = ve.model_copy(update={"network": ve.network.model_copy(update={"fourier_scale": 16.0})})
     torch.manual_seed(0)
     network = task_of(ve).build()

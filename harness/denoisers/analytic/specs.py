@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.core.config import Finite, Positive, Shape, Shorthand, freeze
+from harness.core.config import Finite, Positive, Shape, freeze, one_of
 from harness.core.errors import InputError
 from harness.denoisers.config import DenoiserConfig, Description
 
@@ -58,7 +58,7 @@ def _with_shape(data: Any, means: list[Any]) -> Any:
     return {**data, "shape": next(iter(found))}
 
 
-class _AnalyticConfig(DenoiserConfig):
+class AnalyticSpec(DenoiserConfig):
     """What all analytic denoisers share: every noise level, no classes, float64, one evaluation a row."""
 
     sigma_min: ClassVar[float] = 0.0
@@ -77,7 +77,7 @@ class _AnalyticConfig(DenoiserConfig):
         """The denoiser on a device."""
 
 
-class GaussianSpec(_AnalyticConfig):
+class GaussianSpec(AnalyticSpec):
     """Data from N(mean, std^2 I).
 
     Args:
@@ -105,7 +105,7 @@ class GaussianSpec(_AnalyticConfig):
         return Gaussian(self.mean, self.std, self.shape, device)
 
 
-class MixtureSpec(_AnalyticConfig):
+class MixtureSpec(AnalyticSpec):
     """Data from sum_k w_k N(mean_k, std^2 I).
 
     Args:
@@ -143,7 +143,7 @@ class MixtureSpec(_AnalyticConfig):
         return Mixture.of(self.means, self.shape, self.weights, self.std, device)
 
 
-class DiracsSpec(_AnalyticConfig):
+class DiracsSpec(AnalyticSpec):
     """Data whose every number is -1 or +1, equally likely and independent: the one-dimensional example of Figure 3.
 
     Args:
@@ -162,7 +162,7 @@ class DiracsSpec(_AnalyticConfig):
         return Diracs(self.shape, device)
 
 
-class IdealSpec(_AnalyticConfig):
+class IdealSpec(AnalyticSpec):
     """Data that are exactly the images of a data set, each equally likely.
 
     Args:
@@ -187,8 +187,4 @@ class IdealSpec(_AnalyticConfig):
         return Ideal(digits.load_digits().images, device)
 
 
-AnalyticSpec = Annotated[
-    Annotated[GaussianSpec | MixtureSpec | DiracsSpec | IdealSpec, Field(discriminator="kind")],
-    Shorthand,
-]
-"""Any of the analytic specs; a bare word stands for the kind with its defaults."""
+ANALYTIC = one_of(GaussianSpec, MixtureSpec, DiracsSpec, IdealSpec)

@@ -3,11 +3,11 @@
 A new format is one file and one word here, the file's name; see `base.CheckpointFormat`.
 """
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.core.config import classes_in, one_of
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.base import (
     CheckpointFile,
@@ -19,17 +19,7 @@ from harness.denoisers.checkpoints.formats.base import (
 
 FILES = ("edm_snapshot", "score_sde", "openai", "diffusers_folder")
 
-
-def _formats(file: str) -> list[type[CheckpointFormat]]:
-    """The formats that a file defines."""
-    module = import_module(f"{__name__}.{file}")
-    classes = [found for found in vars(module).values() if isinstance(found, type)]
-    return [found for found in classes if issubclass(found, CheckpointFormat) and found.__module__ == module.__name__]
-
-
-FORMATS: dict[str, CheckpointFormat] = {
-    member.model_fields["kind"].default: member() for file in FILES for member in _formats(file)
-}
+FORMATS = one_of(*classes_in(__name__, FILES, CheckpointFormat), group="harness.formats")  # type: ignore[type-abstract]
 
 
 def format_of(kind: str) -> CheckpointFormat:
@@ -38,9 +28,9 @@ def format_of(kind: str) -> CheckpointFormat:
     Raises:
         InputError: there is none of that name; with those that there are.
     """
-    if kind not in FORMATS:
-        raise InputError(f"unknown checkpoint format '{kind}'; known: {', '.join(FORMATS)}")
-    return FORMATS[kind]
+    if FORMATS.find(kind) is None:
+        raise InputError(f"unknown checkpoint format '{kind}'; known: {', '.join(FORMATS.kinds)}")
+    return FORMATS.read(kind)
 
 
 def read_checkpoint(path: Path, settings: Mapping[str, Any] | None = None, kind: str | None = None) -> ReadCheckpoint:
@@ -58,7 +48,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any] | None = None, kind:
         raise InputError(
             f"{path}: a safetensors file is not imported; `harness inspect` says whether it is one of ours"
         )
-    candidates = list(FORMATS.values()) if kind is None else [format_of(kind)]
+    candidates = _all_formats() if kind is None else [format_of(kind)]
     with errors_are_the_files(path):
         file, given = CheckpointFile(path), Settings(settings or {}, str(path))
         format = _recognised(file, candidates)
@@ -67,21 +57,28 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any] | None = None, kind:
         return read
 
 
-def _recognised(file: CheckpointFile, candidates: Sequence[CheckpointFormat]) -> CheckpointFormat:
+def _all_formats() -> Iterator[CheckpointFormat]:
+    """The built-in formats, then those of plugins, which are imported when no built-in one recognises the file."""
+    built_in = FORMATS.kinds
+    yield from map(FORMATS.read, built_in)
+    yield from (FORMATS.read(kind) for kind in FORMATS.plugins if kind not in built_in)
+
+
+def _recognised(file: CheckpointFile, candidates: Iterable[CheckpointFormat]) -> CheckpointFormat:
     """The first format that recognises the file.
 
     Raises:
         InputError: none does; with why a format could not look at it, if that is so.
     """
-    problem = None
+    problem, titles = None, []
     for candidate in candidates:
+        titles.append(candidate.title)
         try:
             if candidate.recognise(file):
                 return candidate
         except InputError as error:  # say, a zip file that torch did not write; it may be another format's
             problem = problem or error
-    known = ", ".join(candidate.title for candidate in candidates)
-    raise problem or InputError(f"{file.path}: {_content(file)}; known: {known}")
+    raise problem or InputError(f"{file.path}: {_content(file)}; known: {', '.join(titles)}")
 
 
 def _content(file: CheckpointFile) -> str:

@@ -98,6 +98,7 @@ class CheckpointFormat(Config):
         title: what its files are, for messages.
     """
 
+    kind: str
     title: ClassVar[str]
 
     @abstractmethod
