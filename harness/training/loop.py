@@ -1,7 +1,7 @@
-"""The one training loop: Adam, a moving average, and a state file to go on from.
+"""The training loop: Adam, an exponential moving average of the weights, and a state file to resume from.
 
-A run that is stopped and started again ends with the same bits as one that was not. The result holds the averaged
-weights, the recipe and where it came from, and no time or place, so that it can be made again.
+A run that is stopped and resumed ends with the same bits as one that was not. The result holds the averaged weights,
+the recipe and its origin, and no time or place, so that it can be reproduced.
 """
 
 import json
@@ -30,7 +30,7 @@ REPORTS = 200
 
 
 class TrainingError(RunError):
-    """A run went wrong while it ran, and going on would not mend it."""
+    """A training run failed, and resuming it would fail again."""
 
 
 class Progress(NamedTuple):
@@ -54,12 +54,12 @@ def train(
     save_every: float = 60.0,
     stop_after: int | None = None,
 ) -> Path:
-    """Train what the recipe says.
+    """Train a network from a recipe.
 
     Args:
         recipe: see `load_recipe`.
         out: folder of the result, `<name>.safetensors`.
-        resume: go on from a state file, and leave a finished result alone; False starts afresh.
+        resume: continue from a state file, and leave a finished result alone; False starts afresh.
         progress: called a few hundred times in a run.
         work: folder of the state file and of the log `<name>.jsonl`.
         save_every: seconds between state files.
@@ -111,7 +111,7 @@ def _own_random_stream(seed: int) -> Iterator[None]:
 
 
 def _steps(recipe: Recipe, task: TrainingTask, state: TrainingState, end: int) -> Iterator[Progress]:
-    """Run steps up to `end`, reporting now and then; between two reports the state is whole."""
+    """Run steps up to `end` and yield progress; at each yield the state is complete and can be saved."""
     data = task.data()
     every = max(1, recipe.steps // REPORTS)
     parameters: list[Tensor] = list(state.network.parameters())
@@ -135,7 +135,7 @@ def _steps(recipe: Recipe, task: TrainingTask, state: TrainingState, end: int) -
             group["lr"] = rate
         state.optimizer.step()
         keep = recipe.ema.decay(seen, recipe.batch)
-        torch._foreach_lerp_(averages, parameters, 1 - keep)
+        torch._foreach_lerp_(averages, parameters, 1 - keep)  # average = keep average + (1 - keep) weights
         state.step, total, count = state.step + 1, total + value, count + 1
         if state.step % every == 0 or state.step in (1, end):
             state.seconds, began = state.seconds + time.monotonic() - began, time.monotonic()

@@ -51,9 +51,10 @@ class Adam(Config):
     def rate(self, seen: int, total: int) -> float:
         """The learning rate after `seen` of `total` images."""
         ramp = min(1.0, seen / self.ramp_images) if self.ramp_images else 1.0
-        span = self.decay_fraction * total
-        fallen = max(0.0, seen - (total - span)) / span if span else 0.0
-        return self.lr * ramp * (0.5 + 0.5 * math.cos(math.pi * min(1.0, fallen)))
+        decay_images = self.decay_fraction * total
+        # the part of the decay that is done: 0 until it begins, 1 at the end
+        done = max(0.0, seen - (total - decay_images)) / decay_images if decay_images else 0.0
+        return self.lr * ramp * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
 
 
 class EMA(Config):
@@ -73,6 +74,7 @@ class EMA(Config):
     def decay(self, seen: int, batch: int) -> float:
         """What the average keeps of itself in a step of `batch` images, after `seen` images."""
         halflife = self.halflife_images if self.ramp is None else min(self.halflife_images, self.ramp * seen)
+        # after `halflife` images the product of the decays is 1/2; at the very first step nothing is kept
         return 0.5 ** (batch / halflife) if halflife > 0 else 0.0
 
 

@@ -1,8 +1,8 @@
 """The state of an unfinished run: everything that the next step depends on, in one safetensors file.
 
 Weights, their average, Adam's running means and the two random streams are tensors; the counters are JSON in the
-header. Nothing is pickled. The file is written beside its place and renamed, so that a killed run leaves the last
-whole state.
+header. Nothing is pickled. The file is written under another name and renamed, so a killed run leaves the last complete
+state.
 """
 
 import copy

@@ -172,6 +172,7 @@ class Diracs(Analytic):
     """
 
     def _denoise(self, x: Tensor, square: Tensor) -> Tensor:
+        # (e^(x/s) - e^(-x/s)) / (e^(x/s) + e^(-x/s)) with s = sigma^2: the two points' weights are N(x; +-1, sigma^2)
         return torch.where(square > 0, (x / square).tanh(), x.sign())
 
 
@@ -231,8 +232,8 @@ def posterior_mean(x: Tensor, variance: Tensor, points: Tensor, weights: Tensor,
 def _add_block(so_far: _Running, x: Tensor, variance: Tensor, points: Tensor, weights: Tensor) -> _Running:
     distance = torch.cdist(x, points, compute_mode="donot_use_mm_for_euclid_dist").square()  # [B, k]
     least = torch.minimum(so_far.least, distance.amin(1, keepdim=True))
-    share = weights * _decay(distance - least, variance)
-    scale = _decay(so_far.least - least, variance)
+    share = weights * _decay(distance - least, variance)  # at most the weight: the exponent is never positive
+    scale = _decay(so_far.least - least, variance)  # brings the sums so far to the new least distance
     mass = so_far.mass * scale + share.sum(1, keepdim=True)
     return _Running(least, mass, so_far.moment * scale + share @ points)
 

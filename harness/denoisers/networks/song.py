@@ -180,7 +180,7 @@ class SongUNet(nn.Module):
         emb = self.map_noise(noise_labels)  # [B or 1, noise_channels]
         if self.map_label is not None:
             if class_labels is None:
-                emb = emb + self.map_label.bias
+                emb = emb + self.map_label.bias  # what an all-zero label gives
             else:
                 kept = keep_labels(class_labels, self.label_dropout if self.training else 0.0)
                 emb = emb + self.map_label(kept * math.sqrt(self.label_dim))  # unit variance of a one-hot label
@@ -191,7 +191,7 @@ class SongUNet(nn.Module):
     def _encode(self, x: Tensor, emb: Tensor) -> list[Tensor]:
         """All activations that the decoder takes up again; the last one is the encoder's output."""
         skips, aux = [], x
-        for level, res in enumerate(self.resolutions):
+        for level, res in enumerate(self.resolutions):  # aux is the input image, made smaller level by level
             if level == 0:
                 x = self.enc[f"{res}x{res}_conv"](x)
             else:
@@ -200,6 +200,7 @@ class SongUNet(nn.Module):
                     aux = self.enc[f"{res}x{res}_aux_down"](aux)
                     x = x + self.enc[f"{res}x{res}_aux_skip"](aux)
                 elif self.encoder_type == "residual":
+                    # sqrt(1/2) keeps the variance of a sum of two
                     x = aux = (x + self.enc[f"{res}x{res}_aux_residual"](aux)) * SQRT_HALF
             skips.append(x)
             for index in range(self.num_blocks):

@@ -1,9 +1,9 @@
 """Snapshots of EDM and its kin (`.pkl`): networks kept as "persistent objects".
 
-The pickle's root is a dict; `ema` is the network. Every part of it is a persistent object: the name of its class, the
-source text of its module, which the original loader executes and this one never looks at, and its attributes. Each
-tensor's storage is a bytes object that holds a little file of torch.save of its own; that is parsed by the same machine
-as the rest. Nothing else of the pickle has any meaning here, and no other global is let through.
+The pickle's root is a dict; `ema` is the network. Every part of the network is a persistent object: the name of its
+class, the source text of its module, and its attributes. The original loader executes the source; this one never reads
+it. Each tensor's storage is a bytes object that holds a small file of torch.save, parsed by the same machine as the
+rest. Every other global is refused.
 
 Source: Karras et al. 2022 (arXiv 2206.00364) and the layout of its published snapshots.
 """

@@ -1,8 +1,8 @@
 """Checkpoints of improved-diffusion and guided-diffusion (`.pt`): a bare state dict, EMA or not, of an `OpenAIUNet`.
 
-Names are kept; the architecture is read off the shapes. What shapes do not say - attention heads and their order, the
-schedule, the size of images - comes from the published files that have this architecture, else from the defaults of
-those programs, and is listed as assumed; the user's options come first.
+Tensors keep their names; the architecture is read off their shapes. Shapes do not tell attention heads and their order,
+the schedule and the size of images. The user's settings give them, else the published file with this architecture, else
+the defaults of those programs; what the user did not give is listed as assumed.
 
 Sources: Nichol & Dhariwal 2021 (arXiv 2102.09672); Dhariwal & Nichol 2021 (arXiv 2105.05233) and the flags in the
 public documentation of both.
