@@ -85,7 +85,7 @@ def test_they_are_listed_and_used(site, tmp_path):
     )
     done = run(site, tmp_path, "-c", code)
     value, identity = json.loads(done.stdout or f'["{done.stderr}", "{{}}"]')
-    package = json.loads(identity)["package"]
+    package = json.loads(identity)["plugins"][""]
     assert value == 0.5
     assert (package["distribution"], package["version"]) == ("toybox", "1.2")
     assert len(package["source"]) == 64
