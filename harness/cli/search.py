@@ -1,17 +1,12 @@
-"""The command `search`: find good sampler settings for a denoiser, and say how sure that is."""
+"""The command `search`: find good sampler settings for a denoiser, with intervals from fresh seeds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli.console import RUN, BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
 from harness.core.errors import InputError
-
-if TYPE_CHECKING:
-    from harness.search.plan import SearchPlan
-    from harness.search.study import StudyOutcome
-    from harness.store.database import Store
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +19,7 @@ def search(
         str, typer.Option("--target", help="stochastic, deterministic, levels, guidance, full, or a YAML file.")
     ] = "stochastic",
     budget: Annotated[
-        int | None, typer.Option("--budget", min=1, help="Trials in all, over restarts.  [default: 200]")
+        int | None, typer.Option("--budget", min=1, help="Trials in all, over all runs of the study.  [default: 200]")
     ] = None,
     evals: Annotated[
         int | None, typer.Option("--evals", min=1, help="Network evaluations in all, beside --budget or in its place.")
@@ -36,7 +31,7 @@ def search(
             help="A card's name, a checkpoint's path, or a spec as YAML.  [default: the target's, digits-vp]",
         ),
     ] = None,
-    metric: Annotated[str, typer.Option("--metric", help="What is to be good: a kind, or YAML.")] = "fd-digits",
+    metric: Annotated[str, typer.Option("--metric", help="The metric to optimize: a kind, or YAML.")] = "fd-digits",
     proxy: Annotated[
         str | None, typer.Option("--proxy", help="Search by this cheaper metric, such as end-point-error.")
     ] = None,
@@ -50,17 +45,19 @@ def search(
         int | None, typer.Option("--samples", min=2, help="N of a trial that is not pruned.  [default: 512]")
     ] = None,
     rungs: Annotated[
-        str | None, typer.Option("--rungs", help="Samples after which a trial is looked at, such as 128,256,512.")
+        str | None, typer.Option("--rungs", help="Samples after which a trial may be pruned, such as 128,256,512.")
     ] = None,
     pruner: Annotated[str, typer.Option("--pruner", help="paired, halving or none.")] = "paired",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search method.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the search method.")] = 0,
     ahead: Annotated[
-        int, typer.Option("--ahead", min=1, help="Trials under way at a time; at least one a worker.")
+        int, typer.Option("--ahead", min=1, help="Trials that may run at a time; at least one per worker.")
     ] = 4,
     top: Annotated[int, typer.Option("--top", min=1, help="Settings that are measured on fresh seeds.")] = 5,
     label: Annotated[str, typer.Option("--label", help="random, unconditional, or a class index.")] = "random",
-    study: Annotated[str | None, typer.Option("--study", help="Name of the study.  [default: of what it is]")] = None,
-    status: Annotated[bool, typer.Option("--status", help="Show where studies stand; nothing is run.")] = False,
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of the study.  [default: target, denoiser and NFE]")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show the progress of studies; nothing is run.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/search_STUDY.html]")
     ] = None,
@@ -74,7 +71,7 @@ def search(
     import signal
 
     from harness.cli.parsing import parse_label, parse_source
-    from harness.cli.search_terminal import SearchProgress, status_table
+    from harness.cli.search_terminal import SearchProgress, result_lines, status_table
     from harness.execution.devices import devices_for
     from harness.execution.executors import find_executor
     from harness.report.pages.search import write_search_report
@@ -88,7 +85,7 @@ def search(
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     labels = parse_label(label)
-    asked = SearchRequest(
+    request = SearchRequest(
         target=target,
         denoiser=None if denoiser is None else parse_source(denoiser),
         metric=parse_source(metric),
@@ -106,7 +103,7 @@ def search(
         study=study,
         labels="random" if labels is None else labels,  # type: ignore[arg-type]
     )
-    planned = plan_search(asked)
+    planned = plan_search(request)
     for note in planned.notes:
         err.print(f"note: {note}", style="yellow", markup=False)
     devices_for(device)
@@ -115,7 +112,8 @@ def search(
     with Store(store, files) as opened:
         with SearchProgress(err, planned.objective.better) as listener:
             outcome = run_study(planned, opened, allowed, device, batch, listener, executor)
-        _say(planned, outcome, opened)
+        for line in result_lines(planned, outcome, opened):
+            typer.echo(line)
         written = write_search_report(opened, planned.name, output or Path("reports") / f"search_{planned.name}.html")
     typer.echo(written)
 
@@ -127,11 +125,3 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isdecimal() for part in parts):
         raise InputError(f"--rungs takes numbers such as 128,256,512; we got '{text}'")
     return tuple(map(int, parts))
-
-
-def _say(planned: "SearchPlan", outcome: "StudyOutcome", store: "Store") -> None:
-    """The study in a few lines, on standard output."""
-    from harness.cli.search_terminal import result_lines
-
-    for line in result_lines(planned, outcome, store):
-        typer.echo(line)
