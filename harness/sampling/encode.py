@@ -68,6 +68,7 @@ def encode(
     device = torch.device(device or denoiser.device)
     x = images.to(device, state_dtype(device))
     last = dynamics.at_level(x, time_steps.sigmas[-1])
+    # x = image + (image - f(image)), one step of the iteration for f(x) = image
     x = dynamics.s(last.t) * (2 * x - sampler.solver.last(dynamics, last, time_steps.times[-1], None)[0])
     for step in trajectory(dynamics, sampler, time_steps.times[:-1].flip(0), x):
         x = step.x

@@ -59,9 +59,9 @@ class LMS(Solver):
 class IPNDM(Solver):
     """Improved PNDM: Adams-Bashforth with the weights of equal steps, in sigma, 1 NFE per step.
 
-    Order 1 is DDIM. The weights fit equal steps in sigma; on graded levels such as `edm` those of orders 2, 3 and 4
-    are all of second order, which is what it declares above order 1. `diffusers` writes the same in alpha and beta,
-    with sigma = beta / alpha and a v-prediction, and keeps the order in the last step.
+    Order 1 is DDIM. The weights fit equal steps in sigma; on graded levels such as `edm` those of orders 2, 3 and 4 are
+    all of second order, which is the convergence order that it claims above order 1. `diffusers` writes the same in
+    alpha and beta, with sigma = beta / alpha and a v-prediction, and keeps the order in the last step.
 
     Args:
         order: number of points, 1 to 4.

@@ -38,7 +38,7 @@ class _Terms(NamedTuple):
 
 
 class AdaptiveSDE(SDESolver):
-    """Adaptive stochastic improved Euler, 2 NFE per step tried; declares no order.
+    """Adaptive stochastic improved Euler, 2 NFE per step tried; no order is claimed.
 
     With f and g drift and diffusion of the SDE (paper eq. 6, Song et al.'s beta) in a time tau, and one noise z for
     both stages,
@@ -107,7 +107,7 @@ class AdaptiveSDE(SDESolver):
         here = self._terms(dynamics, point if point is not None else dynamics.at(x, t, chosen))
         one = h * here.drift + here.diffusion * z
         there = self._terms(dynamics, dynamics.at(x + one, t_next, chosen))
-        two = h * there.drift + there.diffusion * z
+        two = h * there.drift + there.diffusion * z  # the same z: the two differ by discretization, not by noise
         low, high = x + one, x + (one + two) / 2
         allowed = (self.rtol * low.abs().maximum(before.abs())).clip(min=self.atol)
         error = ((low - high) / allowed).square().mean(dim=tuple(range(1, x.ndim)), keepdim=True).sqrt()

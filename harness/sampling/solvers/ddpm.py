@@ -10,7 +10,7 @@ from harness.sampling.solvers.euler import DDIM
 
 
 class DDPM(SDESolver):
-    """DDPM ancestral sampling, 1 NFE per step; declares no order.
+    """DDPM ancestral sampling, 1 NFE per step; no order is claimed.
 
     xbar_next = D + (sigma_next / sigma)^2 (xbar - D) + std z,  std = sigma_next sqrt(1 - (sigma_next / sigma)^2) for
     the small variance, sigma^2 - sigma_next^2 brought to the scale of x_next for the large one: the posterior variances
@@ -32,6 +32,7 @@ class DDPM(SDESolver):
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma, sigma_next = here.sigma, dynamics.sigma(t_next)
+        # posterior mean of xbar_next given D and xbar: D + (sigma_next / sigma)^2 (xbar - D), and xbar - D = sigma eps
         mean = here.denoised + sigma_next**2 / sigma * here.eps
         gap = sigma**2 - sigma_next**2
         if self.variance == "small":

@@ -55,6 +55,7 @@ class DEIS(Solver):
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)
+        # in log sigma the density d sigma / d log sigma is sigma = exp(log sigma)
         start, end = math.log(here.sigma.item()), math.log(dynamics.sigma(t_next).item())
         nodes = self._time(np.log([point.sigma.item() for point in points])).tolist()
         return step(dynamics, points, weights(nodes, start, end, np.exp, self._time), t_next), points

@@ -34,7 +34,7 @@ class Phi(NamedTuple):
     @classmethod
     def of(cls, h: Tensor) -> "Phi":
         """For h of either sign, not 0."""
-        one = -torch.expm1(-h)
+        one = -torch.expm1(-h)  # integral_0^h exp(u - h) du; two and three have (u / h)^k / k! in it
         two = 1 - one / h
         return cls(one, two, 0.5 - two / h)
 
@@ -61,6 +61,7 @@ class DPMpp2M(Solver):
         change = phi.one * here.denoised
         if len(points) == 2:
             change = change + slope_weight(phi, self.form) * slopes(points, h)[0]
+        # exp(-h) = sigma_next / sigma: the part of xbar that the linear term leaves
         return dynamics.s(t_next) * (torch.exp(-h) * here.xbar + change), points
 
 
@@ -123,5 +124,6 @@ def third_order(points: tuple[Point, ...], h: Tensor, phi: Phi, second: float, f
     if len(points) == 2:
         return change + slope_weight(phi, form) * found[0]
     r0, r1 = ((old.sigma / new.sigma).log() / h for new, old in itertools.pairwise(points))
+    # the second divided difference, by which the first is brought from the middle of its interval to the current point
     difference = (found[0] - found[1]) / (r0 + r1)
     return change + phi.two * (found[0] + r0 * difference) + second * phi.three * difference

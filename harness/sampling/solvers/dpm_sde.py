@@ -57,7 +57,7 @@ class DPMppSDE(SDESolver):
     def _to(self, dynamics: Dynamics, here: Point, sigma_to: Tensor, denoised: Tensor) -> Tensor:
         """xbar at a lower level, with this denoised image and ancestral noise."""
         up = (self.eta * sigma_to * (1 - (sigma_to / here.sigma) ** 2).clip(min=0).sqrt()).minimum(sigma_to)
-        down = (sigma_to**2 - up**2).sqrt()
+        down = (sigma_to**2 - up**2).sqrt()  # variances add up to that of the level
         noise = dynamics.increment_between(here.sigma, sigma_to, Power(-2 * self.eta**2))
         return denoised + down / here.sigma * (here.xbar - denoised) + self.S_noise * up * noise
 

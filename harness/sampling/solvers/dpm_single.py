@@ -41,6 +41,7 @@ class DPM2(Solver):
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma_next, there = dynamics.sigma(t_next), _middle(dynamics, here, t_next, self.r)
+        # eps extrapolated linearly in lambda to the middle of the step
         eps = (1 - 0.5 / self.r) * here.eps + 0.5 / self.r * there.eps
         return dynamics.s(t_next) * (here.xbar + (sigma_next - here.sigma) * eps), carry
 
@@ -70,5 +71,5 @@ class DPMpp2S(Solver):
 
 def _middle(dynamics: Dynamics, here: Point, t_next: Tensor, r: float) -> Point:
     """The evaluated point at the middle level, after a DDIM step."""
-    sigma = here.sigma ** (1 - r) * dynamics.sigma(t_next) ** r
+    sigma = here.sigma ** (1 - r) * dynamics.sigma(t_next) ** r  # lambda + r h, since lambda = -log sigma
     return dynamics.at_level(here.denoised + sigma * here.eps, sigma)

@@ -46,7 +46,7 @@ class ReverseDiffusion(SDESolver):
         sigma_next = dynamics.sigma(t_next)
         a = here.s / dynamics.s(t_next)
         b = here.s**2 * (here.sigma**2 - sigma_next**2)
-        score = -here.eps / (here.s * here.sigma)
+        score = -here.eps / (here.s * here.sigma)  # of the density of x = s xbar
         x = (2 - a) * here.x + (0.5 if self.probability_flow else 1) * b * score
         if self.is_stochastic and sigma_next > 0:
             x = x + b.sqrt() * dynamics.increment(here.t, t_next, Power(2))

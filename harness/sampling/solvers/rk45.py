@@ -104,7 +104,8 @@ class RK45(Solver):
         if not bool(error.isfinite().all()):
             raise SamplingError("the state is not finite (NaN or infinity)")
         taken = error < 1
-        factor = (SAFETY * error**EXPONENT).clip(LEAST, MOST)  # MOST where the error is 0
+        # the error estimate is of order 5 in h; MOST where it is 0; no growth right after a step that was refused
+        factor = (SAFETY * error**EXPONENT).clip(LEAST, MOST)
         factor = torch.where(taken, torch.where(retried[rows], factor.clip(max=1), factor), factor)
         new = _Walk(
             torch.where(taken, x_next, x),

@@ -30,6 +30,7 @@ class RK2(Solver):
     alpha: Positive = 1.0
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        # the order condition sum b_i c_i = 1/2 with c = (0, alpha) gives the second weight
         h, weight = t_next - here.t, 1 / (2 * self.alpha)
         there = dynamics.at(here.x + self.alpha * h * here.drift, here.t + self.alpha * h)
         return here.x + h * ((1 - weight) * here.drift + weight * there.drift), carry

@@ -44,10 +44,11 @@ class Memory(NamedTuple):
 class UniPC(Solver):
     """UniPC, 1 NFE per step; order p predicts with p points, corrects to order p + 1.
 
-    It declares p + 1 with the corrector and p without. The first steps use the lower orders. With p = 2 the predictor,
-    and with p = 1 the corrector, take the authors' simplified weight 1/2. The corrector is not evaluated again after
-    its correction, as in the authors' code. The last step lands on the denoised image; the authors also lower the order
-    of the steps just before it in short runs, which is not done here; `diffusers` with bh1 does not reach sigma = 0.
+    Its convergence order is p + 1 with the corrector and p without. The first steps use the lower orders. With p = 2
+    the predictor, and with p = 1 the corrector, take the authors' simplified weight 1/2. The corrector is not evaluated
+    again after its correction, as in the authors' code. The last step lands on the denoised image; the authors also
+    lower the order of the steps just before it in short runs, which is not done here; `diffusers` with bh1 does not
+    reach sigma = 0.
 
     Args:
         order: p, 1 to 3.
@@ -101,6 +102,7 @@ class UniPC(Solver):
         """B(h) rho for values at these places. B(h) cancels but for one value, whose rho is set to 1/2."""
         if len(places) == 1:
             return [(h if self.variant == "bh1" else -math.expm1(-h)) / 2]
+        # row i asks sum_k weight_k r_k^i = moment_(i+1): exact for D - D(0) a polynomial, values being divided by r_k
         powers = np.vander(np.array(places), increasing=True).T
         return [float(weight) for weight in np.linalg.solve(powers, np.array(_moments(h, len(places))))]
 
@@ -109,6 +111,6 @@ def _moments(h: float, count: int) -> list[float]:
     """integral_0^1 h exp(-h (1 - u)) u^i du for i = 1 to count, which the weights of u^(i-1) have to add up to."""
     moments, before = [], -math.expm1(-h)
     for i in range(1, count + 1):
-        before = 1 - i * before / h
+        before = 1 - i * before / h  # by parts
         moments.append(before)
     return moments

@@ -40,6 +40,6 @@ class Ancestral(Stochasticity):
         up = (self.eta * sigma_next * (1 - (sigma_next / sigma) ** 2).clip(min=0).sqrt()).minimum(sigma_next)
         if up == 0:  # a level again, where a denoiser rounds
             return t_next, up
-        down = (sigma_next**2 - up**2).sqrt()
+        down = (sigma_next**2 - up**2).sqrt()  # variances add up: down^2 + up^2 = sigma_next^2
         t_down = dynamics.curve.t(down) if down > 0 else t_next * 0
         return t_down, self.S_noise * up

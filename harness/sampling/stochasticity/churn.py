@@ -56,5 +56,6 @@ class Churn(Stochasticity):
             return x, t
         t_hat = dynamics.curve.t(dynamics.denoiser.round_sigma(sigma * (1 + gamma)).cpu())
         sigma_hat, s_hat = dynamics.sigma(t_hat), dynamics.s(t_hat)
+        # brings the variance of the noise in x from (s_hat sigma)^2 to (s_hat sigma_hat)^2
         added = (sigma_hat**2 - sigma**2).clip(min=0).sqrt() * s_hat * self.S_noise
         return s_hat / dynamics.s(t) * x + added * noise, t_hat
