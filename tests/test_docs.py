@@ -12,7 +12,7 @@ from harness.cli.images import data, ref
 from harness.cli.main import app
 from harness.denoisers.load import DENOISERS
 from harness.experiments.grid import Grid, Panel, Series
-from harness.metrics import MEMBERS as METRICS
+from harness.metrics import METRICS
 from harness.metrics.features.configs import EXTRACTORS
 from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
@@ -42,7 +42,7 @@ KINDS = [member for union in UNIONS for member in union.members]
 
 @pytest.mark.parametrize(
     "model",
-    [Grid, Panel, Series, Sampler, Interval, *DENOISERS.members, *METRICS, *KINDS, *EXTRACTORS],
+    [Grid, Panel, Series, Sampler, Interval, *DENOISERS.members, *METRICS.members, *KINDS, *EXTRACTORS.members],
     ids=lambda model: model.__name__,
 )
 def test_every_key_is_documented(model):

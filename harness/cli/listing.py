@@ -27,8 +27,8 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
         "scalings": lambda: _union("harness.sampling.schedules", "SCALINGS"),
         "stochasticity": lambda: _union("harness.sampling.stochasticity", "STOCHASTICITY"),
         "formats": lambda: _union("harness.denoisers.checkpoints.formats", "FORMATS"),
-        "metrics": _metrics,
-        "extractors": _extractors,
+        "metrics": lambda: _union("harness.metrics", "METRICS"),
+        "extractors": lambda: _union("harness.metrics.features.configs", "EXTRACTORS"),
         "executors": _executors,
     }
     if axis is not None and axis not in makers:
@@ -74,18 +74,6 @@ def _grids() -> list[tuple[str, str]]:
     from harness.experiments.grid import load_grid
 
     return [(path.stem, load_grid(path)[0].title) for path in sorted(data_dir("grids").glob("*.yaml"))]
-
-
-def _metrics() -> list[tuple[str, str]]:
-    from harness.metrics import MEMBERS
-
-    return [(member.model_fields["kind"].default, _first_line(member)) for member in MEMBERS]
-
-
-def _extractors() -> list[tuple[str, str]]:
-    from harness.metrics.features.configs import EXTRACTORS
-
-    return [(member.model_fields["kind"].default, _first_line(member)) for member in EXTRACTORS]
 
 
 def _executors() -> list[tuple[str, str]]:

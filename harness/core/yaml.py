@@ -176,9 +176,9 @@ def _located(loc: Where, document: Document, base: Where, moved: Mapping[str, Wh
 
 
 def first_mistake(error: ValidationError) -> str:
-    """The first of a choice's validation errors, with its field but without the kind that a union adds."""
+    """The first of a config's validation errors, with its field."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:])
+    where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {explain(first)}" if where else explain(first)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from harness.core.errors import InputError
-from harness.metrics import MEMBERS
+from harness.metrics import METRICS
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, jackknife
 from harness.store.database import Store
 
@@ -153,10 +153,12 @@ def _pair(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair:
 
 
 def _higher_is_better(row: Mapping[str, Any]) -> bool:
-    """Which way a metric is better; lower, if nothing says."""
-    kind = (row["provenance"].get("choice") or {}).get("kind", row["metric"])
-    member = next((one for one in MEMBERS if one.model_fields["kind"].default == kind), None)
-    return member is not None and member.better == "higher"
+    """Which way a metric is better, as the row says, or in older rows its class; lower, if nothing says."""
+    better = row["provenance"].get("display", {}).get("better")
+    if better is None:
+        member = METRICS.find((row["provenance"].get("choice") or {}).get("kind", row["metric"]))
+        better = member.better if member else "lower"
+    return bool(better == "higher")
 
 
 def _apart(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:

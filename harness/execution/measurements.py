@@ -93,6 +93,7 @@ class Measurement(NamedTuple):
             "labels": trial.labels,
             "chunks": sum(info.get("parts", 1) for info in infos),
             "choice": self.metric.model_dump(mode="json", exclude_none=True),
+            "display": self.metric.display(),
             "revision": revision(),
         }
         return {

@@ -65,7 +65,6 @@ def metric_record(ranges: list[Measurement]) -> dict[str, Any]:
     pictures = {key: measurement.pictures(key) for key in measurement.trials} if metric.pictures else {}
     return {
         "metric": metric.name,
-        "title": metric.title,
         "about": first_paragraph(metric),
         "fields": metric.model_dump(
             mode="json", exclude={"kind", "samples", "series", "denoisers", "label", "ranges"}, exclude_none=True
@@ -73,10 +72,8 @@ def metric_record(ranges: list[Measurement]) -> dict[str, Any]:
         "method": metric.method,
         "is_measure": metric.is_diagnostic,
         "is_distance": metric.is_distance,
-        "is_share": metric.is_share,
         "by_level": metric.by_level,
-        "better": metric.better,
-        "columns": [column._asdict() for column in metric.columns],
+        **metric.display(),
         "pictures": {key: names for key, names in pictures.items() if names},
         "extractor": measurement.extractor,
         "reference": measurement.reference,

@@ -41,14 +41,15 @@ def reference_of(metric: Metric, samples: int, store: Store, device: str | None 
     """
     source, extractor = metric.source, metric.features
     if source is None or extractor is None:
-        return Known(metric.method or NO_REFERENCE, None)
+        return Known(" | ".join(filter(None, [metric.method, metric.plugin])) or NO_REFERENCE, None)
     place = find_reference(source, extractor)
     id, statistics = _statistics(place, extractor, store, device)
     metric.check_reference(statistics)  # better said before anything is sampled
     if metric.is_distance:
         _keep_floor(f"floor:{extractor.identity}:{id}:{samples}", statistics, samples, store)
     training = (lambda: _training(source, extractor)) if metric.needs_training else None
-    return Known(f"{metric.method} | {id}" if metric.method else id, Reference(id, statistics, training))
+    whole = " | ".join(filter(None, [metric.method, metric.plugin, id]))
+    return Known(whole, Reference(id, statistics, training))
 
 
 def _statistics(place: Place, extractor: ExtractorConfig, store: Store, device: str | None) -> tuple[str, Statistics]:

@@ -17,7 +17,7 @@ from harness.execution.reference import reference_of
 from harness.execution.results import measure
 from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import canonical
-from harness.metrics import MEMBERS, read_metric
+from harness.metrics import METRICS
 from harness.metrics.base import Metric
 from harness.metrics.statistics.frechet_distance import WIDE
 from harness.store.database import Store
@@ -96,11 +96,11 @@ def metric_of(row: Mapping[str, Any]) -> Metric:
     """
     choice = row["provenance"].get("choice")
     if choice is None:
-        if row["metric"] not in [member.model_fields["kind"].default for member in MEMBERS]:
+        if METRICS.find(row["metric"]) is None:
             raise InputError(f"the row does not say how '{row['metric']}' was measured")
         choice = {"kind": row["metric"]}
     try:
-        return read_metric(canonical(choice))
+        return METRICS.read_json(canonical(choice))
     except ValidationError as error:
         told = explain(error.errors()[0])
         raise InputError(f"the row's choice of '{row['metric']}' is none that this version knows: {told}") from None

@@ -19,7 +19,7 @@ from harness.execution.provenance import versions
 from harness.execution.results import Piece
 from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import Trial
-from harness.metrics import read_metric
+from harness.metrics import METRICS
 from harness.metrics.base import SamplingJob, halve_batch
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
@@ -97,7 +97,7 @@ def _compute(task: Task, device: str) -> Computed:
     denoiser = load(_source(trial), trial.weights, trial.dtype, device)
     saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
     seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
-    metric = read_metric(task.metric)
+    metric = METRICS.read_json(task.metric)
     converged = _converged(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
     job = SamplingJob(
         denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, keep=task.kept, converged=converged

@@ -28,7 +28,7 @@ from harness.core.errors import InputError
 from harness.core.yaml import Document
 from harness.denoisers.load import DenoiserSpec
 from harness.experiments.trial import LabelPolicy
-from harness.metrics import AnyMetric, FrechetDigits
+from harness.metrics import METRICS, FrechetDigits, Metric
 from harness.sampling.sampler import MAX_STEPS
 
 Count = Annotated[int, Field(ge=1)]
@@ -130,7 +130,9 @@ class Grid(Config):
 
     title: Name
     description: str = ""
-    metrics: Annotated[tuple[AnyMetric, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (FrechetDigits(),)
+    metrics: Annotated[tuple[Annotated[Metric, METRICS], ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (
+        FrechetDigits(),
+    )
     samples: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     first_seed: Annotated[int, Field(ge=0)] = 0
     chunk: Annotated[int, Field(ge=1, le=100_000)] | None = None

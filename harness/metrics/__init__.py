@@ -1,75 +1,23 @@
-"""Metrics: what a grid, a search and `harness eval` can measure, one file each; importable by name without torch."""
+"""Metrics: what a grid, a search and `harness eval` can measure, one file each, joined in the union `METRICS`.
 
-from typing import Annotated, Any
+Each is importable from here by its class name, without torch. A new metric is one file and one word here, the file's
+name; what it declares decides what plans, stores and reports make of it.
+"""
 
-from pydantic import Field, TypeAdapter
+from typing import Any
 
-from harness.core.config import Shorthand
-from harness.metrics.base import Metric
-from harness.metrics.diagnostics import (
-    ConvergenceOrder,
-    Curvature,
-    DenoisingError,
-    EndPointError,
-    JacobianAsymmetry,
-    RoundTripError,
-    TruncationError,
-)
-from harness.metrics.fid_infinity import FIDInfinity
-from harness.metrics.frechet import FID, FrechetDigits
-from harness.metrics.inception_score import InceptionScore
-from harness.metrics.kid import KID
-from harness.metrics.memorization import Memorisation
-from harness.metrics.prdc import Coverage, Density, Precision, Recall
+from harness.core.config import classes_in, one_of
+from harness.metrics.base import Metric as Metric
 
-MEMBERS: tuple[type[Metric], ...] = (
-    FrechetDigits,
-    FID,
-    FIDInfinity,
-    KID,
-    Precision,
-    Recall,
-    Density,
-    Coverage,
-    InceptionScore,
-    Memorisation,
-    EndPointError,
-    ConvergenceOrder,
-    TruncationError,
-    Curvature,
-    JacobianAsymmetry,
-    RoundTripError,
-    DenoisingError,
+FILES = (
+    *("frechet", "fid_infinity", "kid", "prdc", "inception_score", "memorization"),  # of features
+    *("diagnostics.end_point_error", "diagnostics.convergence_order", "diagnostics.truncation_error"),
+    *("diagnostics.curvature", "diagnostics.jacobian_asymmetry", "diagnostics.round_trip_error"),
+    *("diagnostics.denoising_error",),
 )
 
-AnyMetric = Annotated[
-    Annotated[
-        FrechetDigits
-        | FID
-        | FIDInfinity
-        | KID
-        | Precision
-        | Recall
-        | Density
-        | Coverage
-        | InceptionScore
-        | Memorisation
-        | EndPointError
-        | ConvergenceOrder
-        | TruncationError
-        | Curvature
-        | JacobianAsymmetry
-        | RoundTripError
-        | DenoisingError,
-        Field(discriminator="kind"),
-    ],
-    Shorthand,
-]
-
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyMetric)
+METRICS = one_of(*classes_in(__name__, FILES, Metric), group="harness.metrics")  # type: ignore[type-abstract]
 
 
-def read_metric(text: str) -> Metric:
-    """A metric from the JSON that `model_dump_json` wrote."""
-    metric: Metric = _ADAPTER.validate_json(text)
-    return metric
+def __getattr__(name: str) -> Any:
+    return METRICS.class_named(name)

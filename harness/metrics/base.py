@@ -19,6 +19,7 @@ from pydantic import Field
 
 from harness.core.config import Config, Names
 from harness.core.errors import SamplingError
+from harness.core.plugins import provenance
 from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import Reference
@@ -174,6 +175,17 @@ class Metric(Config):
     def method(self) -> str:
         """How the number is made from the arrays, with what changes it; part of the reference's identity."""
         return ""
+
+    @property
+    def plugin(self) -> str:
+        """Package, version and source hash of a metric that is not built in: part of its numbers' identity."""
+        known = provenance(type(self))
+        return f"{known['distribution']}-{known['version']}-{known['source'][:12]}" if known else ""
+
+    def display(self) -> dict[str, Any]:
+        """What a report shows of it, as JSON: rows keep it, so that a report needs no class."""
+        columns = [column._asdict() for column in self.columns]
+        return {"title": self.title, "better": self.better, "is_share": self.is_share, "columns": columns}
 
     @property
     def source(self) -> str | None:

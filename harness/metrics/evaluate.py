@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.core import yaml
+from harness.core.config import kinds
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet
-from harness.metrics import MEMBERS, AnyMetric
+from harness.metrics import METRICS
 from harness.metrics.feature_metric import FeatureMetric
 from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.features.summary import FeatureSummary, extract_features
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 BATCH = 128
 AT_ONCE = 1024
 """Images whose features are shared out to the blocks together."""
-
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyMetric)
 
 
 def read_metrics(text: str, reference: str | None, extractor: ExtractorConfig | None) -> list[FeatureMetric]:
@@ -55,11 +54,12 @@ def read_metrics(text: str, reference: str | None, extractor: ExtractorConfig | 
 
 
 def _read_one(value: Any, reference: str | None, extractor: ExtractorConfig | None) -> FeatureMetric:
-    members = {member.model_fields["kind"].default: member for member in MEMBERS if issubclass(member, FeatureMetric)}
     fields = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(fields, dict) or fields.get("kind") not in members:
-        raise InputError(f"--metrics: {value!r} is no metric of images; there are: {', '.join(members)}")
-    takes = members[fields["kind"]].model_fields
+    member = METRICS.find(str(fields.get("kind"))) if isinstance(fields, dict) else None
+    if member is None or not issubclass(member, FeatureMetric):
+        known = ", ".join(kinds(tuple(one for one in METRICS.members if issubclass(one, FeatureMetric))))
+        raise InputError(f"--metrics: {value!r} is no metric of images; there are: {known}")
+    takes = member.model_fields
     if extractor is not None and "extractor" in takes:
         fields = {"extractor": extractor.model_dump(mode="json", exclude_none=True), **fields}
     if "reference" in takes and "reference" not in fields:
@@ -67,10 +67,9 @@ def _read_one(value: Any, reference: str | None, extractor: ExtractorConfig | No
             raise InputError(f"--metrics: '{fields['kind']}' compares with real images; give --ref")
         fields = {**fields, "reference": reference}
     try:
-        metric: FeatureMetric = _ADAPTER.validate_python(fields)
+        return member.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"--metrics: {fields['kind']}: {yaml.first_mistake(error)}") from None
-    return metric
 
 
 class Evaluation(NamedTuple):

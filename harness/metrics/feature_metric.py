@@ -13,7 +13,7 @@ from pydantic import Field
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import to_bytes
 from harness.metrics.base import DEFAULT_SAMPLES, Arrays, Metric, SamplingJob, Sheet, halve_batch
-from harness.metrics.features.configs import AnyExtractor, ExtractorConfig, ExtractorSpec, Inception
+from harness.metrics.features.configs import EXTRACTORS, ExtractorConfig, Inception
 from harness.metrics.features.summary import FeatureSummary, ImageFeatures, extract_features
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import KEPT_FEATURES, Reference, find_reference
@@ -151,11 +151,11 @@ class ComparedMetric(FeatureMetric):
         reference: what they are compared with: `digits`, the name of a card, a file of statistics, or a data set.
     """
 
-    extractor: ExtractorSpec = Inception()
+    extractor: Annotated[ExtractorConfig, EXTRACTORS] = Inception()
     reference: Annotated[str, Field(min_length=1)]
 
     @property
-    def features(self) -> AnyExtractor:
+    def features(self) -> ExtractorConfig:
         return self.extractor
 
     @property

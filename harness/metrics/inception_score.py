@@ -14,14 +14,14 @@ compared at one n only; the customary mean over ten splits has ten times that bi
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from harness.core.errors import InputError
 from harness.metrics.base import Column
 from harness.metrics.feature_metric import FeatureMetric
-from harness.metrics.features.configs import ExtractorSpec, Inception
+from harness.metrics.features.configs import EXTRACTORS, ExtractorConfig, Inception
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.references import Reference
 from harness.metrics.statistics.class_sums import ClassSums
@@ -49,10 +49,10 @@ class InceptionScore(FeatureMetric):
     )
 
     kind: Literal["inception-score"] = "inception-score"
-    extractor: ExtractorSpec = Inception()
+    extractor: Annotated[ExtractorConfig, EXTRACTORS] = Inception()
 
     @property
-    def features(self) -> ExtractorSpec:
+    def features(self) -> ExtractorConfig:
         return self.extractor
 
     @property

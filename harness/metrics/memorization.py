@@ -12,14 +12,14 @@ products cancel just where a sample is close to a training image.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from harness.core.errors import InputError
 from harness.metrics.base import Column
 from harness.metrics.feature_metric import ComparedMetric, kept_features
-from harness.metrics.features.configs import ExtractorSpec, Pixels
+from harness.metrics.features.configs import EXTRACTORS, ExtractorConfig, Pixels
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.references import Reference
 from harness.metrics.statistics.jackknife import Estimate, block_sizes, mean_estimate, quantiles
@@ -49,7 +49,7 @@ class Memorisation(ComparedMetric):
     )
 
     kind: Literal["memorisation"] = "memorisation"
-    extractor: ExtractorSpec = Pixels()
+    extractor: Annotated[ExtractorConfig, EXTRACTORS] = Pixels()
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.core.errors import InputError
 from harness.core.yaml import first_mistake
@@ -13,7 +13,7 @@ from harness.denoisers.config import DenoiserConfig
 from harness.denoisers.load import parse, verify
 from harness.experiments.checks import misfit
 from harness.experiments.trial import LabelPolicy
-from harness.metrics import AnyMetric
+from harness.metrics import METRICS
 from harness.metrics.base import DEFAULT_SAMPLES, Metric
 from harness.search import free_levels
 from harness.search.candidates import Candidate, TrialBuilder, denoiser_name
@@ -51,8 +51,6 @@ MOST_POINTS = 20_000
 
 Rows = Mapping[int, Mapping[str, Any]]
 """The trials of a study by number, as they are stored."""
-
-_METRIC: TypeAdapter[Any] = TypeAdapter(AnyMetric)
 
 
 class SearchRequest(NamedTuple):
@@ -263,7 +261,7 @@ def _check_words(request: SearchRequest) -> None:
 def _metric(asked: str | Mapping[str, Any], option: str) -> Metric:
     """A metric that can be measured here."""
     try:
-        metric: Metric = _METRIC.validate_python(asked)
+        metric = METRICS.read(asked)
     except ValidationError as error:
         kind = asked if isinstance(asked, str) else asked.get("kind", "")
         raise InputError(f"{' '.join([option, str(kind)]).strip()}: {first_mistake(error)}") from None

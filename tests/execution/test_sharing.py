@@ -6,7 +6,7 @@ from harness.denoisers.load import identity
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import Task, run_task
 from harness.experiments.trial import Trial
-from harness.metrics import read_metric
+from harness.metrics import METRICS
 from harness.sampling.sampler import Sampler
 
 METRIC = '{"kind": "fd-digits"}'
@@ -17,7 +17,7 @@ def task(s_noise, remember):
     sampler = Sampler.model_validate({"stochasticity": noise, "steps": 8})
     trial = Trial(denoiser="digits-vp", weights=identity("digits-vp"), sampler=sampler)
     spans = (SeedRange(0, 3), SeedRange(4, 7))
-    return Task(trial.model_dump_json(), spans, read_metric(METRIC).model_dump_json(), 8, False, (), remember)
+    return Task(trial.model_dump_json(), spans, METRICS.read_json(METRIC).model_dump_json(), 8, False, (), remember)
 
 
 def total(done):

@@ -7,7 +7,7 @@ from harness.core.errors import InputError
 from harness.metrics import (
     FID,
     KID,
-    MEMBERS,
+    METRICS,
     Coverage,
     Density,
     FIDInfinity,
@@ -44,7 +44,7 @@ BLOCKS = [
 ]
 MU, SIGMA = REAL.astype(float).mean(0), np.cov(REAL.astype(float).T)
 REFERENCE = Reference("real", Statistics(MU, SIGMA, 150, REAL), lambda: REAL)
-FEATURE_METRICS = [member for member in MEMBERS if issubclass(member, FeatureMetric)]
+FEATURE_METRICS = [member for member in METRICS.members if issubclass(member, FeatureMetric)]
 RAW = {"extractor": Pixels(), "reference": "real"}
 
 

@@ -97,6 +97,7 @@ class Diagnostic(Metric):
     def identity(self) -> str:
         """Kind, version, and a hash of every field that changes the numbers."""
         fields = self.model_dump(mode="json", exclude={"samples", "series", "denoisers", "kind"})
+        fields |= {"plugin": self.plugin} if self.plugin else {}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return f"{self.name}:{self.version}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

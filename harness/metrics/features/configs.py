@@ -4,10 +4,10 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from harness.core import yaml
-from harness.core.config import Config, Shorthand
+from harness.core.config import Config, one_of
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
@@ -329,18 +329,13 @@ class Pixels(ExtractorConfig):
         return PixelFeatures(self.identity, shape, self.size, device)
 
 
-EXTRACTORS = (Inception, InceptionPT, DinoV2, DigitsFeatures, TorchScript, Exported, Pixels)
-
-AnyExtractor = Inception | InceptionPT | DinoV2 | DigitsFeatures | TorchScript | Exported | Pixels
-ExtractorSpec = Annotated[
-    Annotated[AnyExtractor, Field(discriminator="kind")],
-    Shorthand,
-]
-
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(ExtractorSpec)
+EXTRACTORS = one_of(
+    *(Inception, InceptionPT, DinoV2, DigitsFeatures, TorchScript, Exported, Pixels),
+    group="harness.extractors",
+)
 
 
-def read_extractor(text: str) -> AnyExtractor:
+def read_extractor(text: str) -> ExtractorConfig:
     """An extractor from a word, or from a mapping in YAML or JSON, as a command line gives it.
 
     Raises:
@@ -348,10 +343,9 @@ def read_extractor(text: str) -> AnyExtractor:
     """
     value = yaml.loads(text, "--extractor").data
     try:
-        chosen: AnyExtractor = _ADAPTER.validate_python(value)
+        return EXTRACTORS.read(value)
     except ValidationError as error:
         raise InputError(f"extractor {text}: {yaml.first_mistake(error)}") from None
-    return chosen
 
 
 def _card_sha256(name: str) -> str:

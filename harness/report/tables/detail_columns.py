@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.metrics import MEMBERS
+from harness.metrics import METRICS
 from harness.report.data import GridData
 from harness.report.tables.table import TableColumn
 from harness.report.text.numbers import NONE, significant, span, whole
@@ -19,7 +19,7 @@ def detail_columns(data: GridData) -> list[TableColumn]:
             seen = dict(trial.details) | seen
     declared = data.metric.get("columns")
     if declared is None:  # a plan stored by a version whose records do not name columns
-        declared = [column._asdict() for member in MEMBERS for column in member.columns]
+        declared = [column._asdict() for member in METRICS.members for column in member.columns]
     return [
         TableColumn(column["heading"], _cell(column["form"], column["details"]), "n", about=_about(column, seen))
         for column in declared

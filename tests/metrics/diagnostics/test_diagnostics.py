@@ -8,7 +8,7 @@ import torch
 
 import harness
 from harness.core.errors import InputError
-from harness.metrics import MEMBERS
+from harness.metrics import METRICS
 from harness.metrics.base import SamplingJob
 from harness.metrics.diagnostics import (
     ConvergenceOrder,
@@ -25,7 +25,7 @@ from tests.problems import Analytic, Gaussian
 from tests.sampling.orders import latents, mixture, slope
 
 SEEDS = list(range(5))
-DIAGNOSTICS = [member for member in MEMBERS if member.is_diagnostic]
+DIAGNOSTICS = [member for member in METRICS.members if member.is_diagnostic]
 
 
 def gaussian():
