@@ -85,6 +85,17 @@ def test_cards_and_specs_load_no_torch():
     assert "torch" not in loaded_by(code + SHOW)
 
 
+def test_metrics_load_no_torch():
+    assert not {"torch", "scipy"} & loaded_by("import harness.metrics; harness.metrics.METRICS.kinds" + SHOW)
+
+
+def test_nothing_outside_asks_which_metric_it_is():
+    for path in MODULES:
+        if path.relative_to(ROOT).parts[0] != "metrics":
+            text = path.read_text()
+            assert "FeatureMetric" not in text and "Diagnostic)" not in text, path
+
+
 def test_nothing_needs_torchvision():
     for path in MODULES:
         assert "torchvision" not in path.read_text()
