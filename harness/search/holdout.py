@@ -194,7 +194,7 @@ def _plan(search: SearchPlan, metric: Metric, first: int, items: list[Planned]) 
     name, is_fresh = denoiser_name(search.builder.source), first == search.spec["fresh_seed"]
     grid = Grid(
         title=search.name,
-        metrics=(metric,),  # type: ignore[arg-type]
+        metrics=(metric,),
         samples=search.spec["fresh_samples"] if is_fresh else search.samples,
         first_seed=first,
         chunk=None if is_fresh else search.block,
