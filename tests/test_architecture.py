@@ -80,6 +80,11 @@ def test_report_and_show_load_no_torch():
         assert "torch" not in loaded_by(f"import {module}" + SHOW)
 
 
+def test_show_loads_no_tables_and_figures():
+    loaded = loaded_by("import harness.cli.tables, harness.report.data" + SHOW)
+    assert not {"torch", "pandas", "matplotlib", "scipy", "optuna"} & loaded
+
+
 def test_cards_and_specs_load_no_torch():
     code = "from harness.denoisers.load import describe; describe('ideal'); describe('digits-vp')"
     assert "torch" not in loaded_by(code + SHOW)

@@ -142,13 +142,14 @@ def report(
     With --all, those of all grids in the store, and index.html.
     """
     from harness.report.pages.grid import write_report
-    from harness.report.pages.index import write_reports
     from harness.store.database import Store
 
     if every and grid:
         raise InputError(f"--all writes the reports of all grids; leave out '{grid}', or --all")
     with Store(store, files, create=False) as opened:
         if every:
+            from harness.report.pages.index import write_reports
+
             for written in write_reports(opened, output or Path("reports")):
                 typer.echo(written)
             return

@@ -29,6 +29,9 @@ COLUMNS = (
 )
 """The columns of the table of results, in the terminal, as CSV and as a DataFrame."""
 
+NUMBERS = ("value", "low", "high", "nfe", "nfe_min", "nfe_max", "step", "seconds", "evaluations")
+"""Those that a result row stores."""
+
 
 class TrialResult:
     """A trial under one metric on one range of seeds, with its result where there is one.
@@ -61,20 +64,17 @@ class TrialResult:
         self.made_with = {name: metric[name] for name in SAME}
         self.first_seed: int = metric["first_seed"]
         self.end: int = metric["first_seed"] + metric["n"]
-        value = as_float(own.get("value"))
-        self.done = own.get("status") == "done" and math.isfinite(value)
+        number = {name: as_float(own.get(name)) for name in NUMBERS}
+        self.done = own.get("status") == "done" and math.isfinite(number["value"])
         self.status = "missing" if row is None else "done" if self.done else "failed"
         unsaid = "the value is not finite" if own.get("status") == "done" else "no reason"
         self.reason: str = own.get("reason") or ("" if self.done or row is None else unsaid)
-        self.value, self.low, self.high = (
-            as_float(own.get(name)) if self.done else math.nan for name in ("value", "low", "high")
-        )
-        nfe = as_float(own.get("nfe"))
-        self.nfe = nfe if nfe > 0 else math.nan if nfe == 0 else as_float(item.get("nfe"))
-        self.nfe_min, self.nfe_max = as_float(own.get("nfe_min")), as_float(own.get("nfe_max"))
+        self.value, self.low, self.high = (number[name] if self.done else math.nan for name in ("value", "low", "high"))
+        planned = as_float(item.get("nfe")) if math.isnan(number["nfe"]) else math.nan
+        self.nfe = number["nfe"] if number["nfe"] > 0 else planned
+        self.nfe_min, self.nfe_max = number["nfe_min"], number["nfe_max"]
         self.x = self.nfe if against_nfe else as_float(item.get("x"))
-        self.step, self.seconds = as_float(own.get("step")), as_float(own.get("seconds"))
-        self.evaluations = as_float(own.get("evaluations"))
+        self.step, self.seconds, self.evaluations = number["step"], number["seconds"], number["evaluations"]
         self.finished_at: str = own.get("finished_at") or ""
         self.details: Mapping[str, Any] = own.get("details") or {}
         self.replicates: tuple[float, ...] = tuple(own.get("replicates") or ())
@@ -154,15 +154,11 @@ class GridData:
         self.is_share = bool(metric.get("is_share"))
         """Whether it lies between 0 and 1."""
         self.by_factors = compares_by_factors(metric)
-
-    def count(self, status: str) -> int:
+        self.counts = Counter(trial.status for trial in self.every_range)
         """How many trials of the plan are `done`, `failed` or `missing`, each range of seeds counted."""
-        return sum(trial.status == status for trial in self.every_range)
-
-    def distinct(self, status: str | None = None) -> int:
-        """How many trials there are, or have a status; those that series share count once, each range by itself."""
         unique = {(trial.fingerprint, trial.first_seed): trial.status for trial in reversed(self.every_range)}
-        return len(unique) if status is None else sum(own == status for own in unique.values())
+        self.distinct = Counter(unique.values())
+        """The same, where trials that series share count once, each range by itself."""
 
     def best(self, trials: Iterable[TrialResult]) -> TrialResult:
         """The best of some finished trials; of equals the first."""

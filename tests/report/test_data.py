@@ -17,7 +17,7 @@ from tests.report import synthetic
 def test_every_item_has_a_line(store):
     data = load(store, "fig2")[0]
     assert len(data.trials) == len(synthetic.items()) == 80
-    assert (data.count("done"), data.count("failed"), data.count("missing")) == (79, 1, 0)
+    assert (data.counts["done"], data.counts["failed"], data.counts["missing"]) == (79, 1, 0)
     trial = data.trials[0]
     line = trial.record()
     assert (line["solver"], line["discretization"]) == ("euler", "vp (epsilon_s 0.001)")
@@ -29,7 +29,7 @@ def test_every_item_has_a_line(store):
 
 def test_missing_and_failed(make_store):
     data = load(make_store(skip=range(5)), "fig2")[0]
-    assert data.count("missing") == 5
+    assert data.counts["missing"] == 5
     assert math.isnan(data.trials[0].value)
     assert data.trials[0].nfe == 8  # as planned
     failed = next(trial for trial in data.trials if trial.status == "failed")
@@ -43,7 +43,7 @@ def test_results_that_differ_are_left_out_with_the_reason(make_store):
     store.put_result(synthetic.row(second, n=256))
     store.put_result(synthetic.row(third, extractor="other", first_seed=512))
     data = load(store, "fig2")[0]
-    assert data.count("missing") == 3
+    assert data.counts["missing"] == 3
     assert data.left_out == [
         "2 rows with N 256 instead of 512",
         f"1 row with extractor other instead of {synthetic.EXTRACTOR} and first seed 512 instead of 0",

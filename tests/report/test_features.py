@@ -13,7 +13,7 @@ from harness.report.figures.legend import mark_entries
 from harness.report.figures.quality import common_frame, plot
 from harness.report.figures.svg import inline
 from harness.report.pages.grid import render
-from harness.report.pages.sections import GridReport
+from harness.report.pages.metrics import GridReport
 from harness.report.tables.curve_summary import curve_summary
 from harness.report.tables.detail_columns import detail_columns
 from harness.report.tables.matrix import matrices
@@ -56,7 +56,7 @@ def test_one_section_a_metric_whatever_its_ranges(shown, every):
     assert all(data.left_out == [] for data in every.values())
     data = every["fd-digits"]
     assert (data.first_seeds, len(data.further)) == (features.RANGES, 2)
-    assert (data.count("done"), data.count("failed"), data.count("missing")) == (237, 1, 2)
+    assert (data.counts["done"], data.counts["failed"], data.counts["missing"]) == (237, 1, 2)
     assert {trial.first_seed for trial in data.trials} == {0}
 
 

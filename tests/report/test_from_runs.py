@@ -11,7 +11,7 @@ from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
 from harness.report.data import load
 from harness.report.pages.grid import render
-from harness.report.pages.sections import GridReport
+from harness.report.pages.metrics import GridReport
 from harness.report.tables.detail_columns import detail_columns
 from harness.report.tables.seed_ranges import seed_range_table
 from harness.report.text.provenance import cautions
@@ -58,7 +58,7 @@ def test_from_a_run_to_sections(store):
     assert names[:2] == ["fd-digits", "kid-digits"]
     assert (len(names), len(set(names))) == (7, 7)
     for data in every:
-        assert data.count("done") == 6 * len(data.first_seeds)
+        assert data.counts["done"] == 6 * len(data.first_seeds)
         assert data.left_out == []
     pixels = every[5]
     assert pixels.first_seeds == [0, 20, 40]

@@ -1,10 +1,14 @@
+import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import harness
 from harness.core.errors import InputError
 from harness.report.pages.grid import render, write_report
 from tests.report import synthetic
@@ -247,3 +251,30 @@ def test_no_torch(store, tmp_path):
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
     assert (tmp_path / "fig2.html").stat().st_size > 100_000
+
+
+def test_a_section_is_one_file_and_one_word(store, tmp_path):
+    """In a copy of the package: a module with a function of its own name, and that name in `SECTIONS`."""
+    shutil.copytree(Path(harness.__file__).parent, tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    pages = tmp_path / "harness" / "report" / "pages"
+    (pages / "slowest.py").write_text(
+        "from markupsafe import Markup\n"
+        "from harness.report.pages.page import PageSection\n"
+        "def slowest(report):\n"
+        "    trial = max(report.every[0].trials, key=lambda trial: trial.seconds)\n"
+        "    yield PageSection(Markup('<h2>Slowest trial</h2><p>{}</p>').format(trial.fingerprint))\n"
+    )
+    grid = pages / "grid.py"
+    grid.write_text(grid.read_text().replace('"trials", "unfinished"', '"trials", "slowest", "unfinished"'))
+    code = (
+        "from harness.store.database import Store\n"
+        "from harness.report.pages.grid import render\n"
+        f"with Store({store.engine.url.database!r}, create=False) as opened:\n"
+        "    print(render(opened, 'fig2'))\n"
+    )
+    options = {"env": os.environ | {"PYTHONPATH": str(tmp_path)}, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, "-c", code], **options, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    text = words(done.stdout)
+    slowest = synthetic.items()[9]["fingerprint"]  # 1024 steps of the first panel
+    assert f"Slowest trial {slowest} Failed, missing and left out" in text

@@ -18,8 +18,7 @@ from harness.report.figures.image_sheets import level_sheets
 from harness.report.figures.noise_levels import common_frame, level_panels
 from harness.report.pages.grid import render
 from harness.report.pages.index import write_reports
-from harness.report.pages.sections import GridReport
-from harness.report.pages.sections.metrics import noise_level_figures, quality_figures, trajectory_figures
+from harness.report.pages.metrics import GridReport, noise_level_figures, quality_figures, trajectory_figures
 from harness.report.tables.curve_summary import curve_summary
 from harness.report.tables.matrix import matrices
 from harness.report.text.formula import html, symbols

@@ -1,11 +1,25 @@
 """The page of a grid: what was found, in words, and then its sections."""
 
+from collections import Counter
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
-from harness.report.pages.page import fragment, render_page, write_page
-from harness.report.pages.sections import GridReport, sections
+from harness.report.pages.metrics import GridReport, MetricReport
+from harness.report.pages.page import PageSection, fragment, render_page, write_page
+from harness.report.tables.design import design_table
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableColumn, code
+from harness.report.tables.trials import failed_table, missing, trial_table
+from harness.report.text.numbers import listing, significant, span
+from harness.report.text.provenance import Fact, Identity, card_facts, facts, identity
 from harness.report.text.summary import summarize
 from harness.store.database import Store
+
+TEMPLATE = "grid.html"
+SECTIONS = ("design", "metrics", "trials", "unfinished", "method", "provenance")
+"""From top to bottom. Each is a function of a `GridReport` to its sections: here, or in a module of this folder with
+the same name."""
 
 
 def write_report(store: Store, grid: str, out: Path) -> Path:
@@ -35,5 +49,107 @@ def render(store: Store, grid: str) -> str:
     plan = report.plan
     title = plan["title"] or plan["name"]
     summary = summarize(report.every, report.panels)
-    header = fragment("grid_header.html", title=title, description=plan["description"], summary=summary)
-    return render_page(title, header, sections(report), ["report.js"], legend=report.legend)
+    header = fragment(TEMPLATE, "header", title=title, description=plan["description"], summary=summary)
+    sections = [section for name in SECTIONS for section in _made(name, report)]
+    return render_page(title, header, sections, ["report.js"], legend=report.legend)
+
+
+def _made(name: str, report: GridReport) -> Iterable[PageSection]:
+    make = globals().get(name) or getattr(import_module(f"harness.report.pages.{name}"), name)
+    made: Iterable[PageSection] = make(report)
+    return made
+
+
+def design(report: GridReport) -> Iterable[PageSection]:
+    """The design choices of the samplers, as in the paper's Table 1, where the grid asks for them."""
+    table = design_table(report.plan.get("design"), "h-design")
+    if table:
+        yield PageSection(fragment(TEMPLATE, "table_section", name="h-design", heading="Design choices", table=table))
+
+
+def trials(report: GridReport) -> Iterable[PageSection]:
+    """Every trial under every metric, in a table that sorts and filters."""
+    table = trial_table(report.every, report.panels, "h-trials")
+    yield PageSection(fragment(TEMPLATE, "table_section", name="h-trials", heading="Every trial", table=table))
+
+
+def unfinished(report: GridReport) -> Iterable[PageSection]:
+    """What failed, what is missing and what was left out, and in one sentence which of these lists are empty."""
+    every = report.every
+    left_out = [f"{data.title}: {line}" if len(every) > 1 else line for data in every for line in data.left_out]
+    counts = sum((data.counts for data in every), Counter())
+    lists = {"no trial failed": counts["failed"], "no trial is missing": counts["missing"]}
+    nothing = listing([words for words, own in (lists | {"no result was left out": len(left_out)}).items() if not own])
+    yield PageSection(
+        fragment(
+            TEMPLATE,
+            "unfinished_section",
+            failed=failed_table(every, report.panels),
+            missing=[line for data, own in zip(every, report.panels, strict=True) for line in missing(data, own)],
+            missing_count=counts["missing"],
+            trial_count=sum(len(data.every_range) for data in every),
+            left_out=left_out,
+            nothing=f"{nothing[:1].upper()}{nothing[1:]}." if nothing else "",
+        )
+    )
+
+
+class MeasuredMetric(NamedTuple):
+    """A metric with what identifies it, its numbers of blocks in words, and the floor's mean and ends as text."""
+
+    metric: MetricReport
+    identity: Identity
+    blocks: str
+    floor: tuple[str, str]
+
+
+def method(report: GridReport) -> Iterable[PageSection]:
+    """How it was measured: metrics, seeds, intervals, rules and costs in words."""
+    yield PageSection(
+        fragment(
+            TEMPLATE, "method_section", metrics=[_measured(metric) for metric in report.metrics], paper=report.paper
+        )
+    )
+
+
+def _measured(metric: MetricReport) -> MeasuredMetric:
+    floor = metric.data.floor
+    ends = (significant(floor.mean), span(floor.low, floor.high)) if floor else ("", "")
+    counts = sorted({len(trial.blocks) for trial in metric.data.trials if trial.blocks})
+    return MeasuredMetric(metric, identity(metric.data), " or ".join(map(str, counts)), ends)
+
+
+def provenance(report: GridReport) -> Iterable[PageSection]:
+    """Where the numbers come from: what identifies each metric, facts of the rows, the cards and the grid."""
+    rows = [row for data in report.every for row in data.rows]
+    finished = sorted(row["finished_at"] for row in rows if row["finished_at"])
+    known = [Fact("grid", [report.plan["name"]])]
+    if finished:
+        first, last = finished[0], finished[-1]
+        known.append(Fact("finished", [first if first == last else f"{first} to {last}"]))
+    cards = [
+        (panel.title, [Fact("denoiser", [panel.name]), Fact("weights", [panel.weights]), *card_facts(panel.card)])
+        for panel in report.panels[0]
+    ]
+    html = fragment(
+        TEMPLATE,
+        "provenance_section",
+        table=_identities(report),
+        facts=[*known, *facts(rows)],
+        cards=cards,
+        source=report.plan["source"],
+    )
+    yield PageSection(html)
+
+
+def _identities(report: GridReport) -> Table:
+    columns = [
+        TableColumn("Metric", lambda own: own.title, heads_rows=True),
+        TableColumn("N", lambda own: own.n, NUMBER),
+        TableColumn("Seeds", lambda own: own.seeds),
+        TableColumn("Extractor", lambda own: code(own.extractor)),
+        TableColumn("Reference", lambda own: code(own.reference)),
+        TableColumn("Method", lambda own: own.method),
+    ]
+    rows = [identity(data) for data in report.every]
+    return Table(columns, [RowGroup("", rows)], "identities", label="What identifies each metric")

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,9 @@ from harness.core.files import write_bytes
 from harness.report.figures import history, svg
 from harness.report.holdout import holdout_results
 from harness.report.pages.grid import write_report
+from harness.report.pages.metrics import GridReport, first_figure
 from harness.report.pages.page import FigurePanel, fragment, render_page
 from harness.report.pages.search import page_title, write_search_report
-from harness.report.pages.sections import GridReport
-from harness.report.pages.sections.metrics import first_figure
 from harness.report.study import load_search
 from harness.report.text.numbers import listing, plural
 from harness.report.text.search_summary import summarize_search
@@ -60,7 +60,7 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
     entries += [
         _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
     ]
-    html = render_page("Reports", fragment("index.html", entries=entries, older=older))
+    html = render_page("Reports", fragment("index.html", "body", entries=entries, older=older))
     try:
         write_bytes(index, html.encode())
     except OSError as error:
@@ -102,10 +102,9 @@ def _grid_entry(store: Store, name: str, number: int) -> IndexEntry:
     report = GridReport(store, name, prefix=f"g{number}")
     summary = summarize(report.every, report.panels)
     finding = "; ".join(f"{part.lead}{part.number}{part.rest}" for part in summary.findings[:1])
-    counts = {word: sum(data.distinct(word) for data in report.every) for word in ("done", "failed", "missing")}
-    total = sum(data.distinct() for data in report.every)
-    parts = [f"{count} {word}" for word, count in counts.items() if count and word != "done"]
-    state = f"{counts['done']} of {plural(total, 'trial')} done" + (f", {listing(parts)}" if parts else "")
+    counts = sum((data.distinct for data in report.every), Counter())
+    parts = [f"{counts[status]} {status}" for status in ("failed", "missing") if counts[status]]
+    state = f"{counts['done']} of {plural(counts.total(), 'trial')} done" + (f", {listing(parts)}" if parts else "")
     return IndexEntry(
         file=quote(file_name(name)),
         title=report.plan["title"],

@@ -52,9 +52,16 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def fragment(template: str, **values: Any) -> Markup:
-    """A part of a page from a template; `series_legend` has the entries by the names that its tables show."""
-    return Markup(environment().get_template(template).render(**values))
+def fragment(template: str, part: str, **values: Any) -> Markup:
+    """A part of a page.
+
+    Args:
+        template: a file among the templates.
+        part: the macro in it that writes the part.
+        values: what the macro reads; `series_legend` has the entries of series by name, where its tables show any.
+    """
+    module = environment().get_template(template).make_module(values)
+    return Markup(getattr(module, part)())
 
 
 def render_page(
@@ -82,18 +89,20 @@ def render_page(
         for entry in own
     }
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
-    page = fragment(
-        "page.html",
-        title=title,
-        header=header,
-        sections=[section.html for section in shown],
-        symbols=[entry.symbol for entry in entries.values()],
-        css=css,
-        style=Markup(style()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            header=header,
+            sections=[section.html for section in shown],
+            symbols=[entry.symbol for entry in entries.values()],
+            css=css,
+            style=Markup(style()),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
-    return str(page)
 
 
 def write_page(html: str, out: Path) -> Path:

@@ -62,7 +62,8 @@ def render_search(store: Store, study: str) -> str:
     summary, title = summarize_search(search, results), page_title(search)
     metric = search.metric
     header = fragment(
-        "search_header.html",
+        "search.html",
+        "header",
         title=title,
         about=search.record.get("about"),
         summary=summary,
@@ -70,6 +71,7 @@ def render_search(store: Store, study: str) -> str:
     )
     body = fragment(
         "search.html",
+        "body",
         search=search,
         summary=summary,
         blocks=_blocks(search, results),

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from harness.core.published import Paper
 from harness.report.curves import CurvePanel, SeriesCurve
 from harness.report.data import GridData
-from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, number_column, row_heading
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn
 from harness.report.text.numbers import NONE, evaluations, plural, ratio, significant, span
 
 
@@ -18,7 +18,7 @@ class CostRow(NamedTuple):
     curve: SeriesCurve
 
 
-def cost_table(data: GridData, panels: list[CurvePanel], paper: Paper | None, heading: str) -> Table:
+def cost_table(data: GridData, panels: list[CurvePanel], paper: Paper | None = None, heading: str = "") -> Table:
     """The table.
 
     Args:
@@ -34,13 +34,15 @@ def cost_table(data: GridData, panels: list[CurvePanel], paper: Paper | None, he
         "The paper, by FID",
     )
     columns = [
-        row_heading("Series", lambda row: series_cell(row.curve)),
-        number_column("value", _best, best),
-        number_column("at NFE", lambda row: evaluations(row.curve.lowest.best.nfe) if row.curve.lowest else NONE, best),
-        number_column("NFE", _lowest, rule),
-        number_column("range", _range, rule),
-        number_column("speed-up", _speed_up, baseline),
-        number_column(f"best {data.title}", _quality, baseline),
+        TableColumn("Series", lambda row: series_cell(row.curve), heads_rows=True),
+        TableColumn("value", _best, NUMBER, best),
+        TableColumn(
+            "at NFE", lambda row: evaluations(row.curve.lowest.best.nfe) if row.curve.lowest else NONE, NUMBER, best
+        ),
+        TableColumn("NFE", _lowest, NUMBER, rule),
+        TableColumn("range", _range, NUMBER, rule),
+        TableColumn("speed-up", _speed_up, NUMBER, baseline),
+        TableColumn(f"best {data.title}", _quality, NUMBER, baseline),
     ]
     if paper:
         columns += [

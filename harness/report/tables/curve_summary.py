@@ -9,7 +9,7 @@ from harness.report.curves import CurvePanel, SeriesCurve, points
 from harness.report.data import GridData, TrialResult
 from harness.report.tables.costs import series_cell
 from harness.report.tables.detail_columns import detail_columns
-from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, joined, number_column, row_heading
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn, joined
 from harness.report.text.numbers import NONE, evaluations, ratio, signed, significant, span
 from harness.report.three_percent import CurvePoint
 
@@ -55,26 +55,26 @@ def curve_summary(data: GridData, panels: list[CurvePanel], axis: str, has_level
     has_power = data.is_measure and data.against_nfe and not is_flat
     details = detail_columns(data)
     best = "" if is_flat else f"{'Least' if data.lower_is_better else 'Highest'} {data.title}"
-    columns = [row_heading("Series", lambda row: series_cell(row.curve))]
-    columns += [number_column(data.title if is_flat else "value", _best, best)]
+    columns = [TableColumn("Series", lambda row: series_cell(row.curve), heads_rows=True)]
+    columns += [TableColumn(data.title if is_flat else "value", _best, NUMBER, best)]
     if has_spread:
-        columns.append(number_column("5 to 95 % of samples" if is_flat else "5 to 95 %", _spread, best))
+        columns.append(TableColumn("5 to 95 % of samples" if is_flat else "5 to 95 %", _spread, NUMBER, best))
     columns += [_of_best(column, best) for column in details]
     notes = ["Small print is a 95 % interval.", *(column.about for column in details)]
     if is_flat and data.against_nfe and any(not math.isnan(trial.nfe) for trial in data.trials):
-        columns.append(number_column("NFE", _at))
+        columns.append(TableColumn("NFE", _at, NUMBER))
     if not is_flat:
         ends = "At the ends, against that"
-        columns += [number_column(f"at {axis}", _at, best), number_column("not worse", _plateau, best)]
-        columns += [number_column("flattest at", _flattest, best)] if has_levels else []
-        columns += [number_column("left", lambda row: _end(row, 0), ends)]
-        columns += [number_column("right", lambda row: _end(row, -1), ends)]
+        columns += [TableColumn(f"at {axis}", _at, NUMBER, best), TableColumn("not worse", _plateau, NUMBER, best)]
+        columns += [TableColumn("flattest at", _flattest, NUMBER, best)] if has_levels else []
+        columns += [TableColumn("left", lambda row: _end(row, 0), NUMBER, ends)]
+        columns += [TableColumn("right", lambda row: _end(row, -1), NUMBER, ends)]
         notes += ["“5 to 95 %” is over samples."] if has_spread else []
         notes += ["“Not worse” spans the places whose value, on the same seeds, is not decidedly worse."]
         if has_levels:
             notes += ["“Flattest” is where the largest value by noise level, over their mean (in brackets), is least."]
     if has_power:
-        columns.append(number_column("power of NFE", _power))
+        columns.append(TableColumn("power of NFE", _power, NUMBER))
         notes.append(
             "The power is the slope of a least-squares line through the curve on log axes, the last step included."
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.report.tables.table import RowGroup, Table, TableColumn, row_heading
+from harness.report.tables.table import RowGroup, Table, TableColumn
 from harness.report.text.formula import html, symbols
 
 CAPTION = Markup(
@@ -24,7 +24,10 @@ def design_table(design: Mapping[str, Any] | None, heading: str) -> Table | None
     """
     if not design:
         return None
-    columns = [row_heading("", _name), *(_column(index, column) for index, column in enumerate(design["columns"]))]
+    columns = [
+        TableColumn("", _name, heads_rows=True),
+        *(_column(index, column) for index, column in enumerate(design["columns"])),
+    ]
     groups = [RowGroup(group["title"], group["rows"]) for group in design["groups"]]
     return Table(columns, groups, "design", labelled_by=heading, caption=CAPTION)
 

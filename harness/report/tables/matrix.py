@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harness.report.curves import CurvePanel, SeriesCurve
 from harness.report.data import GridData
-from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, number_column, row_heading
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn
 from harness.report.text.numbers import NONE, evaluations, significant
 
 MOST_COLUMNS = 12
@@ -63,12 +63,15 @@ def _matrix(panel: CurvePanel, curves: list[SeriesCurve], budgets: list[float], 
             f" Small print: {panel.paper.source}; another scale, to compare orders only. The last line is Spearman’s "
             "rank correlation of the two orders."
         )
-    columns = [row_heading(panel.title, lambda row: row.series), *(_budget_column(nfe) for nfe in budgets)]
+    columns = [
+        TableColumn(panel.title, lambda row: row.series, heads_rows=True),
+        *(_budget_column(nfe) for nfe in budgets),
+    ]
     return Table(columns, [RowGroup("", rows)], "costs matrix", f"{data.title} by NFE, {panel.title}", caption=caption)
 
 
 def _budget_column(nfe: float) -> TableColumn:
-    return number_column(evaluations(nfe), lambda row: row.cells.get(nfe, NONE))
+    return TableColumn(evaluations(nfe), lambda row: row.cells.get(nfe, NONE), NUMBER)
 
 
 def _rank_correlation(values: list[dict[float, float]], published: list[dict[float, float]], nfe: float) -> str:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from harness.report.holdout import JUDGEMENTS, HoldoutResult, against, known, seed_shift
 from harness.report.study import FAILED, PRUNED, SUGGESTED, SearchData, SearchTrial, ValueInterval, sign
-from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, code, number_column, row_heading
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn, code
 from harness.report.text.choices import setting_line
 from harness.report.text.numbers import NONE, evaluations, large, signed, significant, span, whole
 from harness.report.text.search_summary import saving
@@ -23,17 +23,19 @@ def holdout_table(search: SearchData, results: list[HoldoutResult], heading: str
     over = metric if search.compares else "Value"
     one, other = ("", "") if search.compares else (f"{objective}, ", f"{metric}, ")
     columns = [
-        row_heading(
-            "Setting", lambda each: TableCell(each.label, [", ".join(ROLES.get(role, role) for role in each.roles)])
+        TableColumn(
+            "Setting",
+            lambda each: TableCell(each.label, [", ".join(ROLES.get(role, role) for role in each.roles)]),
+            heads_rows=True,
         ),
         TableColumn("Parameters", lambda each: each.settings, "parameters"),
-        number_column("NFE", lambda each: evaluations(each.nfe)),
-        number_column(f"{one}search seeds", lambda each: _search_value(each, done), over),
-        number_column(f"{other}fresh seeds", _fresh_value, over),
+        TableColumn("NFE", lambda each: evaluations(each.nfe), NUMBER),
+        TableColumn(f"{one}search seeds", lambda each: _search_value(each, done), NUMBER, over),
+        TableColumn(f"{other}fresh seeds", _fresh_value, NUMBER, over),
     ]
     if search.compares:
-        columns.append(number_column("moved", lambda each: _moved(search, each), over))
-    columns.append(number_column("rank, search → fresh", _ranks, css="ranks"))
+        columns.append(TableColumn("moved", lambda each: _moved(search, each), NUMBER, over))
+    columns.append(TableColumn("rank, search → fresh", _ranks, "n ranks"))
     columns += [_against_column(search, each) for each in known(results)]
     way = "negative" if sign(search.metric) == 1 else "positive"
     caption = (
@@ -74,7 +76,7 @@ def _against_column(search: SearchData, other: HoldoutResult) -> TableColumn:
         judged = Markup('<span class="{}">{}</span>').format(words.replace(" ", "-"), words)
         return TableCell(signed(gap.estimate), [span(gap.low, gap.high, signed), judged])
 
-    return number_column(other.label, cell, "Paired difference on the fresh seeds, against")
+    return TableColumn(other.label, cell, NUMBER, "Paired difference on the fresh seeds, against")
 
 
 def _interval(value: ValueInterval | None) -> str:
@@ -89,11 +91,13 @@ def front_table(search: SearchData, front: list[SearchTrial], results: list[Hold
     """The front of value and cost, from the fewest evaluations up."""
     fresh: Mapping[str, ValueInterval | None] = {each.fingerprint: each.fresh for each in results}
     columns = [
-        number_column("NFE", lambda trial: TableCell(evaluations(trial.nfe), css="key")),
-        row_heading("Trial", lambda trial: TableCell(f"No. {trial.number}", [_origin(trial)])),
+        TableColumn("NFE", lambda trial: TableCell(evaluations(trial.nfe), css="key"), NUMBER),
+        TableColumn("Trial", lambda trial: TableCell(f"No. {trial.number}", [_origin(trial)]), heads_rows=True),
         TableColumn("Parameters", lambda trial: _setting(search, trial), "parameters"),
-        number_column(f"{search.objective['title']}, search seeds", lambda trial: _interval_cell(trial.full)),
-        number_column(f"{search.metric['title']}, fresh seeds", lambda trial: _fresh_of(fresh.get(trial.fingerprint))),
+        TableColumn(f"{search.objective['title']}, search seeds", lambda trial: _interval_cell(trial.full), NUMBER),
+        TableColumn(
+            f"{search.metric['title']}, fresh seeds", lambda trial: _fresh_of(fresh.get(trial.fingerprint)), NUMBER
+        ),
     ]
     return Table(columns, [RowGroup("", front)], labelled_by=heading, tall=12)
 
@@ -132,12 +136,12 @@ def pruned_table(search: SearchData, heading: str) -> Table:
     ]
     ended.sort(key=lambda each: (each.status != PRUNED, each.images, -len(each.trials), each.reason))
     columns = [
-        row_heading("Ended", lambda each: each.status),
-        number_column("after images", lambda each: whole(each.images) if each.images else NONE),
+        TableColumn("Ended", lambda each: each.status, heads_rows=True),
+        TableColumn("after images", lambda each: whole(each.images) if each.images else NONE, NUMBER),
         TableColumn("Reason", lambda each: each.reason or NONE, "reason"),
-        number_column("trials", lambda each: TableCell(whole(len(each.trials)), css="key")),
-        number_column("evaluations spent", lambda each: large(sum(trial.evaluations for trial in each.trials))),
-        number_column("evaluations saved", lambda each: _saved(search, each)),
+        TableColumn("trials", lambda each: TableCell(whole(len(each.trials)), css="key"), NUMBER),
+        TableColumn("evaluations spent", lambda each: large(sum(trial.evaluations for trial in each.trials)), NUMBER),
+        TableColumn("evaluations saved", lambda each: _saved(search, each), NUMBER),
     ]
     caption = (
         "Saved is what the images from there to full N would have taken. Where reasons differ in their numbers only, … "
@@ -153,16 +157,18 @@ def _saved(search: SearchData, each: EndedTrials) -> str:
 def search_trial_table(search: SearchData) -> Table:
     """Every trial, in order; it sorts and filters."""
     columns = [
-        number_column("No.", lambda trial: TableCell(str(trial.number), number=trial.number)),
+        TableColumn("No.", lambda trial: TableCell(str(trial.number), number=trial.number), NUMBER),
         TableColumn("Origin", lambda trial: trial.origin, is_filter=True),
         TableColumn("Parameters", lambda trial: _setting(search, trial), "parameters"),
-        number_column("NFE", lambda trial: TableCell(evaluations(trial.nfe), number=trial.nfe)),
+        TableColumn("NFE", lambda trial: TableCell(evaluations(trial.nfe), number=trial.nfe), NUMBER),
         TableColumn("Status", _status, is_filter=True),
-        number_column("Images", lambda trial: TableCell(whole(trial.images or None), number=trial.images or None)),
-        number_column(str(search.objective["title"]), _last),
-        number_column("From rival", _difference),
+        TableColumn(
+            "Images", lambda trial: TableCell(whole(trial.images or None), number=trial.images or None), NUMBER
+        ),
+        TableColumn(str(search.objective["title"]), _last, NUMBER),
+        TableColumn("From rival", _difference, NUMBER),
         TableColumn("Reason", _reason, "reason"),
-        number_column("Evaluations", lambda trial: TableCell(whole(trial.evaluations), number=trial.evaluations)),
+        TableColumn("Evaluations", lambda trial: TableCell(whole(trial.evaluations), number=trial.evaluations), NUMBER),
         TableColumn("Trial", lambda trial: code(trial.fingerprint, 10)),
     ]
     caption = (

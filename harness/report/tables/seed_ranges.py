@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from harness.report.curves import CurvePanel, SeriesCurve
 from harness.report.data import GridData, TrialResult
-from harness.report.tables.table import RowGroup, Table, TableCell, number_column, row_heading
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn
 from harness.report.text.numbers import NONE, evaluations, significant, whole
 from harness.report.text.provenance import seeds
 
@@ -38,13 +38,13 @@ def seed_range_table(data: GridData, panels: list[CurvePanel], axis: str, headin
     if len(data.first_seeds) < 2 or not groups:
         return None
     columns = [
-        row_heading("Series", lambda row: TableCell(row.curve.name, series=row.curve.name)),
-        number_column("NFE", lambda row: evaluations(row.trial.nfe)),
-        *([] if data.against_nfe else [number_column(axis, _place)]),
-        number_column("least", lambda row: significant(min(row.trial.range_values, default=None))),
-        number_column("mean", lambda row: significant(_mean(row.trial.range_values))),
-        number_column("greatest", lambda row: significant(max(row.trial.range_values, default=None))),
-        number_column("ranges done", _done),
+        TableColumn("Series", lambda row: TableCell(row.curve.name, series=row.curve.name), heads_rows=True),
+        TableColumn("NFE", lambda row: evaluations(row.trial.nfe), NUMBER),
+        *([] if data.against_nfe else [TableColumn(axis, _place, NUMBER)]),
+        TableColumn("least", lambda row: significant(min(row.trial.range_values, default=None)), NUMBER),
+        TableColumn("mean", lambda row: significant(_mean(row.trial.range_values)), NUMBER),
+        TableColumn("greatest", lambda row: significant(max(row.trial.range_values, default=None)), NUMBER),
+        TableColumn("ranges done", _done, NUMBER),
     ]
     paper = " The paper reports the least of three." if data.is_distance else ""
     caption = (

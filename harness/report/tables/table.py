@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NUMBER = "n"
+"""Class of a column of numbers, which stand right."""
+
+
 class TableCell(NamedTuple):
     """A cell.
 
@@ -34,11 +38,6 @@ class TableCell(NamedTuple):
     css: str = ""
     series: str = ""
 
-    @property
-    def sort_key(self) -> float | str:
-        """The number; "" where there is none."""
-        return "" if self.number is None or not math.isfinite(self.number) else self.number
-
 
 class TableColumn(NamedTuple):
     """A column.
@@ -46,7 +45,7 @@ class TableColumn(NamedTuple):
     Args:
         heading: its name.
         cell: of a row; a bare text stands for a cell of that text.
-        css: classes of heading and cells; "n" aligns numbers.
+        css: classes of heading and cells.
         over: a heading that it shares with its neighbours.
         about: a tooltip of the heading.
         is_filter: whether a sortable table can be filtered by its values.
@@ -107,25 +106,38 @@ class Table(NamedTuple):
         runs = [(over, list(own)) for over, own in groupby(self.columns, key=lambda column: column.over)]
         return [(over, len(own), own[0].css.removeprefix("n").strip()) for over, own in runs]
 
-    def cells(self, row: Any) -> list[tuple[TableColumn, TableCell]]:
-        """A row's cells with their columns."""
-        return [(column, _as_cell(column.cell(row))) for column in self.columns]
+    @property
+    def body(self) -> list[list[tuple[str, list[TableCell]]]]:
+        """For every group its rows: the class of each, and its cells."""
+        made = [
+            [(self.row_css(row), [column.cell(row) for column in self.columns]) for row in own]
+            for _, own in self.groups
+        ]
+        return [
+            [(css, [cell if isinstance(cell, TableCell) else TableCell(cell) for cell in cells]) for css, cells in rows]
+            for rows in made
+        ]
 
-    def values(self, column: TableColumn) -> list[str]:
-        """The different texts of a column, in the order in which they come."""
-        return list(dict.fromkeys(_as_cell(column.cell(row)).text for row in self.rows))
+    @property
+    def filters(self) -> list[tuple[int, list[str]]]:
+        """The places of the columns to filter by, with their different values in the order in which they come."""
+        filters = [(place, column) for place, column in enumerate(self.columns) if column.is_filter]
+        found: dict[int, dict[str, None]] = {place: {} for place, _ in filters}
+        for place, cell in [(place, column.cell(row)) for place, column in filters for row in self.rows]:
+            found[place][cell.text if isinstance(cell, TableCell) else cell] = None
+        return [(place, list(texts)) for place, texts in found.items()]
 
     def records(self) -> list[dict[str, str]]:
         """The rows as plain text, by the columns' headings, with small print in brackets and the group first."""
+        names = [", ".join(_plain(part) for part in (column.over, column.heading) if part) for column in self.columns]
         found = []
-        for group in self.groups:
-            for row in group.rows:
-                own = {"group": group.title} if group.title else {}
-                for column, cell in self.cells(row):
-                    name = ", ".join(_plain(part) for part in (column.over, column.heading) if part)
-                    text = "; ".join(_plain(part) for part in cell.small if part)
-                    own[name] = f"{_plain(cell.text)} ({text})" if text else _plain(cell.text)
-                found.append(own)
+        for group, rows in zip(self.groups, self.body, strict=True):
+            for _, cells in rows:
+                texts = {"group": group.title} if group.title else {}
+                for name, cell in zip(names, cells, strict=True):
+                    small = "; ".join(_plain(line) for line in cell.small if line)
+                    texts[name] = f"{_plain(cell.text)} ({small})" if small else _plain(cell.text)
+                found.append(texts)
         return found
 
     def csv(self) -> str:
@@ -144,16 +156,6 @@ class Table(NamedTuple):
         return pd.DataFrame(self.records())
 
 
-def number_column(heading: str, cell: Callable[[Any], TableCell | str], over: str = "", css: str = "") -> TableColumn:
-    """A column of numbers, which stand right."""
-    return TableColumn(heading, cell, f"n {css}".strip(), over)
-
-
-def row_heading(heading: str, cell: Callable[[Any], TableCell | str], css: str = "") -> TableColumn:
-    """The column that names the rows."""
-    return TableColumn(heading, cell, css, heads_rows=True)
-
-
 def code(text: str, short: int | None = None) -> Markup:
     """A hash or an id; cut to its first letters, with all of them as a tooltip."""
     if short is None:
@@ -164,10 +166,6 @@ def code(text: str, short: int | None = None) -> Markup:
 def joined(parts: Iterable[str]) -> Markup:
     """Sentences with blanks between them."""
     return Markup(" ").join(escape(part) for part in parts if part)
-
-
-def _as_cell(cell: TableCell | str) -> TableCell:
-    return cell if isinstance(cell, TableCell) else TableCell(cell)
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from harness.report.curves import CurvePanel
 from harness.report.data import GridData, TrialResult
-from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn, code, number_column
+from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn, code
 from harness.report.text.choices import AXES, describe
 from harness.report.text.numbers import NONE, evaluations, listing, plural, significant, span
 
@@ -31,14 +31,14 @@ def trial_table(every: list[GridData], panels: list[list[CurvePanel]], heading: 
         TableColumn("Series", lambda row: row.trial.series, is_filter=True),
         TableColumn("Denoiser", lambda row: row.panel, is_filter=True),
         *(_axis_column(axis) for axis in AXES),
-        number_column("Steps", lambda row: TableCell(evaluations(row.trial.steps), number=row.trial.steps)),
-        number_column("NFE", lambda row: TableCell(_nfe(row.trial), number=row.trial.nfe)),
+        TableColumn("Steps", lambda row: TableCell(evaluations(row.trial.steps), number=row.trial.steps), NUMBER),
+        TableColumn("NFE", lambda row: TableCell(_nfe(row.trial), number=row.trial.nfe), NUMBER),
         TableColumn("Metric", lambda row: row.data.title, is_filter=len(every) > 1),
-        number_column("Value", lambda row: TableCell(significant(row.trial.value), number=row.trial.value)),
-        number_column("95 % interval", _interval),
+        TableColumn("Value", lambda row: TableCell(significant(row.trial.value), number=row.trial.value), NUMBER),
+        TableColumn("95 % interval", _interval, NUMBER),
         TableColumn("Within 3 %", lambda row: row.verdict),
         TableColumn("Status", lambda row: row.trial.status, is_filter=True),
-        number_column("Seconds", lambda row: TableCell(significant(row.trial.seconds), number=row.trial.seconds)),
+        TableColumn("Seconds", lambda row: TableCell(significant(row.trial.seconds), number=row.trial.seconds), NUMBER),
         TableColumn("Trial", lambda row: code(row.trial.fingerprint, 10)),
     ]
     rows = [row for data, own in zip(every, panels, strict=True) for row in _rows(data, own)]
@@ -90,9 +90,9 @@ def failed_table(every: list[GridData], panels: list[list[CurvePanel]]) -> Table
         TableColumn("Metric", _metric),
         TableColumn("Denoiser", lambda row: row.panel),
         TableColumn("Series", lambda row: row.trial.series),
-        number_column("NFE", lambda row: evaluations(row.trial.nfe)),
-        *([] if x["path"] == "nfe" else [number_column(x["title"], lambda row: significant(row.trial.x))]),
-        number_column("at step", lambda row: evaluations(row.trial.step)),
+        TableColumn("NFE", lambda row: evaluations(row.trial.nfe), NUMBER),
+        *([] if x["path"] == "nfe" else [TableColumn(x["title"], lambda row: significant(row.trial.x), NUMBER)]),
+        TableColumn("at step", lambda row: evaluations(row.trial.step), NUMBER),
         TableColumn("Reason", lambda row: row.trial.reason, "reason"),
     ]
     rows = []

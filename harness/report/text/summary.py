@@ -1,5 +1,6 @@
 """The report's first paragraph: what was found, in words and numbers that come from the rows."""
 
+from collections import Counter
 from typing import NamedTuple
 
 from harness.core.published import load_paper
@@ -144,7 +145,7 @@ def _allowed(low: float, high: float) -> str:
 
 def _cautions(every: list[GridData], shown: list[tuple[CurvePanel, SpeedUp]]) -> list[str]:
     cautions = []
-    if any(data.count("missing") for data in every):
+    if any(data.counts["missing"] for data in every):
         cautions.append("The grid is not finished, so these numbers are provisional.")
     cautions += all_cautions(every)
     title = every[0].title
@@ -176,10 +177,10 @@ def _paper(shown: list[tuple[CurvePanel, SpeedUp]]) -> str:
 
 
 def _extent(every: list[GridData]) -> str:
-    done, total = sum(data.distinct("done") for data in every), sum(data.distinct() for data in every)
-    parts = [f"{done} of {plural(total, 'trial')} {'is' if done == 1 else 'are'} done"]
-    counts = {status: sum(data.distinct(status) for data in every) for status in ("failed", "missing")}
-    parts += [f"{count} {status}" for status, count in counts.items() if count]
+    counts = sum((data.distinct for data in every), Counter())
+    done = counts["done"]
+    parts = [f"{done} of {plural(counts.total(), 'trial')} {'is' if done == 1 else 'are'} done"]
+    parts += [f"{counts[status]} {status}" for status in ("failed", "missing") if counts[status]]
     total_cost = spent(row for data in every for row in data.rows)
     cost = f"; {large(total_cost.evaluations)} network evaluations in {duration(total_cost.seconds)} of computing"
     judged = _judged(every)

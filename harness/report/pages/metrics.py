@@ -1,24 +1,73 @@
-"""A section for every metric: figures, tables and pictures that follow from what the metric has, then its samples."""
+"""A grid under its metrics, and a section for each: figures, tables and pictures, as the metric has them."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from harness.report.curves import CurvePanel
+from harness.core.published import Paper, load_paper
+from harness.report.curves import CurvePanel, panels
+from harness.report.data import GridData, load
 from harness.report.figures import noise_levels, quality, svg, trajectories
 from harness.report.figures.image_sheets import galleries, level_sheets
 from harness.report.figures.legend import line_entries, mark_entries
 from harness.report.figures.noise_levels import LevelPanel, level_panels
+from harness.report.figures.style import Style, styles
 from harness.report.pages.page import FigurePanel, PageSection, fragment
-from harness.report.pages.sections import GridReport, MetricReport
 from harness.report.tables.costs import cost_table
-from harness.report.tables.curve_summary import curve_summary
+from harness.report.tables.curve_summary import curve_summary, has_curves
 from harness.report.tables.matrix import matrices
 from harness.report.tables.seed_ranges import ranges_in_words, seed_range_table
+from harness.report.text.formula import symbols
 from harness.report.text.numbers import significant, span
 from harness.report.text.provenance import cautions
+from harness.store.database import Store
 
 
-def section(report: GridReport) -> Iterable[PageSection]:
+class MetricReport:
+    """A grid under one metric, as its page shows it.
+
+    Args:
+        data: the results.
+        looks: of the series.
+        prefix: of the ids in its figures; different for every metric of a page.
+
+    `axis` is the title of the horizontal axis. `is_flat` says that nothing runs along it, so that every curve is one
+    trial; `is_ruled` that the 3 % rule applies.
+    """
+
+    def __init__(self, data: GridData, looks: dict[str, Style], prefix: str) -> None:
+        self.data, self.looks, self.prefix = data, looks, prefix
+        self.panels: list[CurvePanel] = panels(data)
+        self.curves = [curve for panel in self.panels for curve in panel.curves]
+        self.is_flat = not has_curves(self.panels)
+        self.is_ruled = data.is_distance and data.against_nfe and not self.is_flat
+        self.axis = "NFE" if data.against_nfe else symbols(data.plan["x"]["title"])
+
+
+class GridReport:
+    """What the sections of a grid's page are made from.
+
+    Args:
+        store: has the pictures.
+        grid: name of a grid that was run.
+        prefix: of the ids in the figures; different for every grid of a page.
+
+    Raises:
+        InputError: the store has no such grid.
+    """
+
+    def __init__(self, store: Store, grid: str, prefix: str = "m") -> None:
+        self.store = store
+        self.every = load(store, grid)
+        self.plan = self.every[0].plan
+        looks = styles(self.plan["series"])
+        self.metrics = [MetricReport(data, looks, f"{prefix}{index}") for index, data in enumerate(self.every)]
+        self.panels = [metric.panels for metric in self.metrics]
+        self.legend = line_entries(looks, "series")
+        has_published = any(curve.published for metric in self.metrics for curve in metric.curves)
+        self.paper: Paper | None = load_paper() if has_published else None
+
+
+def metrics(report: GridReport) -> Iterable[PageSection]:
     """A section a metric; a sheet of samples stands in the first that has it."""
     shown: set[str] = set()
     for index, metric in enumerate(report.metrics):
@@ -39,7 +88,8 @@ def _metric(report: GridReport, metric: MetricReport, is_first: bool) -> PageSec
         heading = "Quality against cost" if len(report.metrics) == 1 else f"{data.title} against cost"
     summary = curve_summary(data, panels, metric.axis, bool(level_figures), f"h-{name}")
     html = fragment(
-        "metric.html",
+        "grid.html",
+        "metric_section",
         name=name,
         heading=heading,
         metric=metric,
@@ -68,7 +118,8 @@ def _samples(report: GridReport, metric: MetricReport, shown: set[str]) -> Itera
     if found:
         first, name = report.plan["first_seed"], f"h-images-metric-{metric.prefix}"
         html = fragment(
-            "samples.html",
+            "grid.html",
+            "samples_section",
             name=name,
             galleries=found,
             is_ruled=metric.is_ruled,
