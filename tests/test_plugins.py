@@ -6,7 +6,7 @@ import re
 import pytest
 
 from harness.core.plugins import PluginError, require_plugins
-from harness.execution.worker import Task, run_task
+from harness.execution.worker import ChunkTask, run_task
 from tests.plugins import LEVELS, ROOT, Site
 
 KUTTA = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL).group(1)
@@ -131,7 +131,7 @@ def test_a_worker_without_the_plugin_is_a_failure_of_the_machine():
     with pytest.raises(PluginError, match=r"this machine lacks package kutta-solver 1\.2, which the work needs"):
         require_plugins([gone])
     with pytest.raises(PluginError, match="kutta-solver"):
-        run_task(Task("{}", (), "{}", 1, False, plugins=(gone,)), "cpu")
+        run_task(ChunkTask("{}", (), "{}", 1, False, plugins=(gone,)), "cpu")
     other = {"module": "json", "distribution": "json-plugin", "version": "2.0", "source": "0"}
     with pytest.raises(PluginError, match=r"needs json-plugin 2\.0 as it is where the run began"):
         require_plugins([other])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
 from harness.execution.measurements import Measurement
-from harness.execution.results import Piece
+from harness.execution.results import ChunkData
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.store.database import Store
 
@@ -49,14 +49,14 @@ class Missing(NamedTuple):
         shared: chunks that other measurements' jobs compute, with the trial that waits for them.
         complete: trials that wait for none.
         failed: trials with a failed chunk, and its row.
-        spans: of every trial, all its chunks in order.
+        seed_ranges: of every trial, all its chunks in order.
     """
 
     chunks: list[PlannedChunk]
     shared: list[tuple[PlannedChunk, str]]
     complete: list[str]
     failed: dict[str, dict[str, Any]]
-    spans: dict[str, list[SeedRange]]
+    seed_ranges: dict[str, list[SeedRange]]
 
 
 class ChunkPlan(NamedTuple):
@@ -130,9 +130,9 @@ def missing(
             row for row in rows[key] if row["first_seed"] >= measurement.first and row["last_seed"] <= measurement.last
         ]
         done = {seeds_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
-        spans = partition_seeds(measurement.first, measurement.last, done, measurement.chunk)
+        seed_ranges = partition_seeds(measurement.first, measurement.last, done, measurement.chunk)
         others: dict[SeedRange, PlannedChunk] = {}
-        if not done.issuperset(spans):
+        if not done.issuperset(seed_ranges):
             # A failure counts while its seeds are wanted: they may have been computed since, in other chunks.
             bad = next((row for row in inside if row["status"] == "failed"), None)
             if bad and not retry_failed:
@@ -142,24 +142,26 @@ def missing(
                 seeds_of(row) for row in inside if row["status"] == "claimed" and not (store and store.lapsed(row))
             }
             others = _planned(planned or {}, measurement.sources, key)
-            spans = partition_seeds(measurement.first, measurement.last, done | taken | set(others), measurement.chunk)
-        found.spans[key] = spans
+            seed_ranges = partition_seeds(
+                measurement.first, measurement.last, done | taken | set(others), measurement.chunk
+            )
+        found.seed_ranges[key] = seed_ranges
         wants = any(name not in pictured and (name, measurement.first) not in drawn for name in pictures[key])
         waits = False
-        for span in spans:
-            keep = wants and span.first == measurement.first
-            if span in done:
+        for seed_range in seed_ranges:
+            keep = wants and seed_range.first == measurement.first
+            if seed_range in done:
                 if keep:
                     found.chunks.insert(
-                        0, PlannedChunk(number, key, _drawn_from(measurement, span), True, images_only=True)
+                        0, PlannedChunk(number, key, _drawn_from(measurement, seed_range), True, images_only=True)
                     )
                     waits = True
                 continue
             waits = True
-            if span in others:
-                found.shared.append((others[span]._replace(keep_images=keep), key))
+            if seed_range in others:
+                found.shared.append((others[seed_range]._replace(keep_images=keep), key))
             else:
-                found.chunks.append(PlannedChunk(number, key, span, keep))
+                found.chunks.append(PlannedChunk(number, key, seed_range, keep))
         if not waits:
             found.complete.append(key)
     return found
@@ -174,15 +176,17 @@ def _planned(
     return found
 
 
-def _drawn_from(measurement: Measurement, span: SeedRange) -> SeedRange:
+def _drawn_from(measurement: Measurement, seed_range: SeedRange) -> SeedRange:
     """The seeds of a chunk that its pictures are of: a merged one has many more than a mosaic shows."""
     most = measurement.metric.picture_seeds
-    return span if most is None else SeedRange(span.first, min(span.last, span.first + most - 1))
+    return (
+        seed_range if most is None else SeedRange(seed_range.first, min(seed_range.last, seed_range.first + most - 1))
+    )
 
 
 def load_chunks(
     store: Store, sources: Sequence[str], fingerprint: str, seeds: SeedRange, tries: int = TRIES
-) -> list[Piece]:
+) -> list[ChunkData]:
     """The finished chunks that make up a trial's seeds, in order.
 
     Args:
@@ -198,16 +202,16 @@ def load_chunks(
     for last in reversed(range(tries)):
         rows = [row for row in store.chunks(sources, [fingerprint]) if row["status"] == "done"]
         done = {seeds_of(row): row for row in rows}
-        spans = partition_seeds(*seeds, done, seeds.size)
-        lost = [span for span in spans if span not in done]
+        seed_ranges = partition_seeds(*seeds, done, seeds.size)
+        lost = [seed_range for seed_range in seed_ranges if seed_range not in done]
         if lost:
             raise InputError(
                 f"what was kept of seeds {lost[0].first} to {lost[-1].last} of trial {fingerprint[:12]} is not in the "
                 "store any more; run its grid again"
             )
-        chosen = [done[span] for span in spans]
+        chosen = [done[seed_range] for seed_range in seed_ranges]
         try:
-            return [Piece(seeds_of(row), store.moments(row), row["info"]) for row in chosen]
+            return [ChunkData(seeds_of(row), store.moments(row), row["info"]) for row in chosen]
         except InputError:
             if not last or all(store.files.has(row["key"]) for row in chosen):
                 raise
@@ -216,7 +220,7 @@ def load_chunks(
 
 def load_blocks(
     store: Store, sources: Sequence[str], fingerprint: str, seeds: SeedRange, starts: Sequence[int]
-) -> list[Piece]:
+) -> list[ChunkData]:
     """The finished chunks that make up a trial's seeds, none of them across two blocks where the store has such.
 
     Runs and searches may have left the same seeds in several cuts. The blocks of a result are compared with those that
@@ -235,6 +239,6 @@ def load_blocks(
     ends = [start - 1 for start in starts[1:]] + [seeds.last]
     blocks = [SeedRange(*block) for block in zip(starts, ends, strict=True)]
     try:
-        return [piece for block in blocks for piece in load_chunks(store, sources, fingerprint, block)]
+        return [chunk for block in blocks for chunk in load_chunks(store, sources, fingerprint, block)]
     except InputError:  # a chunk across blocks that is all there is of its seeds, or what is really lost
         return load_chunks(store, sources, fingerprint, seeds)

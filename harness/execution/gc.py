@@ -95,12 +95,14 @@ def _groups(store: Store, fingerprint: str, uses: list[_Use]) -> list[list[dict[
     parts: list[list[SeedRange]] = []
     for use in uses:
         present = {seeds_of(row) for row in rows if row["extractor"] in use.sources}
-        parts.append([span for span in partition_seeds(*use.seeds, present, use.seeds.size) if span in present])
+        parts.append(
+            [seed_range for seed_range in partition_seeds(*use.seeds, present, use.seeds.size) if seed_range in present]
+        )
     found = []
     for name in names:
         mine = {seeds_of(row): row for row in rows if row["extractor"] == name}
         read = [part for use, part in zip(uses, parts, strict=True) if name in use.sources]
-        found += [[mine[span] for span in group] for group in together(mine, read) if len(group) > 1]
+        found += [[mine[seed_range] for seed_range in group] for group in together(mine, read) if len(group) > 1]
     return found
 
 
@@ -117,8 +119,10 @@ def _drop_unused(store: Store, dry_run: bool) -> tuple[int, int]:
         used.setdefault(row["fingerprint"], []).append((row["first_seed"], row["first_seed"] + row["n"] - 1))
     count = freed = 0
     for row in store.all_chunks():
-        spans = used.get(row["fingerprint"], [])
-        if row["status"] == "done" and not any(a <= row["first_seed"] and row["last_seed"] <= b for a, b in spans):
+        seed_ranges = used.get(row["fingerprint"], [])
+        if row["status"] == "done" and not any(
+            a <= row["first_seed"] and row["last_seed"] <= b for a, b in seed_ranges
+        ):
             count, freed = count + 1, freed + store.files.size(row["key"])
             if not dry_run:
                 store.drop_chunk(row["key"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.execution.chunks import Missing
 from harness.execution.measurements import Measurement
-from harness.execution.results import Piece, groups, merged_info
+from harness.execution.results import ChunkData, groups, merged_info
 from harness.execution.seed_ranges import SeedRange, seeds_of
 from harness.metrics.features.summary import FeatureSummary
 from harness.store.database import Chunk, Store
@@ -31,15 +31,15 @@ class Merger:
         for measurement, part in parts:
             if not measurement.is_wide:
                 continue
-            others = _measured_otherwise(store, measurement, list(part.spans))
-            alike = [other.spans for one, other in parts if one.extractor == measurement.extractor]
-            for fingerprint, spans in part.spans.items():
+            others = _measured_otherwise(store, measurement, list(part.seed_ranges))
+            alike = [other.seed_ranges for one, other in parts if one.extractor == measurement.extractor]
+            for fingerprint, seed_ranges in part.seed_ranges.items():
                 if fingerprint in others:
                     continue
                 uses = [found[fingerprint] for found in alike if fingerprint in found]
-                for group in together(spans, uses):
-                    for span in group if len(group) > 1 else []:
-                        self.blocks.setdefault((measurement.source, fingerprint, span), group)
+                for group in together(seed_ranges, uses):
+                    for seed_range in group if len(group) > 1 else []:
+                        self.blocks.setdefault((measurement.source, fingerprint, seed_range), group)
 
     def finished(self, chunk: Chunk) -> None:
         """A chunk was stored: merge its block if that is complete now."""
@@ -48,29 +48,29 @@ class Merger:
         if group is None:
             return
         rows = {seeds_of(row): row for row in self.store.chunks(source, [fingerprint]) if row["status"] == "done"}
-        if all(span in rows for span in group):
-            merge_rows(self.store, [rows[span] for span in group])
+        if all(seed_range in rows for seed_range in group):
+            merge_rows(self.store, [rows[seed_range] for seed_range in group])
 
 
-def together(spans: Iterable[SeedRange], uses: Sequence[Sequence[SeedRange]]) -> list[list[SeedRange]]:
-    """Runs of spans that follow each other and lie in one block of every use.
+def together(seed_ranges: Iterable[SeedRange], uses: Sequence[Sequence[SeedRange]]) -> list[list[SeedRange]]:
+    """Runs of ranges that follow each other and lie in one block of every use.
 
     Args:
-        spans: to group, disjoint.
-        uses: of each number that is measured, the chunks that it consists of; spans of none stay out.
+        seed_ranges: to group, disjoint.
+        uses: of each number that is measured, the chunks that it consists of; ranges of none stay out.
     """
     blocks: dict[SeedRange, list[tuple[int, int]]] = {}
     for number, use in enumerate(uses):
         for block, group in enumerate(groups(use) if use else []):
-            for span in group:
-                blocks.setdefault(span, []).append((number, block))
+            for seed_range in group:
+                blocks.setdefault(seed_range, []).append((number, block))
     found: list[list[SeedRange]] = []
-    for span in sorted(span for span in spans if span in blocks):
+    for seed_range in sorted(seed_range for seed_range in seed_ranges if seed_range in blocks):
         before = found[-1][-1] if found else None
-        if before and before.last + 1 == span.first and blocks[before] == blocks[span]:
-            found[-1].append(span)
+        if before and before.last + 1 == seed_range.first and blocks[before] == blocks[seed_range]:
+            found[-1].append(seed_range)
         else:
-            found.append([span])
+            found.append([seed_range])
     return found
 
 
@@ -96,6 +96,6 @@ def merge_rows(store: Store, rows: Sequence[dict[str, Any]]) -> bool:
     Raises:
         InputError: a file is missing or was changed.
     """
-    pieces = [Piece(seeds_of(row), store.moments(row), row["info"]) for row in rows]
-    together = FeatureSummary.merge(FeatureSummary.from_arrays(piece.arrays) for piece in pieces)
-    return store.merge(rows, together.arrays(), merged_info(pieces))
+    chunks = [ChunkData(seeds_of(row), store.moments(row), row["info"]) for row in rows]
+    together = FeatureSummary.merge(FeatureSummary.from_arrays(chunk.arrays) for chunk in chunks)
+    return store.merge(rows, together.arrays(), merged_info(chunks))

@@ -12,36 +12,36 @@ from harness.metrics.references import Reference
 from harness.metrics.statistics.jackknife import BLOCKS
 
 
-class Piece(NamedTuple):
+class ChunkData(NamedTuple):
     """A finished chunk of a trial: its seeds, arrays (moments, or a measure's values), and what the worker said."""
 
-    span: SeedRange
+    seeds: SeedRange
     arrays: Mapping[str, np.ndarray]
     info: Mapping[str, Any]
 
 
-def groups(spans: Sequence[SeedRange], count: int = BLOCKS) -> list[list[SeedRange]]:
-    """Group spans, in order of seeds, into at most `count` blocks of about equal size.
+def groups(seed_ranges: Sequence[SeedRange], count: int = BLOCKS) -> list[list[SeedRange]]:
+    """Group ranges, in order of seeds, into at most `count` blocks of about equal size.
 
     The cut depends on the seeds alone, so trials in the same chunks get the same blocks.
     """
-    first, last = spans[0].first, spans[-1].last
+    first, last = seed_ranges[0].first, seed_ranges[-1].last
     total = last - first + 1
     grouped: dict[int, list[SeedRange]] = {}
-    for span in spans:
-        middle = (span.first + span.last) / 2 - first
-        grouped.setdefault(min(int(middle * count / total), count - 1), []).append(span)
+    for seed_range in seed_ranges:
+        middle = (seed_range.first + seed_range.last) / 2 - first
+        grouped.setdefault(min(int(middle * count / total), count - 1), []).append(seed_range)
     return list(grouped.values())
 
 
 def measure(
-    metric: Metric, pieces: Sequence[Piece], reference: Reference | None, device: str = "cpu"
+    metric: Metric, chunks: Sequence[ChunkData], reference: Reference | None, device: str = "cpu"
 ) -> dict[str, Any]:
     """The columns of a result row: value, interval, replicates, blocks of seeds and details; NFE and cost.
 
     Args:
         metric: what is measured.
-        pieces: the chunks of a trial, in order of seeds.
+        chunks: the chunks of a trial, in order of seeds.
         reference: what the images are compared with; None for a metric without one.
         device: where large matrices are computed.
 
@@ -49,8 +49,10 @@ def measure(
         SamplingError: the metric cannot be computed of these chunks, whatever it raises; for a failed row.
         InputError: a file of the store or of the reference is damaged.
     """
-    arrays = {piece.span: piece.arrays for piece in pieces}
-    blocks = [metric.read([arrays[span] for span in group]) for group in groups([piece.span for piece in pieces])]
+    arrays = {chunk.seeds: chunk.arrays for chunk in chunks}
+    blocks = [
+        metric.read([arrays[seed_range] for seed_range in group]) for group in groups([chunk.seeds for chunk in chunks])
+    ]
     if reference is not None and reference.training is not None:
         reference.training()  # read here, so that a data set that is gone is no fault of the metric
     try:
@@ -62,7 +64,7 @@ def measure(
     except Exception as error:
         told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".splitlines()[0]
         raise SamplingError(told) from error
-    starts = pieces[0].span.first + np.cumsum(estimate.sizes) - estimate.sizes
+    starts = chunks[0].seeds.first + np.cumsum(estimate.sizes) - estimate.sizes
     details = estimate.details | ({"cautions": cautions} if cautions else {})
     return {
         "value": float(estimate.value),
@@ -71,14 +73,14 @@ def measure(
         "replicates": np.asarray(estimate.replicates).tolist(),
         "blocks": starts.tolist(),
         "details": details or None,
-        **_cost(pieces),
+        **_cost(chunks),
     }
 
 
-def merged_info(pieces: Sequence[Piece]) -> dict[str, Any]:
+def merged_info(chunks: Sequence[ChunkData]) -> dict[str, Any]:
     """What the workers said of several chunks, as of one; how many they were is in `parts`."""
-    cost = _cost(pieces)
-    said = gathered([piece.info for piece in pieces])
+    cost = _cost(chunks)
+    said = gathered([chunk.info for chunk in chunks])
     one = {key: values[0] if len(values) == 1 else values for key, values in said.items() if isinstance(values, list)}
     return {
         "nfe": [cost["nfe_min"], cost["nfe"], cost["nfe_max"]],
@@ -86,20 +88,20 @@ def merged_info(pieces: Sequence[Piece]) -> dict[str, Any]:
         "seconds": cost["seconds"],
         **one,
         "versions": said["versions"],
-        "parts": sum(piece.info.get("parts", 1) for piece in pieces),
+        "parts": sum(chunk.info.get("parts", 1) for chunk in chunks),
     }
 
 
-def _cost(pieces: Sequence[Piece]) -> dict[str, Any]:
+def _cost(chunks: Sequence[ChunkData]) -> dict[str, Any]:
     """Evaluations per sample, least, mean and most, and what was spent."""
-    weights = np.array([piece.span.size for piece in pieces], dtype=np.float64)
-    nfe = [piece.info["nfe"] for piece in pieces]
+    weights = np.array([chunk.seeds.size for chunk in chunks], dtype=np.float64)
+    nfe = [chunk.info["nfe"] for chunk in chunks]
     return {
         "nfe": float(np.average([mean for _, mean, _ in nfe], weights=weights)),
         "nfe_min": min(low for low, _, _ in nfe),
         "nfe_max": max(high for _, _, high in nfe),
-        "evaluations": sum(piece.info["evaluations"] for piece in pieces),
-        "seconds": sum(piece.info["seconds"] for piece in pieces),
+        "evaluations": sum(chunk.info["evaluations"] for chunk in chunks),
+        "seconds": sum(chunk.info["seconds"] for chunk in chunks),
     }
 
 

@@ -20,7 +20,7 @@ from harness.execution.plan_record import plan_record
 from harness.execution.results import measure
 from harness.execution.scheduler import Job, Scheduler, unwritable
 from harness.execution.seed_ranges import SeedRange
-from harness.execution.worker import Task
+from harness.execution.worker import ChunkTask
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Chunk, Store
 
@@ -147,14 +147,14 @@ class _PlanRun:
 
     def _compute(self, chunks: list[PlannedChunk], waiting: Mapping[Any, list[Key]]) -> None:
         """Have chunks computed, and measure trials as they become complete."""
-        device, tasks = devices_for(self.device)[0], dict[Key, Task]()
+        device, tasks = devices_for(self.device)[0], dict[Key, ChunkTask]()
         cost: dict[Chunk, int] = {}
         for planned in chunks:
             measurement = self.measurements[planned.measurement]
             if planned.key not in tasks:
                 trial = measurement.trials[planned.fingerprint].trial
                 shape = call_shape(measurement.samples, device, self.batch)
-                tasks[planned.key] = Task.of(trial, measurement.metric, shape, measurement.kept)
+                tasks[planned.key] = ChunkTask.of(trial, measurement.metric, shape, measurement.kept)
             also = [] if planned.images_only else waiting.get(planned.chunk, [])
             keys = (planned.key, *also)
             chunk = Chunk(planned.fingerprint, *planned.seeds, measurement.source)
@@ -199,15 +199,15 @@ class _PlanRun:
     def _measure(self, key: Key) -> None:
         """All chunks are there: put them together, measure, and write the trial's row."""
         measurement, fingerprint = self.measurements[key[0]], key[1]
-        pieces = load_chunks(self.store, measurement.sources, fingerprint, measurement.seeds)
+        chunks = load_chunks(self.store, measurement.sources, fingerprint, measurement.seeds)
         # Large matrices are computed on the first GPU of the run, if there is one.
         device = devices_for(self.device)[0] if measurement.is_wide else "cpu"
         try:
-            values = measure(measurement.metric, pieces, measurement.against, device)
+            values = measure(measurement.metric, chunks, measurement.against, device)
         except SamplingError as error:
             self._write_failure(key, error.reason, None, {})
             return
-        self._write(key, {"status": "done", **values}, [piece.info for piece in pieces])
+        self._write(key, {"status": "done", **values}, [chunk.info for chunk in chunks])
         self.statuses[key] = "done"
 
     def _write_failure(self, key: Key, reason: str, step: int | None, info: Mapping[str, Any]) -> None:

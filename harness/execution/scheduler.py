@@ -17,7 +17,7 @@ from harness.execution.devices import devices_for
 from harness.execution.executors import Executor, find_executor, is_alive
 from harness.execution.provenance import versions
 from harness.execution.seed_ranges import SeedRange, seeds_of
-from harness.execution.worker import ChunkFailure, Task, failure_of, run_task
+from harness.execution.worker import ChunkFailure, ChunkTask, failure_of, run_task
 from harness.metrics.feature_metric import MOSAIC
 from harness.store.database import Chunk, Store, is_full
 
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
     chunk: Chunk
     keys: tuple[Any, ...]
-    task: Task
+    task: ChunkTask
     within: SeedRange
     call: SeedRange | None = None
     pictures: Mapping[str, str] = {}
@@ -163,7 +163,7 @@ class Scheduler:
             seeds = [job.seeds for job in jobs]
             seeds = seeds if jobs[0].call is None else list(fill(jobs[0].call, seeds))
             future = self._executor.submit(
-                run_task, jobs[0].task._replace(spans=tuple(seeds), keep_images=bool(jobs[0].pictures))
+                run_task, jobs[0].task._replace(seeds=tuple(seeds), keep_images=bool(jobs[0].pictures))
             )
             self._at_work[future] = jobs
             handle = self._executor.handle(future)
@@ -201,13 +201,13 @@ class Scheduler:
         count = min(sum(job.seeds.size for job in jobs), MOSAIC)
         for name, png in outcome.pngs.items():
             self.store.put_image(jobs[0].pictures[name], jobs[0].chunk.first, count, png)
-        computed = {piece.span: piece for piece in outcome.pieces}
+        computed = {data.seeds: data for data in outcome.chunks}
         for job in jobs:
-            piece = computed[job.seeds]
+            data = computed[job.seeds]
             if not job.is_stored:
-                self.store.finish(job.chunk, piece.arrays, piece.info)
+                self.store.finish(job.chunk, data.arrays, data.info)
             self.chunks += 1
-            self.evaluations += piece.info["evaluations"]
+            self.evaluations += data.info["evaluations"]
             yield from self._arrived(job, is_ours=True)
 
     def _arrived(self, job: Job, is_ours: bool) -> Iterator[Completed]:

@@ -26,46 +26,46 @@ def seeds_of(row: Mapping[str, Any]) -> SeedRange:
 
 
 def partition_seeds(first: int, last: int, present: Iterable[SeedRange], size: int) -> list[SeedRange]:
-    """Cut the seeds first..last into spans, taking those that are present as they are.
+    """Cut the seeds first..last into ranges, taking those that are present as they are.
 
     Where those that are present suffice, they are all that is taken. Else what is missing is cut at multiples of
     `size`, so that a larger number of samples adds chunks and changes none.
 
     Args:
         first, last: the seeds wanted, both included.
-        present: spans already in the store, in any order; those reaching outside are left aside.
-        size: seeds per new span.
+        present: ranges already in the store, in any order; those reaching outside are left aside.
+        size: seeds per new range.
 
     Returns:
-        Disjoint spans in order, which together are first..last.
+        Disjoint ranges in order, which together are first..last.
     """
-    spans: list[SeedRange] = []
-    inside = {span for span in present if SeedRange(first, last).holds(span)}
+    seed_ranges: list[SeedRange] = []
+    inside = {seed_range for seed_range in present if SeedRange(first, last).holds(seed_range)}
     ends = _ends(last, inside)
-    usable = sorted(inside, key=lambda span: (span.first, -span.last))
+    usable = sorted(inside, key=lambda seed_range: (seed_range.first, -seed_range.last))
     at = first
-    for span in usable:
-        if span.first < at or (first in ends and span.last + 1 not in ends):
+    for seed_range in usable:
+        if seed_range.first < at or (first in ends and seed_range.last + 1 not in ends):
             continue
-        spans += _cut(at, span.first - 1, size)
-        spans.append(span)
-        at = span.last + 1
-    return spans + _cut(at, last, size)
+        seed_ranges += _cut(at, seed_range.first - 1, size)
+        seed_ranges.append(seed_range)
+        at = seed_range.last + 1
+    return seed_ranges + _cut(at, last, size)
 
 
 def _ends(last: int, present: Iterable[SeedRange]) -> set[int]:
-    """Seeds from which spans that are present lead to the last, without a gap."""
+    """Seeds from which ranges that are present lead to the last, without a gap."""
     found = {last + 1}
-    for span in sorted(present, key=lambda span: span.first, reverse=True):
-        if span.last + 1 in found:
-            found.add(span.first)
+    for seed_range in sorted(present, key=lambda seed_range: seed_range.first, reverse=True):
+        if seed_range.last + 1 in found:
+            found.add(seed_range.first)
     return found
 
 
 def _cut(first: int, last: int, size: int) -> list[SeedRange]:
-    spans = []
+    seed_ranges = []
     while first <= last:
         end = min(last, (first // size + 1) * size - 1)
-        spans.append(SeedRange(first, end))
+        seed_ranges.append(SeedRange(first, end))
         first = end + 1
-    return spans
+    return seed_ranges

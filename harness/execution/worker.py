@@ -16,7 +16,7 @@ from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
 from harness.execution.devices import device_name
 from harness.execution.provenance import versions
-from harness.execution.results import Piece
+from harness.execution.results import ChunkData
 from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import Trial
 from harness.metrics import METRICS
@@ -25,7 +25,7 @@ from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
 
 
-class Task(NamedTuple):
+class ChunkTask(NamedTuple):
     """Chunks to compute together: trial and metric as JSON, seeds, rows per network call, and whether to keep images.
 
     Several chunks of one trial share network calls; each still has arrays of its own. `kept` is what these hold of
@@ -35,7 +35,7 @@ class Task(NamedTuple):
     """
 
     trial: str
-    spans: tuple[SeedRange, ...]
+    seeds: tuple[SeedRange, ...]
     metric: str
     batch: int
     keep_images: bool
@@ -44,7 +44,7 @@ class Task(NamedTuple):
     plugins: tuple[dict[str, str], ...] = ()
 
     @classmethod
-    def of(cls, trial: Trial, metric: Config, batch: int, kept: tuple[str, ...], remember: bool = False) -> "Task":
+    def of(cls, trial: Trial, metric: Config, batch: int, kept: tuple[str, ...], remember: bool = False) -> "ChunkTask":
         """A task that lacks its seeds."""
         plugins = (*plugins_of(trial).values(), *plugins_of(metric).values())
         return cls(trial.model_dump_json(), (), metric.model_dump_json(), batch, False, kept, remember, plugins)
@@ -53,7 +53,7 @@ class Task(NamedTuple):
 class Computed(NamedTuple):
     """A finished task: its chunks, and PNG pictures by name if they were asked for."""
 
-    pieces: list[Piece]
+    chunks: list[ChunkData]
     pngs: dict[str, bytes]
 
 
@@ -73,7 +73,7 @@ def failure_of(error: BaseException) -> ChunkFailure:
     return ChunkFailure(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
-def run_task(task: Task, device: str) -> Computed | ChunkFailure:
+def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
     """Sample or observe the seeds of a task's chunks, and keep of each what its metric needs.
 
     If the device runs out of memory, the rows per network call are halved until it does not. A trial that cannot be
@@ -90,13 +90,13 @@ def run_task(task: Task, device: str) -> Computed | ChunkFailure:
         return failure_of(error)
 
 
-def _compute(task: Task, device: str) -> Computed:
+def _compute(task: ChunkTask, device: str) -> Computed:
     started = time.perf_counter()
     trial = Trial.model_validate_json(task.trial)
     load = _remembered if task.remember and device == "cpu" else _denoiser
     denoiser = load(_source(trial), trial.weights, trial.dtype, device)
     saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
-    seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
+    seeds = [seed for seed_range in task.seeds for seed in range(seed_range.first, seed_range.last + 1)]
     metric = METRICS.read_json(task.metric)
     converged = _converged(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
     job = SamplingJob(
@@ -113,19 +113,19 @@ def _compute(task: Task, device: str) -> Computed:
         "versions": versions(),
     }
     saved = denoiser.saved - saved if isinstance(denoiser, CachedDenoiser) else 0
-    rows = _shares(seen.rows - saved, [span.size for span in task.spans])
-    pieces, at = [], 0
-    for span, evaluations in zip(task.spans, rows, strict=True):
-        nfe = seen.nfe[at : at + span.size]
+    rows = _shares(seen.rows - saved, [seed_range.size for seed_range in task.seeds])
+    chunks, at = [], 0
+    for seed_range, evaluations in zip(task.seeds, rows, strict=True):
+        nfe = seen.nfe[at : at + seed_range.size]
         info = {
             "nfe": [int(nfe.min()), float(nfe.double().mean()), int(nfe.max())],
             "evaluations": evaluations,
-            "seconds": spent * span.size / len(seeds),
+            "seconds": spent * seed_range.size / len(seeds),
             **common,
         }
-        pieces.append(Piece(span, seen.arrays(slice(at, at + span.size)), info))
-        at += span.size
-    return Computed(pieces, pngs)
+        chunks.append(ChunkData(seed_range, seen.arrays(slice(at, at + seed_range.size)), info))
+        at += seed_range.size
+    return Computed(chunks, pngs)
 
 
 def _labels(trial: Trial) -> Labels:

@@ -242,9 +242,9 @@ class _Run:
         row, candidate = self.rows[number], self.candidates[number]
         assert candidate is not None
         n = self.search.rungs[len(row["rungs"] or [])]
-        pieces = self.blocks.load(candidate.trial, n)
+        chunks = self.blocks.load(candidate.trial, n)
         try:
-            rung, values = measure_rung(self.measurement, pieces, self.device)
+            rung, values = measure_rung(self.measurement, chunks, self.device)
         except SamplingError as error:
             self._fail(number, failure_of(error))
             return
@@ -261,7 +261,7 @@ class _Run:
             "reason": reason,
         }
         if is_last:
-            infos = [dict(piece.info) for piece in pieces]
+            infos = [dict(chunk.info) for chunk in chunks]
             self.store.put_result(self.measurement.row(candidate.trial, {"status": "done", **values}, infos))
         self._change(number, changes)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.execution.measurements import Measurement
-from harness.execution.results import Piece, measure
+from harness.execution.results import ChunkData, measure
 from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
 from harness.store.studies import DONE
 
@@ -53,7 +53,7 @@ class Rung(NamedTuple):
     difference: dict[str, float] | None
 
 
-def measure_rung(measurement: Measurement, pieces: Sequence[Piece], device: str) -> tuple[Rung, dict[str, Any]]:
+def measure_rung(measurement: Measurement, chunks: Sequence[ChunkData], device: str) -> tuple[Rung, dict[str, Any]]:
     """Measure a trial on some of its seeds.
 
     Returns:
@@ -62,10 +62,10 @@ def measure_rung(measurement: Measurement, pieces: Sequence[Piece], device: str)
     Raises:
         SamplingError: features that are not finite.
     """
-    values = measure(measurement.metric, pieces, measurement.against, device)
-    n = sum(piece.span.size for piece in pieces)
+    values = measure(measurement.metric, chunks, measurement.against, device)
+    n = sum(chunk.seeds.size for chunk in chunks)
     replicates = [float(value) for value in values["replicates"]]
-    starts = [*values["blocks"], pieces[0].span.first + n]
+    starts = [*values["blocks"], chunks[0].seeds.first + n]
     sizes = [int(size) for size in np.diff(starts)] if replicates else []
     return Rung(n, float(values["value"]), values["low"], values["high"], replicates, sizes, None), values
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.execution.measurements import Measurement
-from harness.execution.results import Piece, merged_info
+from harness.execution.results import ChunkData, merged_info
 from harness.execution.scheduler import Job
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
-from harness.execution.worker import Task
+from harness.execution.worker import ChunkTask
 from harness.experiments.trial import Trial
 from harness.metrics.features.summary import FeatureSummary
 from harness.store.database import Chunk, Store
@@ -46,7 +46,7 @@ class SeedBlocks:
         parts = [part for block in self._blocks(count) for part in self._parts(block, stored) if part not in stored]
         if not parts:
             return []
-        task = Task.of(trial, measurement.metric, self.batch, measurement.kept, remember=True)
+        task = ChunkTask.of(trial, measurement.metric, self.batch, measurement.kept, remember=True)
         return [
             Job(
                 Chunk(fingerprint, part.first, part.last, measurement.source),
@@ -67,18 +67,18 @@ class SeedBlocks:
             count += block.size
         return count
 
-    def load(self, trial: Trial, count: int) -> list[Piece]:
+    def load(self, trial: Trial, count: int) -> list[ChunkData]:
         """The first `count` seeds, which are there, a block each; of a diagnostic as they are stored."""
         rows = self._stored(trial)
-        found: list[Piece] = []
+        found: list[ChunkData] = []
         for block in self._blocks(count):
             parts = [
-                Piece(part, self.store.moments(rows[part]), rows[part]["info"])
+                ChunkData(part, self.store.moments(rows[part]), rows[part]["info"])
                 for part in self._parts(block, set(rows))
             ]
             if len(parts) > 1 and self.measurement.metric.merges_chunks:
                 summary = FeatureSummary.merge(FeatureSummary.from_arrays(part.arrays) for part in parts)
-                parts = [Piece(block, summary.arrays(), merged_info(parts))]
+                parts = [ChunkData(block, summary.arrays(), merged_info(parts))]
             found += parts
         return found
 

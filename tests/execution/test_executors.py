@@ -131,7 +131,7 @@ def test_the_scheduler_hands_claims_over(tmp_path, monkeypatch):
     from harness.execution import scheduler as module
     from harness.execution.scheduler import Job
     from harness.execution.seed_ranges import SeedRange
-    from harness.execution.worker import Task
+    from harness.execution.worker import ChunkTask
 
     class Slow(Batch):
         def submit(self, fn, /, *args):
@@ -140,7 +140,7 @@ def test_the_scheduler_hands_claims_over(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
     with Store(str(tmp_path / "s.sqlite")) as store:
         scheduler = Scheduler(store, "cpu", Slow)
-        scheduler.add(Job(CHUNK, ("key",), Task("", (), "", 4, False), SeedRange(0, 3)))
+        scheduler.add(Job(CHUNK, ("key",), ChunkTask("", (), "", 4, False), SeedRange(0, 3)))
         assert list(scheduler.step()) == []
         scheduler.close()
         (row,) = store.chunks("x")

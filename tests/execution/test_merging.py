@@ -202,7 +202,7 @@ def test_reading_while_another_process_merges(store, grid, monkeypatch):
     monkeypatch.setattr(store, "moments", moments)
     found = load_chunks(store, [SOURCE], key, SeedRange(0, 39))
     assert merged == [True]
-    assert [tuple(piece.span) for piece in found] == [(0, 11), *((at, at + 3) for at in range(12, 40, 4))]
+    assert [tuple(piece.seeds) for piece in found] == [(0, 11), *((at, at + 3) for at in range(12, 40, 4))]
 
 
 def test_what_is_lost_is_said(store, grid):

@@ -1,5 +1,7 @@
 """Running plans: only what is missing, more samples, failures as rows, full disks; the work is done in this process."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -228,7 +230,8 @@ def test_chunks_of_another_process_are_waited_for(store, grid, monkeypatch):
 
 
 def test_out_of_memory_halves_the_batch(store, grid, monkeypatch):
-    real, shapes = chunk_module.sample, []
+    module = import_module("harness.sampling.sample")
+    real, shapes = module.sample, []
 
     def sample(*arguments, batch, **options):
         shapes.append(batch)
@@ -236,7 +239,7 @@ def test_out_of_memory_halves_the_batch(store, grid, monkeypatch):
             raise torch.OutOfMemoryError
         return real(*arguments, batch=batch, **options)
 
-    monkeypatch.setattr(chunk_module, "sample", sample)
+    monkeypatch.setattr(module, "sample", sample)
     run_module.run(grid(), store, device="cpu")
     assert shapes[:4] == [20, 10, 5, 2]
     assert store.results()[0]["provenance"]["batch"] == [2]

@@ -212,11 +212,11 @@ def test_a_seed_has_the_same_row_whatever_is_stored(live, death, tmp_path):
     """Killed between the blocks of one network call: the rest is computed with all rows where they were."""
     search, path = plan(tmp_path, pruner="none"), tmp_path / "s.sqlite"
     live(search, tmp_path / "whole.sqlite", Budget(2))
-    calls = {tuple((span.first, span.last) for span in task.spans) for task in Workers.computed}
+    calls = {tuple((span.first, span.last) for span in task.seeds) for task in Workers.computed}
     rows = {(seed, seed - spans[0][0]) for spans in calls for first, last in spans for seed in range(first, last + 1)}
     for until in range(20, 60, 8):
         if live(search, path, Budget(2), until) is not None:
             break
         for task in Workers.computed:
-            seeds = [seed for span in task.spans for seed in range(span.first, span.last + 1)]
+            seeds = [seed for span in task.seeds for seed in range(span.first, span.last + 1)]
             assert {(seed, row) for row, seed in enumerate(seeds)} <= rows

@@ -21,11 +21,11 @@ def search():
     return plan_search(SearchRequest(samples=128))
 
 
-def put(store, measurement, trial, spans, rows):
-    for span in spans:
-        chunk = Chunk(trial.fingerprint, span.first, span.last, measurement.source)
+def put(store, measurement, trial, seed_ranges, rows):
+    for seed_range in seed_ranges:
+        chunk = Chunk(trial.fingerprint, seed_range.first, seed_range.last, measurement.source)
         assert store.claim(chunk)
-        part = rows[span.first : span.last + 1]
+        part = rows[seed_range.first : seed_range.last + 1]
         store.finish(chunk, FeatureSummary(Moments.of(part)).arrays(), INFO)
 
 
@@ -40,9 +40,9 @@ def test_smaller_chunks_of_another_search_change_no_block(search, tmp_path):
         put(store, measurement, other, [SeedRange(at, at + 3) for at in range(0, 128, 4)], rows)
         assert blocks.cached_seeds(one) == blocks.cached_seeds(other) == 128
         whole, parts = blocks.load(one, 128), blocks.load(other, 128)
-    spans = [piece.span for piece in whole]
-    assert spans == [piece.span for piece in parts] == [SeedRange(at, at + 7) for at in range(0, 128, 8)]
-    assert len(groups(spans)) == 10
+    seed_ranges = [piece.seeds for piece in whole]
+    assert seed_ranges == [piece.seeds for piece in parts] == [SeedRange(at, at + 7) for at in range(0, 128, 8)]
+    assert len(groups(seed_ranges)) == 10
     assert {piece.info["evaluations"] for piece in parts} == {2032}
     for a, b in zip(whole, parts, strict=True):
         assert sorted(a.arrays) == sorted(b.arrays)
