@@ -35,7 +35,7 @@ def holdout_table(search: SearchData, results: list[HoldoutResult], heading: str
     ]
     if search.compares:
         columns.append(TableColumn("moved", lambda each: _moved(search, each), NUMBER, over))
-    columns.append(TableColumn("rank, search → fresh", _ranks, "n ranks"))
+    columns.append(TableColumn("rank, search → fresh", _ranks, NUMBER))
     columns += [_against_column(search, each) for each in known(results)]
     way = "negative" if sign(search.metric) == 1 else "positive"
     caption = (
@@ -63,8 +63,8 @@ def _moved(search: SearchData, each: HoldoutResult) -> str:
     return signed(shift.by) if shift else NONE
 
 
-def _ranks(each: HoldoutResult) -> str:
-    return f"{each.ranks[0]} → {each.ranks[1]}" if each.ranks else NONE
+def _ranks(each: HoldoutResult) -> TableCell:
+    return TableCell(f"{each.ranks[0]} → {each.ranks[1]}" if each.ranks else NONE, css="ranks")
 
 
 def _against_column(search: SearchData, other: HoldoutResult) -> TableColumn:
