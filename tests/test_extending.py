@@ -1,4 +1,4 @@
-"""One file and one word in a copy of the tree: the solver of docs/extending.md, a discretization, an executor."""
+"""One file and one word in a copy of the tree: docs/extending.md's solver and metric, a discretization, an executor."""
 
 import difflib
 import os
@@ -33,8 +33,9 @@ def extended(tmp_path_factory):
     """A copy of the package with a file and a word for each; the solver's is the document's."""
     root = tmp_path_factory.mktemp("extended")
     shutil.copytree(PACKAGE, root / "harness", ignore=shutil.ignore_patterns("__pycache__"))
-    code = re.search(r"```python\n(.*?)```", DOCUMENT, re.DOTALL).group(1)
-    add(root / "harness" / "sampling" / "solvers", "kutta3", code, after='"solve_ivp"')
+    solver, metric = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    add(root / "harness" / "sampling" / "solvers", "kutta3", solver, after='"solve_ivp"')
+    add(root / "harness" / "metrics", "diagnostics.contrast", metric, after='"diagnostics.denoising_error"')
     add(root / "harness" / "sampling" / "discretizations", "square_roots", LEVELS, after='"optimized"')
     add(root / "harness" / "execution" / "executors", "twin", EXECUTOR, after='"inline"')
     for name in ("grids", "pretrained"):
@@ -50,13 +51,13 @@ def extended(tmp_path_factory):
 
 def add(folder, name, code, after):
     """A file, and its name as one more word after another in the package's list."""
-    (folder / f"{name}.py").write_text(code)
+    (folder / f"{name.replace('.', '/')}.py").write_text(code)
     package = folder / "__init__.py"
     before = package.read_text()
     assert before.count(after) == 1
     package.write_text(before.replace(after, f'{after}, "{name}"'))
     words = [re.findall(r"\w+", text) for text in (before, package.read_text())]
-    assert [line for line in difflib.ndiff(*words) if line[0] in "+-"] == [f"+ {name}"]
+    assert [line for line in difflib.ndiff(*words) if line[0] in "+-"] == [f"+ {word}" for word in name.split(".")]
 
 
 def run(root, *command):
@@ -96,6 +97,33 @@ def test_a_discretization_and_an_executor_run_a_grid(extended, tmp_path):
     store = ("--store", str(tmp_path / "s.sqlite"))
     done = run(extended, "harness.cli", "run", str(grid), "--executor", "twin", "--device", "cpu", *store)
     assert "1 of 1 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+CONTRAST = """
+title: How much contrast
+samples: 16
+metrics: contrast
+denoisers: {data: {source: {kind: gaussian, std: 0.5, shape: [1, 2, 2]}}}
+steps: [3, 5]
+series: [{name: Heun, sampler: {}}]
+"""
+
+
+def test_a_metric_has_its_number_and_its_column_in_the_report(extended, tmp_path):
+    assert re.search(r"contrast +Standard deviation of each", run(extended, "harness.cli", "ls", "metrics").stdout)
+    grid, page = tmp_path / "contrast.yaml", tmp_path / "page.html"
+    grid.write_text(CONTRAST)
+    store = ("--store", str(tmp_path / "s.sqlite"))
+    done = run(extended, "harness.cli", "run", str(grid), "--executor", "inline", "--device", "cpu", *store)
+    assert "2 of 2 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
+    written = subprocess.run(  # without the metric: what a report shows of it is stored
+        [sys.executable, "-m", "harness.cli", "report", "contrast", "-o", str(page), *store],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    text = page.read_text()
+    assert "Contrast" in text
+    assert "median contrast" in text
 
 
 def test_the_tests_take_it_up_unasked(extended):

@@ -1,4 +1,4 @@
-"""Installed packages add solvers and discretizations by entry points; a bad one is a warning, never a crash."""
+"""Installed packages add solvers, discretizations, metrics and executors by entry points; a bad one is a warning."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from harness.core.plugins import PluginError, require_plugins
 from harness.execution.worker import ChunkTask, run_task
 from tests.plugins import LEVELS, ROOT, Site
 
-KUTTA = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL).group(1)
+KUTTA, CONTRAST = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
 
 GRID = """
 title: Of plugins
@@ -20,6 +20,18 @@ steps: [4]
 series:
   - {name: Theirs, sampler: {solver: kutta3, discretization: square_roots}}
   - {name: Ours, sampler: {}}
+"""
+
+EXECUTOR = """
+from harness.execution.executors.inline import InlineExecutor
+
+
+class Counted(InlineExecutor):
+    '''Runs tasks here and says so.'''
+
+    def submit(self, fn, /, *args, **kwargs):
+        print("COUNTED")
+        return super().submit(fn, *args, **kwargs)
 """
 
 FINGERPRINT = """
@@ -70,6 +82,27 @@ def test_a_grid_runs_with_them_and_its_results_stay_readable_without(site, tmp_p
     lacking = site.harness("run", "theirs.yaml", "--store", "s.sqlite", cwd=tmp_path, plugins=False)
     assert lacking.returncode == 2
     assert "unknown kind 'kutta3'" in lacking.stderr
+
+
+def test_a_metric_and_an_executor_of_packages_make_a_result(site, tmp_path):
+    site.install("contrasts", CONTRAST, {"metrics": {"contrast": "Contrast"}})
+    site.install("counting", EXECUTOR, {"executors": {"counted": "Counted"}})
+    listed = site.harness("ls").stdout
+    assert re.search(r"contrast +\[contrasts 1\.0\] Standard deviation of each", listed)
+    assert re.search(r"counted +\[counting 1\.0\] Runs tasks here", listed)
+    grid = GRID.replace("{kind: end-point-error, reference: 16}", "contrast")
+    (tmp_path / "theirs.yaml").write_text(grid)
+    store = ("--device", "cpu", "--store", "s.sqlite")
+    done = site.harness("run", "theirs.yaml", "--executor", "counted", *store, cwd=tmp_path)
+    assert "2 of 2 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
+    assert "COUNTED" in done.stdout
+    page = tmp_path / "page.html"
+    written = site.harness("report", "theirs", "--store", "s.sqlite", "-o", str(page), cwd=tmp_path, plugins=False)
+    assert written.returncode == 0, written.stderr
+    assert "median contrast" in page.read_text()
+    unknown = site.harness("run", "theirs.yaml", "--executor", "counter", *store, cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "no such executor; there is: processes, inline, counted" in unknown.stderr
 
 
 def test_version_and_source_of_a_plugin_are_part_of_its_trials_identity(site):

@@ -4,7 +4,7 @@ A metric works in two halves. In a worker, `observe` looks at a sampler on some 
 arrays that the store holds as chunks. Later `compute` turns the chunks of all seeds into an `Estimate`. What lies
 between (chunks, claims, resuming, blocks of seeds) is the same for every metric.
 
-    class Contrast(Diagnostic):           # one number a sample: harness.metrics.diagnostics.base
+    class Curvature(Diagnostic):          # one number a sample: harness.metrics.diagnostics.base
     class FID(ComparedMetric):            # features against a reference: harness.metrics.feature_metric
 
 A metric module imports torch inside its methods only, so that plans and reports load without it.
@@ -95,6 +95,8 @@ class Observation(Protocol):
 
 class Column(NamedTuple):
     """A column of the report beside the number, from the details of an estimate.
+
+    It stands in the table of curves, which a page shows where the 3 % rule does not apply.
 
     Args:
         heading: of the column.

@@ -33,7 +33,7 @@ def executor(request):
 class TestEveryExecutor:
     def test_is_one_of_concurrent_futures(self, executor):
         assert isinstance(executor, futures.Executor)
-        assert executor.slots == 1
+        assert executor.slots >= 1
         assert executor.submit(double, 4).result(60) == ("cpu", 8)
 
     def test_an_exception_is_the_futures(self, executor):
@@ -42,6 +42,8 @@ class TestEveryExecutor:
         assert executor.submit(double, 1).result(60) == ("cpu", 2)
 
     def test_its_work_ends_with_this_process(self, executor):
+        if type(executor).handle is not Executor.handle:
+            pytest.skip("its work goes on without this process")
         assert executor.handle(executor.submit(double, 1)) is None
         assert not executor.alive("1")
 
@@ -70,8 +72,8 @@ class Batch(InlineExecutor):
 
 
 def test_names(monkeypatch):
-    with pytest.raises(InputError, match="--executor ray: no such executor; there is: processes, inline"):
-        find_executor("ray")
+    with pytest.raises(InputError, match=f"--executor nobody: no such executor; there is: {', '.join(EXECUTORS)}"):
+        find_executor("nobody")
     found = [Plugin("harness.executors", name, value, "batchy", "1.0") for name, value in PLUGINS.items()]
     monkeypatch.setattr(executors, "load_plugins", lambda group: found)
     with pytest.warns(PluginWarning) as warned:

@@ -16,8 +16,9 @@ class Executor(futures.Executor, ABC):
 
     Work usually ends with this process. An executor whose work goes on without it (a batch system, a cluster) overrides
     `handle` and `alive`. The scheduler stores the handle in the claim of each chunk of the task; the claim then lapses
-    only when `alive` says that its handle is dead, whatever became of the process that submitted it. The worker stores
-    each chunk itself, as a whole file named by the chunk's key, and the next process over the store takes it in.
+    only when `alive` says that its handle is dead, whatever became of the process that submitted it. The process that
+    waits for the future stores the chunks. Where it may be gone by then, the executor's own task calls `Store.finish`;
+    otherwise the chunks are computed again once the handle is dead.
 
     Args:
         devices: where torch runs, such as "cpu" or "cuda:1"; one named twice takes two tasks at a time.

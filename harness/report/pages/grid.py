@@ -55,8 +55,11 @@ def render(store: Store, grid: str) -> str:
 
 
 def _made(name: str, report: GridReport) -> Iterable[PageSection]:
-    make = globals().get(name) or getattr(import_module(f"harness.report.pages.{name}"), name)
-    made: Iterable[PageSection] = make(report)
+    """The section of a name: a function of this module, or of the module of that name beside it."""
+    here = globals().get(name)
+    is_here = getattr(here, "__module__", None) == __name__
+    make = here if is_here else getattr(import_module(f"harness.report.pages.{name}"), name)
+    made: Iterable[PageSection] = make(report)  # type: ignore[misc]
     return made
 
 
