@@ -18,7 +18,7 @@ from harness.sampling import discretizations, schedules, stochasticity
 from harness.sampling.sampler import Sampler
 from harness.sampling.solvers import ALIASES, SOLVERS
 from harness.sampling.solvers.sde_form import RATES
-from harness.sampling.stochasticity.restart import Interval
+from harness.sampling.stochasticity.restart import RestartInterval
 from harness.search.plan import METHODS, PRUNERS
 from harness.search.targets import EnqueuedSetting, Target, target_names
 from harness.search.template import Choices, NumberRange
@@ -42,7 +42,7 @@ KINDS = [member for union in UNIONS for member in union.members]
 
 @pytest.mark.parametrize(
     "model",
-    [Grid, Panel, Series, Sampler, Interval, *DENOISERS.members, *METRICS.members, *KINDS, *EXTRACTORS.members],
+    [Grid, Panel, Series, Sampler, RestartInterval, *DENOISERS.members, *METRICS.members, *KINDS, *EXTRACTORS.members],
     ids=lambda model: model.__name__,
 )
 def test_every_key_is_documented(model):

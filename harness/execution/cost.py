@@ -76,7 +76,7 @@ def costs(
 
 
 def _waiting(missing: Missing) -> dict[str, int]:
-    """Samples that an measurement still has to compute, by trial; 0 where others compute all that is missing."""
+    """Samples that a measurement still has to compute, by trial; 0 where others compute all that is missing."""
     waiting = {fingerprint: 0 for _, fingerprint in missing.shared}
     for job in missing.chunks:
         waiting[job.fingerprint] = waiting.get(job.fingerprint, 0) + job.seeds.size

@@ -133,7 +133,7 @@ def _pooled(every: list[Measurement]) -> list[Measurement]:
 
 
 def _images(measurement: Measurement) -> tuple[Any, ...]:
-    """Which images an measurement looks at, and through what."""
+    """Which images a measurement looks at, and through what."""
     return measurement.extractor, measurement.first, measurement.samples, tuple(measurement.trials)
 
 

@@ -1,6 +1,7 @@
 """From chunks to a result: merge what was seen, measure, and say how sure it is."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,31 +51,39 @@ def measure(
         InputError: a file of the store or of the reference is damaged.
     """
     arrays = {chunk.seeds: chunk.arrays for chunk in chunks}
-    blocks = [
-        metric.read([arrays[seed_range] for seed_range in group]) for group in groups([chunk.seeds for chunk in chunks])
-    ]
+    cut = groups([chunk.seeds for chunk in chunks])
+    with _failed_row(InputError):  # a damaged file of the store stops the run
+        blocks = [metric.read([arrays[seed_range] for seed_range in group]) for group in cut]
     if reference is not None and reference.training is not None:
         reference.training()  # read here, so that a data set that is gone is no fault of the metric
-    try:
+    with _failed_row():
         estimate = metric.compute(blocks, reference, device)
         interval = estimate.interval()
         cautions = metric.cautions(blocks)
-    except SamplingError:
+        starts = chunks[0].seeds.first + np.cumsum(estimate.sizes) - estimate.sizes
+        details = estimate.details | ({"cautions": cautions} if cautions else {})
+        return {
+            "value": float(estimate.value),
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+            "replicates": np.asarray(estimate.replicates).tolist(),
+            "blocks": starts.tolist(),
+            "details": details or None,
+            **_cost(chunks),
+        }
+
+
+@contextlib.contextmanager
+def _failed_row(*stops: type[Exception]) -> Iterator[None]:
+    """Whatever a metric raises inside is a SamplingError, which makes a failed row; `stops` go through as they are."""
+    unchanged: tuple[type[Exception], ...] = (SamplingError, *stops)
+    try:
+        yield
+    except unchanged:
         raise
     except Exception as error:
         told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".splitlines()[0]
         raise SamplingError(told) from error
-    starts = chunks[0].seeds.first + np.cumsum(estimate.sizes) - estimate.sizes
-    details = estimate.details | ({"cautions": cautions} if cautions else {})
-    return {
-        "value": float(estimate.value),
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
-        "replicates": np.asarray(estimate.replicates).tolist(),
-        "blocks": starts.tolist(),
-        "details": details or None,
-        **_cost(chunks),
-    }
 
 
 def merged_info(chunks: Sequence[ChunkData]) -> dict[str, Any]:

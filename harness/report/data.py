@@ -1,9 +1,8 @@
 """What the store holds of a grid: for each metric, every trial of the plan, done, failed or missing.
 
 Results are used only if they were made with the plan's metric, extractor, reference, first seed, number of samples and
-label policy. Others are counted with the reason and left out, so that no curve joins numbers that do not compare. A
-metric
-on several ranges of seeds is one metric: curves and intervals are those of the first range.
+label policy. Others are counted with the reason and left out, so that no curve joins numbers that do not compare.
+A metric on several ranges of seeds is one metric: curves and intervals are those of the first range.
 """
 
 import csv

@@ -36,7 +36,7 @@ BLOCK = 2**23
 _found: WeakKeyDictionary[Denoiser, dict[Optimized, "Errors"]] = WeakKeyDictionary()
 
 
-class Reference(NamedTuple):
+class ReferenceTrajectory(NamedTuple):
     """A fine trajectory: levels float64 [M], states without scaling and predicted noises [M, S, d]."""
 
     sigmas: Tensor
@@ -120,7 +120,7 @@ def reference(
     seeds: Sequence[int],
     device: torch.device | str | None = None,
     batch: int | None = None,
-) -> Reference:
+) -> ReferenceTrajectory:
     """Follow the fine trajectory of some seeds; classes, where there are any, as the seeds draw them."""
     levels = EDM(rho=choice.rho, sigma_min=choice.sigma_min, sigma_max=choice.sigma_max)
     fine = Sampler(discretization=levels, steps=choice.reference)
@@ -133,10 +133,10 @@ def reference(
             sigmas.append(sigma)
             xbar.append(step.here.xbar.flatten(1).cpu())
             eps.append(step.here.eps.flatten(1).cpu())
-    return Reference(torch.tensor(sigmas, dtype=torch.float64), torch.stack(xbar), torch.stack(eps))
+    return ReferenceTrajectory(torch.tensor(sigmas, dtype=torch.float64), torch.stack(xbar), torch.stack(eps))
 
 
-def step_errors(found: Reference, error: str) -> np.ndarray:
+def step_errors(found: ReferenceTrajectory, error: str) -> np.ndarray:
     """The error of one step from every level to every lower one [M, M]; infinity elsewhere."""
     count = len(found.sigmas)
     errors = np.full((count, count), np.inf)

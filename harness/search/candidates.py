@@ -20,7 +20,7 @@ from harness.denoisers.load import Source, describe, parse
 from harness.experiments.nfe import check_route, count_nfe, steps_for
 from harness.experiments.trial import LabelPolicy, Trial, canonical
 from harness.metrics.base import Metric
-from harness.sampling.discretizations import EDM, VE, Cosine, Optimized, PolyExponential, VPLevels
+from harness.sampling.discretizations import EDM, Cosine, Optimized, PolyExponential, VELevels, VPLevels
 from harness.sampling.sampler import Sampler
 from harness.sampling.schedules import Linear, NoScaling
 from harness.sampling.solvers.runge_kutta import RK2
@@ -199,7 +199,7 @@ def _count_basis(sampler: Sampler, denoiser: Description) -> tuple[Sampler, floa
     if isinstance(sampler.stochasticity, Churn):
         plain = sampler.model_copy(update={"stochasticity": Churn()})
     looks_past = isinstance(plain.solver, RK2) and plain.solver.alpha > 1
-    on_a_range = isinstance(plain.discretization, EDM | PolyExponential | Cosine | VE | VPLevels)
+    on_a_range = isinstance(plain.discretization, EDM | PolyExponential | Cosine | VELevels | VPLevels)
     if (
         denoiser.window is None
         and on_a_range

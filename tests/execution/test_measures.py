@@ -151,7 +151,9 @@ def test_values_that_are_not_finite_fail_with_a_reason(store, grid, monkeypatch)
     [
         (EndPointError, "measure", "end-point-error"),
         (EndPointError, "compute", "end-point-error"),
+        (EndPointError, "read", "end-point-error"),
         (FrechetDigits, "observe", "fd-digits"),
+        (FrechetDigits, "read", "fd-digits"),
         (FrechetDigits, "compute", "fd-digits"),
     ],
 )

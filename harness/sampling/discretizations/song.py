@@ -11,7 +11,7 @@ from harness.sampling.discretizations.base import Discretization, Range, fractio
 from harness.sampling.schedules import VP, VP_DEFAULT
 
 
-class VE(Discretization):
+class VELevels(Discretization):
     """Equal ratios between neighbours: the time steps of Song et al. 2021 for VE.
 
     sigma_i = sigma_max (sigma_min / sigma_max)^(i/(N-1)), i < N.

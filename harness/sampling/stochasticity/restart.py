@@ -16,7 +16,7 @@ from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.base import Segment, Stochasticity
 
 
-class Interval(Config):
+class RestartInterval(Config):
     """One restart interval.
 
     Args:
@@ -32,14 +32,14 @@ class Interval(Config):
     steps: Annotated[int, Field(ge=2, le=1000)] = 3
 
     @model_validator(mode="after")
-    def _upwards(self) -> "Interval":
+    def _upwards(self) -> "RestartInterval":
         if self.t_max <= self.t_min:
             raise ValueError(f"a restart goes up: t_max must be above t_min; we got {self.t_max:g} and {self.t_min:g}")
         return self
 
 
 def _one_or_more(value: Any) -> Any:
-    return freeze([value] if isinstance(value, dict | Interval) else value)
+    return freeze([value] if isinstance(value, dict | RestartInterval) else value)
 
 
 class Restart(Stochasticity):
@@ -58,7 +58,7 @@ class Restart(Stochasticity):
     """
 
     kind: Literal["restart"] = "restart"
-    intervals: Annotated[tuple[Interval, ...], BeforeValidator(_one_or_more)] = ()
+    intervals: Annotated[tuple[RestartInterval, ...], BeforeValidator(_one_or_more)] = ()
     S_noise: Positive = 1.0
     rho: Positive = 7.0
 
@@ -68,7 +68,7 @@ class Restart(Stochasticity):
 
     def segments(self, dynamics: Dynamics, times: Tensor) -> Iterator[Segment]:
         sigmas = dynamics.sigma(times[:-1])
-        at: dict[int, list[Interval]] = {}
+        at: dict[int, list[RestartInterval]] = {}
         for interval in self.intervals:
             at.setdefault(int((sigmas - interval.t_min).abs().argmin()), []).append(interval)
         for index, (t, t_next) in enumerate(pairwise(times)):
@@ -76,7 +76,7 @@ class Restart(Stochasticity):
                 yield from self._again(dynamics, t, sigmas, interval)
             yield Segment(t, t_next)
 
-    def _again(self, dynamics: Dynamics, t: Tensor, sigmas: Tensor, interval: Interval) -> Iterator[Segment]:
+    def _again(self, dynamics: Dynamics, t: Tensor, sigmas: Tensor, interval: RestartInterval) -> Iterator[Segment]:
         """Up and down again, K times, from time t."""
         low = dynamics.sigma(t).item()
         if not low < interval.t_max <= dynamics.denoiser.sigma_max:
