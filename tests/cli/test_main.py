@@ -143,12 +143,11 @@ def test_version(harness):
 
 def test_a_failed_trial_exits_with_1(harness, monkeypatch):
     from harness.core.errors import SamplingError
-    from harness.execution import worker as chunk
 
     def broken(*_, **__):
         raise SamplingError("the state is not finite", 3)
 
-    monkeypatch.setattr(chunk, "sample", broken)
+    monkeypatch.setattr("harness.sampling.sample.sample", broken)
     done = harness("run", "small.yaml", "--device", "cpu")
     assert done.exit_code == 1
     assert "0 of 4 trials done, 4 failed" in done.stdout
