@@ -118,5 +118,5 @@ def test_a_solver_that_lacks_a_part_cannot_be_made():
     class Halfway(Solver):
         kind: Literal["halfway"] = "halfway"
 
-    with pytest.raises(TypeError, match=r"abstract methods? .*__call__.*declared.*last"):
+    with pytest.raises(TypeError, match=r"abstract methods? .*__call__.*convergence_order.*last"):
         Halfway()
