@@ -129,8 +129,11 @@ def plan(tmp_path, **asked):
         return plan_search(SearchRequest(target=str(runs.write_target(tmp_path)), **asked))
 
 
+EACH_TIME = ("tpe", "nsga2")
+"""Methods that are tested each time: one that knows earlier trials, and one that counts in generations."""
+
 CASES = [
-    pytest.param({"method": method}, id=method, marks=[pytest.mark.slow] if method in ("random", "grid", "gp") else [])
+    pytest.param({"method": method}, id=method, marks=[] if method in EACH_TIME else [pytest.mark.slow])
     for method in METHODS
 ] + [
     pytest.param({"pareto": True, "method": "nsga2", "nfe": 15}, id="pareto", marks=pytest.mark.slow),
