@@ -41,9 +41,10 @@ class TestEveryExecutor:
             executor.submit(double, -1).result(60)
         assert executor.submit(double, 1).result(60) == ("cpu", 2)
 
-    def test_its_work_ends_with_this_process(self, executor):
-        if type(executor).handle is not Executor.handle:
-            pytest.skip("its work goes on without this process")
+
+@pytest.mark.parametrize("name", ["processes", "inline"])
+def test_work_of_this_machine_ends_with_this_process(name):
+    with EXECUTORS[name](["cpu"]) as executor:
         assert executor.handle(executor.submit(double, 1)) is None
         assert not executor.alive("1")
 
