@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import programs
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -58,18 +60,13 @@ class Site:
             lines += [f"[harness.{group}]", *(f"{entry} = {module}:{thing}" for entry, thing in entries.items())]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
-    def run(self, *command, cwd=None, plugins=True):
-        """Run `python -m ...` with the packages, or without them."""
-        places = [str(self.folder)] * plugins + [str(ROOT)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    def run(self, code):
+        """Run a program with the packages."""
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)])}
         return subprocess.run(
-            [sys.executable, *command],
-            cwd=cwd or self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
         )
 
-    def harness(self, *arguments, **more):
-        return self.run("-m", "harness.cli", *arguments, **more)
+    def harness(self, *commands, cwd=None, plugins=True):
+        """Run commands of `harness`, each a list of words, in one process with the packages, or without them."""
+        return programs.harness(*commands, path=[self.folder] * plugins + [ROOT], cwd=cwd or self.folder)

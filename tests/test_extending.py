@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from tests import programs
 from tests.plugins import LEVELS
 
 PACKAGE = Path(harness.__file__).parent
@@ -60,21 +61,20 @@ def add(folder, name, code, after):
     assert [line for line in difflib.ndiff(*words) if line[0] in "+-"] == [f"+ {word}" for word in name.split(".")]
 
 
-def run(root, *command):
-    environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=root, env=environment, capture_output=True, text=True, timeout=300
-    )
+def commands(root, *words):
+    return programs.harness(*words, path=[root], cwd=root)
 
 
 def test_it_is_listed_and_drawn_with(extended, tmp_path):
-    listed = run(extended, "harness.cli", "ls", "solvers")
+    sample = ["sample", "ideal", "-o", tmp_path / "sheet.png", "--seeds", "0-3", "--sampler"]
+    listed, drawn, wrong = commands(
+        extended,
+        ["ls", "solvers"],
+        [*sample, "{solver: kutta3, steps: 5}"],
+        [*sample, "{solver: {kind: kutta3, order: 4}}"],
+    )
     assert re.search(r"kutta3 +Kutta's method, order 3, 3 NFE per step", listed.stdout), listed.stderr
-    sheet = tmp_path / "sheet.png"
-    arguments = ("sample", "ideal", "-o", str(sheet), "--sampler", "{solver: kutta3, steps: 5}", "--seeds", "0-3")
-    drawn = run(extended, "harness.cli", *arguments)
     assert "4 images, NFE 13" in drawn.stdout, drawn.stderr
-    wrong = run(extended, "harness.cli", *arguments[:5], "{solver: {kind: kutta3, order: 4}}")
     assert wrong.returncode == 2
     assert "unknown key" in wrong.stderr
 
@@ -90,12 +90,12 @@ series: [{name: Theirs, sampler: {solver: kutta3, discretization: square_roots}}
 
 
 def test_a_discretization_and_an_executor_run_a_grid(extended, tmp_path):
-    assert re.search(r"square_roots +Equal steps in the", run(extended, "harness.cli", "ls", "discretizations").stdout)
-    assert re.search(r"twin +Runs tasks here", run(extended, "harness.cli", "ls", "executors").stdout)
     grid = tmp_path / "theirs.yaml"
     grid.write_text(GRID)
-    store = ("--store", str(tmp_path / "s.sqlite"))
-    done = run(extended, "harness.cli", "run", str(grid), "--executor", "twin", "--device", "cpu", *store)
+    run = ["run", grid, "--executor", "twin", "--device", "cpu", "--store", tmp_path / "s.sqlite"]
+    levels, executors, done = commands(extended, ["ls", "discretizations"], ["ls", "executors"], run)
+    assert re.search(r"square_roots +Equal steps in the", levels.stdout)
+    assert re.search(r"twin +Runs tasks here", executors.stdout)
     assert "1 of 1 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
 
 
@@ -110,11 +110,12 @@ series: [{name: Heun, sampler: {}}]
 
 
 def test_a_metric_has_its_number_and_its_column_in_the_report(extended, tmp_path):
-    assert re.search(r"contrast +Standard deviation of each", run(extended, "harness.cli", "ls", "metrics").stdout)
     grid, page = tmp_path / "contrast.yaml", tmp_path / "page.html"
     grid.write_text(CONTRAST)
-    store = ("--store", str(tmp_path / "s.sqlite"))
-    done = run(extended, "harness.cli", "run", str(grid), "--executor", "inline", "--device", "cpu", *store)
+    store = ["--store", str(tmp_path / "s.sqlite")]
+    run = ["run", grid, "--executor", "inline", "--device", "cpu", *store]
+    listed, done = commands(extended, ["ls", "metrics"], run)
+    assert re.search(r"contrast +Standard deviation of each", listed.stdout)
     assert "2 of 2 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
     written = subprocess.run(  # without the metric: what a report shows of it is stored
         [sys.executable, "-m", "harness.cli", "report", "contrast", "-o", str(page), *store],
@@ -127,6 +128,10 @@ def test_a_metric_has_its_number_and_its_column_in_the_report(extended, tmp_path
 
 
 def test_the_tests_take_it_up_unasked(extended):
-    done = run(extended, "pytest", "-q", "-p", "no:cacheprovider", "tests/sampling", "-k", "kutta3")
+    words = ["-q", "-p", "no:cacheprovider", "tests/sampling", "-k", "kutta3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=extended, env=os.environ | {"PYTHONPATH": str(extended)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout  # order, closed form, ancestral noise, and that batches do not matter

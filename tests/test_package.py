@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -37,22 +39,18 @@ def test_what_the_wheel_carries(installed):
 
 
 def test_it_runs_outside_the_checkout(installed, tmp_path):
-    def harness(*arguments):
-        environment = {**os.environ, "PYTHONPATH": str(installed)}
-        command = [sys.executable, "-m", "harness.cli", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     where = "import harness; print(harness.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert str(installed) in found.stdout
-    assert "digits-ve" in harness("ls", "denoisers")
-    assert "4 of 4 trials done" in harness("run", "smoke", "--device", "cpu")
-    assert harness("report").strip() == "reports/smoke.html"
-    harness("sample", "digits-adm", "-o", "sheet.png", "--sampler", "{steps: 3}", "--seeds", "0-7", "--device", "cpu")
+    sample = ["sample", "digits-adm", "-o", "sheet.png", "--sampler", "{steps: 3}", "--seeds", "0-7"]
+    commands = [["ls", "denoisers"], ["run", "smoke", "--device", "cpu"], ["report"], [*sample, "--device", "cpu"]]
+    listed, run, report, drawn = programs.harness(*commands, path=[installed], cwd=tmp_path)
+    assert "digits-ve" in listed.stdout
+    assert "4 of 4 trials done" in run.stdout, run.stderr
+    assert report.stdout.strip() == "reports/smoke.html"
+    assert drawn.returncode == 0, drawn.stderr
     made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {"results/harness.sqlite", "reports/smoke.html", "sheet.png"} <= made

@@ -54,13 +54,15 @@ def site(tmp_path):
 
 
 def test_they_are_listed_with_where_they_come_from(site):
-    solvers = site.harness("ls", "solvers")
+    solvers, levels, wrong = site.harness(
+        ["ls", "solvers"],
+        ["ls", "discretizations"],
+        ["sample", "ideal", "-o", "x.png", "--sampler", "{solver: kutta4}"],
+    )
     assert re.search(r"kutta3 +\[kutta-solver 1\.2\] Kutta's method, order 3", solvers.stdout), solvers.stderr
     assert solvers.stderr == ""
-    levels = site.harness("ls", "discretizations").stdout
-    assert re.search(r"square_roots +\[more-levels 1\.0\] Equal steps in the square root", levels)
-    assert levels.count("[") == 1  # the others are built in
-    wrong = site.harness("sample", "ideal", "-o", "x.png", "--sampler", "{solver: kutta4}")
+    assert re.search(r"square_roots +\[more-levels 1\.0\] Equal steps in the square root", levels.stdout)
+    assert levels.stdout.count("[") == 1  # the others are built in
     assert wrong.returncode == 2
     assert "unknown kind 'kutta4'; allowed: 'euler'" in wrong.stderr
     assert "'kutta3'" in wrong.stderr
@@ -68,18 +70,18 @@ def test_they_are_listed_with_where_they_come_from(site):
 
 def test_a_grid_runs_with_them_and_its_results_stay_readable_without(site, tmp_path):
     (tmp_path / "theirs.yaml").write_text(GRID)
-    done = site.harness("run", "theirs.yaml", "--device", "cpu", "--store", "s.sqlite", cwd=tmp_path)
+    run, store, page = ["run", "theirs.yaml", "--device", "cpu"], ["--store", "s.sqlite"], tmp_path / "page.html"
+    (done,) = site.harness([*run, *store], cwd=tmp_path)
     assert "2 of 2 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
-    again = site.harness("run", "theirs.yaml", "--device", "cpu", "--store", "s.sqlite", cwd=tmp_path)
+    again, verified = site.harness([*run, *store], ["verify", *store], cwd=tmp_path)
     assert "; 0 chunks and 0 network evaluations" in again.stdout
-    assert "2 of 2 results are as stored" in site.harness("verify", "--store", "s.sqlite", cwd=tmp_path).stdout
-    page = tmp_path / "page.html"
-    written = site.harness("report", "theirs", "--store", "s.sqlite", "-o", str(page), cwd=tmp_path, plugins=False)
+    assert "2 of 2 results are as stored" in verified.stdout
+    written, shown, lacking = site.harness(
+        ["report", "theirs", "-o", page, *store], ["show", *store], [*run, *store], cwd=tmp_path, plugins=False
+    )
     assert written.returncode == 0, written.stderr
     assert "Theirs" in page.read_text()
-    shown = site.harness("show", "--store", "s.sqlite", cwd=tmp_path, plugins=False)
     assert shown.returncode == 0, shown.stderr
-    lacking = site.harness("run", "theirs.yaml", "--store", "s.sqlite", cwd=tmp_path, plugins=False)
     assert lacking.returncode == 2
     assert "unknown kind 'kutta3'" in lacking.stderr
 
@@ -87,27 +89,25 @@ def test_a_grid_runs_with_them_and_its_results_stay_readable_without(site, tmp_p
 def test_a_metric_and_an_executor_of_packages_make_a_result(site, tmp_path):
     site.install("contrasts", CONTRAST, {"metrics": {"contrast": "Contrast"}})
     site.install("counting", EXECUTOR, {"executors": {"counted": "Counted"}})
-    listed = site.harness("ls").stdout
-    assert re.search(r"contrast +\[contrasts 1\.0\] Standard deviation of each", listed)
-    assert re.search(r"counted +\[counting 1\.0\] Runs tasks here", listed)
     grid = GRID.replace("{kind: end-point-error, reference: 16}", "contrast")
     (tmp_path / "theirs.yaml").write_text(grid)
-    store = ("--device", "cpu", "--store", "s.sqlite")
-    done = site.harness("run", "theirs.yaml", "--executor", "counted", *store, cwd=tmp_path)
+    store, page = ["--store", "s.sqlite"], tmp_path / "page.html"
+    run = ["run", "theirs.yaml", "--device", "cpu", *store, "--executor"]
+    listed, done, unknown = site.harness(["ls"], [*run, "counted"], [*run, "counter"], cwd=tmp_path)
+    assert re.search(r"contrast +\[contrasts 1\.0\] Standard deviation of each", listed.stdout)
+    assert re.search(r"counted +\[counting 1\.0\] Runs tasks here", listed.stdout)
     assert "2 of 2 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
     assert "COUNTED" in done.stdout
-    page = tmp_path / "page.html"
-    written = site.harness("report", "theirs", "--store", "s.sqlite", "-o", str(page), cwd=tmp_path, plugins=False)
+    (written,) = site.harness(["report", "theirs", "-o", page, *store], cwd=tmp_path, plugins=False)
     assert written.returncode == 0, written.stderr
     assert "median contrast" in page.read_text()
-    unknown = site.harness("run", "theirs.yaml", "--executor", "counter", *store, cwd=tmp_path)
     assert unknown.returncode == 2
     assert "no such executor; there is: processes, inline, counted" in unknown.stderr
 
 
 def test_version_and_source_of_a_plugin_are_part_of_its_trials_identity(site):
     def fingerprints():
-        done = site.run("-c", FINGERPRINT)
+        done = site.run(FINGERPRINT)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
@@ -136,15 +136,15 @@ BAD = {
 def test_a_bad_plugin_is_a_warning_that_names_the_package(site, tmp_path):
     for name, (code, thing, _) in BAD.items():
         site.install(name, code, {"solvers": {"mine": thing}})
-    listed = site.harness("ls")
+    (tmp_path / "theirs.yaml").write_text(GRID)
+    run = ["run", "theirs.yaml", "--executor", "inline", "--store", "s.sqlite"]
+    listed, done = site.harness(["ls"], run, cwd=tmp_path)
     assert listed.returncode == 0
     for name, (_, _, why) in BAD.items():
         assert f"warning: package {name} 1.0: 'mine' of harness.solvers {why}" in listed.stderr
     assert listed.stderr.count("warning: ") == len(BAD) == len(listed.stderr.splitlines())
     assert re.search(r"kutta3 +\[kutta-solver 1\.2\]", listed.stdout)
     assert re.search(r"  euler +Euler's method", listed.stdout)
-    (tmp_path / "theirs.yaml").write_text(GRID)
-    done = site.harness("run", "theirs.yaml", "--executor", "inline", "--store", "s.sqlite", cwd=tmp_path)
     assert "2 of 2 trials done, 0 failed" in done.stdout, done.stdout + done.stderr
 
 
@@ -152,11 +152,11 @@ def test_no_plugin_is_imported_where_built_in_kinds_do(site, tmp_path):
     site.install("talks", "print('TALKS')\n", {"solvers": {"mine": "x"}, "executors": {"mine": "x"}})
     plan = GRID.replace("kutta3", "heun").replace("square_roots", "edm")
     (tmp_path / "plain.yaml").write_text(plan)
-    for arguments in (("--help",), ("plan", "plain.yaml"), ("ls", "grids")):
-        done = site.harness(*arguments, cwd=tmp_path)
+    *silent, listed = site.harness(["--help"], ["plan", "plain.yaml"], ["ls", "grids"], ["ls", "solvers"], cwd=tmp_path)
+    for done in silent:
         assert done.returncode == 0, done.stderr
         assert "TALKS" not in done.stdout
-    assert "TALKS" in site.harness("ls", "solvers").stdout
+    assert "TALKS" in listed.stdout
 
 
 def test_a_worker_without_the_plugin_is_a_failure_of_the_machine():

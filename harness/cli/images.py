@@ -59,14 +59,14 @@ def evaluate(
 
     images = open_images(source, skip_bad)
     with CountBar(err, "images") as bar:
-        found = measure(images, asked, _device(device), batch, bar.at, skip_bad)
+        measured = measure(images, asked, _device(device), batch, bar.at, skip_bad)
     _skipped(images.skipped)
     if as_json:
         import json
 
-        typer.echo(json.dumps([_record(one) for one in found], indent=2))
+        typer.echo(json.dumps([_record(one) for one in measured], indent=2))
         return
-    for one in found:
+    for one in measured:
         _say(one)
 
 
@@ -123,22 +123,22 @@ def stats(
     from harness.datasets.stats import stats as look
 
     images = open_images(source, skip_bad)
-    found = look(images)
-    _skipped(found.skipped)
+    statistics = look(images)
+    _skipped(statistics.skipped)
     if as_json:
         import json
 
-        typer.echo(json.dumps(found._asdict(), indent=2, default=lambda value: getattr(value, "tolist", str)()))
+        typer.echo(json.dumps(statistics._asdict(), indent=2, default=lambda value: getattr(value, "tolist", str)()))
         return
-    channels = ", ".join(f"{mean:.2f} ± {std:.2f}" for mean, std in zip(found.mean, found.std, strict=True))
-    counts = found.classes
+    channels = ", ".join(f"{mean:.2f} ± {std:.2f}" for mean, std in zip(statistics.mean, statistics.std, strict=True))
+    counts = statistics.classes
     classes = "none" if counts is None else f"{len(counts)}, {min(counts):,} to {max(counts):,} images each"
     lines = {
-        "images": f"{found.images:,} of {'x'.join(str(side) for side in found.shape)} (channels, height, width)",
+        "images": f"{statistics.images:,} of {'x'.join(map(str, statistics.shape))} (channels, height, width)",
         "classes": classes,
         "bytes": f"{channels} (mean ± standard deviation of each channel, 0 to 255)",
-        "duplicates": f"{found.duplicates:,}",
-        "digest": found.digest,
+        "duplicates": f"{statistics.duplicates:,}",
+        "digest": statistics.digest,
     }
     for name, text in lines.items():
         out.print(f"{name:<11}{text}", markup=False, highlight=False, soft_wrap=True)
@@ -160,9 +160,9 @@ def convert(
 
     with CountBar(err, "images") as bar:
         chosen = cast("Crop", crop), cast("Color | None", color)  # other words are refused there
-        found = write(source, target, resolution, *chosen, skip_bad, limit, overwrite, bar.at)
-    _skipped(found.skipped)
-    typer.echo(f"{target}: {found.images:,} images, {found.classes} classes, digest {found.digest}")
+        converted = write(source, target, resolution, *chosen, skip_bad, limit, overwrite, bar.at)
+    _skipped(converted.skipped)
+    typer.echo(f"{target}: {converted.images:,} images, {converted.classes} classes, digest {converted.digest}")
 
 
 @on(ref)
@@ -182,10 +182,12 @@ def build(
     choice.check()
     images = open_images(source, skip_bad)
     with CountBar(err, "images") as bar:
-        found = of_images(images, choice.load(images.shape, _device(device)), bar.at)
-    found.statistics.write(output)
+        reference = of_images(images, choice.load(images.shape, _device(device)), bar.at)
+    reference.statistics.write(output)
     _skipped(images.skipped)
-    width, kept = found.statistics.width, found.statistics.features
-    typer.echo(f"{output}: {found.id}; {width:,} features, of {0 if kept is None else len(kept):,} images kept")
-    if (found.statistics.n or 0) <= width:
-        typer.echo(f"note: {found.statistics.n:,} images are not more than the {width:,} features; sigma is singular")
+    width, kept = reference.statistics.width, reference.statistics.features
+    typer.echo(f"{output}: {reference.id}; {width:,} features, of {0 if kept is None else len(kept):,} images kept")
+    if (reference.statistics.n or 0) <= width:
+        typer.echo(
+            f"note: {reference.statistics.n:,} images are not more than the {width:,} features; sigma is singular"
+        )

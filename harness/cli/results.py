@@ -36,16 +36,16 @@ def compare(
     from harness.store.database import Store
 
     with Store(store, files, create=False) as opened:
-        found = compare_trials(opened, a, b)
+        compared = compare_trials(opened, a, b)
     if as_json:
         import json
 
-        pairs = [{key: _plain(value) for key, value in pair._asdict().items()} for pair in found.pairs]
-        typer.echo(json.dumps(found._asdict() | {"pairs": pairs}, indent=2))
+        pairs = [{key: _plain(value) for key, value in pair._asdict().items()} for pair in compared.pairs]
+        typer.echo(json.dumps(compared._asdict() | {"pairs": pairs}, indent=2))
     else:
-        for line in _lines(found):
+        for line in _lines(compared):
             typer.echo(line)
-    if not found.pairs:
+    if not compared.pairs:
         raise InputError("the two trials have no result in common that can be compared")
 
 
@@ -53,13 +53,13 @@ def _plain(value: object) -> object:
     return value._asdict() if hasattr(value, "_asdict") else value
 
 
-def _lines(found: "Compared") -> list[str]:
-    lines = [f"a: {found.a[:12]}", f"b: {found.b[:12]}"]
-    for pair in found.pairs:
+def _lines(compared: "Compared") -> list[str]:
+    lines = [f"a: {compared.a[:12]}", f"b: {compared.b[:12]}"]
+    for pair in compared.pairs:
         seeds = f"seeds {pair.first_seed} to {pair.first_seed + pair.n - 1}"
         lines.append(f"{pair.metric}, N = {pair.n:,}, {seeds}: a {pair.a:.6g}, b {pair.b:.6g}")
         lines += [f"  {line}" for line in _said(pair)]
-    return lines + [f"left out: {line}" for line in found.apart]
+    return lines + [f"left out: {line}" for line in compared.apart]
 
 
 def _said(pair: "Pair") -> list[str]:
@@ -126,10 +126,13 @@ def gc(
     from harness.store.database import Store
 
     with Store(store, files, create=False) as opened:
-        found = collect(opened, unused, dry_run)
+        collected = collect(opened, unused, dry_run)
     would = "would be " if dry_run else ""
-    typer.echo(f"{found.merged} chunks {would}merged into {found.blocks} blocks")
+    typer.echo(f"{collected.merged} chunks {would}merged into {collected.blocks} blocks")
     typer.echo(
-        f"{found.orphans} files without a row, {found.unused} unused chunks, {found.claims} claims {would}dropped"
+        f"{collected.orphans} files without a row, {collected.unused} unused chunks, "
+        f"{collected.claims} claims {would}dropped"
     )
-    typer.echo(f"{found.freed:,} bytes {would}freed" + (" (not counting merges)" if dry_run and found.merged else ""))
+    typer.echo(
+        f"{collected.freed:,} bytes {would}freed" + (" (not counting merges)" if dry_run and collected.merged else "")
+    )

@@ -240,13 +240,13 @@ def one_of(
 def plugins_of(config: Config) -> dict[str, dict[str, str]]:
     """Provenance of each part of a config whose class is not built in, by its dotted path; "" for the whole."""
     own = provenance(type(config))
-    found = {} if own is None else {"": own}
+    plugins = {} if own is None else {"": own}
     for name in type(config).model_fields:
         value = getattr(config, name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Config):
-                found |= {f"{name}.{path}".rstrip("."): each for path, each in plugins_of(part).items()}
-    return found
+                plugins |= {f"{name}.{path}".rstrip("."): each for path, each in plugins_of(part).items()}
+    return plugins
 
 
 def classes_in(package: str, files: Iterable[str], base: type[Member]) -> tuple[type[Member], ...]:

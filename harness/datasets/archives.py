@@ -63,10 +63,10 @@ def read_tar(path: Path, wanted: Callable[[str], bool], largest: int = MAX_TAR_B
         with gzip.open(path, "rb") as inflated:
             stream = _Limited(inflated, largest, path)
             with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
-                found = _read_members(archive, wanted, path)
+                tar = _read_members(archive, wanted, path)
             while stream.read(1 << 16):  # to the end, where gzip compares its checksum
                 pass
-            return found
+            return tar
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a whole tar file ({brief(str(error))}); damaged, download it again") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -82,11 +82,11 @@ class _Limited:
         self.stream, self.left, self.path = stream, left, path
 
     def read(self, count: int) -> bytes:
-        found = self.stream.read(count)
-        self.left -= len(found)
+        content = self.stream.read(count)
+        self.left -= len(content)
         if self.left < 0:
             raise InputError(f"{self.path}: inflates to more than any archive of CIFAR; refused")
-        return found
+        return content
 
 
 def _read_members(archive: tarfile.TarFile, wanted: Callable[[str], bool], path: Path) -> TarContents:

@@ -82,12 +82,12 @@ def from_archive(path: Path, part: Part = "train") -> ImageSet:
     """
     asked = {name for version in VERSIONS for name in version.files(part)}
     tar = read_tar(path, lambda name: _last(name) in asked)
-    found = {_last(name): content for name, content in tar.contents.items()}
-    if len(found) != len(tar.contents):
+    files = {_last(name): content for name, content in tar.contents.items()}
+    if len(files) != len(tar.contents):
         raise InputError(f"{path}: has {', '.join(sorted(tar.contents)[:4])}: several sets in one; pack one alone")
     names = {_last(name) for name in tar.names}
     version = _version(names, str(path))
-    return _joined(_present(version, part, names, str(path)), version, path, part, lambda name: memoryview(found[name]))
+    return _joined(_present(version, part, names, str(path)), version, path, part, lambda name: memoryview(files[name]))
 
 
 def _last(name: str) -> str:
@@ -95,13 +95,13 @@ def _last(name: str) -> str:
 
 
 def _version(names: set[str], where: str) -> CifarVersion:
-    found = [version for version in VERSIONS if names & {*version.train, *version.test}]
-    if len(found) != 1:
+    versions = [version for version in VERSIONS if names & {*version.train, *version.test}]
+    if len(versions) != 1:
         raise InputError(
             f"{where}: not the Python version of CIFAR-10 (data_batch_1 ... test_batch) or CIFAR-100 (train, test); "
             "download it again, or give a zip file or folder of images"
         )
-    return found[0]
+    return versions[0]
 
 
 def _present(version: CifarVersion, part: Part, names: set[str], where: str) -> tuple[str, ...]:

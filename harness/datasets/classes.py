@@ -46,7 +46,7 @@ def from_json(content: bytes, names: Sequence[str], where: str) -> np.ndarray | 
     pairs = _labels(content, where)
     if pairs is None:
         return None
-    found: dict[str, int] = {}
+    class_of: dict[str, int] = {}
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise InputError(f'{where}: an entry of "labels" is a pair [name, class]; we got {_said(pair)}')
@@ -55,10 +55,10 @@ def from_json(content: bytes, names: Sequence[str], where: str) -> np.ndarray | 
             raise InputError(f"{where}: image '{brief(name)}' has the class {_said(number)}; {ONE_HOT}")
         if type(number) is not int:
             raise InputError(f"{where}: image '{brief(name)}' has the class {_said(number)}, not a whole number")
-        if found.setdefault(name, number) != number:
-            raise InputError(f"{where}: image '{brief(name)}' has two classes, {found[name]} and {number}")
-    _check_names(found, names, where)
-    values = [found[name] for name in names]
+        if class_of.setdefault(name, number) != number:
+            raise InputError(f"{where}: image '{brief(name)}' has two classes, {class_of[name]} and {number}")
+    _check_names(class_of, names, where)
+    values = [class_of[name] for name in names]
     if any(abs(value) >= 1 << 62 for value in values):
         raise InputError(f"{where}: a class that is far too large a number")
     return np.array(values, dtype=np.int64)
@@ -84,16 +84,16 @@ def _labels(content: bytes, where: str) -> list[Any] | None:
     return labels
 
 
-def _check_names(found: dict[str, int], names: Sequence[str], where: str) -> None:
-    missing = [name for name in names if name not in found]
+def _check_names(class_of: dict[str, int], names: Sequence[str], where: str) -> None:
+    missing = [name for name in names if name not in class_of]
     if missing:
         raise InputError(
             f"{where}: {len(missing):,} of {len(names):,} images have no class, the first is '{brief(missing[0])}'; "
             'add them, or set "labels" to null'
         )
-    if len(found) != len(names):
+    if len(class_of) != len(names):
         there = set(names)
-        absent = [name for name in found if name not in there]
+        absent = [name for name in class_of if name not in there]
         raise InputError(
             f"{where}: {len(absent):,} classes are for images that are not there, the first is '{brief(absent[0])}'; "
             "the copy is not whole, or take them out of the file"

@@ -95,15 +95,15 @@ def convert(
     target = Path(dest)
     check_options(resolution, crop, color)
     _check_target(target, limit, overwrite)
-    found = find_images(source)
+    originals = find_images(source)
     skipped: list[str] = []
-    pictures = _pictures(found, skip_bad, skipped, progress)
+    pictures = _pictures(originals, skip_bad, skipped, progress)
     resized = (_resized(picture, resolution, crop, color) for picture in pictures)
     try:
         with writing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            images, classes, digest = _write(archive, _same_shape(resized, found.name), limit)
+            images, classes, digest = _write(archive, _same_shape(resized, originals.name), limit)
             if not images:
-                raise InputError(f"{found.name}: none of its images can be used, the first: {skipped[0]}")
+                raise InputError(f"{originals.name}: none of its images can be used, the first: {skipped[0]}")
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{target}: cannot be written ({reason}); make room or choose another place") from None
@@ -151,36 +151,36 @@ def _check_target(target: Path, limit: int | None, overwrite: bool) -> None:
 
 
 def _pictures(
-    found: ImageFiles | ImageSet, skip_bad: bool, skipped: list[str], progress: Progress | None
+    originals: ImageFiles | ImageSet, skip_bad: bool, skipped: list[str], progress: Progress | None
 ) -> Iterator[Picture]:
     tell = progress or (lambda done, total: None)
-    total = len(found.names) if isinstance(found, ImageFiles) else len(found)
-    labels = [None] * total if found.labels is None else found.labels.tolist()
-    images = _of_files(found, skip_bad, skipped) if isinstance(found, ImageFiles) else _of_set(found)
+    total = len(originals.names) if isinstance(originals, ImageFiles) else len(originals)
+    labels = [None] * total if originals.labels is None else originals.labels.tolist()
+    images = _of_files(originals, skip_bad, skipped) if isinstance(originals, ImageFiles) else _of_set(originals)
     for row, (name, image) in enumerate(images):
         tell(row + 1, total)
         if image is not None:
             yield Picture(name, image, labels[row])
 
 
-def _of_files(found: ImageFiles, skip_bad: bool, skipped: list[str]) -> Iterator[tuple[str, np.ndarray | None]]:
-    for row, name in enumerate(found.names):
+def _of_files(files: ImageFiles, skip_bad: bool, skipped: list[str]) -> Iterator[tuple[str, np.ndarray | None]]:
+    for row, name in enumerate(files.names):
         image = None
         try:
-            image = found.decode(row)
+            image = files.decode(row)
         except BadImage as error:
             if not skip_bad:
                 raise InputError(
-                    f"{error}; number {row + 1:,} of {len(found.names):,} images: mend or remove it, or leave such "
+                    f"{error}; number {row + 1:,} of {len(files.names):,} images: mend or remove it, or leave such "
                     "images out with --skip-bad"
                 ) from None
             skipped.append(str(error))
         yield name, image
 
 
-def _of_set(found: ImageSet) -> Iterator[tuple[str, np.ndarray | None]]:
+def _of_set(originals: ImageSet) -> Iterator[tuple[str, np.ndarray | None]]:
     row = 0
-    for batch in found.batches():
+    for batch in originals.batches():
         for image in batch:
             yield f"number {row}", image
             row += 1

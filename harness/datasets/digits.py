@@ -4,6 +4,7 @@ import numpy as np
 
 from harness.datasets.image_bytes import to_bytes
 from harness.datasets.image_set import ImageSet, of_array
+from harness.hub.digits import read_digits
 
 NAME = "digits"
 
@@ -13,8 +14,6 @@ def digit_images() -> ImageSet:
 
     A pixel counts k = 0 to 16 ink dots. Its byte is that of k/8 - 1, the value that networks see.
     """
-    from sklearn import datasets
-
-    found = datasets.load_digits()
-    floats = found.images.astype(np.float32) / 8 - 1
-    return of_array(NAME, to_bytes(floats)[:, None], found.target.astype(np.int64))
+    counts, classes = read_digits()
+    floats = counts.astype(np.float32) / 8 - 1
+    return of_array(NAME, to_bytes(floats)[:, None], classes.astype(np.int64))

@@ -52,7 +52,7 @@ def find_labels(path: Path) -> Path | None:
     plain = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     if plain == path.name.removesuffix(".gz"):
         return None
-    return next((found for end in ("", ".gz") if (found := path.with_name(plain + end)).is_file()), None)
+    return next((labels for end in ("", ".gz") if (labels := path.with_name(plain + end)).is_file()), None)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -93,7 +93,7 @@ def _header(head: bytes, path: Path) -> tuple[tuple[int, ...], int]:
     return struct.unpack(f">{sides}I", head[4:start]), start
 
 
-def _check_size(found: int, stated: int, path: Path) -> None:
-    if found != stated:
-        more = "more" if found > stated else f"{found:,}"
+def _check_size(size: int, stated: int, path: Path) -> None:
+    if size != stated:
+        more = "more" if size > stated else f"{size:,}"
         raise InputError(f"{path}: states {stated:,} bytes of numbers and has {more}; truncated or damaged")

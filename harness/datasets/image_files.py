@@ -246,8 +246,8 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...], where: str) -> Iter
         reason = "a link to one that it is in" if real in above else f"more than {MAX_DEPTH} folders deep"
         raise InputError(f"{where}: the folder '{brief(prefix)}' is {reason}; remove it")
     try:
-        with os.scandir(folder) as found:
-            entries = list(found)
+        with os.scandir(folder) as listed:
+            entries = list(listed)
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check the path") from None
     for entry in entries:

@@ -113,10 +113,10 @@ class ImageSet:
 
     @cached_property
     def _digest(self) -> str:
-        found = new_digest(self.shape)
+        digest = new_digest(self.shape)
         for batch in self.batches():
-            found.update(batch.tobytes())
-        return found.hexdigest()
+            digest.update(batch.tobytes())
+        return digest.hexdigest()
 
 
 def brief_rows(rows: np.ndarray) -> str:

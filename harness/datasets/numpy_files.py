@@ -120,10 +120,10 @@ def array_in(data: memoryview, where: str) -> np.ndarray:
 
 
 def _chosen(archive: ZipMembers, names: tuple[str, ...], path: Path) -> str | None:
-    found = [f"{name}.npy" for name in names if f"{name}.npy" in archive.members]
-    if len(found) > 1:
-        raise InputError(f"{path}: has both {' and '.join(found)}; leave one of them out")
-    return found[0] if found else None
+    arrays = [f"{name}.npy" for name in names if f"{name}.npy" in archive.members]
+    if len(arrays) > 1:
+        raise InputError(f"{path}: has both {' and '.join(arrays)}; leave one of them out")
+    return arrays[0] if arrays else None
 
 
 def _array(archive: ZipMembers, name: str, path: Path) -> np.ndarray:

@@ -43,8 +43,8 @@ def open_images(source: str | Path, skip_bad: bool = False) -> ImageSet:
     Raises:
         InputError: no known layout, damaged, images of several shapes, or labels that do not fit.
     """
-    found = find_images(source)
-    return image_files.image_set(found, skip_bad) if isinstance(found, ImageFiles) else found
+    images = find_images(source)
+    return image_files.image_set(images, skip_bad) if isinstance(images, ImageFiles) else images
 
 
 def find_images(source: str | Path) -> ImageFiles | ImageSet:

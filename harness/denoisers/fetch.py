@@ -135,12 +135,12 @@ def _download(card: AnyCard, connection: _Connection) -> tuple[str, bool]:
         return expected, False
     pinned = False
 
-    def accept(found: Downloaded) -> None:
+    def accept(downloaded: Downloaded) -> None:
         nonlocal pinned
-        pinned = card.sha256 is None and check_pin(url, Pin(found.sha256, found.size))
+        pinned = card.sha256 is None and check_pin(url, Pin(downloaded.sha256, downloaded.size))
 
-    found = download(url, path, card.sha256, card.size, *connection, accept=accept)
-    return found.sha256, pinned
+    downloaded = download(url, path, card.sha256, card.size, *connection, accept=accept)
+    return downloaded.sha256, pinned
 
 
 def _import(name: str, card: DenoiserCard, pinned: bool) -> str:
@@ -175,13 +175,13 @@ def _compare(name: str, card: DenoiserCard, path: Path) -> None:
     from harness.hub.header import read_header
 
     config = read_header(path).config
-    for what, found, stated in (
+    for what, actual, stated in (
         ("preconditioning", config.preconditioning, card.preconditioning),
         ("shape", config.shape, card.shape),
         ("classes", config.label_dim, card.label_dim),
     ):
-        if found != stated:
+        if actual != stated:
             raise InputError(
-                f"'{name}': {what} of the fetched network is {found}, and the card says {stated}; its card is wrong, "
+                f"'{name}': {what} of the fetched network is {actual}, and the card says {stated}; its card is wrong, "
                 "or the file is another one"
             )

@@ -77,20 +77,20 @@ def plan_chunks(every: list[Measurement], store: Store | None, retry_failed: boo
     """Compare all measurements with the store; None for an empty one."""
     order = sorted(range(len(every)), key=lambda index: len(every[index].sources))
     planned: dict[tuple[str, str], dict[SeedRange, PlannedChunk]] = {}
-    found: dict[int, Missing] = {}
+    missing_of: dict[int, Missing] = {}
     waiting: dict[tuple[int, str, SeedRange], list[Key]] = {}
     drawn: set[tuple[str, int]] = set()
     for index in order:
         measurement = every[index]
-        found[index] = missing(measurement, store, retry_failed, index, planned, drawn)
-        for job in found[index].chunks:
+        missing_of[index] = missing(measurement, store, retry_failed, index, planned, drawn)
+        for job in missing_of[index].chunks:
             if not job.images_only:
                 planned.setdefault((measurement.source, job.fingerprint), {})[job.seeds] = job
             if job.keep_images:
                 drawn |= {(name, measurement.first) for name in measurement.pictures(job.fingerprint).values()}
-        for job, fingerprint in found[index].shared:
+        for job, fingerprint in missing_of[index].shared:
             waiting.setdefault(job.chunk, []).append((index, fingerprint))
-    by_measurement = [found[index] for index in range(len(every))]
+    by_measurement = [missing_of[index] for index in range(len(every))]
     pictured = {job.chunk for part in by_measurement for job, _ in part.shared if job.keep_images}
     jobs = [
         job._replace(keep_images=job.keep_images or (job.chunk in pictured and not job.images_only))
@@ -124,7 +124,7 @@ def missing(
     pictures = {key: list(measurement.pictures(key).values()) for key in measurement.trials}
     wanted = [name for names in pictures.values() for name in names]
     pictured = store.images(wanted, measurement.first) if store else {}
-    found = Missing([], [], [], {}, {})
+    lacking = Missing([], [], [], {}, {})
     for key in measurement.trials:
         inside = [
             row for row in rows[key] if row["first_seed"] >= measurement.first and row["last_seed"] <= measurement.last
@@ -136,7 +136,7 @@ def missing(
             # A failure counts while its seeds are wanted: they may have been computed since, in other chunks.
             bad = next((row for row in inside if row["status"] == "failed"), None)
             if bad and not retry_failed:
-                found.failed[key] = bad
+                lacking.failed[key] = bad
                 continue
             taken = {
                 seeds_of(row) for row in inside if row["status"] == "claimed" and not (store and store.lapsed(row))
@@ -145,35 +145,35 @@ def missing(
             seed_ranges = partition_seeds(
                 measurement.first, measurement.last, done | taken | set(others), measurement.chunk
             )
-        found.seed_ranges[key] = seed_ranges
+        lacking.seed_ranges[key] = seed_ranges
         wants = any(name not in pictured and (name, measurement.first) not in drawn for name in pictures[key])
         waits = False
         for seed_range in seed_ranges:
             keep = wants and seed_range.first == measurement.first
             if seed_range in done:
                 if keep:
-                    found.chunks.insert(
+                    lacking.chunks.insert(
                         0, PlannedChunk(number, key, _drawn_from(measurement, seed_range), True, images_only=True)
                     )
                     waits = True
                 continue
             waits = True
             if seed_range in others:
-                found.shared.append((others[seed_range]._replace(keep_images=keep), key))
+                lacking.shared.append((others[seed_range]._replace(keep_images=keep), key))
             else:
-                found.chunks.append(PlannedChunk(number, key, seed_range, keep))
+                lacking.chunks.append(PlannedChunk(number, key, seed_range, keep))
         if not waits:
-            found.complete.append(key)
-    return found
+            lacking.complete.append(key)
+    return lacking
 
 
 def _planned(
     planned: Mapping[tuple[str, str], Mapping[SeedRange, PlannedChunk]], sources: Iterable[str], fingerprint: str
 ) -> dict[SeedRange, PlannedChunk]:
-    found: dict[SeedRange, PlannedChunk] = {}
+    chunks: dict[SeedRange, PlannedChunk] = {}
     for source in sources:
-        found |= planned.get((source, fingerprint), {})
-    return found
+        chunks |= planned.get((source, fingerprint), {})
+    return chunks
 
 
 def _drawn_from(measurement: Measurement, seed_range: SeedRange) -> SeedRange:

@@ -94,11 +94,17 @@ def find_trial(store: Store, name: str) -> str:
         raise InputError(
             f"'{name}': a trial is named by at least {SHORTEST} letters of its fingerprint; see show --csv"
         )
-    found = sorted({row["fingerprint"] for row in store.results() if row["fingerprint"].startswith(name.lower())})
-    if len(found) != 1:
-        have = f"{len(found)} trials begin so; give more letters" if found else "no trial begins so; see show --csv"
+    fingerprints = sorted(
+        {row["fingerprint"] for row in store.results() if row["fingerprint"].startswith(name.lower())}
+    )
+    if len(fingerprints) != 1:
+        have = (
+            f"{len(fingerprints)} trials begin so; give more letters"
+            if fingerprints
+            else "no trial begins so; see show --csv"
+        )
         raise InputError(f"'{name}': {have}")
-    return str(found[0])
+    return str(fingerprints[0])
 
 
 def _in_grid(store: Store, name: str) -> str:
@@ -114,11 +120,11 @@ def _in_grid(store: Store, name: str) -> str:
     if not items:
         known = sorted({f"{item['panel']}:{item['series']}" for item in plan["items"]})
         raise InputError(f"'{name}': no such series; grid '{parts[0]}' has: {', '.join(known)}")
-    found = {item["fingerprint"] for item in items if item["nfe"] == int(nfe)}
-    if len(found) != 1:
+    fingerprints = {item["fingerprint"] for item in items if item["nfe"] == int(nfe)}
+    if len(fingerprints) != 1:
         known = sorted({item["nfe"] for item in items})
-        raise InputError(f"'{name}': {len(found)} trials at that NFE; there are: {', '.join(map(str, known))}")
-    return str(found.pop())
+        raise InputError(f"'{name}': {len(fingerprints)} trials at that NFE; there are: {', '.join(map(str, known))}")
+    return str(fingerprints.pop())
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -135,18 +141,18 @@ def _pair(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair:
         )
     sizes = np.diff([*a["blocks"], a["first_seed"] + a["n"]])
     one, other = (Replicates(row["value"], np.array(row["replicates"]), sizes) for row in (a, b))
-    found = compare(one, other)
+    difference = compare(one, other)
     alone = [jackknife(*side) for side in (one, other)]
     apart = math.hypot(*(side.high - side.estimate for side in alone if side is not None))
-    verdict: Verdict = found.verdict
+    verdict: Verdict = difference.verdict
     if verdict != "undecided" and _higher_is_better(a):
         verdict = "b better" if verdict == "a better" else "a better"
     return Pair(
         **shared,
         a=numbers[0],
         b=numbers[1],
-        difference=found.difference,
-        ratio=found.ratio,
+        difference=difference.difference,
+        ratio=difference.ratio,
         unpaired=apart,
         verdict=verdict,
     )
@@ -163,14 +169,14 @@ def _higher_is_better(row: Mapping[str, Any]) -> bool:
 
 def _apart(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
     """For every number that only one has: what the nearest of the other differs in."""
-    found = []
+    differences = []
     for row, others in [*((row, theirs) for row in mine), *((row, mine) for row in theirs)]:
         if any(_key(row) == _key(other) for other in others):
             continue
         near = [other for other in others if other["metric"] == row["metric"]]
         if not near:
-            found.append(f"{row['metric']} (N = {row['n']:,}) was measured of {row['fingerprint'][:12]} only")
+            differences.append(f"{row['metric']} (N = {row['n']:,}) was measured of {row['fingerprint'][:12]} only")
             continue
         differ = [f"{name} {row[name]} and {near[0][name]}" for name in SAME if row[name] != near[0][name]]
-        found.append(f"{row['metric']}: not comparable, {', '.join(differ)}")
-    return list(dict.fromkeys(found))
+        differences.append(f"{row['metric']}: not comparable, {', '.join(differ)}")
+    return list(dict.fromkeys(differences))

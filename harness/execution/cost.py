@@ -53,7 +53,7 @@ def costs(
         (measurement, _waiting(part))
         for measurement, part in zip(wanted, plan_chunks(wanted, store).by_measurement, strict=True)
     ]
-    found = []
+    by_panel = []
     for panel in plan.grid.denoisers:
         own = [
             (measurement, key)
@@ -71,8 +71,8 @@ def costs(
         ]
         rows = sum(n * measurement.evaluations(key) for measurement, key, n in lacking)
         rate, measured = _rate(own, store, devices, batch)
-        found.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
-    return found
+        by_panel.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
+    return by_panel
 
 
 def _waiting(missing: Missing) -> dict[str, int]:

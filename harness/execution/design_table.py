@@ -116,15 +116,15 @@ def _training(item: Planned, part: str) -> Cell:
 
 def _numbers(sampler: Sampler) -> str:
     """Every number among a sampler's fields, as text."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for axis in ("solver", "discretization", "stochasticity"):
         fields = getattr(sampler, axis).model_dump(mode="json", exclude_none=True)
-        found |= {name: value for name, value in fields.items() if name not in SKIPPED}
+        numbers |= {name: value for name, value in fields.items() if name not in SKIPPED}
     levels = sampler.discretization
     if isinstance(levels, IDDPM) and levels.j_0 is None:
         table = iddpm_levels(levels.M, levels.C_1, levels.C_2)
-        found["j_0"] = int((table > levels.sigma_max).sum())
-    return _list(found)
+        numbers["j_0"] = int((table > levels.sigma_max).sum())
+    return _list(numbers)
 
 
 def _kind_numbers(item: Planned) -> str:

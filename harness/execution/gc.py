@@ -80,8 +80,8 @@ def _merge(store: Store, dry_run: bool) -> tuple[int, int]:
             seeds = SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
             uses.setdefault((row["fingerprint"], row["extractor"]), []).append(_Use(metric.sources, seeds))
     merged = blocks = 0
-    for (fingerprint, _), found in uses.items():
-        for group in _groups(store, fingerprint, found):
+    for (fingerprint, _), chunks in uses.items():
+        for group in _groups(store, fingerprint, chunks):
             if dry_run or merge_rows(store, group):
                 merged, blocks = merged + len(group), blocks + 1
     return merged, blocks
@@ -98,12 +98,12 @@ def _groups(store: Store, fingerprint: str, uses: list[_Use]) -> list[list[dict[
         parts.append(
             [seed_range for seed_range in partition_seeds(*use.seeds, present, use.seeds.size) if seed_range in present]
         )
-    found = []
+    groups = []
     for name in names:
         mine = {seeds_of(row): row for row in rows if row["extractor"] == name}
         read = [part for use, part in zip(uses, parts, strict=True) if name in use.sources]
-        found += [[mine[seed_range] for seed_range in group] for group in together(mine, read) if len(group) > 1]
-    return found
+        groups += [[mine[seed_range] for seed_range in group] for group in together(mine, read) if len(group) > 1]
+    return groups
 
 
 def _metric(row: dict[str, Any]) -> Metric | None:
@@ -154,14 +154,14 @@ def _keys_of_neighbours(store: Store) -> set[str]:
     Raises:
         InputError: one of them cannot be read, so nobody knows what it needs.
     """
-    own, found = store.path, set[str]()
+    own, keys = store.path, set[str]()
     if own is None:
-        return found
+        return keys
     for path in sorted(own.parent.iterdir()):
         if path.is_file() and not path.samefile(own) and is_store(path):
             with Store(str(path), store.files.folder, create=False) as other:
-                found |= {row["key"] for row in other.all_chunks()} | other.keys_in_facts()
-    return found
+                keys |= {row["key"] for row in other.all_chunks()} | other.keys_in_facts()
+    return keys
 
 
 def _size(store: Store) -> int:

@@ -159,11 +159,11 @@ def with_reference(measurement: Measurement, store: Store, device: str | None = 
 
 def unique_trials(items: Iterable[Planned]) -> dict[str, Planned]:
     """Trials by fingerprint; the first of equal ones, its images kept if any of them asks for it."""
-    found: dict[str, Planned] = {}
+    unique: dict[str, Planned] = {}
     for item in items:
         key = item.trial.fingerprint
-        found[key] = found.get(key, item)._replace(mosaic=item.mosaic or (key in found and found[key].mosaic))
-    return found
+        unique[key] = unique.get(key, item)._replace(mosaic=item.mosaic or (key in unique and unique[key].mosaic))
+    return unique
 
 
 def picture_key(fingerprint: str, extractor: str, name: str) -> str:

@@ -36,7 +36,7 @@ class Merger:
             for fingerprint, seed_ranges in part.seed_ranges.items():
                 if fingerprint in others:
                     continue
-                uses = [found[fingerprint] for found in alike if fingerprint in found]
+                uses = [by_trial[fingerprint] for by_trial in alike if fingerprint in by_trial]
                 for group in together(seed_ranges, uses):
                     for seed_range in group if len(group) > 1 else []:
                         self.blocks.setdefault((measurement.source, fingerprint, seed_range), group)
@@ -64,19 +64,19 @@ def together(seed_ranges: Iterable[SeedRange], uses: Sequence[Sequence[SeedRange
         for block, group in enumerate(groups(use) if use else []):
             for seed_range in group:
                 blocks.setdefault(seed_range, []).append((number, block))
-    found: list[list[SeedRange]] = []
+    merged: list[list[SeedRange]] = []
     for seed_range in sorted(seed_range for seed_range in seed_ranges if seed_range in blocks):
-        before = found[-1][-1] if found else None
+        before = merged[-1][-1] if merged else None
         if before and before.last + 1 == seed_range.first and blocks[before] == blocks[seed_range]:
-            found[-1].append(seed_range)
+            merged[-1].append(seed_range)
         else:
-            found.append([seed_range])
-    return found
+            merged.append([seed_range])
+    return merged
 
 
 def _measured_otherwise(store: Store, measurement: Measurement, fingerprints: list[str]) -> set[str]:
     """Trials with a result on other seeds that are partly the measurement's: its blocks are to stay as they are."""
-    found = set()
+    others = set()
     for row in store.results(fingerprints):
         first, last = row["first_seed"], row["first_seed"] + row["n"] - 1
         same = (first, last) == (measurement.first, measurement.last)
@@ -86,8 +86,8 @@ def _measured_otherwise(store: Store, measurement: Measurement, fingerprints: li
             and first <= measurement.last
             and last >= measurement.first
         ):
-            found.add(row["fingerprint"])
-    return found
+            others.add(row["fingerprint"])
+    return others
 
 
 def merge_rows(store: Store, rows: Sequence[dict[str, Any]]) -> bool:

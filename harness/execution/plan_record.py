@@ -90,15 +90,15 @@ def first_paragraph(choice: Any) -> str:
     return " ".join(text.split())
 
 
-def denoiser_facts(source: Source, found: Description) -> dict[str, Any]:
+def denoiser_facts(source: Source, described: Description) -> dict[str, Any]:
     """What the report says of a denoiser: its card, or what a plan knows of it."""
     cards = denoiser_cards()
     if isinstance(source, str) and source in cards:
         return cards[source].model_dump(mode="json", exclude_none=True)
     return {
         "source": source if isinstance(source, str) else "analytic",
-        "shape": list(found.shape),
-        "label_dim": found.label_dim,
-        "sigma_min": found.sigma_min,
-        "sigma_max": found.sigma_max if found.sigma_max < float("inf") else "inf",
+        "shape": list(described.shape),
+        "label_dim": described.label_dim,
+        "sigma_min": described.sigma_min,
+        "sigma_max": described.sigma_max if described.sigma_max < float("inf") else "inf",
     }

@@ -10,8 +10,8 @@ from pathlib import Path
 @lru_cache(maxsize=1)
 def _versions() -> tuple[tuple[str, str], ...]:
     named = {"harness": "diffusion-harness", "torch": "torch", "numpy": "numpy"}
-    found = [(name, version(package)) for name, package in named.items()]
-    return (*found, ("python", platform.python_version()), ("machine", platform.machine()))
+    installed = [(name, version(package)) for name, package in named.items()]
+    return (*installed, ("python", platform.python_version()), ("machine", platform.machine()))
 
 
 def versions() -> dict[str, str]:

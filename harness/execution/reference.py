@@ -69,9 +69,9 @@ def _compute(place: Place, extractor: ExtractorConfig, store: Store, device: str
     from harness.execution.devices import devices_for
 
     where = devices_for(device)[0]
-    found = read_reference(place, extractor, lambda shape: extractor.load(shape, where))
-    key = hashlib.sha256(f"reference\n{found.id}".encode()).hexdigest()
-    return {"id": found.id, "key": key, "sha256": store.files.write(key, found.statistics.arrays())}
+    computed = read_reference(place, extractor, lambda shape: extractor.load(shape, where))
+    key = hashlib.sha256(f"reference\n{computed.id}".encode()).hexdigest()
+    return {"id": computed.id, "key": key, "sha256": store.files.write(key, computed.statistics.arrays())}
 
 
 def _keep_floor(key: str, statistics: Statistics, samples: int, store: Store) -> None:

@@ -117,10 +117,10 @@ def _cost(chunks: Sequence[ChunkData]) -> dict[str, Any]:
 def gathered(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the workers said of a trial's chunks, each distinct value once: device, type, call shape, versions."""
     keys = ("device", "dtype", "batch")
-    found: dict[str, Any] = {key: _distinct([info[key] for info in infos if key in info]) for key in keys}
+    facts: dict[str, Any] = {key: _distinct([info[key] for info in infos if key in info]) for key in keys}
     seen = _distinct([info["versions"] for info in infos if "versions" in info])
-    found["versions"] = seen[0] if len(seen) == 1 else seen
-    return found
+    facts["versions"] = seen[0] if len(seen) == 1 else seen
+    return facts
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:

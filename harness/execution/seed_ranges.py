@@ -55,11 +55,11 @@ def partition_seeds(first: int, last: int, present: Iterable[SeedRange], size: i
 
 def _ends(last: int, present: Iterable[SeedRange]) -> set[int]:
     """Seeds from which ranges that are present lead to the last, without a gap."""
-    found = {last + 1}
+    ends = {last + 1}
     for seed_range in sorted(present, key=lambda seed_range: seed_range.first, reverse=True):
-        if seed_range.last + 1 in found:
-            found.add(seed_range.first)
-    return found
+        if seed_range.last + 1 in ends:
+            ends.add(seed_range.first)
+    return ends
 
 
 def _cut(first: int, last: int, size: int) -> list[SeedRange]:

@@ -58,16 +58,16 @@ def verify(store: Store, fingerprints: list[str] | None = None, device: str | No
 
 def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verified:
     try:
-        found, tolerance = _again(row, store, device)
+        again, tolerance = _again(row, store, device)
     except (InputError, SamplingError) as error:
         return Verified(row, str(error), math.nan)
     worst, problem = 0.0, ""
     for name in CHECKED:
-        before, now = row[name], found[name]
+        before, now = row[name], again[name]
         if before is None or now is None:
             problem = problem or (f"{name} was {before} and is {now}" if before != now else "")
             continue
-        size = max(abs(found["value"]), 1e-12) if name != "nfe" else max(abs(now), 1.0)
+        size = max(abs(again["value"]), 1e-12) if name != "nfe" else max(abs(now), 1.0)
         apart = abs(before - now) / size
         worst = max(worst, apart)
         if not apart <= tolerance:

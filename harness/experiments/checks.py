@@ -79,24 +79,24 @@ def describe_panel(name: str, panel: Panel, document: Document) -> Description:
     check_paper(panel.paper, (*where, "paper"), document)
     try:
         source = panel.source if panel.source is not None else name
-        found = describe(source)
+        described = describe(source)
         verify(source)
     except InputError as error:
         raise document.error(where, str(error)) from None
-    wrong = misfit(found, panel.labels, panel.dtype)
+    wrong = misfit(described, panel.labels, panel.dtype)
     if wrong is not None:
         raise document.error((*where, wrong[0]), wrong[1])
-    return found
+    return described
 
 
-def misfit(found: Description, labels: LabelPolicy, dtype: str | None) -> tuple[str, str] | None:
+def misfit(described: Description, labels: LabelPolicy, dtype: str | None) -> tuple[str, str] | None:
     """What of labels and type does not go with a denoiser, and why; None if all does."""
-    if dtype == "float32" and not found.identity.startswith("sha256:"):
+    if dtype == "float32" and not described.identity.startswith("sha256:"):
         return "dtype", "an analytic denoiser computes in float64; leave dtype out"
-    if found.guided_by_class and labels == "unconditional":
+    if described.guided_by_class and labels == "unconditional":
         return "labels", "classifier-free guidance leads towards a class; leave labels out"
-    if isinstance(labels, int) and labels >= found.label_dim:
-        have = f"classes 0 to {found.label_dim - 1}" if found.label_dim else "no classes"
+    if isinstance(labels, int) and labels >= described.label_dim:
+        have = f"classes 0 to {described.label_dim - 1}" if described.label_dim else "no classes"
         return "labels", f"class {labels} was asked for and the denoiser has {have}"
     return None
 

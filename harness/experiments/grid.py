@@ -178,5 +178,5 @@ def find_grid(name: str) -> Path:
     for candidate in (path, shipped / path.name, shipped / f"{path.name}.yaml"):
         if candidate.is_file():
             return candidate
-    known = ", ".join(sorted(found.stem for found in shipped.glob("*.yaml")))
+    known = ", ".join(sorted(grid.stem for grid in shipped.glob("*.yaml")))
     raise InputError(f"{name}: no such file, nor a grid that comes with the package; those are: {known}")

@@ -56,10 +56,10 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     if isinstance(levels, Optimized) and levels.levels is None:
         changes["discretization"] = EDM(rho=levels.rho, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)
     try:
-        found = sample(_Probe(sigma_min, sigma_max, cost, window), sampler.model_copy(update=changes), seeds=[0])
+        drawn = sample(_Probe(sigma_min, sigma_max, cost, window), sampler.model_copy(update=changes), seeds=[0])
     except SamplingError as error:
         raise InputError(f"step {error.step} of {sampler.steps}: {error.reason}") from None
-    return int(found.nfe[0])
+    return int(drawn.nfe[0])
 
 
 def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:

@@ -171,7 +171,7 @@ def _with(value: dict[str, Any], where: Where, new: Any) -> dict[str, Any]:
     return {**value, key: new if len(where) == 1 else _with(value[key], where[1:], new)}
 
 
-def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document: Document) -> Iterator[Planned]:
+def _trials(curve: _Curve, panel: str, grid: Grid, described: Description, document: Document) -> Iterator[Planned]:
     """The trials of one curve on one denoiser: its points, at each budget."""
     choice = grid.denoisers[panel]
     for raw in curve.samplers:
@@ -180,20 +180,20 @@ def _trials(curve: _Curve, panel: str, grid: Grid, found: Description, document:
         for budget in budgets if budgets is not None else (sampler.steps,):
             try:
                 if by_nfe:
-                    chosen = steps_for(budget, sampler, *_cost(found))
+                    chosen = steps_for(budget, sampler, *_cost(described))
                 else:
                     chosen = sampler.model_copy(update={"steps": budget})
                 check_levels(chosen)
-                nfe = count_nfe(chosen, *_cost(found))
+                nfe = count_nfe(chosen, *_cost(described))
                 for metric in grid.metrics:
                     if concerns(metric, curve.series.name, panel):
-                        metric.check(chosen, found.shape)
+                        metric.check(chosen, described.shape)
             except InputError as error:
                 where = curve.base if curve.base in document.lines else curve.base[:2]
                 raise document.error(where, f"with denoiser '{panel}': {error}") from None
             source = choice.source if choice.source is not None else panel
             trial = Trial(
-                denoiser=source, weights=found.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
+                denoiser=source, weights=described.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
             )
             x = None if grid.x == "nfe" else number_at(chosen, grid.x)
             is_one = grid.x == "nfe" or budgets is None or len(budgets) < 2
@@ -222,9 +222,9 @@ def number_at(sampler: Sampler, path: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _cost(found: Description) -> tuple[float, float, int, Window | None]:
+def _cost(described: Description) -> tuple[float, float, int, Window | None]:
     """What counting evaluations needs to know of a denoiser."""
-    return found.sigma_min, found.sigma_max, found.cost, found.window
+    return described.sigma_min, described.sigma_max, described.cost, described.window
 
 
 def _budgets(

@@ -110,12 +110,12 @@ def _pin(entry: dict[str, Any]) -> Pin:
     return pin
 
 
-def check_pin(url: str, found: Pin, replace: bool = False) -> bool:
+def check_pin(url: str, pin: Pin, replace: bool = False) -> bool:
     """Compare a file with the pin of its address; pin it if there is none.
 
     Args:
         url: the address.
-        found: hash and size of the file.
+        pin: hash and size of the file.
         replace: pin it without comparing.
 
     Returns:
@@ -127,12 +127,12 @@ def check_pin(url: str, found: Pin, replace: bool = False) -> bool:
     """
     with _editing_pins() as pins:
         if url not in pins or replace:
-            pins[url] = found
+            pins[url] = pin
             return True
         known = pins[url]
-    if known != found:
+    if known != pin:
         raise InputError(
-            f"{shown(url)}: SHA-256 is {found.sha256} ({found.size:,} bytes), and when it was first fetched it was "
+            f"{shown(url)}: SHA-256 is {pin.sha256} ({pin.size:,} bytes), and when it was first fetched it was "
             f"{known.sha256} ({known.size:,} bytes); it was replaced at its source, or changed on the way. To "
             f"trust the new one, delete the entry of this address in {pins_file()} and fetch again"
         )

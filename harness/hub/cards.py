@@ -272,11 +272,11 @@ def checked_path(name: str, card: AnyCard) -> Path:
     path = used_path(card)
     if card.url is not None:
         return _checked_fetched(name, card, path)
-    found = sha256_of(path)
-    if found != card.sha256:
+    sha256 = sha256_of(path)
+    if sha256 != card.sha256:
         raise InputError(
-            f"{path}: SHA-256 is {found}, and the card of '{name}' says {card.sha256}; restore the file, or, if it was "
-            f"trained anew on purpose, run `python -m harness.hub.cards {path}`"
+            f"{path}: SHA-256 is {sha256}, and the card of '{name}' says {card.sha256}; restore the file, or, if it "
+            f"was trained anew on purpose, run `python -m harness.hub.cards {path}`"
         )
     return path
 
@@ -287,10 +287,10 @@ def _checked_fetched(name: str, card: AnyCard, path: Path) -> Path:
     known = known_sha256(card)
     if known is None:
         raise InputError(f"{path}: nobody knows its hash, since it was not fetched; {how_to_get(name, card)} anew")
-    found = sha256_of(path)
-    if found != known:
+    sha256 = sha256_of(path)
+    if sha256 != known:
         said = "the card says" if card.sha256 == known else "when it was fetched it was"
-        raise InputError(f"{path}: SHA-256 is {found}, and {said} {known}; {how_to_get(name, card)} anew")
+        raise InputError(f"{path}: SHA-256 is {sha256}, and {said} {known}; {how_to_get(name, card)} anew")
     return path
 
 

@@ -4,11 +4,14 @@ They are the test half of the UCI "Optical Recognition of Handwritten Digits" da
 is a count of ink dots, 0 to 16, and becomes x/8 - 1 in [-1, 1].
 """
 
-from typing import NamedTuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSES = 10
 SHAPE = (1, 8, 8)
@@ -19,10 +22,10 @@ HOLD_OUT = 5
 class Digits(NamedTuple):
     """Images [N, 1, 8, 8] float32 in [-1, 1] and their classes [N] int64, 0 to 9."""
 
-    images: Tensor
-    labels: Tensor
+    images: "Tensor"
+    labels: "Tensor"
 
-    def take(self, rows: Tensor) -> "Digits":
+    def take(self, rows: "Tensor") -> "Digits":
         """Select rows by an index or a boolean mask."""
         return Digits(self.images[rows], self.labels[rows])
 
@@ -36,15 +39,34 @@ class Split(NamedTuple):
 
 def load_digits() -> Digits:
     """All 1,797 images, in the order of scikit-learn."""
-    from sklearn import datasets
+    import torch
 
-    found = datasets.load_digits()
-    images = torch.from_numpy(found.images.astype(np.float32) / 8 - 1)  # exact: sixteenths of two
-    return Digits(images[:, None].contiguous(), torch.from_numpy(found.target.astype(np.int64)))
+    counts, classes = read_digits()
+    images = torch.from_numpy(counts.astype(np.float32) / 8 - 1)  # exact: sixteenths of two
+    return Digits(images[:, None].contiguous(), torch.from_numpy(classes.astype(np.int64)))
+
+
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Counts of ink dots [1797, 8, 8] and classes [1797], as scikit-learn ships them.
+
+    Its file is read where it lies, since importing scikit-learn takes two seconds, in every worker; where a version
+    keeps it elsewhere, scikit-learn is asked.
+    """
+    package = find_spec("sklearn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
+    if path is None or not path.is_file():
+        from sklearn import datasets
+
+        digits = datasets.load_digits()
+        return digits.images, digits.target
+    rows = np.loadtxt(path, delimiter=",", dtype=np.int64)  # 64 counts, then the class
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 
 
 def split_digits() -> Split:
     """The fixed split for a classifier: rows 0, 5, 10, ... are held out (360), the other 1,437 are for training."""
+    import torch
+
     digits = load_digits()
     held = torch.arange(len(digits.labels)) % HOLD_OUT == 0
     return Split(digits.take(~held), digits.take(held))

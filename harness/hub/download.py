@@ -108,16 +108,16 @@ def download(
     busy = f"{destination}: another process is downloading this file now; run the same command when it has ended"
     try:
         with locked(destination, busy):
-            found = Downloaded(job.receive(tries, pause), job.part.length)
+            downloaded = Downloaded(job.receive(tries, pause), job.part.length)
             try:
-                job.compare(found)
+                job.compare(downloaded)
                 if accept is not None:
-                    accept(found)
+                    accept(downloaded)
             except InputError:
                 job.part.discard()
                 raise
             job.part.finish()
-            return found
+            return downloaded
     except OSError as error:
         raise RunError(
             f"{destination}: cannot be written ({error.strerror or error}); {job.kept()}. Make space or check the "
@@ -160,14 +160,14 @@ class _Download:
                 self.listener.waiting(reason, seconds)
             time.sleep(seconds)
 
-    def compare(self, found: Downloaded) -> None:
+    def compare(self, downloaded: Downloaded) -> None:
         """Raises InputError if size or hash differ from the expected ones."""
-        if self.size is not None and self.size != found.size:
-            raise InputError(self._wrong_size(found.size))
-        if self.sha256 not in (None, found.sha256):
+        if self.size is not None and self.size != downloaded.size:
+            raise InputError(self._wrong_size(downloaded.size))
+        if self.sha256 not in (None, downloaded.sha256):
             raise InputError(
-                f"{shown(self.url)}: SHA-256 of what came is {found.sha256}, and it should be {self.sha256}; it was "
-                "deleted. Try again; if the hash stays, the file was replaced at its source and is not the one that "
+                f"{shown(self.url)}: SHA-256 of what came is {downloaded.sha256}, and it should be {self.sha256}; it "
+                "was deleted. Try again; if the hash stays, the file was replaced at its source and is not the one that "
                 "is meant"
             )
 
@@ -258,10 +258,10 @@ class _Download:
 
     def _total_of_rest(self, response: urllib3.BaseHTTPResponse, start: int, origin: Origin) -> int | None:
         """Bytes of the whole file if the answer is its rest from byte `start` on, in the same version; else None."""
-        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if response.status != 206 or found is None:
+        span = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status != 206 or span is None:
             return None
-        first, last, stated = found.groups()
+        first, last, stated = span.groups()
         total = origin.total if stated == "*" else int(stated)
         if total is None or (int(first), int(last)) != (start, total - 1):
             return None
@@ -295,9 +295,9 @@ class _Download:
                 f"{self.limit:,} are allowed; it is not the file that is meant"
             )
 
-    def _wrong_size(self, found: int) -> str:
+    def _wrong_size(self, size: int) -> str:
         return (
-            f"{shown(self.url)}: the file has {found:,} bytes, and it should have {self.size:,}; it was replaced at "
+            f"{shown(self.url)}: the file has {size:,} bytes, and it should have {self.size:,}; it was replaced at "
             "its source, or the address is wrong"
         )
 

@@ -172,15 +172,15 @@ def _over_subsets(
     if not subsets:
         return {}
     size = min(subset, len(fake), len(real))
-    rng, one, found = np.random.default_rng(seed), np.array([size]), []
+    rng, one, values = np.random.default_rng(seed), np.array([size]), []
     for _ in range(subsets):
         x, y = (side[rng.choice(len(side), size, replace=False)] for side in (fake, real))
         reals = _off_diagonal(_within(y, one, device)) / (size * (size - 1))
         between = float(_between(x, y, one, device).sum())
-        found.append(_mmd(_off_diagonal(_within(x, one, device)), between, reals, size, size))
+        values.append(_mmd(_off_diagonal(_within(x, one, device)), between, reals, size, size))
     return {
-        "subset_mean": float(np.mean(found)),
-        "subset_sd": float(np.std(found)),
+        "subset_mean": float(np.mean(values)),
+        "subset_sd": float(np.std(values)),
         "subsets": subsets,
         "subset": size,
         "subset_reduced": size < subset,

@@ -124,13 +124,13 @@ def memorisation(
     fake, training = checked(fake, "generated"), checked(training, "training", 2)
     same_width(fake, training)
     blocks = block_sizes(sizes, len(fake))
-    found = nearest_training(fake, training, device)
+    nearest = nearest_training(fake, training, device)
     details = {
-        "copies": int((found.first == 0).sum()),
-        "distance": quantiles(found.first),
-        "pairs": _closest(found, pairs),
+        "copies": int((nearest.first == 0).sum()),
+        "distance": quantiles(nearest.first),
+        "pairs": _closest(nearest, pairs),
     }
-    return mean_estimate(found.memorised, blocks, details)
+    return mean_estimate(nearest.memorised, blocks, details)
 
 
 def nearest_training(fake: np.ndarray, training: np.ndarray, device: str = "cpu") -> Nearest:
@@ -145,14 +145,14 @@ def nearest_training(fake: np.ndarray, training: np.ndarray, device: str = "cpu"
     return Nearest(first, second, np.take_along_axis(candidates, order, 1)[:, 0])
 
 
-def _closest(found: Nearest, count: int) -> list[dict[str, Any]]:
-    ratio = found.ratio
-    chosen = np.lexsort((np.arange(len(ratio)), ratio, found.first))[:count]
+def _closest(nearest: Nearest, count: int) -> list[dict[str, Any]]:
+    ratio = nearest.ratio
+    chosen = np.lexsort((np.arange(len(ratio)), ratio, nearest.first))[:count]
     return [
         {
             "fake": int(i),
-            "training": int(found.which[i]),
-            "distance": float(found.first[i]),
+            "training": int(nearest.which[i]),
+            "distance": float(nearest.first[i]),
             "ratio": float(ratio[i]),
         }
         for i in chosen

@@ -274,10 +274,10 @@ def _balls(fake: np.ndarray, rows: slice, sizes: np.ndarray, k: int, device: str
     samples = torch.arange(rows.start, rows.stop, device=own.device)
     for block, (start, size) in enumerate(zip(np.cumsum(sizes) - sizes, sizes, strict=True)):
         for columns in cuts(int(size), fake.shape[1], int(start)):
-            found = squared_distances(here, tile(fake, columns, device, middle))
+            distances = squared_distances(here, tile(fake, columns, device, middle))
             places = torch.arange(columns.start, columns.stop, device=own.device)
-            found.masked_fill_(samples[:, None] == places, torch.inf)
-            near[:, block] = smallest(torch.cat((near[:, block], found), 1), k)[0]
+            distances.masked_fill_(samples[:, None] == places, torch.inf)
+            near[:, block] = smallest(torch.cat((near[:, block], distances), 1), k)[0]
     values, places = smallest(near.flatten(1), k)
     blocks = places // k
     without = torch.empty_like(values)

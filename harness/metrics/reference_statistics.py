@@ -74,10 +74,10 @@ class Statistics:
     def arrays(self) -> dict[str, np.ndarray]:
         """What a file holds; what is unknown is left out."""
         told = {name: getattr(self, name) for name in ("n", "extractor", "dataset", "digest")}
-        found = {name: np.array(value) for name, value in told.items() if value is not None}
+        arrays = {name: np.array(value) for name, value in told.items() if value is not None}
         if self.features is not None:
-            found["features"] = self.features.astype(np.float32)
-        return {"mu": self.mu, "sigma": self.sigma, **found}
+            arrays["features"] = self.features.astype(np.float32)
+        return {"mu": self.mu, "sigma": self.sigma, **arrays}
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all.

@@ -129,16 +129,16 @@ def read_reference(
 
 def _from_file(place: Place, choice: ExtractorConfig) -> Reference:
     assert place.path is not None
-    found = read_statistics(place.path)
-    if found.extractor is not None and found.extractor != choice.identity:
+    statistics = read_statistics(place.path)
+    if statistics.extractor is not None and statistics.extractor != choice.identity:
         raise InputError(
-            f"{place.path}: made with extractor '{found.extractor}', and this metric uses '{choice.identity}'; build "
-            "it again with `harness ref build`"
+            f"{place.path}: made with extractor '{statistics.extractor}', and this metric uses '{choice.identity}'; "
+            "build it again with `harness ref build`"
         )
     name = place.source if place.source in load_cards() else place.path.name
-    if found.digest is not None and found.n is not None:
-        return Reference(_id(found.dataset or name, found.digest, found.n, choice.identity), found)
-    return Reference(_id(name, sha256_of(place.path), None, choice.identity), found)
+    if statistics.digest is not None and statistics.n is not None:
+        return Reference(_id(statistics.dataset or name, statistics.digest, statistics.n, choice.identity), statistics)
+    return Reference(_id(name, sha256_of(place.path), None, choice.identity), statistics)
 
 
 def of_images(images: ImageSet, extractor: "Extractor", progress: Progress | None = None) -> Reference:
@@ -206,9 +206,9 @@ def _has_statistics(path: Path) -> bool:
 
 def _listing(folder: Path) -> str:
     """A hash of names, sizes and times of change under a folder."""
-    found = hashlib.sha256(str(folder.resolve()).encode())
+    digest = hashlib.sha256(str(folder.resolve()).encode())
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             status = path.stat()
-            found.update(f"{path.relative_to(folder)}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
-    return found.hexdigest()
+            digest.update(f"{path.relative_to(folder)}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

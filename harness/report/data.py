@@ -249,13 +249,13 @@ def trial_results(store: Store, grid: str | None = None) -> list[TrialResult]:
     """
     if grid is not None:
         return [trial for data in load(store, grid) for trial in data.every_range]
-    found = []
+    results = []
     for row in store.results():
         trial = row["trial"]
         item = {name: trial.get(name) for name in ("sampler", "labels")}
         item |= {"panel": describe(trial.get("denoiser")).kind, "series": "", "fingerprint": row["fingerprint"]}
-        found.append(TrialResult(item, row, row))
-    return found
+        results.append(TrialResult(item, row, row))
+    return results
 
 
 def results(store: Store | Path | str | None = None, grid: str | None = None) -> "pd.DataFrame":

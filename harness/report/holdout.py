@@ -107,7 +107,7 @@ def _result(search: SearchData, group: list[dict[str, Any]]) -> HoldoutResult:
     row = search.rows.get(first["fingerprint"])
     places = [entry["rank"] for entry in group if entry["role"] == "top" and entry.get("rank")]
     numbers = [entry["number"] for entry in group if entry.get("number") is not None]
-    measured = [found for entry in group if (found := ValueInterval.of(entry.get("search")))]
+    measured = [value for entry in group if (value := ValueInterval.of(entry.get("search")))]
     return HoldoutResult(
         fingerprint=first["fingerprint"],
         labels=tuple(dict.fromkeys(entry["label"] for entry in group)),
@@ -164,11 +164,11 @@ def against(search: SearchData, one: HoldoutResult, other: HoldoutResult) -> Pai
     )
     if not left.pairs_with(right):
         return PairedDifference(None, "undecided")
-    found = compare(left.as_replicates(), right.as_replicates())
-    lower: Judgement = "better" if found.verdict == "a better" else "worse"
-    higher: Judgement = "worse" if found.verdict == "a better" else "better"
-    verdict = "undecided" if found.verdict == "undecided" else lower if sign(search.metric) == 1 else higher
-    return PairedDifference(found.difference, verdict)
+    difference = compare(left.as_replicates(), right.as_replicates())
+    lower: Judgement = "better" if difference.verdict == "a better" else "worse"
+    higher: Judgement = "worse" if difference.verdict == "a better" else "better"
+    verdict = "undecided" if difference.verdict == "undecided" else lower if sign(search.metric) == 1 else higher
+    return PairedDifference(difference.difference, verdict)
 
 
 class SeedShift(NamedTuple):

@@ -30,9 +30,9 @@ class ValueInterval(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, found: Mapping[str, Any] | None) -> "ValueInterval | None":
+    def of(cls, entry: Mapping[str, Any] | None) -> "ValueInterval | None":
         """From a mapping with `value`, `low` and `high`; None where there is no finite value."""
-        value, low, high = (as_float((found or {}).get(name)) for name in ("value", "low", "high"))
+        value, low, high = (as_float((entry or {}).get(name)) for name in ("value", "low", "high"))
         return cls(value, low, high) if math.isfinite(value) else None
 
 

@@ -46,6 +46,9 @@ DEPTH = 20
 KEPT = 2
 """Values kept: a step starts where the last one ended, and one with a middle asks for its start twice."""
 
+TOGETHER = 2**15
+"""Normals drawn in one call: depths of the tree share a call as long as the samples are small."""
+
 GOLDEN, MIX_1, MIX_2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 """SplitMix64's constants 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9 and 0x94D049BB133111EB as signed integers."""
 
@@ -121,8 +124,10 @@ class Brownian:
         nodes = torch.cat([torch.zeros_like(index[:1]), scale + index])  # the root's end is node 0
         weights = self._weights(index, scale, sigma, clock).to(self.made_on)
         value = torch.zeros(len(keys), self._size, dtype=torch.float64, device=self.made_on)
-        for weight, node in zip(weights, nodes.to(self.made_on), strict=True):
-            value.addcmul_(weight.reshape(-1, 1), self._normals(node, keys))
+        at_once = max(1, TOGETHER // value.numel())  # small samples: several depths in one call, to the same bits
+        for part, node in zip(weights.split(at_once), nodes.to(self.made_on).split(at_once), strict=True):
+            for weight, normals in zip(part, self._normals(node, keys), strict=True):
+                value.addcmul_(weight.reshape(-1, 1), normals)
         return value
 
     def _weights(self, index: Tensor, scale: Tensor, sigma: Tensor, clock: Clock) -> Tensor:
@@ -137,11 +142,11 @@ class Brownian:
         return torch.from_numpy(_bridge(u_left[-1], clock(sigma).numpy(), u_right[-1], low, high, DEPTH + 1))
 
     def _normals(self, node: Tensor, keys: Tensor) -> Tensor:
-        """Standard normals of one node a row, or of one for all: [B, pixels]."""
-        bits = _mix(_mix(keys + node * GOLDEN)[:, None] + self._pairs)
+        """Standard normals of nodes [depths, B] or [depths, 1] (one for all rows): [depths, B, pixels]."""
+        bits = _mix(_mix(keys + node * GOLDEN)[..., None] + self._pairs)
         radius = ((bits >> 32) & LOW).double().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
         angle = (bits & LOW).double().mul_(2 * math.pi * 2.0**-32)
-        return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, : self._size]
+        return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=-1)[..., : self._size]
 
 
 def _bridge(

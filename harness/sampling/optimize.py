@@ -78,13 +78,13 @@ def find_levels(
     Raises:
         InputError: more levels than the reference has.
     """
-    found = _step_errors(denoiser, choice, device, batch)
-    count = len(found.sigmas)
+    errors = _step_errors(denoiser, choice, device, batch)
+    count = len(errors.sigmas)
     if not 1 <= n <= count:
         raise InputError(f"discretization 'optimized' picks from {count} levels and cannot make {n}; raise `reference`")
     if n == 1:
-        return (found.sigmas[0].item(),)
-    return tuple(found.sigmas[cheapest_path(found.steps, n - 1, choice.growth)].tolist())
+        return (errors.sigmas[0].item(),)
+    return tuple(errors.sigmas[cheapest_path(errors.steps, n - 1, choice.growth)].tolist())
 
 
 def _step_errors(denoiser: Denoiser, choice: Optimized, device: torch.device | str | None, batch: int | None) -> Errors:
@@ -105,10 +105,10 @@ def _searched(denoiser: Denoiser, choice: Optimized, device: torch.device | str 
     sigmas, squares, ends = torch.empty(0), np.zeros(()), []
     for first in range(0, choice.seeds, size):
         seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + size, choice.seeds))
-        found = reference(denoiser, choice, seeds, device, batch)
-        squares = squares + len(seeds) * step_errors(found, choice.error) ** 2
-        sigmas = found.sigmas
-        ends.append(found.xbar[-1].clone())  # a view would hold the whole trajectory
+        trajectory = reference(denoiser, choice, seeds, device, batch)
+        squares = squares + len(seeds) * step_errors(trajectory, choice.error) ** 2
+        sigmas = trajectory.sigmas
+        ends.append(trajectory.xbar[-1].clone())  # a view would hold the whole trajectory
     errors = np.sqrt(squares / choice.seeds)
     return Errors(sigmas, errors * left_at_the_end(sigmas, torch.cat(ends)) if choice.decay else errors)
 
@@ -136,14 +136,14 @@ def reference(
     return ReferenceTrajectory(torch.tensor(sigmas, dtype=torch.float64), torch.stack(xbar), torch.stack(eps))
 
 
-def step_errors(found: ReferenceTrajectory, error: str) -> np.ndarray:
+def step_errors(trajectory: ReferenceTrajectory, error: str) -> np.ndarray:
     """The error of one step from every level to every lower one [M, M]; infinity elsewhere."""
-    count = len(found.sigmas)
+    count = len(trajectory.sigmas)
     errors = np.full((count, count), np.inf)
     for i in range(count - 1):
-        h = (found.sigmas[i + 1 :] - found.sigmas[i]).reshape(-1, 1, 1)
-        slope = found.eps[i] if error == "euler" else (found.eps[i] + found.eps[i + 1 :]) / 2
-        missed = found.xbar[i] + h * slope - found.xbar[i + 1 :]
+        h = (trajectory.sigmas[i + 1 :] - trajectory.sigmas[i]).reshape(-1, 1, 1)
+        slope = trajectory.eps[i] if error == "euler" else (trajectory.eps[i] + trajectory.eps[i + 1 :]) / 2
+        missed = trajectory.xbar[i] + h * slope - trajectory.xbar[i + 1 :]
         errors[i, i + 1 :] = missed.square().mean(dim=(1, 2)).sqrt().numpy()
     return errors
 

@@ -70,7 +70,7 @@ class SeedBlocks:
     def load(self, trial: Trial, count: int) -> list[ChunkData]:
         """The first `count` seeds, which are there, a block each; of a diagnostic as they are stored."""
         rows = self._stored(trial)
-        found: list[ChunkData] = []
+        chunks: list[ChunkData] = []
         for block in self._blocks(count):
             parts = [
                 ChunkData(part, self.store.moments(rows[part]), rows[part]["info"])
@@ -79,8 +79,8 @@ class SeedBlocks:
             if len(parts) > 1 and self.measurement.metric.merges_chunks:
                 summary = FeatureSummary.merge(FeatureSummary.from_arrays(part.arrays) for part in parts)
                 parts = [ChunkData(block, summary.arrays(), merged_info(parts))]
-            found += parts
-        return found
+            chunks += parts
+        return chunks
 
     def _blocks(self, count: int) -> list[SeedRange]:
         first, size = self.measurement.first, self.measurement.chunk

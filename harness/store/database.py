@@ -98,17 +98,17 @@ class Store:
             if engine.dialect.name == "sqlite":
                 sa.event.listen(engine, "connect", _tune_sqlite)
             make_tables(engine)
-            found = schema_of(engine)
-            if found == "1":
+            schema = schema_of(engine)
+            if schema == "1":
                 add_details(engine)
-                found = schema_of(engine)
+                schema = schema_of(engine)
         except SQLAlchemyError as error:
             raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
         except ImportError as error:
             raise InputError(f"{self.name}: the database's driver is not installed ({error.name})") from None
-        if found != str(tables.SCHEMA_VERSION):
+        if schema != str(tables.SCHEMA_VERSION):
             raise InputError(
-                f"{self.name}: the store has schema version {found} and this program reads {tables.SCHEMA_VERSION}; "
+                f"{self.name}: the store has schema version {schema} and this program reads {tables.SCHEMA_VERSION}; "
                 "use the version that made it, or another --store"
             )
         return engine
@@ -349,11 +349,11 @@ class Store:
 
     def images(self, fingerprints: list[str], first_seed: int) -> dict[str, bytes]:
         """PNG mosaics by fingerprint."""
-        table, found = tables.images, {}
+        table, pictures = tables.images, {}
         for part in _portions(fingerprints):
             query = sa.select(table).where(table.c.fingerprint.in_(part or []) & (table.c.first_seed == first_seed))
-            found.update({row["fingerprint"]: row["png"] for row in self.rows(query)})
-        return found
+            pictures.update({row["fingerprint"]: row["png"] for row in self.rows(query)})
+        return pictures
 
     def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Write a row in place of the one under its key; of processes that do so at the same time, the last stays."""

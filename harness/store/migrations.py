@@ -41,7 +41,7 @@ def add_details(engine: sa.Engine) -> None:
         with engine.begin() as connection:
             connection.execute(sa.text(f"ALTER TABLE {tables.results.name} ADD COLUMN {column.name} {kind}"))
     except (OperationalError, ProgrammingError):
-        if column.name not in {found["name"] for found in sa.inspect(engine).get_columns(tables.results.name)}:
+        if column.name not in {columns["name"] for columns in sa.inspect(engine).get_columns(tables.results.name)}:
             raise
     with engine.begin() as connection:
         same = tables.meta.c.key == "schema"

@@ -60,18 +60,18 @@ class Studies:
         first = {"name": name, "spec": spec, "record": dict(record)}
         with contextlib.suppress(IntegrityError):
             self.store.write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
-        found = self.find(name)
-        assert found is not None
+        study = self.find(name)
+        assert study is not None
         differ = [
-            f"{key} is {_short(found['spec'].get(key))} there and {_short(spec.get(key))} here"
-            for key in [*spec, *(key for key in found["spec"] if key not in spec)]
-            if found["spec"].get(key) != spec.get(key)
+            f"{key} is {_short(study['spec'].get(key))} there and {_short(spec.get(key))} here"
+            for key in [*spec, *(key for key in study["spec"] if key not in spec)]
+            if study["spec"].get(key) != spec.get(key)
         ]
         if differ:
             raise InputError(
                 f"study '{name}' is another search: {'; '.join(differ)}; give the same, or a new name with --study"
             )
-        return found
+        return study
 
     def update(self, name: str, **values: Any) -> None:
         """Change columns of a study's row."""
@@ -83,10 +83,10 @@ class Studies:
 
         A lease like that of a chunk: it lapses, and counts for nothing when its process on this host is gone.
         """
-        table, found = tables.studies, self.find(name)
-        if found is None:
+        table, study = tables.studies, self.find(name)
+        if study is None:
             return False
-        owner, expires = found["mirror_owner"], found["mirror_expires"]
+        owner, expires = study["mirror_owner"], study["mirror_expires"]
         if owner is not None and not lapsed({"owner": owner, "expires": expires}):
             return False
         before = table.c.mirror_owner.is_(None)
@@ -128,9 +128,9 @@ class Studies:
             row["finished_at"] = row["started_at"]
         with contextlib.suppress(IntegrityError):
             self.store.write(sa.insert(tables.slots).values(row))
-        found = self.slot(name, number)
-        assert found is not None
-        return found
+        slot = self.slot(name, number)
+        assert slot is not None
+        return slot
 
     def settle(self, name: str, number: int, values: Mapping[str, Any]) -> bool:
         """Change a slot that is still running; False where another process has settled it."""

@@ -36,9 +36,9 @@ def agree(a, b, tolerance=1e-11):
 def test_gaussian_data_have_a_closed_form(kind):
     denoiser = Gaussian(mean=0.3, std=0.5, shape=(1, 4, 4))
     unit = latents(denoiser, 4)
-    ours, _ = end_point(denoiser, make(kind), 2000, unit)
+    ours, _ = end_point(denoiser, make(kind), 1000, unit)
     exact = denoiser.solution(unit * SIGMA_FROM, SIGMA_FROM, SIGMA_TO)
-    assert (ours - exact).abs().max() < (2e-2 if make(kind).solver.convergence_order == 1 else 1e-5)
+    assert (ours - exact).abs().max() < (4e-2 if make(kind).solver.convergence_order == 1 else 1e-5)
 
 
 def test_heun_is_rk2_with_alpha_one():
@@ -194,7 +194,7 @@ LAWFUL = [
 @pytest.mark.parametrize("fields", LAWFUL, ids=lambda fields: str(fields)[:90])
 def test_stochastic_samplers_reach_the_law_of_gaussian_data(fields):
     """Mean and spread within Monte-Carlo error at many steps."""
-    denoiser, count = Gaussian(mean=0.3, std=0.5, shape=(1, 4, 4)), 1000
+    denoiser, count = Gaussian(mean=0.3, std=0.5, shape=(1, 4, 4)), 600
     images = draw(denoiser, range(count), steps=300, **fields)
     n = images.numel()
     assert images.mean().item() == pytest.approx(0.3, abs=4 * 0.5 / math.sqrt(n))
@@ -245,7 +245,7 @@ def test_the_adaptive_sde_reaches_the_law_as_its_tolerance_falls(time):
     off = []
     for tolerance in (0.5, 0.1):
         solver = {"kind": "adaptive_sde", "rtol": tolerance, "atol": 0.05 * tolerance, "time": time}
-        images = draw(denoiser, range(1600), solver=solver)
+        images = draw(denoiser, range(800), solver=solver)
         off.append(abs(images.std().item() / 0.5 - 1))
     assert off[1] < 4 / math.sqrt(2 * images.numel()) + 0.01
     assert images.mean().item() == pytest.approx(0.3, abs=4 * 0.5 / math.sqrt(images.numel()))

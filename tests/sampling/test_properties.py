@@ -119,7 +119,8 @@ def test_scalings_differentiate(cls, sigma):
 @settings(max_examples=10)
 def test_solvers_keep_shape_type_and_count(cls, steps, seeds):
     denoiser = Gaussian(0.1, 0.4, (2, 3, 3))
-    out = sample(denoiser, Sampler(solver=cls(), steps=steps), seeds)
+    solver = cls(rtol=0.5) if cls.adaptive else cls()  # its own tolerances take many steps
+    out = sample(denoiser, Sampler(solver=solver, steps=steps), seeds)
     assert out.images.shape == (len(seeds), 2, 3, 3)
     assert out.images.dtype == torch.float64
     assert torch.isfinite(out.images).all()

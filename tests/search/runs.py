@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from harness.cli.main import app
 from harness.store.database import Store
 from harness.store.studies import DONE, FAILED, PRUNED, Studies
 
@@ -77,6 +78,11 @@ def start(arguments, log):
 def _hear_ctrl_c():
     """Shells start background jobs with SIGINT ignored, and that is inherited."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def inline(arguments):
+    """The same command in this process, which computes by itself."""
+    app([*arguments[arguments.index("search") :], "--executor", "inline"], standalone_mode=False)
 
 
 def finish(process, code=0, timeout=240):

@@ -129,16 +129,16 @@ def plan(tmp_path, **asked):
         return plan_search(SearchRequest(target=str(runs.write_target(tmp_path)), **asked))
 
 
-EACH_TIME = ("tpe", "nsga2")
-"""Methods that are tested each time: one that knows earlier trials, and one that counts in generations."""
+EACH_TIME = ("tpe",)
+"""Methods that are tested each time; the others are soak tests."""
 
 CASES = [
     pytest.param({"method": method}, id=method, marks=[] if method in EACH_TIME else [pytest.mark.slow])
     for method in METHODS
 ] + [
     pytest.param({"pareto": True, "method": "nsga2", "nfe": 15}, id="pareto", marks=pytest.mark.slow),
-    pytest.param({"pruner": "halving", "ahead": 1}, id="halving"),
-    pytest.param({"pruner": "none", "ahead": 5}, id="no pruning"),
+    pytest.param({"pruner": "halving", "ahead": 1}, id="halving", marks=pytest.mark.slow),
+    pytest.param({"pruner": "none", "ahead": 5}, id="no pruning", marks=pytest.mark.slow),
 ]
 
 

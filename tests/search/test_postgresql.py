@@ -29,6 +29,7 @@ def opened(running, tmp_path):
         yield store
 
 
+@pytest.mark.slow
 def test_two_processes_come_to_what_one_comes_to(running, tmp_path):
     target, url, files = runs.write_target(tmp_path), running.make("study"), tmp_path / "shared"
     more = ("--budget", BUDGET, "--files", files)

@@ -39,10 +39,9 @@ def begin(target, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(target, tmp_path_factory):
-    """The study in one process with one worker, never stopped."""
+    """The study in this process, never stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    arguments = runs.command(target, folder / "s.sqlite", "--budget", BUDGET, cpu=0)
-    runs.finish(runs.start(arguments, folder / "log"))
+    runs.inline(runs.command(target, folder / "s.sqlite", "--budget", BUDGET))
     with Store(str(folder / "s.sqlite")) as store:
         runs.check(store, BUDGET)
         yield store
@@ -85,6 +84,7 @@ def workers(process):
     return found
 
 
+@pytest.mark.slow  # once in the search is tested each time, below
 def test_kill_9_three_times_and_a_worker_once(begin, whole, tmp_path):
     """In the search twice, once while the best are measured on fresh seeds: the same study as one never stopped."""
     draw, path = random.Random(20220601), tmp_path / "s.sqlite"
@@ -123,9 +123,15 @@ def test_kill_9_three_times_and_a_worker_once(begin, whole, tmp_path):
         assert computed <= runs.chunks(store).keys() == runs.chunks(whole).keys()
 
 
-def test_ctrl_c_and_then_two_processes(begin, whole, tmp_path):
-    """Ctrl-C leaves nothing half done; two processes then go on together, and nothing is computed by both."""
+def test_kill_9_then_ctrl_c_and_then_two_processes(begin, whole, tmp_path):
+    """What was stored before a kill stays; Ctrl-C leaves nothing half done; two processes then go on together, and
+    nothing is computed twice."""
     path = tmp_path / "s.sqlite"
+    process = begin(path)
+    wait_until(process, path, lambda chunks, fresh, settled: len(chunks) >= 3)
+    process.kill()
+    process.communicate()
+    before, _, _ = stored(path)
     process = begin(path, cpu=None)
     wait_until(process, path, lambda chunks, fresh, settled: settled >= 2)
     process.send_signal(signal.SIGINT)
@@ -136,10 +142,13 @@ def test_ctrl_c_and_then_two_processes(begin, whole, tmp_path):
     both = [begin(path, cpu=0), begin(path, cpu=1)]
     said = [runs.finish(process)[0] for process in both]
     assert all(f"little: {BUDGET}/{BUDGET} trials" in out for out in said)
+    after, _, _ = stored(path)
+    assert before.items() <= after.items()
+    computed = runs.log_of(tmp_path / "log")
     with Store(str(path)) as store:
         runs.check(store, BUDGET)
         runs.same(store, whole)
-        assert runs.log_of(tmp_path / "log") == runs.chunks(store).keys() == runs.chunks(whole).keys()
+        assert computed <= runs.chunks(store).keys() == runs.chunks(whole).keys()
 
 
 @pytest.mark.slow  # two processes on PostgreSQL, and two that go on with a study in SQLite, are tested each time

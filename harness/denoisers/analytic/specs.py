@@ -48,14 +48,14 @@ def shape_of(nested: Any) -> tuple[int, ...]:
 
 def _with_shape(data: Any, means: list[Any]) -> Any:
     """Fill in `shape` from means given as nested lists; refuse means that contradict each other or it."""
-    found = {shape_of(mean) for mean in means} - {()}
-    if not found:
+    shapes = {shape_of(mean) for mean in means} - {()}
+    if not shapes:
         return data
     shape = data.get("shape")
-    allowed = found if shape is None else found | {freeze(shape)}
-    if len(allowed) != 1 or len(next(iter(found))) != 3:
+    allowed = shapes if shape is None else shapes | {freeze(shape)}
+    if len(allowed) != 1 or len(next(iter(shapes))) != 3:
         raise ValueError(f"means must be numbers or have one shape [C, H, W]; we got {sorted(allowed)}")
-    return {**data, "shape": next(iter(found))}
+    return {**data, "shape": next(iter(shapes))}
 
 
 class AnalyticSpec(DenoiserConfig):

@@ -74,10 +74,10 @@ def compare_shapes(theirs: Mapping[str, HasShape], ours: Mapping[str, Tensor], w
     """
     for name in sorted(theirs.keys() | ours.keys()):
         expected = list(ours[name].shape) if name in ours else "no such tensor"
-        found = list(theirs[name].shape) if name in theirs else "no such tensor"
-        if expected != found:
+        shape = list(theirs[name].shape) if name in theirs else "no such tensor"
+        if expected != shape:
             raise InputError(
-                f"{where}: tensor '{name[:200]}': the network has {expected}, the file has {found}; "
+                f"{where}: tensor '{name[:200]}': the network has {expected}, the file has {shape}; "
                 "its description and its tensors are not of the same network"
             )
 

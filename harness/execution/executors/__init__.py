@@ -43,8 +43,8 @@ def find_executor(name: str) -> type[Executor]:
     added = plugins()
     if name not in added:
         raise InputError(f"--executor {name}: no such executor; there is: {', '.join((*EXECUTORS, *added))}")
-    found: type[Executor] = added[name].value
-    return found
+    executor: type[Executor] = added[name].value
+    return executor
 
 
 def is_alive(name: str, handle: str) -> bool:

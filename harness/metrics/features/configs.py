@@ -113,8 +113,8 @@ class _Program(ExtractorConfig):
             InputError: none was given; with that of the file, to look at it first.
         """
         if self.sha256 is None:
-            found = sha256_of(Path(self.path)) if Path(self.path).is_file() else None
-            hint = f"; this file's is {found}" if found else ", and there is no such file"
+            sha256 = sha256_of(Path(self.path)) if Path(self.path).is_file() else None
+            hint = f"; this file's is {sha256}" if sha256 else ", and there is no such file"
             kind = type(self).model_fields["kind"].default
             raise InputError(
                 f"{self.path}: a {kind} file is a program, and none is run whose SHA-256 is not on a card or given as "
@@ -361,7 +361,7 @@ def _there(path: str) -> Path:
     Raises:
         InputError: it is not.
     """
-    found = Path(path)
-    if not found.is_file():
-        raise InputError(f"{found}: there is no such file; check the path")
-    return found
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file; check the path")
+    return file

@@ -38,8 +38,8 @@ class DinoFeatures(Extractor):
     def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
         """The class token."""
         values = functional.interpolate(seen.float() / 255, (SIZE, SIZE), mode="bicubic", antialias=True)
-        found = self.network((values - self.mean) / self.std)
-        return Outputs(found.last_hidden_state[:, 0])
+        tokens = self.network((values - self.mean) / self.std)
+        return Outputs(tokens.last_hidden_state[:, 0])
 
 
 def load_dinov2(folder: Path, id: str, device: str | torch.device = "cpu") -> DinoFeatures:

@@ -60,14 +60,14 @@ class Extractor(ABC):
         if probabilities and not self.classes:
             raise InputError(f"extractor '{self.id}' tells no classes, and an Inception Score needs them")
         seen = self.seen(images)
-        found = self.of_bytes(seen, probabilities)
-        if found.features.shape != (len(seen), self.width):
+        outputs = self.of_bytes(seen, probabilities)
+        if outputs.features.shape != (len(seen), self.width):
             raise InputError(
                 f"extractor '{self.id}' should give [{len(seen)}, {self.width}] features; we got "
-                f"{list(found.features.shape)}"
+                f"{list(outputs.features.shape)}"
             )
-        chances = found.probabilities
-        return Outputs(found.features.double(), None if chances is None else chances.double())
+        chances = outputs.probabilities
+        return Outputs(outputs.features.double(), None if chances is None else chances.double())
 
     def seen(self, images: Tensor) -> Tensor:
         """The bytes that the network sees, uint8 [N, channels, H, W] on its device."""

@@ -258,15 +258,15 @@ def inception_of(weights: Mapping[str, object], where: str) -> InceptionV3:
     """
     with torch.device("meta"):
         network = InceptionV3()
-    wanted, found = network.state_dict(), {}
+    wanted, named = network.state_dict(), {}
     for name, tensor in wanted.items():
         stored = weights.get(name)
         if stored is None and name.endswith("num_batches_tracked"):
-            found[name] = torch.zeros((), dtype=torch.long)  # a count of training steps that nothing here looks at
+            named[name] = torch.zeros((), dtype=torch.long)  # a count of training steps that nothing here looks at
             continue
         if not isinstance(stored, LazyTensor) or tuple(stored.shape) != tuple(tensor.shape):
             have = list(stored.shape) if isinstance(stored, LazyTensor) else "none"
             raise InputError(f"{where}: not the Inception-v3 of FID: '{name}' is {have}, not {list(tensor.shape)}")
-        found[name] = torch.from_numpy(stored.read().copy()).to(tensor.dtype)
-    network.load_state_dict(found, assign=True)
+        named[name] = torch.from_numpy(stored.read().copy()).to(tensor.dtype)
+    network.load_state_dict(named, assign=True)
     return network

@@ -35,10 +35,10 @@ def read_trusted(path: Path, sha256: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
         raise InputError(
-            f"{path}: SHA-256 is {found}, not {sha256}; a program is run only if it is the one that was named"
+            f"{path}: SHA-256 is {actual}, not {sha256}; a program is run only if it is the one that was named"
         )
     return content
 
@@ -134,8 +134,8 @@ class ProgramFeatures(Extractor):
     def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
         """The network's features."""
         given = seen.contiguous() if self.values == "bytes" else from_bytes(seen.contiguous())
-        found = _called(lambda: self.network(given), self.id)
-        return Outputs(found.flatten(1))
+        features = _called(lambda: self.network(given), self.id)
+        return Outputs(features.flatten(1))
 
 
 def _words(network: Any) -> list[str]:
@@ -153,15 +153,15 @@ def _called(call: Callable[[], Any], id: str) -> Tensor:
         InputError: it fails, or says something else. Running out of memory is passed on.
     """
     try:
-        found = call()
+        result = call()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # it is somebody else's program: anything may come
         raise InputError(f"extractor '{id}' failed on a batch of images ({_first_line(error)})") from None
-    if not isinstance(found, Tensor) or found.ndim < 2 or not found.is_floating_point():
-        what = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    if not isinstance(result, Tensor) or result.ndim < 2 or not result.is_floating_point():
+        what = f"{result.dtype} {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
         raise InputError(f"extractor '{id}' should give a floating tensor [N, d]; we got {what}")
-    return found
+    return result
 
 
 def _first_line(error: Exception) -> str:

@@ -57,12 +57,12 @@ class FeatureSummary:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to keep in a file."""
-        found = dict(self.moments.arrays())
+        arrays = dict(self.moments.arrays())
         if self.features is not None:
-            found["features"] = self.features
+            arrays["features"] = self.features
         if self.classes is not None:
-            found |= {CLASSES + name: array for name, array in self.classes.arrays().items()}
-        return found
+            arrays |= {CLASSES + name: array for name, array in self.classes.arrays().items()}
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "FeatureSummary":

@@ -107,14 +107,14 @@ def lowered_distances(a: Tile, b: Tile) -> "torch.Tensor":
 
 
 def _squared(a: Tile, b: Tile, share: float) -> "torch.Tensor":
-    found = a.rows @ b.rows.T
-    return found.mul_(-2).add_(a.norms[:, None] * share).add_(b.norms * share)
+    squared = a.rows @ b.rows.T
+    return squared.mul_(-2).add_(a.norms[:, None] * share).add_(b.norms * share)
 
 
 def smallest(values: "torch.Tensor", k: int) -> tuple["torch.Tensor", "torch.Tensor"]:
     """The k smallest along the last axis in ascending order, or all where there are fewer, and their places."""
-    found = values.topk(min(k, values.shape[-1]), largest=False, sorted=True)
-    return found.values, found.indices
+    least = values.topk(min(k, values.shape[-1]), largest=False, sorted=True)
+    return least.values, least.indices
 
 
 def nearest(
@@ -141,10 +141,10 @@ def nearest(
         best = torch.empty((len(here.rows), 0), dtype=torch.float64, device=here.rows.device)
         where = best.to(torch.int64)
         for columns in cuts(*points.shape):
-            found = squared_distances(here, tile(points, columns, device, middle))
+            distances = squared_distances(here, tile(points, columns, device, middle))
             if itself and rows == columns:
-                found.fill_diagonal_(torch.inf)
-            near, at = smallest(found, k)
+                distances.fill_diagonal_(torch.inf)
+            near, at = smallest(distances, k)
             best, order = smallest(torch.cat((best, near), 1), k)
             where = torch.cat((where, at + columns.start), 1).gather(1, order)
         squares[rows], places[rows] = best.cpu().numpy(), where.cpu().numpy()

@@ -91,36 +91,37 @@ def _triangles(places: np.ndarray) -> np.ndarray | None:
 
 
 @plain_style()
-def plot(search: SearchData, found: Contour) -> Axes:
+def plot(search: SearchData, contour: Contour) -> Axes:
     """Draw it, with the scale of colours as the second axes of the figure."""
-    values = np.array(list(found.trials.values()))
+    values = np.array(list(contour.trials.values()))
     # Borders of ten colours with as many trials in each, so that few bad ones do not take all of the scale.
     levels = np.unique(np.quantile(values, np.linspace(0, 1, len(RAMP) + 1)))
     colours = [colour.light for colour in RAMP]
     if search.sign == 1:
         colours.reverse()  # the better, the darker
-    one, other = found.pair
+    one, other = contour.pair
     ends = [
-        span_of([axis.low, axis.high, *at], axis.log, 0.04) for axis, at in zip(found.pair, found.places, strict=True)
+        span_of([axis.low, axis.high, *at], axis.log, 0.04)
+        for axis, at in zip(contour.pair, contour.places, strict=True)
     ]
     frame = Frame(ends[0], ends[1], other.name, one.name, x_log=one.log, y_log=other.log, counts=False)
     axes = canvas(frame, WIDTH, HEIGHT, right=BAR + 0.3)
     axes.grid(False)
     if len(levels) > 2:
         fill: Any = {"levels": levels, "colors": colours[: len(levels) - 1], "alpha": 0.45, "zorder": 1}
-        axes.tricontourf(Triangulation(found.places[0], found.places[1], found.triangles), values, **fill)
+        axes.tricontourf(Triangulation(contour.places[0], contour.places[1], contour.triangles), values, **fill)
     kinds = np.clip(np.searchsorted(levels, values, side="right") - 1, 0, max(len(levels) - 2, 0))
-    full = np.array([trial.full is not None for trial in found.trials])
+    full = np.array([trial.full is not None for trial in contour.trials])
     for is_full in (False, True):
         for kind, colour in enumerate(colours):
-            x, y = found.places[:, (kinds == kind) & (full == is_full)]
+            x, y = contour.places[:, (kinds == kind) & (full == is_full)]
             look: Any = {"ms": 5.4 if is_full else 4.2, "mfc": colour, "mec": SURFACE.light, "mew": 0.7}
             axes.plot(x, y, marker="o", ls="none", zorder=3, clip_on=False, **look)
-    done = [(search.sign * trial.full.value, index) for index, trial in enumerate(found.trials) if trial.full]
+    done = [(search.sign * trial.full.value, index) for index, trial in enumerate(contour.trials) if trial.full]
     if done:
-        ring(axes, *found.places[:, min(done)[1]])
+        ring(axes, *contour.places[:, min(done)[1]])
     _draw_scale(axes, levels, colours)
-    words = f"{search.objective['title']} over {one.name} and {other.name}, {plural(len(found.trials), 'trial')}."
+    words = f"{search.objective['title']} over {one.name} and {other.name}, {plural(len(contour.trials), 'trial')}."
     axes.figure.set_label(words)
     return axes
 

@@ -50,7 +50,7 @@ def running_best(search: SearchData) -> list[tuple[int, float]]:
 def _places(search: SearchData) -> tuple[dict[int, ValueInterval], dict[int, ValueInterval]]:
     """Values of the done trials, and estimates of the pruned ones, by number."""
     done = {trial.number: trial.full for trial in search.trials if trial.full}
-    return done, {trial.number: found for trial in search.trials if (found := estimate(search, trial))}
+    return done, {trial.number: place for trial in search.trials if (place := estimate(search, trial))}
 
 
 def _upright(search: SearchData) -> tuple[tuple[float, float], bool]:

@@ -55,16 +55,16 @@ def galleries(store: Store, data: GridData, panels: list[CurvePanel], shown: set
         shown: trials whose sheet an earlier section has, which are left out here; those of this one are added.
     """
     wanted = {trial.fingerprint for trial in data.trials if trial.done} - shown
-    found = store.images(sorted(wanted), data.first_seeds[0])
-    shown |= set(found)
-    made = [_gallery(panel, found, data) for panel in panels]
+    pictures = store.images(sorted(wanted), data.first_seeds[0])
+    shown |= set(pictures)
+    made = [_gallery(panel, pictures, data) for panel in panels]
     return [gallery for gallery in made if gallery.chosen or gallery.others]
 
 
-def _gallery(panel: CurvePanel, found: dict[str, bytes], data: GridData) -> Gallery:
+def _gallery(panel: CurvePanel, pictures: dict[str, bytes], data: GridData) -> Gallery:
     gallery = Gallery(panel.title, [], [])
     for curve in panel.curves:
-        kept = [trial for trial in curve.done if trial.fingerprint in found]
+        kept = [trial for trial in curve.done if trial.fingerprint in pictures]
         best = _chosen(curve, kept, data)
         for trial in kept:
             title = symbols(data.plan["x"]["title"])
@@ -76,7 +76,7 @@ def _gallery(panel: CurvePanel, found: dict[str, bytes], data: GridData) -> Gall
                 lines.append(f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept")
             alt = f"Images by {curve.name} on {panel.title} at {place}, seeds from {data.first_seeds[0]} on"
             sheets = gallery.chosen if trial is best else gallery.others
-            sheets += _sheet(curve.name, found[trial.fingerprint], alt, lines)
+            sheets += _sheet(curve.name, pictures[trial.fingerprint], alt, lines)
     return gallery
 
 
@@ -97,7 +97,7 @@ def _chosen(curve: SeriesCurve, kept: list[TrialResult], data: GridData) -> Tria
 def level_sheets(store: Store, data: GridData, panels: list[CurvePanel]) -> list[ImageSheet]:
     """Pictures by noise level, a row an image and a column a level: the noisy ones once, then each denoiser's."""
     keys = data.metric.get("pictures") or {}
-    found = (
+    pictures = (
         store.images([key for names in keys.values() for key in names.values()], data.first_seeds[0]) if keys else {}
     )
     made: dict[str, list[ImageSheet]] = {}
@@ -106,10 +106,10 @@ def level_sheets(store: Store, data: GridData, panels: list[CurvePanel]) -> list
             levels = [f"{float(f'{level:.3g}'):g}" for level in trial.details.get("profile", {}).get("level", [])]
             for name, key in keys.get(trial.fingerprint, {}).items():
                 title = LEVEL_SHEETS.get(name, name)
-                if key in found and not (name == "noisy" and made.get(title)):
+                if key in pictures and not (name == "noisy" and made.get(title)):
                     title = title if name == "noisy" else f"{panel.title}: {title}"
                     alt = f"{title} at noise levels {', '.join(levels)}"
-                    made.setdefault(title, []).extend(_sheet(title, found[key], alt, levels=levels))
+                    made.setdefault(title, []).extend(_sheet(title, pictures[key], alt, levels=levels))
     return [sheet for sheets in made.values() for sheet in sheets]
 
 

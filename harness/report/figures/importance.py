@@ -81,9 +81,9 @@ def importance(search: SearchData) -> Importance:
     return Importance(shares, about=f"Shares of the variance of {title} over {what}.")
 
 
-def by_importance(found: Importance, axes: list[ParameterAxis]) -> list[ParameterAxis]:
+def by_importance(importance: Importance, axes: list[ParameterAxis]) -> list[ParameterAxis]:
     """Numeric parameters, the most important first, those without a share last, in the order of the space."""
-    shares = {share.name: share.share for share in found.shares}
+    shares = {share.name: share.share for share in importance.shares}
     numeric = [axis for axis in axes if not axis.is_choice and axis.high > axis.low]
     return sorted(numeric, key=lambda axis: -shares.get(axis.name, -1.0))
 
@@ -95,8 +95,8 @@ def _shares(trials: dict[SearchTrial, float], axes: list[ParameterAxis], is_comm
     values = list(trials.values())
     if len(varied) < 2 or max(values) == min(values):
         return []
-    found = _fanova(varied, values)
-    made = [VarianceShare(axis.name, found[axis.name], len(trials), is_common) for axis in varied]
+    shares = _fanova(varied, values)
+    made = [VarianceShare(axis.name, shares[axis.name], len(trials), is_common) for axis in varied]
     return sorted(made, key=lambda share: (-share.share, share.name))
 
 
@@ -126,13 +126,13 @@ def _fanova(columns: dict[ParameterAxis, list[Any]], values: list[float]) -> dic
 
 
 @plain_style()
-def plot(found: Importance) -> Axes:
+def plot(importance: Importance) -> Axes:
     """Bars, a row a parameter."""
-    shares = found.shares
+    shares = importance.shares
     height = ROW * len(shares) + 0.1
     left = 0.2 + 0.075 * max(len(share.name[:24]) for share in shares)
     words = ", ".join(f"{share.name} {100 * share.share:.0f} %" for share in shares)
-    figure = Figure(figsize=(WIDTH, height), label=f"{found.about.removesuffix('.')}: {words}.")
+    figure = Figure(figsize=(WIDTH, height), label=f"{importance.about.removesuffix('.')}: {words}.")
     box = (left / WIDTH, 0.05 / height, 1 - (left + 1.9) / WIDTH, 1 - 0.1 / height)
     axes = figure.add_axes(box, xlim=(0, max(share.share for share in shares) or 1), ylim=(len(shares) - 0.5, -0.5))
     axes.axis("off")

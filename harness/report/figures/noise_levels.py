@@ -45,19 +45,19 @@ def level_panels(data: GridData, panels: list[CurvePanel]) -> list[LevelPanel]:
     trials = [trial for _, curves in every for _, own in curves for trial in own]
     places = sorted({trial.x for trial in trials if trial.x == trial.x})
     looks, of_places = styles(data.plan["series"]), dict(zip(places, ramp(len(places)), strict=True))
-    found = []
+    drawn = []
     for panel, curves in every:
         if all(len(own) == 1 for _, own in curves):
             alone = [LevelLine(curve.name, looks[curve.name], own[0].details["profile"]) for curve, own in curves]
-            found += [LevelPanel(panel.title, panel.name, alone)] if alone else []
+            drawn += [LevelPanel(panel.title, panel.name, alone)] if alone else []
             continue
         for curve, own in curves:
             lines = [
                 LevelLine(_place(trial, data), of_places.get(trial.x, looks[curve.name]), trial.details["profile"])
                 for trial in own
             ]
-            found.append(LevelPanel(panel.title, curve.name, lines))
-    return found
+            drawn.append(LevelPanel(panel.title, curve.name, lines))
+    return drawn
 
 
 def _with_profile(curve: SeriesCurve) -> list[TrialResult]:

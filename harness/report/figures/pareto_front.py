@@ -42,7 +42,7 @@ def front(search: SearchData) -> list[SearchTrial]:
 def _estimates(search: SearchData) -> list[tuple[float, float]]:
     """NFE and estimated value of the pruned trials."""
     return [
-        (trial.nfe, found.value) for trial in search.own if trial.nfe is not None and (found := estimate(search, trial))
+        (trial.nfe, value.value) for trial in search.own if trial.nfe is not None and (value := estimate(search, trial))
     ]
 
 

@@ -55,16 +55,16 @@ def agreement(search: SearchData, results: list[HoldoutResult]) -> str:
     pairs = _pairs(results)
     one, other = (lowered(str(each["title"])) for each in (search.objective, search.metric))
     both = search.sign * sign(search.metric)
-    found = spearman([x for x, _ in pairs], [both * y for _, y in pairs])
-    if found is None:
+    correlation = spearman([x for x, _ in pairs], [both * y for _, y in pairs])
+    if correlation is None:
         return (
             f"The search compared by {one}, and {plural(len(used), 'setting')} that it chose have both that and "
             f"{other} on fresh seeds: too few, or too much alike, for a rank correlation."
         )
     ends = "no interval: all ranks agree, and the formula then gives none"
-    if found.low == found.low:
-        ends = f"95 % interval {significant(found.low, 2)} to {significant(found.high, 2)}, by Fisher’s z"
-    aside = " A negative value would mean that they rank the opposite way." if found.r < 0 else ""
+    if correlation.low == correlation.low:
+        ends = f"95 % interval {significant(correlation.low, 2)} to {significant(correlation.high, 2)}, by Fisher’s z"
+    aside = " A negative value would mean that they rank the opposite way." if correlation.r < 0 else ""
     trials = [search.by_number.get(each.number) for each in used if each.number is not None]
     pruned = sum(trial is not None and trial.status == PRUNED for trial in trials)
     if pruned:
@@ -73,9 +73,9 @@ def agreement(search: SearchData, results: list[HoldoutResult]) -> str:
             "the estimate by the paired difference from the rival."
         )
     return (
-        f"The search compared by {one}, a proxy. Over {plural(found.n, 'setting')} that it chose, best ones and "
+        f"The search compared by {one}, a proxy. Over {plural(correlation.n, 'setting')} that it chose, best ones and "
         f"others along the ranking, Spearman’s rank correlation of its search-time {one} with {other} on fresh seeds "
-        f"is {significant(found.r, 2)} ({ends}); 1 would mean that both rank settings alike.{aside}"
+        f"is {significant(correlation.r, 2)} ({ends}); 1 would mean that both rank settings alike.{aside}"
     )
 
 

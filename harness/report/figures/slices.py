@@ -37,13 +37,13 @@ def panels(search: SearchData, axes: list[ParameterAxis]) -> list[tuple[Paramete
     """The parameters that any trial has, each with a line about it."""
     trials = search.measured
     inside = sum(bool(trial.settings) for trial in trials)
-    found = []
+    titled = []
     for axis in axes:
         having = sum(axis.of(trial) is not None for trial in trials)
         if having:
             active = "" if having == inside else f"; active in {plural(having, 'trial')}"
-            found.append((axis, f"{axis.path}{active}"))
-    return found
+            titled.append((axis, f"{axis.path}{active}"))
+    return titled
 
 
 @plain_style()

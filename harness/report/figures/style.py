@@ -80,12 +80,12 @@ def styles(series: Sequence[dict[str, Any]]) -> dict[str, Style]:
     """
     baseline = next((entry["name"] for entry in series if entry.get("role") == "baseline"), None)
     ours = next((entry["name"] for entry in reversed(series) if entry.get("role") == "ours"), None)
-    found = {baseline: Style(BASELINE, "s", "-"), ours: Style(OURS, "o", "-")}
-    others = [entry["name"] for entry in series if entry["name"] not in found]
+    by_series = {baseline: Style(BASELINE, "s", "-"), ours: Style(OURS, "o", "-")}
+    others = [entry["name"] for entry in series if entry["name"] not in by_series]
     for index, name in enumerate(others):
         line = LINES[index // len(OTHERS) % len(LINES)]
-        found[name] = Style(OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)], line)
-    return {entry["name"]: found[entry["name"]] for entry in series}
+        by_series[name] = Style(OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)], line)
+    return {entry["name"]: by_series[entry["name"]] for entry in series}
 
 
 def ramp(count: int) -> list[Style]:

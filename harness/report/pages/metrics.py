@@ -114,14 +114,14 @@ def _metric(report: GridReport, metric: MetricReport, is_first: bool) -> PageSec
 
 
 def _samples(report: GridReport, metric: MetricReport, shown: set[str]) -> Iterator[PageSection]:
-    found = [] if metric.data.is_measure else galleries(report.store, metric.data, metric.panels, shown)
-    if found:
+    drawn = [] if metric.data.is_measure else galleries(report.store, metric.data, metric.panels, shown)
+    if drawn:
         first, name = report.plan["first_seed"], f"h-images-metric-{metric.prefix}"
         html = fragment(
             "grid.html",
             "samples_section",
             name=name,
-            galleries=found,
+            galleries=drawn,
             is_ruled=metric.is_ruled,
             first=first,
             series_legend=report.legend,
@@ -159,7 +159,7 @@ def noise_level_figures(metric: MetricReport, levels: list[LevelPanel]) -> Itera
 def trajectory_figures(metric: MetricReport) -> Iterator[FigurePanel]:
     """The trajectories that trials kept."""
     trials = ((panel, curve, trial) for panel in metric.panels for curve in panel.curves for trial in curve.done)
-    kept = (found for found in trials if found[2].details.get("paths"))
+    kept = (entry for entry in trials if entry[2].details.get("paths"))
     for index, (panel, curve, trial) in enumerate(kept):
         upper, _ = trajectories.plot(trial, panel.title, metric.looks[curve.name])
         about = f"{panel.title}, {trajectories.curvature(trial)}"
@@ -209,8 +209,8 @@ def _caption(report: GridReport, metric: MetricReport) -> str:
 
 def _notes(report: GridReport) -> list[tuple[str, str]]:
     """What the series are: one note for all curves of a series, under its own name where they are several."""
-    found: dict[str, tuple[list[str], str]] = {}
+    notes: dict[str, tuple[list[str], str]] = {}
     for curve in report.plan["series"]:
         if curve.get("note"):
-            found.setdefault(curve.get("base") or curve["name"], ([], curve["note"]))[0].append(curve["name"])
-    return [(names[0] if len(names) == 1 else base, note) for base, (names, note) in found.items()]
+            notes.setdefault(curve.get("base") or curve["name"], ([], curve["note"]))[0].append(curve["name"])
+    return [(names[0] if len(names) == 1 else base, note) for base, (names, note) in notes.items()]

@@ -96,19 +96,19 @@ def page_title(search: SearchData) -> str:
 
 def _figures(search: SearchData, results: list[HoldoutResult]) -> dict[str, Any]:
     """The figures with what belongs to each; None for one that has nothing to show."""
-    found: dict[str, Any] = dict.fromkeys(("moves", "history", "front", "slices", "proxy"))
+    figures: dict[str, Any] = dict.fromkeys(("moves", "history", "front", "slices", "proxy"))
     if (axes := holdout.plot(search, results)) is not None:
-        found["moves"] = {"svg": svg.inline(axes, "moves"), "legend": holdout.legend()}
+        figures["moves"] = {"svg": svg.inline(axes, "moves"), "legend": holdout.legend()}
     if (axes := history.plot(search)) is not None:
         unplaced, beyond = history.left_aside(search)
-        found["history"] = {
+        figures["history"] = {
             "svg": svg.inline(axes, "history"),
             "legend": history.legend(search),
             "unplaced": unplaced,
             "beyond": beyond,
         }
     if search.spec.get("pareto") and (front := pareto_front.front(search)):
-        found["front"] = {
+        figures["front"] = {
             "svg": svg.inline(pareto_front.plot(search, results), "front"),
             "legend": pareto_front.legend(search, results),
             "table": front_table(search, front, results, "h-front"),
@@ -118,17 +118,17 @@ def _figures(search: SearchData, results: list[HoldoutResult]) -> dict[str, Any]
         for index, (axis, about) in enumerate(slices.panels(search, parameters(search)))
     ]
     if panels:
-        found["slices"] = {"panels": panels, "legend": slices.legend(search), "beyond": slices.beyond(search)}
+        figures["slices"] = {"panels": panels, "legend": slices.legend(search), "beyond": slices.beyond(search)}
     if search.is_proxy:
         axes = proxy.plot(search, results)
         drawn = svg.inline(axes, "proxy") if axes is not None else ""
-        found["proxy"] = {"svg": drawn, "words": proxy.agreement(search, results), "legend": []}
+        figures["proxy"] = {"svg": drawn, "words": proxy.agreement(search, results), "legend": []}
     shares = importance.importance(search)
     pair = contour.contour(search, shares)
-    found["importance"], found["contour"] = shares, pair
-    found["importance_svg"] = "" if shares.refused else svg.inline(importance.plot(shares), "importance")
-    found["contour_svg"] = "" if pair.refused else svg.inline(contour.plot(search, pair), "contour")
-    return found
+    figures["importance"], figures["contour"] = shares, pair
+    figures["importance_svg"] = "" if shares.refused else svg.inline(importance.plot(shares), "importance")
+    figures["contour_svg"] = "" if pair.refused else svg.inline(contour.plot(search, pair), "contour")
+    return figures
 
 
 def _blocks(search: SearchData, results: list[HoldoutResult]) -> list[tuple[str, str, str]]:

@@ -99,20 +99,22 @@ def _range(row: CostRow) -> str:
 
 
 def _speed_up(row: CostRow) -> TableCell:
-    found = row.panel.speed_up(row.curve)
-    if found is None:
+    speed_up = row.panel.speed_up(row.curve)
+    if speed_up is None:
         return TableCell("baseline" if row.curve is row.panel.baseline else NONE, css="key none")
-    return TableCell(f"{ratio(found.ratio)}×", [f"{span(found.low, found.high, ratio)}, {found.verdict}"], css="key")
+    return TableCell(
+        f"{ratio(speed_up.ratio)}×", [f"{span(speed_up.low, speed_up.high, ratio)}, {speed_up.verdict}"], css="key"
+    )
 
 
 def _quality(row: CostRow) -> TableCell:
-    found = row.panel.speed_up(row.curve)
-    if found is None:
+    speed_up = row.panel.speed_up(row.curve)
+    if speed_up is None:
         return TableCell(NONE)
-    if found.quality is None:
+    if speed_up.quality is None:
         return TableCell(NONE, ["seeds not paired"])
-    note = f"{span(found.quality.low, found.quality.high, _percent)} %, {found.best_is}"
-    return TableCell(f"{_percent(found.quality.estimate)} %", [note])
+    note = f"{span(speed_up.quality.low, speed_up.quality.high, _percent)} %, {speed_up.best_is}"
+    return TableCell(f"{_percent(speed_up.quality.estimate)} %", [note])
 
 
 def _percent(factor: float | None) -> str:

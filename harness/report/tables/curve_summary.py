@@ -132,14 +132,14 @@ def _plateau(row: CurveRow) -> str:
 
 def _flattest(row: CurveRow) -> str:
     """Where the values by noise level are most even: the least ratio of the largest to their mean, and that ratio."""
-    found = []
+    flattest = []
     for trial in row.curve.done if row.has_ends else []:
         means = trial.details.get("profile", {}).get("mean") or []
         if means and sum(means) > 0:
-            found.append((max(means) * len(means) / sum(means), trial.x))
-    if not found:
+            flattest.append((max(means) * len(means) / sum(means), trial.x))
+    if not flattest:
         return NONE
-    evenness, at = min(found)
+    evenness, at = min(flattest)
     return f"{row.place(at)} ({ratio(evenness)})"
 
 
@@ -153,15 +153,15 @@ def _end(row: CurveRow, index: int) -> TableCell:
     point = row.point(trial)
     if trial is best or point is None:
         return TableCell(value, [where])
-    found = compare(point.as_replicates(), row.points[best.fingerprint].as_replicates())
-    if found.ratio is not None and row.data.by_factors:
-        verdict = "higher" if found.ratio.low > 1 else "lower" if found.ratio.high < 1 else "undecided"
-        factor = f"{ratio(found.ratio.estimate)}× ({span(found.ratio.low, found.ratio.high, ratio)})"
+    difference = compare(point.as_replicates(), row.points[best.fingerprint].as_replicates())
+    if difference.ratio is not None and row.data.by_factors:
+        verdict = "higher" if difference.ratio.low > 1 else "lower" if difference.ratio.high < 1 else "undecided"
+        factor = f"{ratio(difference.ratio.estimate)}× ({span(difference.ratio.low, difference.ratio.high, ratio)})"
         return TableCell(value, [f"{where}: {factor}, {verdict}"])
-    verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[found.verdict]
-    if found.difference is None:
+    verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[difference.verdict]
+    if difference.difference is None:
         return TableCell(value, [f"{where}: {verdict}"])
-    gap = found.difference
+    gap = difference.difference
     return TableCell(value, [f"{where}: {signed(gap.estimate)} ({span(gap.low, gap.high, signed)}), {verdict}"])
 
 

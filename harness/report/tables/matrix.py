@@ -25,13 +25,13 @@ def matrices(data: GridData, panels: list[CurvePanel]) -> list[Table]:
 
     The caption stands under the last.
     """
-    found: list[Table] = []
+    tables: list[Table] = []
     for panel in panels:
         curves = [curve for curve in panel.curves if not any(trial.adaptive for trial in curve.trials)]
         budgets = sorted({trial.nfe for curve in curves for trial in curve.done if not math.isnan(trial.nfe)})
         if data.against_nfe and len(curves) > 1 and 1 < len(budgets) <= MOST_COLUMNS:
-            found.append(_matrix(panel, curves, budgets, data))
-    return [table._replace(caption="") for table in found[:-1]] + found[-1:]
+            tables.append(_matrix(panel, curves, budgets, data))
+    return [table._replace(caption="") for table in tables[:-1]] + tables[-1:]
 
 
 def _matrix(panel: CurvePanel, curves: list[SeriesCurve], budgets: list[float], data: GridData) -> Table:

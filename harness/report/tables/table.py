@@ -122,23 +122,23 @@ class Table(NamedTuple):
     def filters(self) -> list[tuple[int, list[str]]]:
         """The places of the columns to filter by, with their different values in the order in which they come."""
         filters = [(place, column) for place, column in enumerate(self.columns) if column.is_filter]
-        found: dict[int, dict[str, None]] = {place: {} for place, _ in filters}
+        options: dict[int, dict[str, None]] = {place: {} for place, _ in filters}
         for place, cell in [(place, column.cell(row)) for place, column in filters for row in self.rows]:
-            found[place][cell.text if isinstance(cell, TableCell) else cell] = None
-        return [(place, list(texts)) for place, texts in found.items()]
+            options[place][cell.text if isinstance(cell, TableCell) else cell] = None
+        return [(place, list(texts)) for place, texts in options.items()]
 
     def records(self) -> list[dict[str, str]]:
         """The rows as plain text, by the columns' headings, with small print in brackets and the group first."""
         names = [", ".join(_plain(part) for part in (column.over, column.heading) if part) for column in self.columns]
-        found = []
+        records = []
         for group, rows in zip(self.groups, self.body, strict=True):
             for _, cells in rows:
                 texts = {"group": group.title} if group.title else {}
                 for name, cell in zip(names, cells, strict=True):
                     small = "; ".join(_plain(line) for line in cell.small if line)
                     texts[name] = f"{_plain(cell.text)} ({small})" if small else _plain(cell.text)
-                found.append(texts)
-        return found
+                records.append(texts)
+        return records
 
     def csv(self) -> str:
         """The table as CSV."""

@@ -64,8 +64,8 @@ def _rows(data: GridData, panels: list[CurvePanel]) -> list[TrialRow]:
 
 def _axis_column(axis: str) -> TableColumn:
     def cell(row: TrialRow) -> TableCell:
-        found = describe(row.trial.sampler.get(axis))
-        return TableCell(found.kind, [found.details])
+        described = describe(row.trial.sampler.get(axis))
+        return TableCell(described.kind, [described.details])
 
     return TableColumn(axis.capitalize(), cell)
 

@@ -21,19 +21,19 @@ class Fact(NamedTuple):
 
 def facts(rows: Sequence[Mapping[str, Any]]) -> list[Fact]:
     """What the rows' `provenance` says, whatever its keys are, nested ones joined by a dot."""
-    found: dict[str, Counter[Any]] = {}
+    counts: dict[str, Counter[Any]] = {}
     for row in rows:
         for name, value in _flat(row.get("provenance") or {}, ""):
-            found.setdefault(name, Counter())[value] += 1
-    return [Fact(name, _words(values, len(rows))) for name, values in found.items()]
+            counts.setdefault(name, Counter())[value] += 1
+    return [Fact(name, _words(values, len(rows))) for name, values in counts.items()]
 
 
 def card_facts(card: Mapping[str, Any]) -> list[Fact]:
     """A denoiser's card, likewise."""
-    found: dict[str, list[Any]] = {}
+    lines: dict[str, list[Any]] = {}
     for name, value in _flat(card, ""):
-        found.setdefault(name, []).append(value)
-    return [Fact(name, [_text(value) for value in values]) for name, values in found.items()]
+        lines.setdefault(name, []).append(value)
+    return [Fact(name, [_text(value) for value in values]) for name, values in lines.items()]
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -75,12 +75,12 @@ def spent(rows: Iterable[Mapping[str, Any]]) -> Spent:
 
     A row is left aside where another row of its trial and extractor holds all of its seeds.
     """
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    infos: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row["first_seed"], -row["n"], -(row["evaluations"] or 0))):
-        own = found.setdefault((row["fingerprint"], row["extractor"]), [])
+        own = infos.setdefault((row["fingerprint"], row["extractor"]), [])
         if not any(other["first_seed"] + other["n"] >= row["first_seed"] + row["n"] for other in own):
             own.append(row)
-    counted = [row for own in found.values() for row in own]
+    counted = [row for own in infos.values() for row in own]
     return Spent(sum(row["evaluations"] or 0 for row in counted), sum(row["seconds"] or 0 for row in counted))
 
 

@@ -62,8 +62,8 @@ def summarize(every: list[GridData], panels: list[list[CurvePanel]]) -> GridSumm
         panels: of each metric.
     """
     data = every[0]
-    shown = [(panel, found) for panel in panels[0] if panel.ours and (found := panel.speed_up(panel.ours))]
-    findings = [_finding(panel, panel.ours, found, panel is shown[0][0]) for panel, found in shown if panel.ours]
+    shown = [(panel, speed_up) for panel in panels[0] if panel.ours and (speed_up := panel.speed_up(panel.ours))]
+    findings = [_finding(panel, panel.ours, speed_up, panel is shown[0][0]) for panel, speed_up in shown if panel.ours]
     opening = (
         f"How many denoiser evaluations (NFE) does a sampler need to come within 3 % of its own best {data.title}? "
     )
@@ -126,16 +126,20 @@ def _runner_up(
     return f" (the seeds do not tell it from {same})"
 
 
-def _finding(panel: CurvePanel, ours: SeriesCurve, found: SpeedUp, is_first: bool) -> Finding:
+def _finding(panel: CurvePanel, ours: SeriesCurve, speed_up: SpeedUp, is_first: bool) -> Finding:
     assert ours.lowest is not None and panel.baseline is not None and panel.baseline.lowest is not None
     a, b = evaluations(ours.lowest.point.nfe), evaluations(panel.baseline.lowest.point.nfe)
     other = f"“{panel.baseline.name}”" if is_first else "the baseline"
     lead = f"{'On' if is_first else 'on'} {panel.title}, “{ours.name}” takes {a} where {other} takes {b}, "
-    if found.verdict == "slower":
-        return Finding(lead, f"{ratio(1 / found.ratio)} times as many", _allowed(1 / found.high, 1 / found.low))
-    if found.verdict == "faster":
-        return Finding(lead, f"{ratio(found.ratio)} times fewer", _allowed(found.low, found.high))
-    return Finding(lead, f"a factor of {ratio(found.ratio)}", _allowed(found.low, found.high) + ", which is undecided")
+    if speed_up.verdict == "slower":
+        return Finding(
+            lead, f"{ratio(1 / speed_up.ratio)} times as many", _allowed(1 / speed_up.high, 1 / speed_up.low)
+        )
+    if speed_up.verdict == "faster":
+        return Finding(lead, f"{ratio(speed_up.ratio)} times fewer", _allowed(speed_up.low, speed_up.high))
+    return Finding(
+        lead, f"a factor of {ratio(speed_up.ratio)}", _allowed(speed_up.low, speed_up.high) + ", which is undecided"
+    )
 
 
 def _allowed(low: float, high: float) -> str:
@@ -149,9 +153,11 @@ def _cautions(every: list[GridData], shown: list[tuple[CurvePanel, SpeedUp]]) ->
         cautions.append("The grid is not finished, so these numbers are provisional.")
     cautions += all_cautions(every)
     title = every[0].title
-    for panel, found in shown:
-        if found.quality and found.best_is == "worse" and panel.ours:
-            times = f"{significant(found.quality.estimate)} times ({span(found.quality.low, found.quality.high)})"
+    for panel, speed_up in shown:
+        if speed_up.quality and speed_up.best_is == "worse" and panel.ours:
+            times = (
+                f"{significant(speed_up.quality.estimate)} times ({span(speed_up.quality.low, speed_up.quality.high)})"
+            )
             cautions.append(f"On {panel.title} the best {title} of “{panel.ours.name}” is {times} the baseline’s.")
     open_ended = [panel.title for panel, _ in shown if panel.baseline and _is_open(panel.baseline)]
     if open_ended:

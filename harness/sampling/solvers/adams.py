@@ -52,8 +52,8 @@ class LMS(Solver):
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)
         sigma_next = dynamics.sigma(t_next)
-        found = weights([point.sigma.item() for point in points], here.sigma.item(), sigma_next.item())
-        return step(dynamics, points, found, t_next), points
+        coefficients = weights([point.sigma.item() for point in points], here.sigma.item(), sigma_next.item())
+        return step(dynamics, points, coefficients, t_next), points
 
 
 class IPNDM(Solver):
@@ -93,7 +93,7 @@ def recent(here: Point, carry: Any, most: int) -> tuple[Point, ...]:
     return (here, *(carry or ()))[:most]
 
 
-def step(dynamics: Dynamics, points: tuple[Point, ...], found: list[float], t_next: Tensor) -> Tensor:
+def step(dynamics: Dynamics, points: tuple[Point, ...], coefficients: list[float], t_next: Tensor) -> Tensor:
     """The state at t_next: xbar plus the weighted noise of the points."""
-    change = sum(weight * point.eps for weight, point in zip(found, points, strict=True))
+    change = sum(weight * point.eps for weight, point in zip(coefficients, points, strict=True))
     return dynamics.s(t_next) * (points[0].xbar + change)

@@ -120,10 +120,10 @@ def third_order(points: tuple[Point, ...], h: Tensor, phi: Phi, second: float, f
     change = phi.one * points[0].denoised
     if len(points) == 1:
         return change
-    found = slopes(points, h)
+    derivatives = slopes(points, h)
     if len(points) == 2:
-        return change + slope_weight(phi, form) * found[0]
+        return change + slope_weight(phi, form) * derivatives[0]
     r0, r1 = ((old.sigma / new.sigma).log() / h for new, old in itertools.pairwise(points))
     # the second divided difference, by which the first is brought from the middle of its interval to the current point
-    difference = (found[0] - found[1]) / (r0 + r1)
-    return change + phi.two * (found[0] + r0 * difference) + second * phi.three * difference
+    difference = (derivatives[0] - derivatives[1]) / (r0 + r1)
+    return change + phi.two * (derivatives[0] + r0 * difference) + second * phi.three * difference

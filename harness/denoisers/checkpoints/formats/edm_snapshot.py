@@ -102,10 +102,10 @@ def _allowed(data: memoryview, where: str, budget: PickleBudget) -> Allowed:
     def load_storage(raw: Any) -> Storage:
         if not isinstance(raw, memoryview):
             raise ValueError("a storage that is not bytes; damaged")
-        found = read_legacy(raw, where, STORAGE_TYPES, budget, base=_offset(raw, data)).root
-        if not isinstance(found, Storage):
+        storage = read_legacy(raw, where, STORAGE_TYPES, budget, base=_offset(raw, data)).root
+        if not isinstance(storage, Storage):
             raise ValueError("bytes of a storage that hold something else; damaged")
-        return found
+        return storage
 
     return {
         **TENSORS,
@@ -181,7 +181,7 @@ def _flatten(part: Instance, where: str) -> Iterator[tuple[str, LazyTensor]]:
 
 
 def _table(state: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    found = state.get(name, {})
-    if not isinstance(found, dict):
+    table = state.get(name, {})
+    if not isinstance(table, dict):
         raise InputError(f"{where}: '{name}' is not a table; damaged")
-    return found
+    return table

@@ -121,13 +121,13 @@ def _average(root: dict[Any, Any], where: str) -> tuple[dict[str, LazyTensor], d
 
 def _parts(weights: Mapping[str, LazyTensor], where: str) -> list[Part]:
     """The flat list of parts, each with its tensors by name; parts without weights are empty."""
-    found: dict[int, Part] = {}
+    parts: dict[int, Part] = {}
     for name, tensor in weights.items():
         if match := PART.fullmatch(name):
-            found.setdefault(int(match[1]), {})[match[2]] = tensor
-    if not found:
+            parts.setdefault(int(match[1]), {})[match[2]] = tensor
+    if not parts:
         raise InputError(f"{where}: no list of parts 'all_modules.N'; not a network known here")
-    return [found.get(index, {}) for index in range(max(found) + 1)]
+    return [parts.get(index, {}) for index in range(max(parts) + 1)]
 
 
 class _LayerWalk:

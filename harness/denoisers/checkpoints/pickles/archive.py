@@ -84,11 +84,11 @@ class Archive:
         if name not in self.members:
             raise InputError(f"{self.path}: member '{name[:100]}' is missing; truncated or damaged")
         start, length, crc = self.members[name]
-        found = self.data[start : start + length]
-        if name not in self.intact and zlib.crc32(found) != crc:
+        content = self.data[start : start + length]
+        if name not in self.intact and zlib.crc32(content) != crc:
             raise InputError(f"{self.path}: member '{name[:100]}' has another checksum than the archive says; damaged")
         self.intact.add(name)
-        return found
+        return content
 
     def _member(self, entry: zipfile.ZipInfo) -> Member:
         name = entry.filename
@@ -171,9 +171,9 @@ def read_archive(path: Path, data: memoryview, allowed: Allowed, budget: PickleB
 
 
 def _pickle_in(members: Mapping[str, Member], path: Path) -> str:
-    found = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if any(name.endswith("/constants.pkl") for name in members):
         raise InputError(f"{path}: TorchScript, which is code; it is not read as a checkpoint")
-    if len(found) != 1:
+    if len(pickles) != 1:
         raise InputError(f"{path}: a zip file without a data.pkl; not a file of torch.save")
-    return found[0]
+    return pickles[0]

@@ -89,7 +89,7 @@ def storage_of(identity: Any, known: dict[str, Storage]) -> Storage:
         raise ValueError("a reference to a storage without type, key or count; damaged")
     if len(identity) == 6 and identity[5] is not None:
         raise ValueError("a view into another storage, as only the oldest versions of torch wrote; save it anew")
-    found = known.setdefault(key, Storage(kind, numel))
-    if (found.type, found.numel) != (kind, numel):
+    storage = known.setdefault(key, Storage(kind, numel))
+    if (storage.type, storage.numel) != (kind, numel):
         raise ValueError(f"storage '{key[:40]}' has two types or lengths; damaged")
-    return found
+    return storage

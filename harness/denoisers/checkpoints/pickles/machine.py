@@ -190,9 +190,9 @@ class _Machine:
         length = bytes(view).find(b"\n")
         if length < 0:
             raise _Problem("a name without an end; damaged")
-        found = self.text(length)
+        text = self.text(length)
         self.at += 1
-        return found
+        return text
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -226,8 +226,8 @@ class _Machine:
                 f"asks for {full[:200]!r}, which is no part of such a file; nothing was imported or called. "
                 "If you trust the file, extract its content yourself"
             )
-        found = self.allowed[full]
-        self.stack.append(Global(full, found) if callable(found) else found)
+        known = self.allowed[full]
+        self.stack.append(Global(full, known) if callable(known) else known)
 
     def call(self) -> None:
         """REDUCE and NEWOBJ: what the table has for a global, of its arguments."""

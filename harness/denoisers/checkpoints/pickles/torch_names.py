@@ -27,12 +27,12 @@ STORAGE_TYPES: Allowed = {
 
 def ordered_dict(items: Any = ()) -> dict[Any, Any]:
     """`collections.OrderedDict`: a dict keeps its order; very old writers give the items as a list of pairs."""
-    found = {}
+    ordered = {}
     for pair in items:
         if not (isinstance(pair, list | tuple) and len(pair) == 2):
             raise ValueError("a dict of something that is not a list of pairs; damaged")
-        found[checked_key(pair[0])] = pair[1]
-    return found
+        ordered[checked_key(pair[0])] = pair[1]
+    return ordered
 
 
 def rebuild_tensor(
