@@ -167,8 +167,8 @@ class _Download:
         if self.sha256 not in (None, downloaded.sha256):
             raise InputError(
                 f"{shown(self.url)}: SHA-256 of what came is {downloaded.sha256}, and it should be {self.sha256}; it "
-                "was deleted. Try again; if the hash stays, the file was replaced at its source and is not the one that "
-                "is meant"
+                "was deleted. Try again; if the hash stays, the file was replaced at its source and is not the one "
+                "that is meant"
             )
 
     def kept(self) -> str:

@@ -21,7 +21,7 @@ from harness.store.database import Store
 
 GRID = """
 title: Enough chunks to be interrupted in
-samples: 36
+samples: 30
 chunk: 3
 steps: [12, 24, 36]
 denoisers:
@@ -31,7 +31,7 @@ series:
     sampler: {solver: euler}
   - name: heun
 """
-CHUNKS = 2 * 3 * 12
+CHUNKS = 2 * 3 * 10
 
 
 @pytest.fixture

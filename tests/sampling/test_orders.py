@@ -86,7 +86,7 @@ def test_adaptive_solvers_against_tolerance(problem, solver):
     assert abs(slope(TOLERANCES, errors) - solver.convergence_order) < 0.3, errors
 
 
-@chosen(solvers(STRONG_VARIANTS), lambda solver: solver.convergence_order and solver.is_stochastic)
+@chosen(solvers([]), lambda solver: solver.convergence_order and solver.is_stochastic)
 def test_strong_order_on_a_shared_brownian_path(solver):
     denoiser = mixture()
     unit = latents(denoiser, 64)
@@ -97,6 +97,12 @@ def test_strong_order_on_a_shared_brownian_path(solver):
     assert abs(-slope(steps, errors) - solver.convergence_order) < 0.3, errors
     other, _ = end_point(denoiser, sampler, 128, latents(denoiser, 65)[1:], from_exact=False)
     assert rms(other[:-1] - fine[1:]) > 5 * errors[-1]  # not the same path: the first seed's noise meets other latents
+
+
+@pytest.mark.slow
+@chosen(solvers(STRONG_VARIANTS)[len(DEFAULTS) :], bool)
+def test_strong_order_of_variants(solver):
+    test_strong_order_on_a_shared_brownian_path(solver)
 
 
 def test_every_solver_that_claims_no_order_draws_noise():

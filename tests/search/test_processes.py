@@ -84,7 +84,7 @@ def workers(process):
     return found
 
 
-@pytest.mark.slow  # once in the search is tested each time, below
+@pytest.mark.slow  # lives that end anywhere are tested each time, in test_lives; a kill -9 of a run in tests/execution
 def test_kill_9_three_times_and_a_worker_once(begin, whole, tmp_path):
     """In the search twice, once while the best are measured on fresh seeds: the same study as one never stopped."""
     draw, path = random.Random(20220601), tmp_path / "s.sqlite"
@@ -123,17 +123,19 @@ def test_kill_9_three_times_and_a_worker_once(begin, whole, tmp_path):
         assert computed <= runs.chunks(store).keys() == runs.chunks(whole).keys()
 
 
-def test_kill_9_then_ctrl_c_and_then_two_processes(begin, whole, tmp_path):
+@pytest.mark.parametrize("kills", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_kill_9_then_ctrl_c_and_then_two_processes(begin, whole, tmp_path, kills):
     """What was stored before a kill stays; Ctrl-C leaves nothing half done; two processes then go on together, and
     nothing is computed twice."""
     path = tmp_path / "s.sqlite"
-    process = begin(path)
-    wait_until(process, path, lambda chunks, fresh, settled: len(chunks) >= 3)
-    process.kill()
-    process.communicate()
+    for _ in range(kills):
+        process = begin(path)
+        wait_until(process, path, lambda chunks, fresh, settled: len(chunks) >= 3)
+        process.kill()
+        process.communicate()
     before, _, _ = stored(path)
     process = begin(path, cpu=None)
-    wait_until(process, path, lambda chunks, fresh, settled: settled >= 2)
+    wait_until(process, path, lambda chunks, fresh, settled: settled >= 1)
     process.send_signal(signal.SIGINT)
     _, err = runs.finish(process, code=130)
     assert "interrupted; what was finished is stored" in err and "Traceback" not in err

@@ -59,7 +59,9 @@ def test_fresh_seeds_change_the_ranking(metric, tmp_path):
     )
 
 
-@pytest.mark.parametrize("pruner", ["halving", "paired", "none"])
+@pytest.mark.parametrize(
+    "pruner", ["paired", *(pytest.param(name, marks=pytest.mark.slow) for name in ("halving", "none"))]
+)
 def test_the_order_in_which_trials_end_changes_nothing(pruner, metric, tmp_path, monkeypatch):
     search = planned(tmp_path, pruner=pruner)
     (tmp_path / "a").mkdir()

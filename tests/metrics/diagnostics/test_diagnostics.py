@@ -319,7 +319,7 @@ def test_the_list_of_measures_is_the_one_tested():
 
 
 @pytest.mark.parametrize("measure", ON_IMAGES, ids=lambda measure: measure.name)
-@pytest.mark.parametrize("source", ["digits-adm", "ideal"])
+@pytest.mark.parametrize("source", ["digits-vp", "ideal"])
 def test_every_measure_runs_on_networks_and_leaves_samples_alone(measure, source):
     denoiser = harness.load_denoiser(source)
     chosen = sampler(steps=4)
