@@ -1,6 +1,5 @@
 """How many evaluations a sampler needs: counted by running it on a one-number denoiser, never by a formula."""
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -21,15 +20,22 @@ class _Probe:
     shape, label_dim = (1, 1, 1), 0
     dtype, device = torch.float64, torch.device("cpu")
 
-    def __init__(self, sigma_min: float, sigma_max: float, cost: int, window: Window | None) -> None:
-        self.sigma_min, self.sigma_max = sigma_min, sigma_max
-        self.cost, self.window = cost, window or Window(0.0, math.inf, cost)
+    def __init__(self, sigma_min: float, sigma_max: float, cost: int) -> None:
+        self.sigma_min, self.sigma_max, self.cost = sigma_min, sigma_max, cost
 
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         return x * 0.25 / (0.25 + sigma.reshape(-1, 1, 1, 1) ** 2)
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         return sigma
+
+
+class _WindowProbe(_Probe):
+    """A probe that costs less outside of a window of levels."""
+
+    def __init__(self, sigma_min: float, sigma_max: float, cost: int, window: Window) -> None:
+        super().__init__(sigma_min, sigma_max, cost)
+        self.window = window
 
     def cost_at(self, sigma: Tensor) -> Tensor:
         inside = (sigma > self.window.sigma_lo) & (sigma <= self.window.sigma_hi)
@@ -55,8 +61,10 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     levels = sampler.discretization
     if isinstance(levels, Optimized) and levels.levels is None:
         changes["discretization"] = EDM(rho=levels.rho, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)
+    ends = sigma_min, sigma_max
+    probe = _Probe(*ends, cost) if window is None else _WindowProbe(*ends, cost, window)
     try:
-        drawn = sample(_Probe(sigma_min, sigma_max, cost, window), sampler.model_copy(update=changes), seeds=[0])
+        drawn = sample(probe, sampler.model_copy(update=changes), seeds=[0])
     except SamplingError as error:
         raise InputError(f"step {error.step} of {sampler.steps}: {error.reason}") from None
     return int(drawn.nfe[0])
@@ -68,7 +76,7 @@ def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
     Raises:
         InputError: with the reason.
     """
-    sampler.time_steps(_Probe(sigma_min, sigma_max, 1, None))
+    sampler.time_steps(_Probe(sigma_min, sigma_max, 1))
 
 
 def steps_for(

@@ -6,7 +6,7 @@
 between the state's float64 and the network's own type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from harness.core.errors import SamplingError
 from harness.sampling.brownian import Brownian, Clock
-from harness.sampling.denoiser import Denoiser, cost_at
+from harness.sampling.denoiser import Denoiser, Metered
 from harness.sampling.noise import Noise
 from harness.sampling.schedules import Curve, Scaling
 
@@ -81,6 +81,7 @@ class Dynamics:
         self._path: Brownian | None = None if levels is None else noise.path(*levels)
         self.nfe = torch.zeros(len(noise), dtype=torch.int64)
         self.calls = self.rows = 0
+        self._cost_at: Callable[[Tensor], Tensor] | None = denoiser.cost_at if isinstance(denoiser, Metered) else None
 
     def at(self, x: Tensor, t: Tensor, rows: Sequence[int] | None = None) -> Point:
         """Evaluate the denoiser and the ODE's right-hand side at (x, t).
@@ -139,9 +140,9 @@ class Dynamics:
         """Fresh standard normals [N, C, H, W] float64 from the samples' own streams, or those of some rows."""
         return self._noise.normal(rows)
 
-    def cost(self, sigma: Tensor) -> Tensor:
-        """Network evaluations of one row at these noise levels, int64 of their shape."""
-        return cost_at(self.denoiser, sigma)
+    def cost(self, sigma: Tensor) -> Tensor | int:
+        """Network evaluations of one row at these noise levels: int64 of their shape, or one number for all levels."""
+        return self.denoiser.cost if self._cost_at is None else self._cost_at(sigma)
 
     def sigma(self, t: Tensor) -> Tensor:
         """The noise level at time t."""
@@ -154,7 +155,8 @@ class Dynamics:
     def _denoise(self, xbar: Tensor, sigma: Tensor, rows: Sequence[int] | None) -> Tensor:
         labels = self._labels
         levels = sigma.reshape(()) if sigma.numel() == 1 else sigma.reshape(-1)
-        cost = self.cost(levels).cpu()
+        cost = self.cost(levels)
+        cost = cost if isinstance(cost, int) else cost.cpu()
         if rows is None:
             self.nfe += cost
         else:
@@ -174,7 +176,8 @@ class Dynamics:
         used = len(x)
         sigma = sigma if sigma.ndim == 0 else pad(sigma, size)
         self.calls += 1
-        self.rows += int(self.cost(sigma).max()) * size
+        cost = self.cost(sigma)
+        self.rows += (cost if isinstance(cost, int) else int(cost.max())) * size
         labels = None if labels is None else pad(labels, size)
         return self.denoiser(pad(x, size), sigma, labels)[:used]
 
