@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, ParamSpec, Self, TypeVar
+from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from typer.core import TyperGroup
 
 from harness.core.errors import InputError, RunError, SamplingError
 from harness.core.text import printable
@@ -52,6 +53,21 @@ SamplesOption = Annotated[
 
 RUN, LOOK, MODELS, DATA, HOUSE = "Run", "Look at results", "Models", "Images and data", "Keep the store in order"
 """The groups of commands in `harness --help`, by what a person is doing."""
+
+
+class Grouped(TyperGroup):
+    """The program: its help lists commands under the headings above."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for name, command in self.commands.items():
+            panels.setdefault(str(getattr(command, "rich_help_panel", "")), []).append(
+                (name, command.get_short_help_str(width))
+            )
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
 
 
 def on(

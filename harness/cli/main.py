@@ -18,6 +18,7 @@ from harness.cli.console import (
     DownloadBar,
     ExecutorOption,
     FilesOption,
+    Grouped,
     SamplesOption,
     SetOption,
     StoreOption,
@@ -32,8 +33,10 @@ app = typer.Typer(
     help="Which sampler settings should I use on this diffusion model, and how do I know?",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # its help loads a Markdown library
+    cls=Grouped,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import re
 
 import pytest
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from harness import __version__
@@ -135,6 +137,15 @@ def test_ls_names_every_choice(harness):
     for word in ("digits-vp", "fig2_deterministic", "heun", "rk2", "iddpm", "linear", "churn", "fd-digits", "ideal"):
         assert word in done.stdout
     assert harness("ls", "solvers").stdout.startswith("solvers")
+
+
+def test_help_lists_every_command_once_under_what_a_person_is_doing(harness):
+    text = harness("--help").output
+    headings = ["Run:", "Look at results:", "Models:", "Images and data:", "Keep the store in order:"]
+    places = [text.index(f"\n{heading}\n") for heading in headings]
+    assert places == sorted(places)
+    commands = re.findall(r"^  ([a-z]+) {2,}\S", text[places[0] :], re.MULTILINE)
+    assert sorted(commands) == sorted(get_command(app).commands)
 
 
 def test_version(harness):

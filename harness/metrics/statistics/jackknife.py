@@ -12,7 +12,8 @@ freedom.
 
 What the interval says: where the distance at this n would fall with other seeds. What it does not say: the distance
 at infinite n. The Frechet distance of finite sets is too large by about c / n, where c depends on the sampler, and no
-interval here takes that away; so distances are compared at one n only. When the true distance is zero, so that all of
+interval around theta takes that away; so distances are compared at one n only, or by `corrected`, whose estimate is
+tau, in which the term of 1/n cancels. When the true distance is zero, so that all of
 the value is this bias, the jackknife's se is too large rather than too small.
 
 For a mean of values v the number without block j is (sum v - sum_j v) / (n - m_j); every other statistic of this
@@ -167,16 +168,46 @@ def jackknife(full: float, left_out: np.ndarray, sizes: np.ndarray, confidence: 
     Returns:
         None with fewer than 2 blocks.
     """
-    g = len(left_out)
-    if g < 2:
+    if len(left_out) < 2:
         return None
+    about = jackknife_of(pseudo_values(Replicates(full, left_out, sizes)), sizes, confidence)
+    reach = about.high - about.estimate
+    return Interval(full, about.se, full - reach, full + reach, about.blocks)
+
+
+def pseudo_values(replicates: Replicates) -> np.ndarray:
+    """The pseudo-values tau_j [g], whose mean is free of the statistic's bias of 1/n."""
+    h = 1 / shares_of(replicates.sizes)
+    return h * replicates.full - (h - 1) * replicates.left_out
+
+
+def shares_of(sizes: np.ndarray) -> np.ndarray:
+    """The share 1/h_j [g] of all samples that each block holds."""
+    return sizes / sizes.sum()
+
+
+def jackknife_of(pseudo: np.ndarray, sizes: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """The interval of the jackknife's own estimate, the mean of the pseudo-values: of the statistic at infinite n.
+
+    Args:
+        pseudo: [g] pseudo-values, at least 2.
+        sizes: [g] samples in each block.
+        confidence: probability that the interval is to hold, between 0 and 1.
+    """
     from scipy.special import stdtrit
 
-    h = sizes.sum() / sizes
-    pseudo = h * full - (h - 1) * left_out
-    se = math.sqrt(float(np.mean((pseudo - (pseudo / h).sum()) ** 2 / (h - 1))))
+    shares, g = shares_of(sizes), len(sizes)
+    mean = float(shares @ pseudo)
+    se = math.sqrt(float(np.mean((pseudo - mean) ** 2 / (1 / shares - 1))))
     reach = float(stdtrit(g - 1, (1 + confidence) / 2)) * se
-    return Interval(full, se, full - reach, full + reach, g)
+    return Interval(mean, se, mean - reach, mean + reach, g)
+
+
+def corrected(replicates: Replicates, confidence: float = CONFIDENCE) -> Interval | None:
+    """The interval of a distance at infinite n, free of the bias of 1/n; None with fewer than 2 blocks."""
+    if len(replicates.left_out) < 2:
+        return None
+    return jackknife_of(pseudo_values(replicates), replicates.sizes, confidence)
 
 
 def compare(a: Replicates, b: Replicates, confidence: float = CONFIDENCE) -> Comparison:
