@@ -16,10 +16,12 @@ from harness.metrics.statistics.jackknife import BLOCKS
 from harness.store.database import Store
 
 CHUNK, WIDE_CHUNK = 64, 1000
-"""Seeds per unit of work: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of.
+"""Seeds per unit of work at most: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of.
 
-There are as many chunks as the jackknife has blocks, at least.
+There are as many chunks as the jackknife has blocks, unless they would have fewer seeds than `LEAST_CHUNK`.
 """
+
+LEAST_CHUNK = 8
 
 
 class Measurement(NamedTuple):
@@ -144,10 +146,9 @@ def _first(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
 def _measurements(plan: Plan, metric: Metric) -> list[Measurement]:
     samples, first = metric.default_samples(plan.grid.samples), plan.grid.first_seed
     trials = unique_trials(plan.asked_of(metric))
-    chunk = plan.grid.chunk or CHUNK
+    most = WIDE_CHUNK if metric.is_wide else CHUNK
+    chunk = plan.grid.chunk or min(most, max(LEAST_CHUNK, -(-samples // BLOCKS)))
     one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials)
-    if one.is_wide and not plan.grid.chunk:
-        one = one._replace(chunk=min(WIDE_CHUNK, -(-samples // BLOCKS)))
     return [one._replace(first=first + index * samples) for index in range(metric.range_count)]
 
 

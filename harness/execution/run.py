@@ -17,7 +17,7 @@ from harness.execution.levels import fill_levels
 from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.merging import Merger
 from harness.execution.plan_record import plan_record
-from harness.execution.results import measure
+from harness.execution.results import groups, measure
 from harness.execution.scheduler import Job, Scheduler, unwritable
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import ChunkTask
@@ -129,21 +129,23 @@ class _PlanRun:
         """Trials that need no more chunks: measure those whose result row is not there yet."""
         measurement = self.measurements[number]
         have = {
-            row["fingerprint"]: row["status"]
+            row["fingerprint"]: row
             for row in self.store.results(missing.complete + list(missing.failed))
             if (row["extractor"], row["reference"]) == (measurement.extractor, measurement.reference)
             and (row["first_seed"], row["n"]) == (measurement.first, measurement.samples)
         }
         for key in missing.complete:
-            if have.get(key) == "done":
+            row = have.get(key)
+            blocks = len(groups(missing.seed_ranges[key])) if measurement.metric.is_distance else 0
+            if row and row["status"] == "done" and len(row["blocks"] or ()) >= blocks:
                 self.statuses[number, key] = "done"
-            else:
+            else:  # new, or measured when fewer blocks were cut
                 self._measure((number, key))
-        for key, row in missing.failed.items():
-            if have.get(key) == "failed":
+        for key, bad in missing.failed.items():
+            if key in have and have[key]["status"] == "failed":
                 self.statuses[number, key] = "failed"
             else:
-                self._write_failure((number, key), row["reason"], row["step"], row["info"] or {})
+                self._write_failure((number, key), bad["reason"], bad["step"], bad["info"] or {})
 
     def _compute(self, chunks: list[PlannedChunk], waiting: Mapping[Any, list[Key]]) -> None:
         """Have chunks computed, and measure trials as they become complete."""

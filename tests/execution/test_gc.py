@@ -12,9 +12,11 @@ from harness.execution.gc import GRACE, collect
 from harness.execution.merging import Merger
 from harness.execution.verify import verify
 from harness.store.database import Chunk, Owner, Store
-from tests.execution.wide import FID, KID, SOURCE, _inline, grid, reference, run, spans, store
+from tests.execution.wide import FID, KID, SOURCE, _inline, grid, reference, run, spans, store, ten_blocks
 
-__all__ = ["_inline", "grid", "reference", "store"]
+__all__ = ["_inline", "grid", "reference", "store", "ten_blocks"]
+
+pytestmark = pytest.mark.usefixtures("ten_blocks")
 
 DIGITS = "{kind: fd-digits}"
 LATER = GRACE + 60

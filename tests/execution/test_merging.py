@@ -14,9 +14,11 @@ from harness.execution.results import groups
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.verify import verify
 from harness.store.database import Chunk, Owner, Store
-from tests.execution.wide import FID, KID, SOURCE, _inline, by_metric, grid, reference, run, spans, store
+from tests.execution.wide import FID, KID, SOURCE, _inline, by_metric, grid, reference, run, spans, store, ten_blocks
 
-__all__ = ["_inline", "grid", "reference", "store"]
+__all__ = ["_inline", "grid", "reference", "store", "ten_blocks"]
+
+pytestmark = pytest.mark.usefixtures("ten_blocks")
 
 
 def healthy(store):

@@ -7,6 +7,7 @@ from harness.execution import run as run_module
 from harness.execution import worker as chunk_module
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
+from harness.execution.results import groups
 from harness.experiments.plan import plan
 from harness.store.database import Store
 
@@ -63,6 +64,12 @@ def _inline(monkeypatch):
     monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
     monkeypatch.setattr("harness.execution.scheduler.POLL_SECONDS", 0.0)
     chunk_module._denoiser.cache_clear()
+
+
+@pytest.fixture
+def ten_blocks(monkeypatch):
+    """Tests of merging count in tens, whatever the number of blocks of the jackknife."""
+    monkeypatch.setattr(groups, "__defaults__", (10,))
 
 
 def run(planned, store, **options):

@@ -10,6 +10,7 @@ from harness.metrics import FID, KID, Precision
 from harness.metrics import evaluate as elsewhere
 from harness.metrics.evaluate import evaluate, observe
 from harness.metrics.features.configs import Pixels
+from harness.metrics.statistics.jackknife import BLOCKS
 from harness.metrics.statistics.moments import Moments
 from tests.datasets.sets import some_images
 
@@ -32,7 +33,7 @@ def seen(images, kept=frozenset()):
 def test_blocks_hold_all_images_however_few(count, monkeypatch):
     monkeypatch.setattr(elsewhere, "AT_ONCE", 13)
     blocks, whole = seen(of_array("a", some_images(count, 3, 8, 8)), frozenset({"features"}))
-    assert len(blocks) == min(10, count)
+    assert len(blocks) == min(BLOCKS, count)
     assert max(block.n for block in blocks) - min(block.n for block in blocks) <= 1
     merged = Moments.merge([block.moments for block in blocks])
     assert merged.n == count

@@ -12,7 +12,7 @@ from harness.store.database import Store
 
 EXTRACTOR = "sha256:" + "e" * 16
 REFERENCE = "sha256:" + "f" * 16
-N, BLOCKS, FIRST = 512, 8, 0
+N, BLOCKS, FIRST = 512, 16, 0
 KEY = {"extractor": EXTRACTOR, "reference": REFERENCE, "first_seed": FIRST, "n": N}
 
 METRIC = {
@@ -127,7 +127,7 @@ def row(item, rng_seed=0, **changes):
     shared = np.random.default_rng(panel).normal(0, 0.012, BLOCKS)
     own = np.random.default_rng(int(item["fingerprint"][:8], 16) + rng_seed).normal(0, 0.003, BLOCKS)
     value = level * (1 + 0.01 * own.sum()) + scale * (1 + panel / 2) * item["nfe"] ** -power
-    replicates = value * (1 + shared + own)
+    replicates = value * (1 + (shared - shared.mean()) + (own - own.mean()) / 10)  # no bias, and pairs tell much
     se = np.sqrt((BLOCKS - 1) / BLOCKS * ((replicates - replicates.mean()) ** 2).sum())
     return {
         "fingerprint": item["fingerprint"],

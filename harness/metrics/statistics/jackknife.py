@@ -33,8 +33,8 @@ from harness.core.errors import InputError
 
 CONFIDENCE = 0.95
 
-BLOCKS = 10
-"""Blocks of seeds that are left out one at a time."""
+BLOCKS = 12
+"""Blocks of seeds that are left out one at a time: as many as a rule on a curve asks for."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -99,20 +99,6 @@ class Comparison(NamedTuple):
     difference: Interval | None
     ratio: Interval | None
     verdict: Literal["a better", "b better", "undecided"]
-
-
-class Standing(NamedTuple):
-    """Whether a trial is within a factor of the best trial.
-
-    Args:
-        full: the trial's distance.
-        excess: FD - factor * FD_best; None with fewer than 2 blocks.
-        verdict: `within` (the interval of the excess lies at or below zero), `beyond` (above zero), or `undecided`.
-    """
-
-    full: float
-    excess: Interval | None
-    verdict: Literal["within", "beyond", "undecided"]
 
 
 def block_sizes(sizes: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
@@ -231,37 +217,6 @@ def _ratio(a: Replicates, b: Replicates, confidence: float) -> Interval | None:
         return None
     ratio = math.exp(log.estimate)
     return Interval(ratio, ratio * log.se, math.exp(log.low), math.exp(log.high), log.blocks)
-
-
-def within_best(trials: Sequence[Replicates], factor: float = 1.03, confidence: float = CONFIDENCE) -> list[Standing]:
-    """Whether each trial's distance is at most `factor` times the best one's, and whether the seeds suffice to say so.
-
-    The best is the trial with the lowest distance of all samples, and stays so in every replicate. Having been chosen
-    for its low value it is lower here than with other seeds, by an amount that the interval does not hold; nor is the
-    confidence corrected for the number of trials.
-
-    Args:
-        trials: the replicates of trials on the same blocks of seeds.
-        factor: at least 1; 1.03 means within 3 %.
-        confidence: of each interval.
-
-    Returns:
-        One standing a trial, in order.
-
-    Raises:
-        InputError: the blocks have unequal sizes, so they cannot be the same seeds.
-    """
-    if not trials:
-        return []
-    best = min(trials, key=lambda trial: trial.full)
-    return [_standing(trial, best, factor, confidence) for trial in trials]
-
-
-def _standing(trial: Replicates, best: Replicates, factor: float, confidence: float) -> Standing:
-    excess = _of_both(lambda one, other: one - factor * other, trial, best, confidence)
-    if excess is None:
-        return Standing(trial.full, None, "undecided")
-    return Standing(trial.full, excess, "within" if excess.high <= 0 else "beyond" if excess.low > 0 else "undecided")
 
 
 def _of_both(statistic: Callable[..., np.ndarray], a: Replicates, b: Replicates, confidence: float) -> Interval | None:

@@ -72,7 +72,7 @@ def _gallery(panel: CurvePanel, pictures: dict[str, bytes], data: GridData) -> G
             if not data.against_nfe and not curve.is_level:
                 place = f"{title} {trial.x:g}, {nfe}"
             lines = [f"{place} · {data.title} {significant(trial.value)}"]
-            if trial is best and curve.lowest and trial.nfe != curve.lowest.point.nfe:
+            if trial is best and curve.lowest and curve.lowest.point and trial.nfe != curve.lowest.point.nfe:
                 lines.append(f"nearest to NFE {evaluations(curve.lowest.point.nfe)} that was kept")
             alt = f"Images by {curve.name} on {panel.title} at {place}, seeds from {data.first_seeds[0]} on"
             sheets = gallery.chosen if trial is best else gallery.others
@@ -88,7 +88,7 @@ def _chosen(curve: SeriesCurve, kept: list[TrialResult], data: GridData) -> Tria
     """
     if not kept:
         return None
-    if curve.lowest is None:
+    if curve.lowest is None or curve.lowest.point is None:
         return data.best(kept)
     goal = curve.lowest.point.nfe
     return min(kept, key=lambda trial: (max(trial.nfe / goal, goal / trial.nfe), -trial.nfe))

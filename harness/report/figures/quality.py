@@ -136,8 +136,8 @@ def _draw_curve(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, orde
     if bars:
         at, least, greatest = (list(part) for part in zip(*bars, strict=True))
         range_bars(axes, at, least, greatest, colour, zorder=order + 0.4)
-    if curve.lowest:
-        point = curve.lowest.point
+    point = curve.lowest.point if curve.lowest else None
+    if point:
         axes.plot([point.nfe] * 2, [point.value, frame.y[0]], color=colour, lw=0.8, ls=(0, (1, 2)), zorder=2)
         ring(axes, point.nfe, point.value, colour)
     failed = [trial.x for trial in curve.trials if trial.status == "failed"]
@@ -167,10 +167,19 @@ def _draw_lowest(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, y: 
     if lowest is None:
         axes.text(frame.x[0], y, " nothing done yet", fontsize=TICK, color=MUTED.light, va="center")
         return
-    axes.plot([lowest.low, lowest.high], [y, y], color=colour, lw=4.5, alpha=0.32, solid_capstyle="butt", zorder=2)
-    axes.plot([lowest.point.nfe], [y], zorder=3, **style.plot)
-    text = evaluations(lowest.point.nfe)
-    _annotate(axes, frame, (lowest.low, lowest.high), y, text, {"color": colour, "fontweight": "bold"})
+    rule = lowest.rule
+    if rule.cost is None:
+        axes.text(frame.x[0], y, f" {rule.undecided}", fontsize=TICK, color=MUTED.light, va="center")
+        return
+    low, high = (rule.cost,) * 2 if rule.low is None or rule.high is None else (rule.low, rule.high)
+    low, high = min(low, rule.cost), max(high, rule.cost)
+    axes.plot([low, high], [y, y], color=colour, lw=4.5, alpha=0.32, solid_capstyle="butt", zorder=2)
+    if rule.is_least:  # what lies beyond the curve's end is open
+        axes.plot([high], [y], color=colour, marker=">", ms=4, alpha=0.6, zorder=2.5)
+    axes.plot([rule.cost], [y], zorder=3, **style.plot)
+    text = evaluations(rule.cost)
+    look = {"color": MUTED.light if rule.undecided else colour, "fontweight": "normal" if rule.undecided else "bold"}
+    _annotate(axes, frame, (low, high), y, f"{text}, undecided" if rule.undecided else text, look)
 
 
 def _draw_published(axes: Axes, curve: SeriesCurve, frame: Frame, y: float) -> None:
@@ -200,8 +209,9 @@ def _words(panel: CurvePanel, frame: Frame) -> str:
     parts = []
     for curve in panel.curves:
         if curve.lowest:
-            best, nfe = significant(curve.lowest.best.value), evaluations(curve.lowest.point.nfe)
-            parts.append(f"{curve.name}: best {best}, within 3 % of it from NFE {nfe}")
+            best, nfe = significant(curve.lowest.best.value), evaluations(curve.lowest.rule.cost)
+            sure = ", undecided" if curve.lowest.rule.undecided else ""
+            parts.append(f"{curve.name}: best {best}, within 3 % of it from NFE {nfe}{sure}")
         elif curve.done:
             word, sign = ("least", 1) if frame.better == "lower" else ("highest", -1)
             top = min(curve.done, key=lambda trial: sign * trial.value)

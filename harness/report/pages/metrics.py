@@ -196,8 +196,8 @@ def _caption(report: GridReport, metric: MetricReport) -> str:
         parts.append(f"The dashed line is the floor: real images against real images, {ends}.")
     if metric.is_ruled:
         parts.append(
-            "Under each panel, the lowest NFE within 3 % of each curve’s best; the bar is the range that the seeds "
-            "leave open."
+            "Under each panel, the lowest NFE within 3 % of each curve’s best at infinite N; the bar is the range that "
+            "the seeds leave open, an arrow where the curve’s end cuts it off."
         )
         if report.paper:
             parts.append(

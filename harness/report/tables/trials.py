@@ -1,5 +1,6 @@
 """Every trial of a grid, those that failed, and what is still to be run."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -7,16 +8,16 @@ from harness.report.curves import CurvePanel
 from harness.report.data import GridData, TrialResult
 from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn, code
 from harness.report.text.choices import AXES, describe
-from harness.report.text.numbers import NONE, evaluations, listing, plural, significant, span
+from harness.report.text.numbers import NONE, distance_span, evaluations, listing, plural, significant, span
 
 
 class TrialRow(NamedTuple):
-    """A trial under a metric, the title of its panel, and where the 3 % rule puts it."""
+    """A trial under a metric, the title of its panel, and how often it is the outcome of the 3 % rule."""
 
     data: GridData
     trial: TrialResult
     panel: str
-    verdict: str
+    share: float = math.nan
 
 
 def trial_table(every: list[GridData], panels: list[list[CurvePanel]], heading: str) -> Table:
@@ -36,7 +37,7 @@ def trial_table(every: list[GridData], panels: list[list[CurvePanel]], heading: 
         TableColumn("Metric", lambda row: row.data.title, is_filter=len(every) > 1),
         TableColumn("Value", lambda row: TableCell(significant(row.trial.value), number=row.trial.value), NUMBER),
         TableColumn("95 % interval", _interval, NUMBER),
-        TableColumn("Within 3 %", lambda row: row.verdict),
+        TableColumn("3 % rule", _share, NUMBER, about="Share of draws over blocks of seeds in which the rule picks it"),
         TableColumn("Status", lambda row: row.trial.status, is_filter=True),
         TableColumn("Seconds", lambda row: TableCell(significant(row.trial.seconds), number=row.trial.seconds), NUMBER),
         TableColumn("Trial", lambda row: code(row.trial.fingerprint, 10)),
@@ -48,15 +49,15 @@ def trial_table(every: list[GridData], panels: list[list[CurvePanel]], heading: 
 
 def _rows(data: GridData, panels: list[CurvePanel]) -> list[TrialRow]:
     titles = {panel.name: panel.title for panel in panels}
-    verdicts: dict[tuple[str, str], Mapping[str, str]] = {
-        (panel.name, curve.name): curve.lowest.verdicts for panel in panels for curve in panel.curves if curve.lowest
+    shares: dict[tuple[str, str], Mapping[str, float]] = {
+        (panel.name, curve.name): curve.lowest.shares for panel in panels for curve in panel.curves if curve.lowest
     }
     return [
         TrialRow(
             data,
             trial,
             titles.get(trial.panel, trial.panel),
-            verdicts.get((trial.panel, trial.series), {}).get(trial.fingerprint, NONE),
+            shares.get((trial.panel, trial.series), {}).get(trial.fingerprint, math.nan),
         )
         for trial in data.trials
     ]
@@ -71,7 +72,12 @@ def _axis_column(axis: str) -> TableColumn:
 
 
 def _interval(row: TrialRow) -> TableCell:
-    return TableCell(span(row.trial.low, row.trial.high), number=row.trial.high - row.trial.low)
+    text = (distance_span if row.data.is_distance else span)(row.trial.low, row.trial.high)
+    return TableCell(text, number=row.trial.high - row.trial.low)
+
+
+def _share(row: TrialRow) -> TableCell:
+    return TableCell(NONE if math.isnan(row.share) else f"{100 * row.share:.0f} %", number=row.share)
 
 
 def _nfe(trial: TrialResult) -> str:
@@ -99,7 +105,7 @@ def failed_table(every: list[GridData], panels: list[list[CurvePanel]]) -> Table
     for data, own in zip(every, panels, strict=True):
         titles = {panel.name: panel.title for panel in own}
         failed = (trial for trial in data.every_range if trial.status == "failed")
-        rows += [TrialRow(data, trial, titles.get(trial.panel, trial.panel), "") for trial in failed]
+        rows += [TrialRow(data, trial, titles.get(trial.panel, trial.panel)) for trial in failed]
     return Table(columns, [RowGroup("", rows)], "failed-trials", label="Failed trials")
 
 

@@ -66,6 +66,30 @@ def span(low: float | None, high: float | None, form: Callable[[float | None], s
     return a if a == b else f"{a} to {b}"
 
 
+def distance_span(low: float | None, high: float | None) -> str:
+    """The interval of a distance, which is never below 0: `at most 0.03` where the interval reaches there."""
+    if low is not None and high is not None and low <= 0 < high:
+        return f"at most {significant(high)}"
+    return span(low, high)
+
+
+def open_span(low: float | None, high: float | None, is_least: bool, form: Callable[[float | None], str]) -> str:
+    """`low to high`, and `low to ≥ high` or `≥ high` where the true number may be any above."""
+    text = span(low, high, form)
+    if not is_least or text == NONE:
+        return text
+    return f"≥ {text}" if form(low) == form(high) else f"{form(low)} to ≥ {form(high)}"
+
+
+def ratio_span(low: float | None, high: float | None) -> str:
+    """The range of a factor: `3.1 to 5.3`, `≥ 3.1` where it has no upper end, `≤ 5.3` where it has no lower one."""
+    if low is None or high is None:
+        return NONE
+    if math.isinf(high):
+        return "any factor" if low <= 0 else f"≥ {ratio(low)}"
+    return f"≤ {ratio(high)}" if low <= 0 else span(low, high, ratio)
+
+
 def bracketed(low: float | None, high: float | None, form: Callable[[float | None], str] = significant) -> str:
     """` (low to high)`; nothing where one is missing."""
     text = span(low, high, form)

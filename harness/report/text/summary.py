@@ -1,5 +1,6 @@
 """The report's first paragraph: what was found, in words and numbers that come from the rows."""
 
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -17,11 +18,12 @@ from harness.report.text.numbers import (
     listing,
     plural,
     ratio,
+    ratio_span,
     significant,
     span,
 )
 from harness.report.text.provenance import all_cautions, spent
-from harness.report.three_percent import SpeedUp
+from harness.report.three_percent import Lowest, SpeedUp
 
 SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
 
@@ -128,23 +130,35 @@ def _runner_up(
 
 def _finding(panel: CurvePanel, ours: SeriesCurve, speed_up: SpeedUp, is_first: bool) -> Finding:
     assert ours.lowest is not None and panel.baseline is not None and panel.baseline.lowest is not None
-    a, b = evaluations(ours.lowest.point.nfe), evaluations(panel.baseline.lowest.point.nfe)
+    a, b = (_cost(curve.lowest) for curve in (ours, panel.baseline))
     other = f"“{panel.baseline.name}”" if is_first else "the baseline"
     lead = f"{'On' if is_first else 'on'} {panel.title}, “{ours.name}” takes {a} where {other} takes {b}, "
-    if speed_up.verdict == "slower":
-        return Finding(
-            lead, f"{ratio(1 / speed_up.ratio)} times as many", _allowed(1 / speed_up.high, 1 / speed_up.low)
-        )
+    if speed_up.ratio is None:
+        return Finding(lead, "no factor", f" ({speed_up.why})")
+    low, high = speed_up.low, speed_up.high
+    if speed_up.verdict == "slower" and low is not None and high is not None:
+        upper = math.inf if low == 0 else 1 / low
+        return Finding(lead, f"{ratio(1 / speed_up.ratio)} times as many", _allowed(1 / high, upper))
     if speed_up.verdict == "faster":
-        return Finding(lead, f"{ratio(speed_up.ratio)} times fewer", _allowed(speed_up.low, speed_up.high))
-    return Finding(
-        lead, f"a factor of {ratio(speed_up.ratio)}", _allowed(speed_up.low, speed_up.high) + ", which is undecided"
-    )
+        if high is not None and math.isinf(high):
+            return Finding(lead, f"at least {ratio(low)} times fewer", " (the baseline’s curve ends too soon for more)")
+        return Finding(lead, f"{ratio(speed_up.ratio)} times fewer", _allowed(low, high))
+    why = "" if low is not None else f" ({speed_up.why})"
+    return Finding(lead, f"a factor of {ratio(speed_up.ratio)}", f"{_allowed(low, high)}, which is undecided{why}")
 
 
-def _allowed(low: float, high: float) -> str:
-    """What the seeds allow, in brackets; nothing where they allow one number only."""
-    return f" (the seeds allow {ratio(low)} to {ratio(high)})" if low < high else ""
+def _cost(lowest: Lowest | None) -> str:
+    """A curve's cost; at least that where its end cuts it off."""
+    if lowest is None or lowest.rule.cost is None:
+        return NONE
+    text = evaluations(lowest.rule.cost)
+    return f"{text} or more" if lowest.rule.is_least and lowest.rule.cost == lowest.rule.high else text
+
+
+def _allowed(low: float | None, high: float | None) -> str:
+    """What the seeds allow, in brackets; nothing where they allow one number only, or none is known."""
+    text = ratio_span(low, high)
+    return "" if text == NONE or low == high else f" (the seeds allow {text})"
 
 
 def _cautions(every: list[GridData], shown: list[tuple[CurvePanel, SpeedUp]]) -> list[str]:
@@ -159,17 +173,7 @@ def _cautions(every: list[GridData], shown: list[tuple[CurvePanel, SpeedUp]]) ->
                 f"{significant(speed_up.quality.estimate)} times ({span(speed_up.quality.low, speed_up.quality.high)})"
             )
             cautions.append(f"On {panel.title} the best {title} of “{panel.ours.name}” is {times} the baseline’s.")
-    open_ended = [panel.title for panel, _ in shown if panel.baseline and _is_open(panel.baseline)]
-    if open_ended:
-        cautions.append(
-            f"On {listing(open_ended)} the baseline is best at its highest NFE and at no other within 3 % of that: "
-            "with still more steps it might improve, and the speed-up would then be larger."
-        )
     return cautions
-
-
-def _is_open(curve: SeriesCurve) -> bool:
-    return curve.lowest is not None and curve.lowest.is_last
 
 
 def _paper(shown: list[tuple[CurvePanel, SpeedUp]]) -> str:

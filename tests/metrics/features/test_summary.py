@@ -15,6 +15,7 @@ from harness.metrics.features.configs import DigitsFeatures, Pixels
 from harness.metrics.features.extractor import Extractor, Outputs
 from harness.metrics.features.summary import FeatureSummary, extract_features
 from harness.metrics.references import KEPT_FEATURES
+from harness.metrics.statistics.jackknife import BLOCKS
 from harness.metrics.statistics.moments import Moments
 
 SHAPE = (3, 4, 4)
@@ -81,7 +82,7 @@ def test_blocks_of_images_from_elsewhere_are_a_partition(count, batch):
     some = images(count)
     extractor = Pixels().load(SHAPE)
     blocks = observe(some, extractor, frozenset({"features"}), batch)
-    assert len(blocks) == min(10, count)
+    assert len(blocks) == min(BLOCKS, count)
     assert max(block.n for block in blocks) - min(block.n for block in blocks) <= 1
     whole = Moments.of(extractor(from_bytes(torch.from_numpy(some.read(np.arange(count))))))
     merged = Moments.merge(block.moments for block in blocks)

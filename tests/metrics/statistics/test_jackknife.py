@@ -14,8 +14,8 @@ from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.jackknife import (
     Replicates,
     compare,
+    corrected,
     jackknife,
-    within_best,
 )
 from harness.metrics.statistics.moments import Moments
 
@@ -90,7 +90,7 @@ class TestReplicates:
         assert np.isfinite(found.full) and jackknife(*found) is None
         result = compare(found, found)
         assert (result.difference, result.ratio, result.verdict) == (None, None, "undecided")
-        assert within_best([found]) == [(found.full, None, "undecided")]
+        assert corrected(found) is None
 
     def test_too_little_for_a_distance(self):
         with pytest.raises(InputError, match="at least 2 samples"):
@@ -162,31 +162,20 @@ class TestVerdicts:
         one = distances(np.random.default_rng(12))
         assert compare(one, Replicates(-1e-15, one.left_out, one.sizes)).ratio is None
 
-    def test_within_best(self):
-        rng = np.random.default_rng(13)
-        base = features(rng, n=4000)
-        best, near, far = (replicates(blocks(base * f), REFERENCE) for f in (1.0, 1.003, 1.2))
-        unsure = replicates(blocks(base[rng.permutation(4000)] * 1.01), REFERENCE)
-        found = within_best([near, best, far, unsure])
-        assert [one.verdict for one in found[:3]] == ["within", "within", "beyond"]
-        assert found[1].excess.estimate == pytest.approx(-0.03 * best.full)
-        assert found[3].verdict == "undecided"
-        assert within_best([]) == []
-
     def test_other_blocks_are_refused(self):
         rng = np.random.default_rng(14)
         a, b = distances(rng), distances(rng, n=500)
         with pytest.raises(InputError, match="same blocks of seeds"):
             compare(a, b)
-        with pytest.raises(InputError, match="same blocks of seeds"):
-            within_best([a, b])
 
 
 def test_a_hundred_trials_take_little_time():
     rng = np.random.default_rng(15)
     reference = FrechetReference(np.zeros(64), np.eye(64))
     trials = [blocks(features(rng, n=640, width=64), 16) for _ in range(20)]
-    within_best([replicates(trials[0], reference)])  # loads scipy, whose time is not the jackknife's
+    jackknife(*replicates(trials[0], reference))  # loads scipy, whose time is not the jackknife's
     start = time.process_time()
-    within_best([replicates(trial, reference) for trial in trials])
+    first, *rest = [replicates(trial, reference) for trial in trials]
+    for trial in rest:
+        compare(trial, first)
     assert time.process_time() - start < 1.0  # 100 trials: 0.5 s measured on one core
