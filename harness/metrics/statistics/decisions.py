@@ -45,6 +45,12 @@ DRAWS = 4000
 CHOSEN = 0.90
 """Probability that the range of a point picked from a curve is to hold: it is a few points wide, so more is held."""
 
+EITHER = "the seeds allow either to cost less"
+"""Why a ratio of costs is undecided whose range holds 1."""
+
+MAY_BE_ZERO = "may be 0"
+"""Of a value whose interval reaches 0: 3 % of it says nothing."""
+
 NEIGHBOURS = 2
 """Points that a range may span for its rule to be decided."""
 
@@ -154,9 +160,9 @@ def lowest_within(curve: Curve, factor: float = FACTOR, confidence: float = CHOS
     low, high = (int(np.searchsorted(np.cumsum(counts), q - 1e-12)) for q in _tails(confidence))
     why = ""
     if not drawn.is_above_zero(int(drawn.values.argmin())):
-        why = f"the interval of the best value reaches 0, so {_percent(factor)} of it says nothing"
+        why = f"the best {MAY_BE_ZERO}"
     elif high - low + 1 > NEIGHBOURS:
-        why = f"the seeds leave {high - low + 1} points open"
+        why = f"{high - low + 1} points left open"
     return Outcome(
         cost=float(curve.costs[picked]),
         low=float(curve.costs[low]),
@@ -188,7 +194,7 @@ def crossing(curve: Curve, factor: float = FACTOR, confidence: float = CONFIDENC
     low, high = (float(value) for value in np.quantile(outcomes, _tails(confidence)))
     why = ""
     if not drawn.is_above_zero(-1):
-        why = f"the interval of the curve's end reaches 0, so {_percent(factor)} of it says nothing"
+        why = f"the end {MAY_BE_ZERO}"
     return Outcome(cost, low, high, bool(high > curve.costs[-2]), np.empty(0), outcomes, why)
 
 
@@ -205,9 +211,9 @@ def cost_ratio(other: Outcome, this: Outcome, confidence: float = CHOSEN) -> Rat
         return Ratio(other.cost / this.cost, None, None, other.undecided or this.undecided)
     low, high = np.quantile(other.drawn / this.drawn, _tails(confidence), method="inverted_cdf")
     low, high = 0.0 if this.is_least else float(low), math.inf if other.is_least else float(high)
-    why = next((outcome.undecided for outcome in (other, this) if "reaches 0" in outcome.undecided), "")
+    why = next((outcome.undecided for outcome in (other, this) if MAY_BE_ZERO in outcome.undecided), "")
     if not why and low <= 1 <= high:
-        why = "the seeds allow either to cost less"
+        why = EITHER
     return Ratio(other.cost / this.cost, low, high, why)
 
 
@@ -298,7 +304,3 @@ def _without_range(curve: Curve, why: str, pick: Callable[[np.ndarray], np.ndarr
 
 def _tails(confidence: float) -> tuple[float, float]:
     return (1 - confidence) / 2, (1 + confidence) / 2
-
-
-def _percent(factor: float) -> str:
-    return f"{100 * (factor - 1):g} %"

@@ -74,7 +74,8 @@ def cost_table(data: GridData, panels: list[CurvePanel], paper: Paper | None = N
         "of the NFE at which the curve comes within 3 % of its end with 95 %. “≥” stands where the curve’s last "
         "point may be the outcome, so that more steps might move it up. Speed-up is the baseline’s lowest NFE "
         "over the series’, on the same seeds; it is undecided where its range holds 1. A negative difference of "
-        f"the best {data.title}, at infinite N, is better than the baseline’s."
+        f"the best {data.title}, at infinite N, is better than the baseline’s. A value “may be 0” whose interval "
+        "reaches it; 3 % of that says nothing."
     )
     if powerless := weak_power(panels):
         caption += f" {powerless}"
@@ -125,8 +126,10 @@ def _end(row: CostRow) -> TableCell:
     end = row.curve.lowest.end if row.curve.lowest else None
     if end is None or end.cost is None:
         return TableCell(NONE)
+    if end.undecided:
+        return TableCell(NONE, ["undecided"])
     rounded = lambda nfe: significant(nfe, 2)  # noqa: E731
-    return TableCell(rounded(end.cost), [open_span(end.low, end.high, end.is_least, rounded), end.undecided])
+    return TableCell(rounded(end.cost), [open_span(end.low, end.high, end.is_least, rounded)])
 
 
 def weak_power(panels: list[CurvePanel]) -> str:
@@ -140,11 +143,13 @@ def weak_power(panels: list[CurvePanel]) -> str:
     if not weak:
         return ""
     titles = listing(list(dict.fromkeys(title for title, _ in weak)))
-    most = max(power.samples for _, power in weak)
-    needed = f"about {significant(most, 2)} images would make it 2" if math.isfinite(most) else "no N would"
+    finite = [power.samples for _, power in weak if math.isfinite(power.samples)]
+    needed = "how many images could is not known while the best may be 0"
+    if finite:
+        needed = f"about {significant(max(finite), 2)} images would be needed where the best is above 0"
     return (
         f"Of {plural(len(weak), 'curve')} (on {titles}) 3 % of the best is less than {ENOUGH} times the scatter of "
-        f"paired differences, so these seeds can hardly tell such points apart; {needed} everywhere."
+        f"paired differences, so these seeds can hardly tell such points apart; {needed}."
     )
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from harness.core.published import load_paper
+from harness.metrics.statistics.decisions import EITHER
 from harness.metrics.statistics.jackknife import compare
 from harness.report.curves import CurvePanel, SeriesCurve, points
 from harness.report.data import GridData, TrialResult
@@ -143,7 +144,7 @@ def _finding(panel: CurvePanel, ours: SeriesCurve, speed_up: SpeedUp, is_first: 
         if high is not None and math.isinf(high):
             return Finding(lead, f"at least {ratio(low)} times fewer", " (the baseline’s curve ends too soon for more)")
         return Finding(lead, f"{ratio(speed_up.ratio)} times fewer", _allowed(low, high))
-    why = "" if low is not None else f" ({speed_up.why})"
+    why = "" if speed_up.why == EITHER else f", since {speed_up.why}"
     return Finding(lead, f"a factor of {ratio(speed_up.ratio)}", f"{_allowed(low, high)}, which is undecided{why}")
 
 
