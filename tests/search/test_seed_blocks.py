@@ -7,6 +7,7 @@ from harness.execution.measurements import measurements
 from harness.execution.results import groups
 from harness.execution.seed_ranges import SeedRange
 from harness.metrics.features.summary import FeatureSummary
+from harness.metrics.statistics.jackknife import BLOCKS
 from harness.metrics.statistics.moments import Moments
 from harness.search import holdout
 from harness.search.plan import SearchRequest, plan_search
@@ -42,7 +43,7 @@ def test_smaller_chunks_of_another_search_change_no_block(search, tmp_path):
         whole, parts = blocks.load(one, 128), blocks.load(other, 128)
     seed_ranges = [piece.seeds for piece in whole]
     assert seed_ranges == [piece.seeds for piece in parts] == [SeedRange(at, at + 7) for at in range(0, 128, 8)]
-    assert len(groups(seed_ranges)) == 10
+    assert len(groups(seed_ranges)) == BLOCKS
     assert {piece.info["evaluations"] for piece in parts} == {2032}
     for a, b in zip(whole, parts, strict=True):
         assert sorted(a.arrays) == sorted(b.arrays)
