@@ -1,6 +1,7 @@
 """From chunks to a result: merge what was seen, measure, and say how sure it is."""
 
 import contextlib
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,8 +36,20 @@ def groups(seed_ranges: Sequence[SeedRange], count: int = BLOCKS) -> list[list[S
     return list(grouped.values())
 
 
+def groups_from(seed_ranges: Sequence[SeedRange], starts: Sequence[int]) -> list[list[SeedRange]]:
+    """Group ranges, in order of seeds, into the blocks that begin at these seeds: those that a result names."""
+    grouped: dict[int, list[SeedRange]] = {}
+    for seed_range in seed_ranges:
+        grouped.setdefault(bisect_right(starts, seed_range.first), []).append(seed_range)
+    return list(grouped.values())
+
+
 def measure(
-    metric: Metric, chunks: Sequence[ChunkData], reference: Reference | None, device: str = "cpu"
+    metric: Metric,
+    chunks: Sequence[ChunkData],
+    reference: Reference | None,
+    device: str = "cpu",
+    cut_at: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """The columns of a result row: value, interval, replicates, blocks of seeds and details; NFE and cost.
 
@@ -45,13 +58,15 @@ def measure(
         chunks: the chunks of a trial, in order of seeds.
         reference: what the images are compared with; None for a metric without one.
         device: where large matrices are computed.
+        cut_at: the first seed of each block; None for blocks of about equal size.
 
     Raises:
         SamplingError: the metric cannot be computed of these chunks, whatever it raises; for a failed row.
         InputError: a file of the store or of the reference is damaged.
     """
     arrays = {chunk.seeds: chunk.arrays for chunk in chunks}
-    cut = groups([chunk.seeds for chunk in chunks])
+    seeds = [chunk.seeds for chunk in chunks]
+    cut = groups(seeds) if cut_at is None else groups_from(seeds, cut_at)
     with _failed_row(InputError):  # a damaged file of the store stops the run
         blocks = [metric.read([arrays[seed_range] for seed_range in group]) for group in cut]
     if reference is not None and reference.training is not None:

@@ -85,7 +85,9 @@ def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[di
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
     chunks = load_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
     is_wide = known.reference is not None and known.reference.statistics.width >= WIDE
-    return measure(metric, chunks, known.reference), WIDE_TOLERANCE if is_wide else TOLERANCE
+    return measure(
+        metric, chunks, known.reference, cut_at=row["blocks"] or None
+    ), WIDE_TOLERANCE if is_wide else TOLERANCE
 
 
 def metric_of(row: Mapping[str, Any]) -> Metric:

@@ -90,7 +90,7 @@ def test_a_measures_row_is_what_the_measure_says(store, grid):
         assert row["nfe"] == seen.nfe[0].item()
         median = row["details"]["quantiles"]["0.5"]
         assert median == pytest.approx(np.median(seen.values.numpy()), rel=1e-9)
-        assert (len(row["replicates"]), row["blocks"][0], row["reference"]) == (12, 0, "none")
+        assert (len(row["replicates"]), row["blocks"][0], row["reference"]) == (10, 0, "none")
     for row in rows(store, "denoising-error"):
         assert len(row["details"]["profile"]["level"]) == row["trial"]["sampler"]["steps"]
 

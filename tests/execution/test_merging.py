@@ -109,6 +109,20 @@ def test_a_run_that_was_interrupted_goes_on(store, grid, monkeypatch):
     assert spans(store) == [(at, at + 3) for at in range(0, 40, 4)]
 
 
+def test_a_row_of_fewer_blocks_is_as_stored_and_is_measured_again(store, grid, monkeypatch):
+    """Of a store from before: nothing is sampled, the value stays, and the interval is over as many blocks as now."""
+    monkeypatch.setattr(Merger, "finished", lambda self, chunk: None)
+    run(grid(FID), store)
+    (before,) = store.results()
+    monkeypatch.setattr(groups, "__defaults__", (12,))
+    assert healthy(store)
+    assert run(grid(FID), store).chunks == 0
+    (after,) = store.results()
+    assert (len(before["blocks"]), len(after["blocks"])) == (10, 12)
+    assert after["value"] == pytest.approx(before["value"], rel=1e-12)
+    assert healthy(store)
+
+
 def test_going_on_merges_what_was_begun(store, grid):
     planned = grid(FID)
     (measurement,) = measurements(planned)

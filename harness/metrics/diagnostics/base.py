@@ -17,7 +17,7 @@ from pydantic import Field
 from harness.core.errors import InputError, SamplingError
 from harness.metrics.base import DEFAULT_SAMPLES, Arrays, Metric, SamplingJob, Sheet
 from harness.metrics.references import Reference
-from harness.metrics.statistics.jackknife import BLOCKS, CONFIDENCE, Estimate, quantiles
+from harness.metrics.statistics.jackknife import CONFIDENCE, Estimate, quantiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,9 @@ SAMPLES = 64
 
 PATHS = 32
 """Trajectories kept of a trial."""
+
+MEAN_BLOCKS = 10
+"""Blocks of samples that a mean's interval is over, at most: a mean has no bias, so its rows keep the cut they had."""
 
 APART = 2**31
 """Random numbers of a diagnostic's own come from streams that much above the sample's seed."""
@@ -146,7 +149,7 @@ class Diagnostic(Metric):
         return mean(values, details)
 
 
-def mean(values: np.ndarray, details: dict[str, Any] | None = None, blocks: int = BLOCKS) -> Estimate:
+def mean(values: np.ndarray, details: dict[str, Any] | None = None, blocks: int = MEAN_BLOCKS) -> Estimate:
     """The mean of values [N] over samples, and without each of at most so many blocks of consecutive ones.
 
     Args:
