@@ -141,18 +141,18 @@ def _pair(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair:
         )
     sizes = np.diff([*a["blocks"], a["first_seed"] + a["n"]])
     one, other = (Replicates(row["value"], np.array(row["replicates"]), sizes) for row in (a, b))
-    difference = compare(one, other)
+    comparison = compare(one, other)
     alone = [jackknife(*side) for side in (one, other)]
     apart = math.hypot(*(side.high - side.estimate for side in alone if side is not None))
-    verdict: Verdict = difference.verdict
+    verdict: Verdict = comparison.verdict
     if verdict != "undecided" and _higher_is_better(a):
         verdict = "b better" if verdict == "a better" else "a better"
     return Pair(
         **shared,
         a=numbers[0],
         b=numbers[1],
-        difference=difference.difference,
-        ratio=difference.ratio,
+        difference=comparison.difference,
+        ratio=comparison.ratio,
         unpaired=apart,
         verdict=verdict,
     )

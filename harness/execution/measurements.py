@@ -22,6 +22,7 @@ There are as many chunks as the jackknife has blocks, unless they would have few
 """
 
 LEAST_CHUNK = 8
+"""Seeds below which smaller chunks cost more than the blocks that they would give are worth."""
 
 
 class Measurement(NamedTuple):

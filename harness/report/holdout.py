@@ -164,11 +164,11 @@ def against(search: SearchData, one: HoldoutResult, other: HoldoutResult) -> Pai
     )
     if not left.pairs_with(right):
         return PairedDifference(None, "undecided")
-    difference = compare(left.as_replicates(), right.as_replicates())
-    lower: Judgement = "better" if difference.verdict == "a better" else "worse"
-    higher: Judgement = "worse" if difference.verdict == "a better" else "better"
-    verdict = "undecided" if difference.verdict == "undecided" else lower if sign(search.metric) == 1 else higher
-    return PairedDifference(difference.difference, verdict)
+    comparison = compare(left.as_replicates(), right.as_replicates())
+    lower: Judgement = "better" if comparison.verdict == "a better" else "worse"
+    higher: Judgement = "worse" if comparison.verdict == "a better" else "better"
+    verdict = "undecided" if comparison.verdict == "undecided" else lower if sign(search.metric) == 1 else higher
+    return PairedDifference(comparison.difference, verdict)
 
 
 class SeedShift(NamedTuple):

@@ -15,7 +15,11 @@ BUDGET = 10
 
 @pytest.fixture(scope="module")
 def running():
-    """A server of our own, or none."""
+    """A server of our own, started from the PostgreSQL that the machine has.
+
+    The server is no Python package, so `make` cannot install it. On a machine without one these tests are left out, and
+    pytest's summary says so with the reason; the same checks over SQLite are in test_processes and tests/store.
+    """
     try:
         with server() as found:
             yield found

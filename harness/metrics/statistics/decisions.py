@@ -259,7 +259,8 @@ class Resampled(NamedTuple):
         g, values = len(curve.sizes), curve.values
         rng = np.random.default_rng([g, *curve.sizes.tolist()])
         counts = rng.multinomial(g, shares_of(curve.sizes), size=draws) / g
-        widen = np.sqrt(g / (g - 1) * (g - 1) / rng.chisquare(g - 1, size=(draws, 1)))
+        # sqrt(g / (g - 1)), times sqrt((g - 1) / chi^2) for Student's t
+        widen = np.sqrt(g / rng.chisquare(g - 1, size=(draws, 1)))
         means = values + widen * (counts @ (curve.pseudo - values))
         return cls(curve, values, means, float(values.min() - means.min(1).mean()))
 

@@ -10,11 +10,11 @@ For equal blocks this is Tukey's (g - 1)/g sum_j (theta_(j) - mean theta_(.))^2 
 Introduction to the Bootstrap", eq. 11.5). The interval is theta +- t se, with Student's t at g - 1 degrees of
 freedom.
 
-What the interval says: where the distance at this n would fall with other seeds. What it does not say: the distance
-at infinite n. The Frechet distance of finite sets is too large by about c / n, where c depends on the sampler, and no
+What the interval says: where the distance at this n would fall with other seeds. What it does not say: the distance at
+infinite n. The Frechet distance of finite sets is too large by about c / n, where c depends on the sampler, and no
 interval around theta takes that away; so distances are compared at one n only, or by `corrected`, whose estimate is
-tau, in which the term of 1/n cancels. When the true distance is zero, so that all of
-the value is this bias, the jackknife's se is too large rather than too small.
+tau, in which the term of 1/n cancels. When the true distance is zero, so that all of the value is this bias, the
+jackknife's se is too large rather than too small.
 
 For a mean of values v the number without block j is (sum v - sum_j v) / (n - m_j); every other statistic of this
 package is brought to sums over blocks, or to the smallest few of each block, so that the g numbers cost one pass.

@@ -69,7 +69,7 @@ def cost_table(data: GridData, panels: list[CurvePanel], paper: Paper | None = N
         RowGroup(panel.title, [CostRow(panel, curve) for curve in panel.curves]) for panel in panels if panel.curves
     ]
     caption = (
-        f"Small print under a {data.title} is its 95 % interval. The best is the lowest at infinite N, free of the "
+        f"Small print under each {data.title} is its 95 % interval. The best is the lowest at infinite N, free of the "
         "bias of 1/N, and the rule is applied there. Its range holds the outcome with 90 % probability, and that "
         "of the NFE at which the curve comes within 3 % of its end with 95 %. “≥” stands where the curve’s last "
         "point may be the outcome, so that more steps might move it up. Speed-up is the baseline’s lowest NFE "

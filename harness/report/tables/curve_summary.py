@@ -153,15 +153,15 @@ def _end(row: CurveRow, index: int) -> TableCell:
     point = row.point(trial)
     if trial is best or point is None:
         return TableCell(value, [where])
-    difference = compare(point.as_replicates(), row.points[best.fingerprint].as_replicates())
-    if difference.ratio is not None and row.data.by_factors:
-        verdict = "higher" if difference.ratio.low > 1 else "lower" if difference.ratio.high < 1 else "undecided"
-        factor = f"{ratio(difference.ratio.estimate)}× ({span(difference.ratio.low, difference.ratio.high, ratio)})"
+    comparison = compare(point.as_replicates(), row.points[best.fingerprint].as_replicates())
+    if comparison.ratio is not None and row.data.by_factors:
+        verdict = "higher" if comparison.ratio.low > 1 else "lower" if comparison.ratio.high < 1 else "undecided"
+        factor = f"{ratio(comparison.ratio.estimate)}× ({span(comparison.ratio.low, comparison.ratio.high, ratio)})"
         return TableCell(value, [f"{where}: {factor}, {verdict}"])
-    verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[difference.verdict]
-    if difference.difference is None:
+    verdict = {"a better": "lower", "b better": "higher", "undecided": "undecided"}[comparison.verdict]
+    if comparison.difference is None:
         return TableCell(value, [f"{where}: {verdict}"])
-    gap = difference.difference
+    gap = comparison.difference
     return TableCell(value, [f"{where}: {signed(gap.estimate)} ({span(gap.low, gap.high, signed)}), {verdict}"])
 
 
