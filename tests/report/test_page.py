@@ -105,6 +105,13 @@ def test_the_summary_tells_the_finding(html):
     assert "provisional" not in text
 
 
+def test_the_summary_says_what_a_rule_lacks(make_store):
+    plan = synthetic.plan()
+    few = [item for item in plan["items"] if item["nfe"] in (5, 8, 9, 16)]  # two of each curve
+    text = words(render(make_store(the_plan=plan | {"items": few}), "fig2"))
+    assert "On VP, DDPM++ style there is no answer, since the rule needs 3 points, and there are 2" in text
+
+
 def test_every_section_is_there(html):
     page, text = Page(html), words(html)
     titles = [

@@ -77,7 +77,7 @@ def test_few_points_and_few_blocks():
     assert lowest_nfe([]) is None
     two = lowest_nfe([point(5, 1.0), point(9, 1.1)])
     assert two.point is None and two.best.nfe == 5
-    assert two.rule.undecided == "2 points are no curve; a rule needs 3"
+    assert two.rule.undecided == "the rule needs 3 points, and there are 2"
     few = lowest_nfe([point(n, v, blocks=BLOCKS[:11], end=264) for n, v in ((5, 2.0), (9, 1.02), (17, 1.0))])
     assert few.point.nfe == 9 and few.rule.low is None
     assert "11 blocks of seeds are too few" in few.rule.undecided

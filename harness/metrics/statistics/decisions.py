@@ -291,7 +291,7 @@ def _last_crossing(values: np.ndarray, logs: np.ndarray, factor: float) -> np.nd
 
 def _too_little(curve: Curve) -> str:
     if len(curve.costs) < LEAST_POINTS:
-        return f"{len(curve.costs)} points are no curve; a rule needs {LEAST_POINTS}"
+        return f"the rule needs {LEAST_POINTS} points, and there are {len(curve.costs)}"
     if len(curve.sizes) < LEAST_BLOCKS:
         return f"{len(curve.sizes)} blocks of seeds are too few for an interval; it takes {LEAST_BLOCKS}"
     return ""

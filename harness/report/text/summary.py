@@ -131,11 +131,12 @@ def _runner_up(
 
 def _finding(panel: CurvePanel, ours: SeriesCurve, speed_up: SpeedUp, is_first: bool) -> Finding:
     assert ours.lowest is not None and panel.baseline is not None and panel.baseline.lowest is not None
+    place = f"{'On' if is_first else 'on'} {panel.title}"
+    if speed_up.ratio is None:
+        return Finding(f"{place} there is ", "no answer", f", since {speed_up.why}")
     a, b = (_cost(curve.lowest) for curve in (ours, panel.baseline))
     other = f"“{panel.baseline.name}”" if is_first else "the baseline"
-    lead = f"{'On' if is_first else 'on'} {panel.title}, “{ours.name}” takes {a} where {other} takes {b}, "
-    if speed_up.ratio is None:
-        return Finding(lead, "no factor", f" ({speed_up.why})")
+    lead = f"{place}, “{ours.name}” takes {a} where {other} takes {b}, "
     low, high = speed_up.low, speed_up.high
     if speed_up.verdict == "slower" and low is not None and high is not None:
         upper = math.inf if low == 0 else 1 / low

@@ -111,7 +111,7 @@ def test_too_little_for_a_range():
         assert found.low is found.high is None and len(found.drawn) == 0
     assert lowest_within(few).cost == 15
     two = lowest_within(simulated(rng, [2.0, 1.0]))
-    assert two.cost is None and "2 points are no curve" in two.undecided
+    assert two.cost is None and "needs 3 points, and there are 2" in two.undecided
     assert cost_ratio(lowest_within(few), two).ratio is None
     assert cost_ratio(lowest_within(few), lowest_within(few)) == (1, None, None, lowest_within(few).undecided)
     assert power(few) is None
