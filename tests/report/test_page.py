@@ -109,7 +109,7 @@ def test_the_summary_says_what_a_rule_lacks(make_store):
     plan = synthetic.plan()
     few = [item for item in plan["items"] if item["nfe"] in (5, 8, 9, 16)]  # two of each curve
     text = words(render(make_store(the_plan=plan | {"items": few}), "fig2"))
-    assert "On VP, DDPM++ style there is no answer, since the rule needs 3 points, and there are 2" in text
+    assert "On VP, DDPM++ style there is no answer , since the rule needs 3 points, and there are 2" in text
 
 
 def test_every_section_is_there(html):
