@@ -11,8 +11,8 @@ from importlib.machinery import PathFinder
 from typing import Any
 
 
-def judge(module: str, name: str) -> Any:
-    """One class of torchmetrics, for instance `judge("image.fid", "FrechetInceptionDistance")`."""
+def judge(module: str, name: str, **fields: Any) -> Any:
+    """A metric of torchmetrics, for instance `judge("image.fid", "FrechetInceptionDistance", feature=network)`."""
     there = PathFinder.find_spec("torch_fidelity")
     if there and "torch_fidelity" not in sys.modules:
         hollow = types.ModuleType("torch_fidelity")
@@ -20,4 +20,4 @@ def judge(module: str, name: str) -> Any:
         sys.modules["torch_fidelity"] = hollow
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return getattr(importlib.import_module(f"torchmetrics.{module}"), name)
+        return getattr(importlib.import_module(f"torchmetrics.{module}"), name)(**fields)

@@ -12,10 +12,6 @@ from harness.metrics.statistics.frechet_distance import frechet_distance
 from harness.metrics.statistics.moments import Moments
 from tests.metrics.judge import judge
 
-FrechetInceptionDistance = judge("image.fid", "FrechetInceptionDistance")
-KernelInceptionDistance = judge("image.kid", "KernelInceptionDistance")
-InceptionScore = judge("image.inception", "InceptionScore")
-
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
 
 WIDTH = 6
@@ -43,7 +39,9 @@ def fed(metric, fake, real):
 
 def test_kernel_distance():
     fake, real = draw()
-    theirs, sd = fed(KernelInceptionDistance(feature=AsTheyAre(), subsets=1, subset_size=60), fake, real)
+    theirs, sd = fed(
+        judge("image.kid", "KernelInceptionDistance", feature=AsTheyAre(), subsets=1, subset_size=60), fake, real
+    )
     assert kid(fake, real, [60], subsets=0).value == pytest.approx(theirs.item(), rel=1e-6)
     assert sd == 0
 
@@ -51,7 +49,9 @@ def test_kernel_distance():
 def test_kernel_distance_over_subsets():
     """Other random subsets, so equal to their own scatter only."""
     fake, real = draw(1, 200, 200)
-    mean, sd = fed(KernelInceptionDistance(feature=AsTheyAre(), subsets=200, subset_size=80), fake, real)
+    mean, sd = fed(
+        judge("image.kid", "KernelInceptionDistance", feature=AsTheyAre(), subsets=200, subset_size=80), fake, real
+    )
     ours = kid(fake, real, [200], subsets=200, subset=80).details
     assert abs(ours["subset_mean"] - mean.item()) < 4 * ours["subset_sd"] * np.sqrt(2 / 200)
     assert ours["subset_sd"] == pytest.approx(sd.item(), rel=0.25)
@@ -59,7 +59,7 @@ def test_kernel_distance_over_subsets():
 
 def test_frechet_distance():
     fake, real = draw(2)
-    theirs = fed(FrechetInceptionDistance(feature=AsTheyAre()), fake, real).item()
+    theirs = fed(judge("image.fid", "FrechetInceptionDistance", feature=AsTheyAre()), fake, real).item()
     one, two = Moments.of(fake), Moments.of(real)
     ours = frechet_distance(one.mean, one.covariance, two.mean, two.covariance)
     assert ours == pytest.approx(theirs, rel=1e-5)
@@ -69,7 +69,7 @@ def test_frechet_distance():
 def test_inception_score(splits):
     """They shuffle before they split: the same seed gives the same order."""
     logits = np.random.default_rng(3).normal(size=(40, WIDTH)) * 3
-    metric = InceptionScore(feature=AsTheyAre(), splits=splits)
+    metric = judge("image.inception", "InceptionScore", feature=AsTheyAre(), splits=splits)
     metric.update(torch.from_numpy(logits))
     torch.manual_seed(0)
     mean, sd = metric.compute()

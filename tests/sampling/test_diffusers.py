@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import diffusers
 import pytest
 import torch
 
@@ -35,8 +36,6 @@ from harness.sampling.initial_state import initial_state
 from harness.sampling.sampler import Sampler
 from harness.sampling.trajectory import trajectory
 from tests.sampling.orders import latents, mixture
-
-diffusers = pytest.importorskip("diffusers", reason="diffusers comes with the dev extra")
 
 pytestmark = [  # numpy functions that its schedulers apply to tensors
     pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),

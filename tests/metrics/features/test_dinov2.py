@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import Dinov2Config, Dinov2Model
 
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
@@ -11,6 +10,8 @@ from harness.metrics.features.configs import DinoV2
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    from transformers import Dinov2Config, Dinov2Model
+
     path = tmp_path_factory.mktemp("dino")
     torch.manual_seed(0)
     config = Dinov2Config(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14)
@@ -19,6 +20,8 @@ def folder(tmp_path_factory):
 
 
 def test_the_class_token_of_normalised_images(folder):
+    from transformers import Dinov2Model
+
     choice = DinoV2(path=str(folder))
     extractor = choice.load((3, 32, 32))
     seen = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))

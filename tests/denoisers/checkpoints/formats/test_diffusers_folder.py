@@ -5,6 +5,7 @@ The original runs here: the library's network, and the scheduler's own step to t
 
 import json
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,6 @@ from harness.denoisers.inspect import inspect
 from harness.denoisers.networks import diffusers_unet
 from harness.denoisers.preconditioning.discrete import betas, noise_levels
 from tests.denoisers.test_networks import TOLERANCE, worst
-
-diffusers = pytest.importorskip("diffusers", reason="the extra `diffusers` is not installed")
 
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
