@@ -1,12 +1,16 @@
-"""The digits that come with scikit-learn, as bytes; `hub.digits` has them as floats."""
+"""The digits of scikit-learn, and draws of the mixture fitted to them, as bytes; `hub` has both as floats."""
 
 import numpy as np
 
 from harness.datasets.image_bytes import to_bytes
 from harness.datasets.image_set import ImageSet, of_array
 from harness.hub.digits import read_digits
+from harness.hub.digits_mixture import digits_mixture
 
 NAME = "digits"
+MIXTURE = "digits-mixture"
+DRAWS = 20_000
+"""Images of the mixture."""
 
 
 def digit_images() -> ImageSet:
@@ -17,3 +21,8 @@ def digit_images() -> ImageSet:
     counts, classes = read_digits()
     floats = counts.astype(np.float32) / 8 - 1
     return of_array(NAME, to_bytes(floats)[:, None], classes.astype(np.int64))
+
+
+def mixture_images() -> ImageSet:
+    """20,000 draws [1, 8, 8] of the mixture, the same each time; values beyond [-1, 1] are clipped, as samples are."""
+    return of_array(MIXTURE, to_bytes(digits_mixture().draw(DRAWS, seed=0)))

@@ -13,6 +13,7 @@ from harness.denoisers.checkpoints.pickles.archive import HEAD as ZIP
 
 UNDERSTOOD = """\
   digits                     the 1,797 digits that come with scikit-learn
+  digits-mixture             20,000 draws of the Gaussian mixture that is fitted to them
   FOLDER                     of PNG, JPEG, WebP or BMP files, with dataset.json or a folder a class
   FILE.zip                   the same, packed; the official layout of EDM among them
   cifar-10-python.tar.gz     CIFAR-10 or CIFAR-100, packed or unpacked; #test chooses the other part
@@ -34,9 +35,9 @@ def open_images(source: str | Path, skip_bad: bool = False) -> ImageSet:
     """Open a data set of images of one shape.
 
     Args:
-        source: the word `digits`, or a path (`./digits` for a folder of that name): a folder or zip file of images;
-            CIFAR-10 or CIFAR-100 as a `.tar.gz` or a folder, followed by `#train` (default) or `#test`; an IDX file; a
-            `.npy` or `.npz` file. Files are recognised by their content.
+        source: the words `digits` or `digits-mixture`, or a path (`./digits` for a folder of that name): a folder or
+            zip file of images; CIFAR-10 or CIFAR-100 as a `.tar.gz` or a folder, followed by `#train` (default) or
+            `#test`; an IDX file; a `.npy` or `.npz` file. Files are recognised by their content.
         skip_bad: leave out image files that cannot be decoded and list them in `skipped`, which decodes every image
             once. Otherwise such a file is an error: now if its header is damaged, else when it is read.
 
@@ -58,6 +59,8 @@ def find_images(source: str | Path) -> ImageFiles | ImageSet:
     """
     if source == digits.NAME:
         return digits.digit_images()
+    if source == digits.MIXTURE:
+        return digits.mixture_images()
     path, part = split_part(source)
     if path.is_dir():
         if cifar.is_folder(path):

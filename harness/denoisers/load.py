@@ -19,9 +19,10 @@ from harness.core.config import one_of
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.yaml import explain
-from harness.denoisers.analytic.specs import DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
+from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
+from harness.denoisers.with_error import WithErrorSpec
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards
 from harness.hub.header import CheckpointConfig, read_header
 
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     from harness.sampling.denoiser import Denoiser
 
 DENOISERS = one_of(
-    GaussianSpec, MixtureSpec, DiracsSpec, IdealSpec, CFGSpec, AutoguidanceSpec, group="harness.denoisers"
+    GaussianSpec,
+    MixtureSpec,
+    DiracsSpec,
+    IdealSpec,
+    DigitsMixtureSpec,
+    WithErrorSpec,
+    CFGSpec,
+    AutoguidanceSpec,
+    group="harness.denoisers",
 )
 DenoiserSpec = Annotated[DenoiserConfig, DENOISERS]
 Source: TypeAlias = str | Path | Mapping[str, Any] | DenoiserConfig

@@ -8,17 +8,10 @@ import numpy as np
 
 from harness.metrics.base import Metric
 from harness.metrics.features.configs import ExtractorConfig
+from harness.metrics.floor import floor, floor_key, why_no_floor
 from harness.metrics.reference_statistics import Statistics, from_arrays
 from harness.metrics.references import Place, Reference, all_features, find_reference, read_reference
-from harness.metrics.statistics.frechet_distance import floor
 from harness.store.database import Store
-
-FLOOR_WIDTH = 512
-"""Features up to which a floor is computed: 20 draws of wider ones take minutes."""
-
-FLOOR_IMAGES = 4
-"""Images below which there is no floor: two a side."""
-
 
 NO_REFERENCE = "none"
 """The reference of a metric that compares with nothing."""
@@ -45,11 +38,11 @@ def reference_of(metric: Metric, samples: int, store: Store, device: str | None 
     place = find_reference(source, extractor)
     id, statistics = _statistics(place, extractor, store, device)
     metric.check_reference(statistics)  # better said before anything is sampled
-    if metric.is_distance:
-        _keep_floor(f"floor:{extractor.identity}:{id}:{samples}", statistics, samples, store)
     training = (lambda: _training(source, extractor)) if metric.needs_training else None
     whole = " | ".join(filter(None, [metric.method, metric.plugin, id]))
-    return Known(whole, Reference(id, statistics, training))
+    known = Known(whole, Reference(id, statistics, training))
+    _keep_floor(metric, known, samples, store, device)
+    return known
 
 
 def _statistics(place: Place, extractor: ExtractorConfig, store: Store, device: str | None) -> tuple[str, Statistics]:
@@ -74,15 +67,23 @@ def _compute(place: Place, extractor: ExtractorConfig, store: Store, device: str
     return {"id": computed.id, "key": key, "sha256": store.files.write(key, computed.statistics.arrays())}
 
 
-def _keep_floor(key: str, statistics: Statistics, samples: int, store: Store) -> None:
-    """The floor as a fact, where every real image's features are there and are not too wide."""
-    if not statistics.has_all_features or statistics.width > FLOOR_WIDTH or store.fact(key) is not None:
+def _keep_floor(metric: Metric, known: Known, samples: int, store: Store, device: str | None) -> None:
+    """The floor as a fact of the store, or why there is none."""
+    assert known.reference is not None
+    key = floor_key(metric.name, metric.identity, known.id, samples)
+    if store.fact(key) is not None:
         return
-    assert statistics.features is not None
-    if len(statistics.features) < FLOOR_IMAGES:
+    why = why_no_floor(metric, known.reference.statistics, samples)
+    if why:
+        store.put_fact(key, {"why": why})
         return
-    low_to_high = floor(statistics.features, samples)
-    store.put_fact(key, low_to_high._asdict() | {"band": f"least to greatest of {low_to_high.draws} draws"})
+    from harness.execution.devices import devices_for
+
+    try:
+        fact = floor(metric, known.reference, samples, device=devices_for(device)[0])._asdict()
+    except Exception as error:  # of any metric, a plugin's too: its trials fail with their reason, and the run goes on
+        fact = {"why": f"{type(error).__name__}: {error}"}
+    store.put_fact(key, fact)
 
 
 @lru_cache(maxsize=1)

@@ -123,7 +123,8 @@ class Metric(Config):
         word: what it is called in headings.
         better: which way is better.
         is_share: the value lies between 0 and 1.
-        is_distance: it is a Frechet distance between finite sets, to which the 3 % rule and the floor apply.
+        is_distance: it is a Frechet distance between finite sets, to which the 3 % rule applies.
+        why_no_floor: why it says nothing of draws from the reference's own data; "" where it does.
         is_diagnostic: it needs no reference; its curves are drawn on a logarithmic axis.
         by_level: title of its values by noise level; None where there are none.
         columns: what a report shows beside the number.
@@ -139,6 +140,7 @@ class Metric(Config):
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     is_share: ClassVar[bool] = False
     is_distance: ClassVar[bool] = False
+    why_no_floor: ClassVar[str] = "it compares with nothing"
     is_diagnostic: ClassVar[bool] = False
     by_level: ClassVar[str | None] = None
     columns: ClassVar[tuple[Column, ...]] = ()
@@ -240,6 +242,10 @@ class Metric(Config):
 
     def with_one_range(self) -> "Metric":
         """This metric on a single range of seeds."""
+        return self
+
+    def for_floor(self) -> "Metric":
+        """This metric without details that a floor has no use for."""
         return self
 
     def evaluations(self, sampler: "Sampler", nfe: int) -> int:

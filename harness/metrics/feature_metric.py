@@ -151,6 +151,8 @@ class ComparedMetric(FeatureMetric):
         reference: what they are compared with: `digits`, the name of a card, a file of statistics, or a data set.
     """
 
+    why_no_floor: ClassVar[str] = ""
+
     extractor: Annotated[ExtractorConfig, EXTRACTORS] = Inception()
     reference: Annotated[str, Field(min_length=1)]
 

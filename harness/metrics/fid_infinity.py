@@ -44,6 +44,7 @@ class FIDInfinity(ComparedMetric):
     """Frechet distance extrapolated to infinitely many images, from its fall with 1/N; lower is better."""
 
     word: ClassVar[str] = "FID∞"
+    why_no_floor: ClassVar[str] = "at infinitely many images that of a perfect sampler is 0"
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
             "slope",

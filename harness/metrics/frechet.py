@@ -20,6 +20,7 @@ class _FrechetDistance(FeatureMetric):
     """A Frechet distance between finite sets of images."""
 
     is_distance: ClassVar[bool] = True
+    why_no_floor: ClassVar[str] = ""
 
     def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
         statistics = fitting_statistics(self, blocks, reference)

@@ -59,6 +59,9 @@ class KID(ComparedMetric):
     def method(self) -> str:
         return f"cubic kernel, {self.subsets} subsets of {self.subset}"
 
+    def for_floor(self) -> "KID":
+        return self.model_copy(update={"subsets": 0})
+
     def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
         real = real_features(self, fitting_statistics(self, blocks, reference))
         fake, sizes = kept_features(blocks)

@@ -38,6 +38,7 @@ class Memorisation(ComparedMetric):
     is_share: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({"features"})
     needs_training: ClassVar[bool] = True
+    why_no_floor: ClassVar[str] = "draws from the reference's own data are copies of it"
     columns: ClassVar[tuple[Column, ...]] = (
         Column("exact", "count", ("copies",), "“Exact” counts images at distance 0 of a training image."),
         Column(

@@ -1,6 +1,7 @@
 """What generated images are measured against, from a word, a card's name, a file of statistics or a data set.
 
     digits                     the embedded digits
+    digits-mixture             draws of the mixture that is fitted to them
     fid-cifar10-32x32          the card of an official file of statistics, once `harness fetch` got it
     cifar10.npz                a file of statistics, official or of `harness ref build`
     cifar10.zip, folder, ...   a data set, whose features are computed
@@ -19,6 +20,7 @@ import numpy as np
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.datasets import digits
 from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images, split_part
@@ -86,17 +88,16 @@ def find_reference(source: str, extractor: ExtractorConfig) -> Place:
         return Place(source, path, sha256_of(path))
     if card is not None:
         raise InputError(f"reference '{source}': the card of that name is a {card.kind}, not a reference")
-    if source == "digits":
-        return Place(source, None, "digits")
+    if source in (digits.NAME, digits.MIXTURE):
+        return Place(source, None, source)
     path, part = split_part(source)
     chosen = f"#{part}" if part else ""
     if path.is_dir():
         return Place(source, None, _listing(path) + chosen)
     if not path.is_file():
-        known = [name for name, card in load_cards().items() if isinstance(card, ReferenceCard)]
-        raise InputError(
-            f"reference '{source}': no such file or folder, nor a card; there are: digits, {', '.join(known)}"
-        )
+        cards = [name for name, card in load_cards().items() if isinstance(card, ReferenceCard)]
+        known = ", ".join([digits.NAME, digits.MIXTURE, *cards])
+        raise InputError(f"reference '{source}': no such file or folder, nor a card; there are: {known}")
     is_statistics = path.suffix == ".npz" and _has_statistics(path)
     return Place(source, path if is_statistics else None, sha256_of(path) + chosen)
 

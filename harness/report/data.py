@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from harness.core.errors import InputError
+from harness.metrics.floor import floor_key
 from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.text.choices import AXES, describe
 from harness.report.text.numbers import as_float, plural
@@ -99,20 +100,22 @@ class TrialResult:
 
 
 class FloorBand(NamedTuple):
-    """The metric of real data against the reference, at the report's number of samples: nothing can be much lower.
+    """What a perfect sampler gets: the metric of draws from the reference's own data, see `harness.metrics.floor`.
 
     Args:
         mean: over the draws.
         low, high: the ends of the band.
-        n: real images a set; fewer than the report's where the data set is too small.
-        band: what low to high means.
+        draws: how many.
+        source: what was drawn from.
+        approximate: that is a Gaussian of the reference's moments.
     """
 
     mean: float
     low: float
     high: float
-    n: int
-    band: str
+    draws: int
+    source: str
+    approximate: bool
 
 
 class GridData:
@@ -124,7 +127,8 @@ class GridData:
         ranges: a trial for every item of the plan, on each range of seeds.
         rows: the result rows in use, each once, whatever number of series shares it.
         left_out: reasons in words, with counts, for results that are not used.
-        floor: None where the store has none for this extractor, reference and number of samples.
+        floor: None where the metric has none against this reference at this number of samples.
+        no_floor: why not.
 
     `trials` are those of the first range, `every_range` those of all.
     """
@@ -137,8 +141,10 @@ class GridData:
         rows: list[dict[str, Any]],
         left_out: list[str],
         floor: FloorBand | None,
+        no_floor: str = "",
     ) -> None:
-        self.plan, self.metric, self.rows, self.left_out, self.floor = plan, metric, rows, left_out, floor
+        self.plan, self.metric, self.rows, self.left_out = plan, metric, rows, left_out
+        self.floor, self.no_floor = floor, no_floor
         self.trials, *self.further = ranges
         self.every_range = [trial for own in ranges for trial in own]
         self.title = str(metric["title"])
@@ -147,7 +153,7 @@ class GridData:
         self.lower_is_better: bool = metric["better"] == "lower"
         self.against_nfe: bool = plan["x"]["path"] == "nfe"
         self.is_distance = bool(metric["is_distance"])
-        """Whether it is a Frechet distance of finite sets, and so has a floor and the 3 % rule."""
+        """Whether it is a Frechet distance of finite sets, to which the 3 % rule applies."""
         self.is_measure = bool(metric.get("is_measure", not self.is_distance))
         """Whether it is a diagnostic, a mean over samples, and not a metric of features."""
         self.is_share = bool(metric.get("is_share"))
@@ -227,16 +233,17 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: s
         same[0].ranges = list(same)
     rows = [own[name] for own in used for name in by_name if name in own]
     left_out = [f"{plural(count, 'row')} with {why}" for why, count in unused.items()]
-    return GridData(plan, metric, trials, rows, left_out, _floor(store, metric))
+    return GridData(plan, metric, trials, rows, left_out, *_floor(store, metric))
 
 
-def _floor(store: Store, metric: Mapping[str, Any]) -> FloorBand | None:
-    if not metric["is_distance"]:
-        return None
-    fact = store.fact(f"floor:{metric['extractor']}:{metric['reference']}:{metric['n']}")
+def _floor(store: Store, metric: Mapping[str, Any]) -> tuple[FloorBand | None, str]:
+    """The floor, or None and why there is none."""
+    fact = store.fact(floor_key(metric["metric"], metric["extractor"], metric["reference"], metric["n"]))
     if fact is None:
-        return None
-    return FloorBand(fact["mean"], fact["low"], fact["high"], fact.get("n", metric["n"]), str(fact.get("band", "")))
+        return None, "the store holds none; `harness run` of the grid adds it"
+    if "why" in fact:
+        return None, str(fact["why"])
+    return FloorBand(*(fact[name] for name in FloorBand._fields)), ""
 
 
 def trial_results(store: Store, grid: str | None = None) -> list[TrialResult]:

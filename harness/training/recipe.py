@@ -158,7 +158,10 @@ class Recipe(Config):
 
     def canonical(self) -> str:
         """All that the result depends on, as JSON with sorted keys."""
-        return json.dumps(self.model_dump(mode="json", exclude={"minutes"}), sort_keys=True)
+        fields = self.model_dump(mode="json", exclude={"minutes"})
+        if fields.get("weights") == "float32":  # recipes from before the field keep their fingerprints
+            del fields["weights"]
+        return json.dumps(fields, sort_keys=True)
 
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, in hex: a comment or a default written out changes nothing."""
@@ -173,6 +176,7 @@ class DenoiserRecipe(Recipe):
         network: the raw network inside it.
         loss: noise distribution and weight; the paper pairs each preconditioning with the loss of its column.
         label_policy: `none` learns p(x); `class` learns p(x | class), from one-hot classes.
+        weights: type of the numbers in the result's file. Training computes in float32 either way.
     """
 
     kind: Literal["denoiser"] = "denoiser"
@@ -180,6 +184,7 @@ class DenoiserRecipe(Recipe):
     network: Annotated[UNetConfig, UNETS]
     loss: Loss
     label_policy: Literal["none", "class"] = "none"
+    weights: Literal["float32", "float16"] = "float32"
 
 
 class ClassifierRecipe(Recipe):

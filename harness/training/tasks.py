@@ -12,7 +12,7 @@ from harness.denoisers.checkpoints import safetensors_file
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.hub.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
 from harness.metrics.features.digits import FORMAT, DigitClassifier
-from harness.training.losses import VELoss
+from harness.training.losses import EDMLoss, VELoss
 from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNetConfig
 
 FOURIER_SCALE = 16.0
@@ -42,16 +42,19 @@ class DenoisingTask(NamedTuple):
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of the preconditioned network, JSON-ready, under the names of the official constructors."""
-        loss, noise_range = self.recipe.loss, {}
+        loss = self.recipe.loss
+        own: dict[str, float] = {}
         if self.recipe.preconditioning == "ve" and isinstance(loss, VELoss):
             # a VE network supports the levels that its loss draws; the others have a range of their own
-            noise_range = {"sigma_min": loss.sigma_min, "sigma_max": loss.sigma_max}
+            own = {"sigma_min": loss.sigma_min, "sigma_max": loss.sigma_max}
+        if self.recipe.preconditioning == "edm" and isinstance(loss, EDMLoss):
+            own = {"sigma_data": loss.sigma_data}
         unet = self.recipe.network.model_dump(mode="json", exclude={"fourier_scale"})
         return {
             "img_resolution": SHAPE[1],
             "img_channels": SHAPE[0],
             "label_dim": CLASSES if self.recipe.label_policy == "class" else 0,
-            **noise_range,
+            **own,
             "model_type": unet.pop("kind"),
             **unet,
         }
@@ -75,7 +78,7 @@ class DenoisingTask(NamedTuple):
 
     def save(self, network: nn.Module, path: Path) -> None:
         assert isinstance(network, Preconditioned)
-        safetensors_file.save(path, network, origin(self.recipe))
+        safetensors_file.save(path, network, origin(self.recipe), getattr(torch, self.recipe.weights))
 
 
 class ClassifyingTask(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 import sqlalchemy as sa
 from PIL import Image
 
+from harness.metrics.floor import floor_key
 from harness.store import tables
 from harness.store.database import Store
 
@@ -205,10 +206,13 @@ def fill(path, the_plan=None, floor=True, skip=(), images=True, break_one=True):
         sheets = [{"fingerprint": name, "first_seed": FIRST, "count": 64, "png": png} for name, png in pngs]
         insert(store, tables.images, list({sheet["fingerprint"]: sheet for sheet in sheets}.values()))
     if floor:
-        band = "lowest and highest of the draws"
-        fact = {"mean": 1.62, "low": 1.45, "high": 1.83, "n": N, "draws": 20, "band": band}
-        store.put_fact(f"floor:{EXTRACTOR}:{REFERENCE}:{N}", fact)
+        keep_floor(store)
     return store
+
+
+def keep_floor(store):
+    fact = {"mean": 1.62, "low": 1.45, "high": 1.83, "n": N, "draws": 20, "source": "all images of the reference"}
+    store.put_fact(floor_key("fd-digits", EXTRACTOR, REFERENCE, N), fact | {"approximate": False})
 
 
 def insert(store, table, rows):

@@ -27,7 +27,7 @@ def ids(svg):
 def test_panels_show_what_they_should(store):
     vp, ve, adm = draw(store)
     for svg in (vp, ve, adm):
-        assert ">floor 1.62<" in svg
+        assert ">perfect 1.62<" in svg
         for tick in (5, 10, 20, 50, 100, 200, 500, 1000):
             assert f">{tick}<" in svg
     assert ">paper 35 (FID 2.93)<" in vp

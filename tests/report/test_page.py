@@ -189,15 +189,14 @@ def test_rows_left_out_are_told(make_store):
 
 def test_without_a_floor(make_store):
     html = render(make_store(floor=False), "fig2")
-    assert "holds no floor" in html
-    assert "floor: real images" not in html
+    assert "No number of FD-digits: the store holds none; `harness run` of the grid adds it." in words(html)
+    assert "a perfect sampler, 90 % of draws" not in html
 
 
-def test_a_floor_of_fewer_images(make_store):
-    store = make_store(floor=False)
-    fact = {"mean": 1.5, "sd": 0.1, "low": 1.3, "high": 1.7, "n": 256, "n_rest": 900, "draws": 20, "band": "all draws"}
-    store.put_fact(f"floor:{synthetic.EXTRACTOR}:{synthetic.REFERENCE}:512", fact)
-    assert "the floor is that of fewer" in words(render(store, "fig2"))
+def test_what_a_perfect_sampler_gets(make_store):
+    said = words(render(make_store(), "fig2"))
+    assert "512 draws, with replacement, from all images of the reference" in said
+    assert "1.62 on average, 1.45 to 1.83 in 90 % of 20 such sets. Whoever" in said
 
 
 def test_without_the_paper_or_a_baseline(make_store):

@@ -5,6 +5,7 @@
 
 import csv
 import io
+import shutil
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -48,6 +49,7 @@ def harness(tmp_path, monkeypatch):
 def unpack(name):
     with tarfile.open(OLD / f"{name}.tar.xz") as archive:
         archive.extractall(filter="data")
+    shutil.copy(OLD / "digits-edm.safetensors", ".")
     Path(name).rename("store")
 
 

@@ -187,4 +187,21 @@ class IdealSpec(AnalyticSpec):
         return Ideal(digits.load_digits().images, device)
 
 
-ANALYTIC = one_of(GaussianSpec, MixtureSpec, DiracsSpec, IdealSpec)
+class DigitsMixtureSpec(AnalyticSpec):
+    """Data from a Gaussian mixture with 100 means fitted to the digits; see `harness.hub.digits_mixture`."""
+
+    kind: Literal["digits-mixture"] = "digits-mixture"
+
+    def describe(self, *parts: Description) -> Description:
+        return self._describe(DATASET_SHAPES["digits"])
+
+    def on(self, device: "torch.device | str") -> "Analytic":
+        from harness.denoisers.analytic.exact import Mixture
+        from harness.hub.digits_mixture import digits_mixture
+
+        mixture = digits_mixture()
+        means = mixture.means.reshape(-1, *DATASET_SHAPES["digits"])
+        return Mixture(means, mixture.weights, mixture.std, device)
+
+
+ANALYTIC = one_of(GaussianSpec, MixtureSpec, DiracsSpec, IdealSpec, DigitsMixtureSpec)

@@ -69,15 +69,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor | LazyTensor], metada
     return digest.hexdigest()
 
 
-def save(path: Path | str, denoiser: Preconditioned, provenance: Mapping[str, Any]) -> None:
+def save(
+    path: Path | str,
+    denoiser: Preconditioned,
+    provenance: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write a denoiser to `path`, whole or not at all; equal contents give equal bytes.
 
     Args:
         path: ends in .safetensors; its folder is made.
-        denoiser: of any device and dtype; its weights are stored as float32.
+        denoiser: of any device and dtype.
         provenance: how the weights came about, JSON-ready; a `recipe_fingerprint` in it is also written on its own.
+        dtype: of the stored weights. Buffers, the noise levels among them, are stored as float32.
     """
-    weights = {name: value.float() for name, value in denoiser.state_dict().items()}
+    rounded = {name for name, _ in denoiser.named_parameters()}
+    weights = {
+        name: value.to(dtype if name in rounded else torch.float32) for name, value in denoiser.state_dict().items()
+    }
     write_tensors(Path(path), weights, metadata_of(denoiser, provenance))
 
 

@@ -12,9 +12,6 @@ by about e = eps * largest, and its root by e / (2 root): where that adds up to 
 the singular values are taken, whose rounding is not under a root. So it is without full rank, where rounding would turn
 a dead eigenvalue into a root of 1e-8: there a covariance is factored by its own eigenvalues, those below
 d * eps * largest being dead. All is good to about 1e-9 of the traces, mostly to 1e-12.
-
-`floor` is the distance that real images themselves have, which no sampler can be much below: some of them, drawn at
-random, against the others, over several draws. It is above zero only because both sets are finite.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +19,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from harness.core.errors import InputError, SamplingError
-from harness.metrics.statistics.moments import as_rows
 
 EPS = float(np.finfo(np.float64).eps)
 DOUBT = 1e-9
@@ -136,69 +132,6 @@ def _check(mus: np.ndarray, sigmas: np.ndarray, width: int) -> None:
         )
     if not (np.isfinite(mus).all() and np.isfinite(sigmas).all()):
         raise SamplingError("a Frechet distance needs finite moments; we got NaN or infinity")
-
-
-class Floor(NamedTuple):
-    """Distances of real images to real images, over random draws.
-
-    Args:
-        mean: their mean.
-        sd: their standard deviation (draws - 1), of single draws, not of the mean.
-        low: the least of them.
-        high: the greatest.
-        n: images drawn, n'.
-        rest: images they are measured against.
-        draws: number of draws.
-    """
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-    n: int
-    rest: int
-    draws: int
-
-
-def floor(features: np.ndarray, n: int, draws: int = 20, seed: int = 0) -> Floor:
-    """The distance of n' = min(n, half) random real images to all the others, over `draws` draws.
-
-    With half the images at most, the others stay the larger set (1,797 digits: 898 against 899). The bias falls with
-    both sizes, so for n above n' this is the floor of n', which n generated images against all real ones can
-    undercut.
-
-    Args:
-        features: [N, d] features of the real images.
-        n: images that a sampler makes.
-        draws: number of random draws, at least 1.
-        seed: of the draws; the same seed gives the same draws.
-
-    Raises:
-        InputError: fewer than 2 images on a side, or no draws.
-        SamplingError: features that are not finite.
-    """
-    rows = as_rows(features)
-    taken = min(n, len(rows) // 2)
-    if taken < 2 or draws < 1:
-        raise InputError(
-            f"a floor needs at least 2 images a side and 1 draw; we got {taken} of {len(rows)} images, {draws} draws"
-        )
-    generator = np.random.default_rng(seed)
-    distances = np.empty(draws)
-    for draw in range(draws):
-        order = generator.permutation(len(rows))
-        reference = FrechetReference(*_gaussian(rows[order[taken:]]))
-        distances[draw] = reference.distance(*_gaussian(rows[order[:taken]]))
-    sd = float(distances.std(ddof=1)) if draws > 1 else 0.0
-    low, high = float(distances.min()), float(distances.max())
-    return Floor(float(distances.mean()), sd, low, high, taken, len(rows) - taken, draws)
-
-
-def _gaussian(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [d] and unbiased covariance [d, d] of rows [N, d]."""
-    mean = rows.mean(0)
-    about = rows - mean
-    return mean, about.T @ about / (len(rows) - 1)
 
 
 class _Dense(Protocol):

@@ -45,7 +45,7 @@ def range_bars(axes: Axes, x: list[float], low: list[float], high: list[float], 
 
 
 def floor_band(axes: Axes, low: float, mean: float, high: float) -> None:
-    """The floor, a dashed line in its band."""
+    """What a perfect sampler gets, a dashed line in its band."""
     axes.axhspan(low, high, color=FLOOR.light, alpha=0.18, lw=0, zorder=1)
     axes.axhline(mean, color=FLOOR.light, lw=1.1, ls=(0, (4, 2)), zorder=1.5)
 
@@ -81,7 +81,7 @@ def mark_entries(panels: list[CurvePanel], floor: FloorBand | None, ranges: str 
     entries = []
     if curves and floor:
         draw: Callable[[Axes], Any] = lambda axes: floor_band(axes, 0.2, 0.5, 0.8)  # noqa: E731
-        entries.append(legend_entry("mark-floor", "floor: real images", draw))
+        entries.append(legend_entry("mark-floor", "a perfect sampler, 90 % of draws", draw))
     if any(curve.lowest for curve in curves):
         words = "lowest NFE within 3 % of the curve’s best"
         entries.append(legend_entry("mark-lowest", words, lambda axes: ring(axes, 1, 0.5)))

@@ -118,11 +118,11 @@ def _draw_level(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, orde
 
 
 def _draw_floor(axes: Axes, frame: Frame, floor: FloorBand) -> None:
-    if floor.mean <= 0:
+    if frame.y_log and floor.mean <= 0:
         return
     floor_band(axes, max(floor.low, frame.y[0]), floor.mean, max(floor.high, frame.y[0]))
     place: Any = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": TICK, "color": MUTED.light}
-    axes.annotate(f"floor {significant(floor.mean)}", (frame.x[0], max(floor.mean, floor.high)), **place)
+    axes.annotate(f"perfect {significant(floor.mean)}", (frame.x[0], max(floor.mean, floor.high)), **place)
 
 
 def _draw_curve(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, order: int) -> None:

@@ -98,7 +98,7 @@ def unfinished(report: GridReport) -> Iterable[PageSection]:
 
 
 class MeasuredMetric(NamedTuple):
-    """A metric with what identifies it, its numbers of blocks in words, and the floor's mean and ends as text."""
+    """A metric with what identifies it, its its blocks and a perfect sampler's numbers in words."""
 
     metric: MetricReport
     identity: Identity

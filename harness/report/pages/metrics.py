@@ -193,7 +193,7 @@ def _caption(report: GridReport, metric: MetricReport) -> str:
         parts.append("Where no bar shows, it is shorter than the mark.")
     if data.floor:
         ends = f"{significant(data.floor.mean)} ({span(data.floor.low, data.floor.high)})"
-        parts.append(f"The dashed line is the floor: real images against real images, {ends}.")
+        parts.append(f"The dashed line is what a perfect sampler gets, draws from the reference's own data: {ends}.")
     if metric.is_ruled:
         parts.append(
             "Under each panel, the lowest NFE within 3 % of each curve’s best at infinite N; the bar is the range that "

@@ -54,7 +54,7 @@ def _matrix(panel: CurvePanel, curves: list[SeriesCurve], budgets: list[float], 
         rows.append(MatrixRow(TableCell(curve.name, series=curve.name), cells))
     caption = (
         f"The {'least' if data.lower_is_better else 'highest'} of each column is set off; "
-        f"{'near the floor, and ' if data.floor else ''}where intervals overlap, that decides nothing."
+        f"{'near a perfect sampler, and ' if data.floor else ''}where intervals overlap, that decides nothing."
     )
     if any(published) and panel.paper:
         correlations = {nfe: TableCell(_rank_correlation(values, published, nfe)) for nfe in budgets}
