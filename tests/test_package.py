@@ -31,8 +31,8 @@ def test_what_the_wheel_carries(installed):
     for name in ("digits-vp", "digits-ve", "digits-adm", "digits-edm", "digits-features"):
         assert f"harness/data/pretrained/{name}.safetensors" in carried
     assert "harness/data/pretrained/cards.yaml" in carried
-    for grid in (ROOT / "grids").glob("*.yaml"):
-        assert f"harness/data/grids/{grid.name}" in carried
+    for grid in (ROOT / "grids").rglob("*.yaml"):
+        assert f"harness/data/grids/{grid.relative_to(ROOT / 'grids')}" in carried
     assert "harness/core/published.yaml" in carried
     assert any(name.startswith("harness/report/templates/") for name in carried)
     assert not [name for name in carried if "golden" in name or name.startswith("tests")]

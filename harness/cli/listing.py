@@ -70,10 +70,9 @@ def _denoiser(name: str, card: "DenoiserCard") -> str:
 
 
 def _grids() -> list[tuple[str, str]]:
-    from harness.core.embedded import data_dir
-    from harness.experiments.grid import load_grid
+    from harness.experiments.grid import grid_names, load_grid
 
-    return [(path.stem, load_grid(path)[0].title) for path in sorted(data_dir("grids").glob("*.yaml"))]
+    return [(name, load_grid(path)[0].title) for name, path in grid_names().items()]
 
 
 def _executors() -> list[tuple[str, str]]:

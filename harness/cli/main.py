@@ -167,6 +167,33 @@ def report(
 
 
 @on(app, LOOK)
+def claims(
+    grids: Annotated[
+        list[str] | None, typer.Argument(help="Names of grids that were run.  [default: all]", metavar="GRID...")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="HTML file.  [default: reports/claims.html]", show_default=False)
+    ] = Path("reports/claims.html"),
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Judge the claims of grids by the rows in the store: holds, does not hold, or undecided, on each network.
+
+    `harness run grids/claims/*.yaml` makes the rows. Nothing is computed here.
+    """
+    from harness.cli.tables import claims_table
+    from harness.report.claims import judged_claims
+    from harness.report.pages.claims import write_claims
+    from harness.store.database import Store
+
+    names = [Path(grid).stem for grid in grids] if grids else None
+    with Store(store, files, create=False) as opened:
+        written = write_claims(opened, output, names)
+        out.print(claims_table(judged_claims(opened, names)))
+    typer.echo(written)
+
+
+@on(app, LOOK)
 def show(
     grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
     csv: Annotated[str | None, typer.Option("--csv", help="Write CSV to this file, or - for standard output.")] = None,

@@ -1,4 +1,4 @@
-"""Trial results as a terminal table, for `harness show`."""
+"""Trial results and claims as terminal tables, for `harness show` and `harness claims`."""
 
 import math
 from collections.abc import Callable
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
+from harness.report.claims import JudgedClaim
 from harness.report.data import TrialResult
 from harness.report.text.choices import describe
 from harness.report.text.numbers import evaluations, significant
 
+VERDICTS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 COLOURS = {"done": "green", "failed": "red", "missing": "yellow"}
 
 
@@ -55,3 +57,18 @@ def results_table(trials: list[TrialResult]) -> Table:
 def _reason(trial: TrialResult) -> str:
     at = "" if math.isnan(trial.step) else f"step {trial.step:.0f}: "
     return escape(at + trial.reason) if trial.reason else ""
+
+
+def claims_table(judged: list[JudgedClaim]) -> Table:
+    """A line for each claim and network: the verdict and what was measured."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name in ("claim", "network", "verdict", "measured"):
+        table.add_column(name)
+    for each in judged:
+        for place, judgement in enumerate(each.judgements):
+            told = [asked.finding.measured or asked.finding.why for asked in judgement.asked]
+            colour = VERDICTS[judgement.verdict]
+            statement = "" if place else escape(each.claim.statement)
+            verdict = f"[{colour}]{judgement.verdict}[/]"
+            table.add_row(statement, escape(judgement.panel), verdict, escape("; ".join(told)))
+    return table

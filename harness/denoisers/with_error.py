@@ -9,6 +9,7 @@ at every level. So epsilon is the root mean square error of the raw network, the
 Importing this module loads no torch.
 """
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,7 +114,7 @@ def _random_network(shape: tuple[int, ...], seed: int) -> "list[Tensor]":
     ]
     layers[0][:, -1] *= np.sqrt(sizes[0])  # the noise label counts as much as all pixels together
     probe = torch.from_numpy(rng.standard_normal((4096, d)))
-    levels = torch.from_numpy(rng.uniform(*np.log(LEVELS), (4096, 1)))
+    levels = torch.from_numpy(rng.uniform(math.log(LEVELS[0]), math.log(LEVELS[1]), (4096, 1)))
     layers[-1] /= _apply(layers, probe, levels / 4).square().mean().sqrt()
     return layers
 

@@ -55,6 +55,7 @@ def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
         "series": plan.series,
         "items": items,
         "design": design(plan) if grid.design else None,
+        "claims": [claim.model_dump(mode="json", exclude_none=True) for claim in grid.claims],
     }
 
 

@@ -1,5 +1,7 @@
 """What a grid's file can get wrong beyond its types: names that nothing has, budgets, levels; errors name the line."""
 
+from collections.abc import Collection
+
 from harness.core.errors import InputError
 from harness.core.published import load_paper
 from harness.core.yaml import Document, Where
@@ -42,6 +44,23 @@ def check_features(grid: Grid, document: Document) -> None:
             metric.check_files()
         except InputError as error:
             raise document.error(where, f"metric '{metric.name}': {error}") from None
+
+
+def check_claims(grid: Grid, curves: Collection[str], document: Document) -> None:
+    """The tests of claims name metrics, curves and denoisers that the grid has; `curves` are all that it draws."""
+    metrics = {metric.name: metric for metric in grid.metrics}
+    known: dict[str, Collection[str]] = {"metric": metrics, "series": curves, "denoiser": grid.denoisers}
+    for index, claim in enumerate(grid.claims):
+        for place, test in enumerate(claim.tests):
+            where: Where = ("claims", index, "tests", place)
+            named = {"metric": (test.metric,), "series": test.named_series, "denoiser": test.denoisers or ()}
+            for word, names in named.items():
+                for name in names:
+                    if name not in known[word]:
+                        have = ", ".join(known[word])
+                        raise document.error(where, f"no {word} '{name}' in this grid; it has: {have}")
+            if metrics[test.metric].range_count < test.ranges:
+                raise document.error(where, f"'{test.kind}' needs `ranges: {test.ranges}` of metric '{test.metric}'")
 
 
 def check_mosaics(grid: Grid, document: Document) -> None:

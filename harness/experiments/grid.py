@@ -22,11 +22,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Names
+from harness.core.config import Config, Names, freeze
 from harness.core.embedded import data_dir
 from harness.core.errors import InputError
 from harness.core.yaml import Document
 from harness.denoisers.load import DenoiserSpec
+from harness.experiments.claims import Claim
 from harness.experiments.trial import LabelPolicy
 from harness.metrics import METRICS, FrechetDigits, Metric
 from harness.sampling.sampler import MAX_STEPS
@@ -127,6 +128,7 @@ class Grid(Config):
             `stochasticity.S_churn`; lists there are points of one curve.
         x_title: heading of that axis.
         design: show the samplers' choices as a table, like the paper's Table 1.
+        claims: statements that the results bear out or refute; `harness claims` shows them.
     """
 
     title: Name
@@ -145,6 +147,7 @@ class Grid(Config):
     x: AxisPath = "nfe"
     x_title: str | None = None
     design: bool = False
+    claims: Annotated[tuple[Claim, ...], BeforeValidator(freeze)] = ()
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Grid":
@@ -174,10 +177,21 @@ def find_grid(name: str) -> Path:
     Raises:
         InputError: neither is there; with the names there are.
     """
-    path = Path(name)
+    path, shipped = Path(name), grid_names()
+    if path.is_file():
+        return path
+    wanted = path.name.removesuffix(".yaml")
+    for known, file in shipped.items():
+        if wanted == file.stem or name.removesuffix(".yaml") == known:
+            return file
+    raise InputError(f"{name}: no such file, nor a grid that comes with the package; those are: {', '.join(shipped)}")
+
+
+def grid_names() -> dict[str, Path]:
+    """The grids that come with the package by name, `fig2_deterministic` or `claims/mixture`, those of no folder first.
+
+    No two have one name without the folder.
+    """
     shipped = data_dir("grids")
-    for candidate in (path, shipped / path.name, shipped / f"{path.name}.yaml"):
-        if candidate.is_file():
-            return candidate
-    known = ", ".join(sorted(grid.stem for grid in shipped.glob("*.yaml")))
-    raise InputError(f"{name}: no such file, nor a grid that comes with the package; those are: {known}")
+    files = sorted(shipped.rglob("*.yaml"), key=lambda path: (path.parent != shipped, path))
+    return {str(path.relative_to(shipped).with_suffix("")): path for path in files}

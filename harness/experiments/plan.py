@@ -10,6 +10,7 @@ from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description, Window
 from harness.experiments.checks import (
+    check_claims,
     check_features,
     check_levels,
     check_metrics,
@@ -115,6 +116,7 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
                 ("metrics", index), f"no trial is asked of metric '{metric.name}'; mend series, denoisers"
             )
     check_mosaics(grid, document)
+    check_claims(grid, curves, document)
     if grid.x != "nfe" and all(item.x is None for item in items):
         raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
     source = Path(path).read_text(encoding="utf-8")

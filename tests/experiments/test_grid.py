@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from harness.core.embedded import data_dir
 from harness.core.errors import InputError
-from harness.experiments.grid import find_grid
+from harness.experiments.grid import find_grid, grid_names
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.plan import plan
 from harness.sampling.discretizations.base import Range
@@ -97,7 +96,7 @@ def test_without_a_budget_the_samplers_own_steps_stand(planned):
     assert [(item.trial.sampler.steps, item.nfe) for item in planned(text).items] == [(7, 13), (5, 9)]
 
 
-@pytest.mark.parametrize("path", sorted(data_dir("grids").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", grid_names().values(), ids=lambda path: path.stem)
 def test_the_grids_that_come_with_the_package_can_be_planned(path):
     found = plan(path)
     assert found.items

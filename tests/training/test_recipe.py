@@ -1,5 +1,6 @@
 """Recipes: what they refuse, and what their schedules say."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from harness.core.errors import InputError
+from harness.hub.digits import load_digits
 from harness.training.losses import EDMLoss
 from harness.training.recipe import EMA, RECIPES, Adam, load_recipe
 from harness.training.tasks import task_of
@@ -89,9 +91,36 @@ def test_our_recipes_are_small_networks(path):
     assert parameters <= 400_000
 
 
-def test_all_five_are_there():
-    names = {"digits-vp", "digits-ve", "digits-adm", "digits-edm", "digits-features"}
-    assert {path.stem for path in FILES} == names
+DENOISERS = ("digits-vp", "digits-ve", "digits-adm", "digits-edm")
+
+
+def test_all_are_there():
+    rungs = {f"{name}-{images}" for name in DENOISERS for images in ("64k", "256k")}
+    assert {path.stem for path in FILES} == {*DENOISERS, *rungs, "digits-features"}
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_the_rungs_of_a_ladder_differ_in_images_only(name):
+    recipes = {path.stem: load_recipe(path) for path in FILES}
+    other = {"name", "images", "minutes", "weights"}
+    whole = recipes[name].model_dump(exclude=other)
+    for images in (64, 256):
+        rung = recipes[f"{name}-{images}k"]
+        assert (rung.images, rung.weights) == (images * 1000, "float16")
+        assert rung.model_dump(exclude=other) == whole
+
+
+def test_weights_in_float32_change_no_fingerprint(tmp_path):
+    """Recipes from before the field keep theirs."""
+    text = json.loads(read(tmp_path, TINY).canonical())
+    assert "weights" not in text
+    assert json.loads(read(tmp_path, TINY + "weights: float16\n").canonical()) == text | {"weights": "float16"}
+
+
+def test_an_edm_network_takes_the_sigma_data_of_its_loss():
+    recipe = load_recipe(next(path for path in FILES if path.stem == "digits-edm"))
+    assert recipe.loss.sigma_data == task_of(recipe).build().sigma_data
+    assert recipe.loss.sigma_data == pytest.approx(load_digits().images.std().item(), abs=5e-4)
 
 
 def test_ve_network_supports_what_its_loss_draws_and_fourier_scale_is_in_its_frequencies():

@@ -1,12 +1,16 @@
 """Truncation error: what one step of a solver gets wrong, by noise level (paper Figure 13)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
-from harness.metrics.base import SamplingJob
-from harness.metrics.diagnostics.base import Diagnostic, Profile, SampleValues, rmse
+from harness.metrics.base import Arrays, SamplingJob
+from harness.metrics.diagnostics.base import MEAN_BLOCKS, Diagnostic, Profile, SampleValues, rmse
 from harness.metrics.diagnostics.converged import Follower, check_steps
+from harness.metrics.references import Reference
+from harness.metrics.statistics.jackknife import Estimate
 
 if TYPE_CHECKING:
     from harness.sampling.sampler import Sampler
@@ -70,3 +74,37 @@ class TruncationError(Diagnostic):
         profile = Profile(time_steps.sigmas[:-1], torch.stack(errors, dim=1))
         nfe = dynamics.nfe + dynamics.cost(time_steps.sigmas[-1])  # the last step makes one
         return SampleValues(profile.values.mean(1), nfe, dynamics.rows + truth.dynamics.rows, profile)
+
+
+class TruncationUnevenness(TruncationError):
+    """How uneven the error of steps is along the way: the standard deviation over levels of its logarithm; 0 is even.
+
+    Steps and errors are those of `truncation-error` with the same fields, so that one measurement serves both.
+
+    Source of the idea: Karras et al. 2022, Appendix D.1: rho = 3 nearly equalises the error of all steps.
+    """
+
+    word: ClassVar[str] = "Unevenness of truncation errors"
+    by_level: ClassVar[str | None] = None
+
+    kind: Literal["truncation-unevenness"] = "truncation-unevenness"  # type: ignore[assignment]
+
+    @property
+    def identity(self) -> str:
+        return TruncationError(substeps=self.substeps, by=self.by).identity
+
+    @property
+    def method(self) -> str:
+        return "unevenness over levels"
+
+    def compute(self, blocks: Sequence[Arrays], reference: Reference | None, device: str = "cpu") -> Estimate:
+        errors = self.read(blocks)["profile"]  # [N, K]
+        parts = np.array_split(errors, min(MEAN_BLOCKS, len(errors)))
+        sums, sizes = np.stack([part.sum(0) for part in parts]), np.array([len(part) for part in parts])
+        left_out = (sums.sum(0) - sums) / (sizes.sum() - sizes)[:, None] if len(parts) > 1 else np.empty((0, 1))
+        return Estimate(float(_unevenness(errors.mean(0))), _unevenness(left_out), sizes, {})
+
+
+def _unevenness(errors: np.ndarray) -> np.ndarray:
+    """Standard deviation over the last axis of the logarithm of errors [..., K]."""
+    return np.log(errors).std(-1)

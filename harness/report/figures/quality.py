@@ -29,11 +29,18 @@ from harness.report.figures.axes import (
     spanned,
 )
 from harness.report.figures.legend import cross, diamond, floor_band, range_bars, ring
-from harness.report.figures.style import LABEL, MUTED, RULE, TICK, Style, plain_style, styles
+from harness.report.figures.style import FLOOR, LABEL, MUTED, RULE, TICK, Style, plain_style, styles
+from harness.report.figures.svg import SAYS
 from harness.report.text.formula import symbols
 from harness.report.text.numbers import NONE, evaluations, significant
 
 WIDTH, HEADING, BOTTOM, ROW, ROW_WITH_PAPER = 4.1, 0.24, 0.06, 0.25, 0.42  # inches
+MANY = 6
+"""Curves of a panel above which only the best are drawn in full."""
+
+NAMED = 3
+"""How many those are."""
+
 STRIP = "Lowest NFE within 3 % of the best, and its range"
 
 
@@ -101,12 +108,54 @@ def plot(
     prepare(axes, frame)
     if data.floor:
         _draw_floor(axes, frame, data.floor)
+    named = leading(panel, data.lower_is_better)
     for order, curve in enumerate(panel.curves):
-        (_draw_level if curve.is_level else _draw_curve)(axes, curve, looks[curve.name], frame, 3 + order)
+        if curve.is_level:
+            _draw_level(axes, curve, looks[curve.name], frame, 3 + order)
+        elif curve.name in named:
+            _draw_curve(axes, curve, looks[curve.name], frame, 3 + order + len(panel.curves))
+        else:
+            _draw_muted(axes, curve, 3 + order)
+    if len(named) < len(panel.curves):
+        _name_lines(axes, [curve for curve in panel.curves if curve.name in named and curve.done], looks, frame)
     if has_strip:
         below = figure.add_axes((left / WIDTH, BOTTOM / height, wide, sum(rows) / height))
         _draw_strip(below, panel, frame, looks, rows)
     return axes
+
+
+def leading(panel: CurvePanel, lower_is_better: bool) -> set[str]:
+    """The curves that are drawn in full: all of a few; of many the best, the baseline and ours.
+
+    The best have the best rank on average, over the places that they share with others.
+    """
+    if len(panel.curves) <= MANY:
+        return {curve.name for curve in panel.curves}
+    ranks: dict[str, list[float]] = {}
+    places: dict[float, list[tuple[float, str]]] = {}
+    for curve in panel.curves:
+        for trial in curve.done:
+            places.setdefault(trial.x, []).append((trial.value if lower_is_better else -trial.value, curve.name))
+    for own in places.values():
+        for rank, (_, name) in enumerate(sorted(own)):
+            ranks.setdefault(name, []).append(rank / len(own))
+    best = sorted(ranks, key=lambda name: sum(ranks[name]) / len(ranks[name]))[:NAMED]
+    return {*best, *(curve.name for curve in (panel.baseline, panel.ours) if curve)}
+
+
+def _draw_muted(axes: Axes, curve: SeriesCurve, order: int) -> None:
+    """A curve among many: a thin grey line that says its name to whoever points at it."""
+    (line,) = axes.plot([trial.x for trial in curve.done], [trial.value for trial in curve.done], zorder=order)
+    line.set(color=FLOOR.light, lw=1.0, alpha=0.55, gid=f"{SAYS}{curve.name}")
+
+
+def _name_lines(axes: Axes, curves: list[SeriesCurve], looks: Mapping[str, Style], frame: Frame) -> None:
+    """The names of curves inside the panel, at its right, in the order of their last points."""
+    ordered = sorted(curves, key=lambda curve: curve.done[-1].value, reverse=True)
+    for place, curve in enumerate(ordered):
+        look: Any = {"fontsize": TICK, "color": looks[curve.name].colour.light, "ha": "right", "va": "top"}
+        at = 0.985 - 0.075 * place
+        axes.text(0.985, at, curve.name, transform=axes.transAxes, zorder=100, **look)
 
 
 def _draw_level(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, order: int) -> None:
@@ -131,7 +180,8 @@ def _draw_curve(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, orde
     low = [max(trial.value if math.isnan(trial.low) else trial.low, frame.y[0]) for trial in done]
     high = [trial.value if math.isnan(trial.high) else trial.high for trial in done]
     axes.fill_between(x, low, high, color=colour, alpha=0.16, lw=0, zorder=order)
-    axes.plot(x, [trial.value for trial in done], zorder=order + 0.5, **style.plot)
+    (line,) = axes.plot(x, [trial.value for trial in done], zorder=order + 0.5, **style.plot)
+    line.set_gid(f"{SAYS}{curve.name}")
     bars = [(trial.x, *trial.range_ends) for trial in done if trial.range_ends]
     if bars:
         at, least, greatest = (list(part) for part in zip(*bars, strict=True))

@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from harness.report.figures.style import COLOURS, plain_style
 
+SAYS = "says:"
+"""Before the name in the gid of an artist that says it when pointed at."""
+
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "harness"}
 _METADATA: Any = {"Date": None, "Creator": None}  # the same rows give the same bytes
 _VARIABLES = {colour.light: f"var({colour.variable}, {colour.light})" for colour in COLOURS}
@@ -52,12 +55,24 @@ def _draw(axes: Axes, prefix: str) -> ElementTree.Element:
     _drop(root, ("metadata", "style"))
     for element in root.iter():
         _drop_namespaces(element)
+    for element in root.iter():
+        _say(element)
     used = {name for element in root.iter() for value in element.attrib.values() for name in _references(value)}
     for element in root.iter():
         _rewrite(element, prefix, used)
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
     return root
+
+
+def _say(element: ElementTree.Element) -> None:
+    """A title for what has an id that begins with `SAYS`: browsers show it to whoever points at the element."""
+    name = element.get("id", "")
+    if name.startswith(SAYS):
+        title = ElementTree.Element("title")
+        title.text = name.removeprefix(SAYS)
+        element.insert(0, title)
+        element.set("class", "says")
 
 
 def _drop(root: ElementTree.Element, names: tuple[str, ...]) -> None:

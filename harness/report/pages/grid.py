@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from harness.report.pages.metrics import GridReport, MetricReport
 from harness.report.pages.page import PageSection, fragment, render_page, write_page
+from harness.report.tables.answer import answer_table
 from harness.report.tables.design import design_table
 from harness.report.tables.table import NUMBER, RowGroup, Table, TableColumn, code
 from harness.report.tables.trials import failed_table, missing, trial_table
@@ -49,7 +50,8 @@ def render(store: Store, grid: str) -> str:
     plan = report.plan
     title = plan["title"] or plan["name"]
     summary = summarize(report.every, report.panels)
-    header = fragment(TEMPLATE, "header", title=title, description=plan["description"], summary=summary)
+    answer = answer_table(report.panels[0])
+    header = fragment(TEMPLATE, "header", title=title, answer=answer, description=plan["description"], summary=summary)
     sections = [section for name in SECTIONS for section in _made(name, report)]
     return render_page(title, header, sections, ["report.js"], legend=report.legend)
 

@@ -1,0 +1,136 @@
+"""The page of claims: each statement, what the paper says, what was measured on each network, and the verdict."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from harness.core.errors import InputError
+from harness.report.claims import JudgedClaim, Judgement, judged_claims
+from harness.report.pages.index import file_name
+from harness.report.pages.page import PageSection, fragment, render_page, write_page
+from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn
+from harness.report.text.numbers import plural
+from harness.store.database import Store
+
+TEMPLATE = "claims.html"
+SHOWN = 8
+"""Characters of a fingerprint, as `harness show` has them."""
+
+FEW_TRIALS = 4
+"""Trials whose names stand in the cell itself."""
+
+CSS = {"holds": "holds", "does not hold": "fails", "undecided": "none"}
+
+
+class ClaimSection(NamedTuple):
+    """A claim on the page: its anchor, the file of its grid's report, how it is tested, and its table."""
+
+    id: str
+    judged: JudgedClaim
+    report: str
+    asked: list[str]
+    table: Table
+
+
+class Unrun(NamedTuple):
+    """Claims of a grid that comes with the package and was not run into the store."""
+
+    grid: str
+    statements: list[str]
+
+
+def write_claims(store: Store, out: Path, grids: Sequence[str] | None = None) -> Path:
+    """Write the page of the claims in a store, and return its path.
+
+    Args:
+        store: where the rows are; nothing is written to it.
+        out: the HTML file.
+        grids: names of grids; None for all.
+
+    Raises:
+        InputError: the store has no claims, or the file cannot be written.
+    """
+    every = judged_claims(store, grids)
+    if not every:
+        raise InputError(
+            f"{store.name}: no grid with claims was run into this store; `harness run grids/claims/*.yaml` first"
+        )
+    return write_page(render_claims(every, unrun(store) if grids is None else []), out)
+
+
+def render_claims(every: Sequence[JudgedClaim], not_run: Sequence[Unrun] = ()) -> str:
+    """The page as text."""
+    sections = [
+        ClaimSection(f"claim-{place}", judged, quote(file_name(judged.grid)), _asked(judged), claim_table(judged))
+        for place, judged in enumerate(every)
+    ]
+    header = fragment(TEMPLATE, "head", overview=overview(sections), not_run=not_run)
+    made = (PageSection(fragment(TEMPLATE, "claim_section", section=section)) for section in sections)
+    return render_page("Claims", header, made, css="claims")
+
+
+def unrun(store: Store) -> list[Unrun]:
+    """Claims of grids that come with the package and were not run."""
+    from harness.experiments.grid import grid_names, load_grid
+
+    done, made = set(store.grid_names()), []
+    for name, path in grid_names().items():
+        if path.stem not in done:
+            grid, _ = load_grid(path)
+            if grid.claims:
+                made.append(Unrun(name, [claim.statement for claim in grid.claims]))
+    return made
+
+
+def overview(sections: Sequence[ClaimSection]) -> Table:
+    """A line a claim: what it says, and the networks by verdict."""
+
+    def verdict(word: str) -> TableColumn:
+        return TableColumn(word.capitalize(), lambda each: _names(each.judged, word), css="verdict")
+
+    statement = TableColumn(
+        "Claim", lambda each: TableCell(each.judged.claim.statement, [each.judged.claim.source]), heads_rows=True
+    )
+    columns = [statement, *map(verdict, CSS)]
+    return Table(columns, [RowGroup("", sections)], label="Claims and verdicts", css="costs overview")
+
+
+def claim_table(judged: JudgedClaim) -> Table:
+    """A line a network: verdict, what was measured, and the trials that it rests on."""
+    return Table(
+        [
+            TableColumn("Network", lambda each: each.panel, heads_rows=True),
+            TableColumn("Verdict", lambda each: TableCell(each.verdict, css=CSS[each.verdict])),
+            TableColumn("Measured", _measured),
+            TableColumn("Trials", _trials, css="trials"),
+        ],
+        [RowGroup("", judged.judgements)],
+        label=judged.claim.statement,
+        css="costs claim",
+    )
+
+
+def _asked(judged: JudgedClaim) -> list[str]:
+    """The tests in words, with the networks where they are not of all."""
+    words = []
+    for test in judged.claim.tests:
+        of = f" ({', '.join(test.denoisers)})" if test.denoisers else ""
+        words.append(f"{test.in_words()}{of}.")
+    return words
+
+
+def _names(judged: JudgedClaim, verdict: str) -> str:
+    return "; ".join(each.panel for each in judged.judgements if each.verdict == verdict) or "–"
+
+
+def _measured(judgement: Judgement) -> TableCell:
+    lines = [" – ".join(filter(None, [asked.finding.measured, asked.finding.why])) for asked in judgement.asked]
+    return TableCell(lines[0], lines[1:])
+
+
+def _trials(judgement: Judgement) -> TableCell:
+    names = list(dict.fromkeys(name[:SHOWN] for asked in judgement.asked for name in asked.finding.trials))
+    if len(names) <= FEW_TRIALS:
+        return TableCell(", ".join(names) or "–")
+    return TableCell(plural(len(names), "trial"), [", ".join(names)])
