@@ -114,19 +114,24 @@ def plan(
 ) -> None:
     """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run.
 
-    Speed comes from earlier chunks in the store; without any, a few network calls are timed.
+    Speed comes from earlier chunks in the store; without any, a few network calls are timed. What has to be fetched
+    first may be missing: the plan says how to fetch it, and reckons with the rate that the grid states.
     """
     from harness.cli.run_terminal import cost_table, trial_table
     from harness.execution.cost import costs
     from harness.execution.levels import fill_levels
+    from harness.experiments.checks import fetching
     from harness.experiments.grid import find_grid
     from harness.experiments.plan import plan as make_plan
     from harness.store.database import open_if_there
 
-    planned = make_plan(find_grid(grid), samples)
+    planned = make_plan(find_grid(grid), samples, absent_ok=True)
     out.print(trial_table(planned))
     opened = open_if_there(store, files)
-    out.print(cost_table(costs(fill_levels(planned, opened, device, search=False), opened, device, batch, executor)))
+    filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
+    out.print(cost_table(costs(filled, opened, device, batch, executor)))
+    if planned.absent:
+        out.print(f"Not here yet: {fetching(planned.absent)}.", soft_wrap=True, markup=False, highlight=False)
 
 
 @on(app, LOOK)

@@ -84,14 +84,20 @@ def cost_table(costs: list[Cost]) -> Table:
     for name in ("denoiser", "trials", "missing", "evaluations", "evaluations/s", "time"):
         table.add_column(name, justify="left" if name == "denoiser" else "right")
     for cost in costs:
-        rate = f"{cost.rate:,.0f} ({cost.measured})"
-        numbers = (f"{cost.trials}", f"{cost.missing}", f"{cost.evaluations:,}", rate, clock(cost.seconds))
+        rate = f"{cost.rate:,.0f} ({cost.measured})" if cost.rate else cost.measured
+        numbers = (f"{cost.trials}", f"{cost.missing}", f"{cost.evaluations:,}", rate, _time([cost]))
         table.add_row(cost.panel, *numbers)
-    total = sum(cost.seconds for cost in costs)
     trials, lacking = sum(cost.trials for cost in costs), sum(cost.missing for cost in costs)
     table.add_section()
-    table.add_row("all", f"{trials}", f"{lacking}", f"{sum(c.evaluations for c in costs):,}", "", clock(total))
+    table.add_row("all", f"{trials}", f"{lacking}", f"{sum(c.evaluations for c in costs):,}", "", _time(costs))
     return table
+
+
+def _time(costs: list[Cost]) -> str:
+    """The time of all together; at least that where some rate is not known."""
+    known = [cost.seconds for cost in costs if cost.seconds is not None]
+    text = clock(sum(known))
+    return text if len(known) == len(costs) else f"≥ {text}" if known and sum(known) else "–"
 
 
 def clock(seconds: float) -> str:

@@ -66,9 +66,9 @@ def load_paper() -> Paper:
 
 def _peers(title: str, entry: dict[str, Any]) -> PaperPanel:
     """Other authors' tables: FID of each series at each NFE."""
-    columns = entry["nfe"]
-    tables = {
-        name: {nfe: fid for nfe, fid in zip(columns, fids, strict=True) if fid is not None}
+    tables = {name: fids for name, fids in entry.items() if isinstance(fids, dict)}
+    tables |= {
+        name: {nfe: fid for nfe, fid in zip(entry["nfe"], fids, strict=True) if fid is not None}
         for name, fids in entry.items()
         if isinstance(fids, list) and name != "nfe"
     }

@@ -23,7 +23,7 @@ from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, Gaus
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 from harness.denoisers.with_error import WithErrorSpec
-from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards
+from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards, is_here
 from harness.hub.header import CheckpointConfig, read_header
 
 if TYPE_CHECKING:
@@ -112,18 +112,23 @@ def identity(source: Source) -> str:
     return describe(source).identity
 
 
-def describe(source: Source) -> Description:
+def describe(source: Source, absent_ok: bool = False) -> Description:
     """What a plan needs to know of a denoiser, from its card, its file's header or its spec; loads no torch.
+
+    Args:
+        source: see this module.
+        absent_ok: a card whose file has to be fetched first is described by the card. Its identity is not known then.
 
     Raises:
         InputError: unknown name, unreadable file or invalid spec.
     """
     resolved = _resolve(source)
     if isinstance(resolved, DenoiserConfig):
-        return resolved.describe(*(describe(part) for part in resolved.parts()))
+        return resolved.describe(*(describe(part, absent_ok) for part in resolved.parts()))
     facts: DenoiserCard | CheckpointConfig
-    if isinstance(resolved, _Named) and resolved.card.file is not None:
-        facts, digest = resolved.card, resolved.card.sha256  # the file is compared with it when it is loaded
+    if isinstance(resolved, _Named) and (resolved.card.file is not None or (absent_ok and not is_here(resolved.card))):
+        # the file is compared with the card's hash when it is loaded; one that has to be fetched may have none yet
+        facts, digest = resolved.card, resolved.card.sha256 or f"not fetched: {resolved.name}"
     else:
         path = resolved if isinstance(resolved, Path) else checked_path(resolved.name, resolved.card)
         if path.suffix != ".safetensors":
@@ -140,6 +145,18 @@ def describe(source: Source) -> Description:
         facts.sigma_max,
         family=facts.preconditioning,
     )
+
+
+def cards_of(source: Source) -> tuple[str, ...]:
+    """Names of the cards that a denoiser is loaded from, its parts' included.
+
+    Raises:
+        InputError: as `describe`.
+    """
+    resolved = _resolve(source)
+    if isinstance(resolved, DenoiserConfig):
+        return tuple(name for part in resolved.parts() for name in cards_of(part))
+    return (resolved.name,) if isinstance(resolved, _Named) else ()
 
 
 def verify(source: Source) -> None:

@@ -3,6 +3,7 @@
 import time
 from typing import NamedTuple
 
+from harness.denoisers.load import cards_of
 from harness.execution.chunks import Missing, plan_chunks
 from harness.execution.devices import call_shape, device_name, devices_for
 from harness.execution.executors import find_executor
@@ -20,21 +21,24 @@ class Cost(NamedTuple):
         panel: name of the denoiser in the grid.
         trials: distinct trials of this panel, each once for every metric, and `missing` those that lack chunks.
         evaluations: network rows still to compute.
-        rate: evaluations per second of all workers together.
-        measured: where the rate is from: "store" (earlier chunks on such a device) or "timed" (a few calls just now).
+        rate: evaluations per second of all workers together; None for a network that is not here, of which nobody says.
+        measured: where the rate is from: "store" (earlier chunks on such a device), "timed" (a few calls just now), or
+            whose it is.
     """
 
     panel: str
     trials: int
     missing: int
     evaluations: int
-    rate: float
+    rate: float | None
     measured: str
 
     @property
-    def seconds(self) -> float:
-        """Estimated time."""
-        return self.evaluations / self.rate if self.evaluations else 0.0
+    def seconds(self) -> float | None:
+        """Estimated time; None where the rate is not known."""
+        if not self.evaluations:
+            return 0.0
+        return self.evaluations / self.rate if self.rate else None
 
 
 def costs(
@@ -46,7 +50,10 @@ def costs(
         plan: what would run.
         store: where results would go; None if there is none yet.
         device, batch, executor: as for `run`.
+
+    A network that has to be fetched first is reckoned with the rate that the grid states.
     """
+    absent = {file.name for file in plan.absent}
     devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)
     every = [
@@ -54,6 +61,7 @@ def costs(
         for measurement, part in zip(wanted, plan_chunks(wanted, store).by_measurement, strict=True)
     ]
     by_panel = []
+    rate: float | None
     for panel in plan.grid.denoisers:
         own = [
             (measurement, key)
@@ -70,7 +78,12 @@ def costs(
             if measurement.trials[key].panel == panel
         ]
         rows = sum(n * measurement.evaluations(key) for measurement, key, n in lacking)
-        rate, measured = _rate(own, store, devices, batch)
+        choice = plan.grid.denoisers[panel]
+        if absent.isdisjoint(cards_of(choice.source if choice.source is not None else panel)):
+            rate, measured = _rate(own, store, devices, batch)
+        else:
+            stated = choice.rate
+            rate, measured = (stated.evaluations_per_second, stated.device) if stated else (None, "not known")
         by_panel.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
     return by_panel
 

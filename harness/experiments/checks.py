@@ -1,14 +1,16 @@
 """What a grid's file can get wrong beyond its types: names that nothing has, budgets, levels; errors name the line."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from harness.core.errors import InputError
 from harness.core.published import load_paper
 from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description
-from harness.denoisers.load import describe, verify
+from harness.denoisers.load import cards_of, describe, verify
 from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.trial import LabelPolicy
+from harness.hub.cards import is_here, load_cards
 from harness.sampling.discretizations import Optimized
 from harness.sampling.sampler import Sampler
 
@@ -32,13 +34,47 @@ def check_metrics(grid: Grid, document: Document) -> None:
                     raise document.error((*where, key), f"metric '{metric.name}' names '{name}'; this grid has: {have}")
 
 
-def check_features(grid: Grid, document: Document) -> None:
+class Absent(NamedTuple):
+    """A file that a grid needs and that has to be fetched first; bytes are None where the card does not say."""
+
+    name: str
+    size: int | None
+
+
+def absent_files(grid: Grid) -> list[Absent]:
+    """What has to be fetched before a grid can run: networks, extractors and references, each once.
+
+    Raises:
+        InputError: a denoiser that is not known.
+    """
+    sources = [panel.source if panel.source is not None else name for name, panel in grid.denoisers.items()]
+    names = [name for source in sources for name in cards_of(source)]
+    names += [name for metric in grid.metrics for name in metric.cards]
+    cards = load_cards()
+    return [Absent(name, cards[name].size) for name in dict.fromkeys(names) if not is_here(cards[name])]
+
+
+def fetching(absent: Sequence[Absent]) -> str:
+    """The command that gets files, and how much that is."""
+    known = [file.size for file in absent if file.size is not None]
+    unknown = len(absent) - len(known)
+    parts = [f"{sum(known):,} bytes"] * bool(known) + [f"{unknown} of unknown size"] * bool(unknown)
+    return f"`harness fetch {' '.join(file.name for file in absent)}` gets all of it ({' and '.join(parts)})"
+
+
+def check_features(grid: Grid, document: Document, absent: Collection[str] = ()) -> None:
     """Weights and references of metrics are there; no network is loaded.
+
+    Args:
+        grid, document: the grid.
+        absent: cards whose files may be missing.
 
     Raises:
         InputError: with the line, and how to get them.
     """
     for index, metric in enumerate(grid.metrics):
+        if not set(absent).isdisjoint(metric.cards):
+            continue
         where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
         try:
             metric.check_files()
@@ -92,14 +128,18 @@ def check_names(series: Series, index: int, grid: Grid, document: Document) -> N
         )
 
 
-def describe_panel(name: str, panel: Panel, document: Document) -> Description:
-    """What a plan needs to know of a denoiser, once its file, labels and type are seen to fit."""
+def describe_panel(name: str, panel: Panel, document: Document, absent: Collection[str] = ()) -> Description:
+    """What a plan needs to know of a denoiser, once its file, labels and type are seen to fit.
+
+    The file of a card in `absent` may be missing.
+    """
     where: Where = ("denoisers", name)
     check_paper(panel.paper, (*where, "paper"), document)
     try:
         source = panel.source if panel.source is not None else name
-        described = describe(source)
-        verify(source)
+        described = describe(source, absent_ok=bool(absent))
+        if set(absent).isdisjoint(cards_of(source)):
+            verify(source)
     except InputError as error:
         raise document.error(where, str(error)) from None
     wrong = misfit(described, panel.labels, panel.dtype)

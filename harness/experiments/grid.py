@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Names, freeze
+from harness.core.config import Config, Names, Positive, freeze
 from harness.core.embedded import data_dir
 from harness.core.errors import InputError
 from harness.core.yaml import Document
@@ -42,6 +42,18 @@ AxisPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+class StatedRate(Config):
+    """How fast a network is, as somebody says.
+
+    Args:
+        evaluations_per_second: of one device.
+        device: which, and who says so.
+    """
+
+    evaluations_per_second: Positive
+    device: Name
+
+
 class Panel(Config):
     """One denoiser of a grid, and a panel of its figure.
 
@@ -51,6 +63,7 @@ class Panel(Config):
         paper: key of the published figures to show beside it, such as `cifar10_vp`.
         labels: label policy.
         dtype: type the network runs in.
+        rate: what `harness plan` reckons with while the network is not here and cannot be timed.
     """
 
     source: str | DenoiserSpec | None = None
@@ -58,6 +71,7 @@ class Panel(Config):
     paper: str | None = None
     labels: LabelPolicy = "random"
     dtype: Literal["float32", "float64"] | None = None
+    rate: StatedRate | None = None
 
 
 class Series(Config):

@@ -10,6 +10,8 @@ from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description, Window
 from harness.experiments.checks import (
+    Absent,
+    absent_files,
     check_claims,
     check_features,
     check_levels,
@@ -17,6 +19,7 @@ from harness.experiments.checks import (
     check_mosaics,
     check_names,
     describe_panel,
+    fetching,
 )
 from harness.experiments.grid import Grid, Series, load_grid
 from harness.experiments.nfe import count_nfe, steps_for
@@ -53,7 +56,7 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a grid amounts to: its trials in order, and the text it came from."""
+    """What a grid amounts to: its trials in order, the text it came from, and the files that are not here yet."""
 
     name: str
     grid: Grid
@@ -61,6 +64,7 @@ class Plan(NamedTuple):
     source: str
     series: list[dict[str, Any]]
     described: dict[str, Description]
+    absent: tuple[Absent, ...] = ()
 
     def asked_of(self, metric: Metric) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
@@ -80,12 +84,13 @@ class _Curve(NamedTuple):
     moved: dict[str, Where]
 
 
-def plan(path: Path | str, samples: int | None = None) -> Plan:
+def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) -> Plan:
     """Turn a grid's file into trials.
 
     Args:
         path: the YAML file.
         samples: N in place of the grid's own.
+        absent_ok: files that have to be fetched first may be missing; such a plan can be looked at and not run.
 
     Raises:
         InputError: anything wrong with the file, or a sampler that does not fit its denoiser.
@@ -95,9 +100,16 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
         if samples < 2:
             raise InputError(f"--samples must be at least 2; we got {samples}")
         grid = grid.model_copy(update={"samples": samples})
+    try:
+        absent = absent_files(grid)
+    except InputError:
+        absent = []  # a name that nothing has is told below, with its line
+    if absent and not absent_ok:
+        raise InputError(f"{path}: {len(absent)} of its files are not here; {fetching(absent)}")
+    names = [file.name for file in absent]
     check_metrics(grid, document)
-    check_features(grid, document)
-    described = {name: describe_panel(name, panel, document) for name, panel in grid.denoisers.items()}
+    check_features(grid, document, names)
+    described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}
     for index, series in enumerate(grid.series):
@@ -120,7 +132,7 @@ def plan(path: Path | str, samples: int | None = None) -> Plan:
     if grid.x != "nfe" and all(item.x is None for item in items):
         raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
     source = Path(path).read_text(encoding="utf-8")
-    return Plan(Path(path).stem, grid, items, source, list(curves.values()), described)
+    return Plan(Path(path).stem, grid, items, source, list(curves.values()), described, tuple(absent))
 
 
 def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:

@@ -251,6 +251,11 @@ def how_to_get(name: str, card: AnyCard) -> str:
     return f"`harness fetch {name}` gets it{size}"
 
 
+def is_here(card: AnyCard) -> bool:
+    """Whether the file that is loaded for a card is here, whatever is in it."""
+    return used_path(card).is_file()
+
+
 def known_sha256(card: AnyCard) -> str | None:
     """The expected hash of the loaded file: the card's, else the pinned one; None before the first download.
 

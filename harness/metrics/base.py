@@ -20,6 +20,7 @@ from pydantic import Field
 from harness.core.config import Config, Names
 from harness.core.errors import SamplingError
 from harness.core.plugins import provenance
+from harness.hub.cards import load_cards
 from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import Reference
@@ -221,6 +222,12 @@ class Metric(Config):
         Raises:
             InputError: with the reason and a remedy.
         """
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """Names of the cards whose files it needs: of its extractor and of its reference."""
+        extractor = self.features.cards if self.features else ()
+        return (*extractor, self.source) if self.source in load_cards() else extractor
 
     def check_files(self) -> None:
         """See that weights and references are there; no network is loaded.

@@ -44,6 +44,11 @@ class ExtractorConfig(Config):
         return self.word
 
     @property
+    def cards(self) -> tuple[str, ...]:
+        """Names of the cards whose files it loads."""
+        return ()
+
+    @property
     @abstractmethod
     def identity(self) -> str:
         """Network, hash of the weights, layer and resizing.
@@ -161,6 +166,10 @@ class Inception(ExtractorConfig):
         known = self.program.trusted if self.program else _card_sha256(self.CARD)
         return f"inception:{known[:12]}:pool{self.width}:tf299"
 
+    @property
+    def cards(self) -> tuple[str, ...]:
+        return () if self.program else (self.CARD,)
+
     def check(self) -> None:
         """The file is there, and is the one of the card or the one that was named."""
         if self.program:
@@ -196,6 +205,10 @@ class InceptionPT(ExtractorConfig):
         """Network, weights, layer, resizing."""
         known = sha256_of(_there(self.path)) if self.path else _card_sha256(self.CARD)
         return f"inception-pt:{known[:12]}:pool2048:tf299"
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        return () if self.path else (self.CARD,)
 
     @property
     def title(self) -> str:

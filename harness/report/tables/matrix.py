@@ -57,6 +57,11 @@ def _matrix(panel: CurvePanel, curves: list[SeriesCurve], budgets: list[float], 
         f"{'near a perfect sampler, and ' if data.floor else ''}where intervals overlap, that decides nothing."
     )
     if any(published) and panel.paper:
+        used = {curve.paper for curve in curves}
+        for name, fids in tables.items():
+            cells = {nfe: TableCell(NONE, [f"{fids[nfe]:.2f}"]) for nfe in budgets if nfe in fids}
+            if name not in used and cells:
+                rows.append(MatrixRow(TableCell(name, ["published only"]), cells))
         correlations = {nfe: TableCell(_rank_correlation(values, published, nfe)) for nfe in budgets}
         rows.append(MatrixRow(TableCell("rank correlation"), correlations))
         caption += (
