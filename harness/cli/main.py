@@ -149,7 +149,7 @@ def report(
 
     With --all, those of all grids in the store, and index.html.
     """
-    from harness.report.pages.grid import write_report
+    from harness.report.pages.grid import file_name, write_report
     from harness.store.database import Store
 
     if every and grid:
@@ -167,7 +167,7 @@ def report(
         name = Path(grid).stem if grid else names[0]
         if name not in names:
             raise InputError(f"grid '{name}' was not run into this store; it has: {', '.join(names)}")
-        written = write_report(opened, name, output or Path("reports") / f"{name}.html")
+        written = write_report(opened, name, output or Path("reports") / file_name(name))
     typer.echo(written)
 
 

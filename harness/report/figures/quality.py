@@ -127,19 +127,18 @@ def plot(
 def leading(panel: CurvePanel, lower_is_better: bool) -> set[str]:
     """The curves that are drawn in full: all of a few; of many the best, the baseline and ours.
 
-    The best have the best rank on average, over the places that they share with others.
+    The best have the best rank on average over all places; a curve counts there with its last point so far.
     """
     if len(panel.curves) <= MANY:
         return {curve.name for curve in panel.curves}
-    ranks: dict[str, list[float]] = {}
-    places: dict[float, list[tuple[float, str]]] = {}
-    for curve in panel.curves:
-        for trial in curve.done:
-            places.setdefault(trial.x, []).append((trial.value if lower_is_better else -trial.value, curve.name))
-    for own in places.values():
-        for rank, (_, name) in enumerate(sorted(own)):
-            ranks.setdefault(name, []).append(rank / len(own))
-    best = sorted(ranks, key=lambda name: sum(ranks[name]) / len(ranks[name]))[:NAMED]
+    sign, done = 1 if lower_is_better else -1, [curve for curve in panel.curves if curve.done]
+    ranks = dict.fromkeys((curve.name for curve in done), 0)
+    for x in {trial.x for curve in done for trial in curve.done}:
+        so_far = {curve.name: [sign * trial.value for trial in curve.done if trial.x <= x] for curve in done}
+        last = {name: values[-1] if values else math.inf for name, values in so_far.items()}
+        for name, value in last.items():
+            ranks[name] += sum(other < value for other in last.values())
+    best = sorted(ranks, key=lambda name: ranks[name])[:NAMED]
     return {*best, *(curve.name for curve in (panel.baseline, panel.ours) if curve)}
 
 

@@ -7,13 +7,15 @@ from urllib.parse import quote
 
 from harness.core.errors import InputError
 from harness.report.claims import JudgedClaim, Judgement, judged_claims
-from harness.report.pages.index import file_name
+from harness.report.pages.grid import file_name
 from harness.report.pages.page import PageSection, fragment, render_page, write_page
 from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn
 from harness.report.text.numbers import plural
 from harness.store.database import Store
 
 TEMPLATE = "claims.html"
+CLAIMS = "claims.html"
+"""The page's file; a grid called claims does not take its place."""
 SHOWN = 8
 """Characters of a fingerprint, as `harness show` has them."""
 

@@ -40,6 +40,11 @@ def write_report(store: Store, grid: str, out: Path) -> Path:
     return write_page(render(store, grid), out)
 
 
+def file_name(grid: str) -> str:
+    """The report's file; a grid called index or claims does not take that page's place."""
+    return f"{grid}-grid.html" if grid in ("index", "claims") else f"{grid}.html"
+
+
 def render(store: Store, grid: str) -> str:
     """The page as text; the same rows give the same text.
 

@@ -10,9 +10,11 @@ from urllib.parse import quote
 
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
+from harness.report.claims import judged_claims
 from harness.report.figures import history, svg
 from harness.report.holdout import holdout_results
-from harness.report.pages.grid import write_report
+from harness.report.pages.claims import CLAIMS, write_claims
+from harness.report.pages.grid import file_name, write_report
 from harness.report.pages.metrics import GridReport, first_figure
 from harness.report.pages.page import FigurePanel, fragment, render_page
 from harness.report.pages.search import page_title, write_search_report
@@ -55,22 +57,20 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
     names = [name for name in names if name not in older]
     written = [write_report(store, name, folder / file_name(name)) for name in names]
     written += [write_search_report(store, name, folder / search_file_name(name, names)) for name in studies]
+    claims = judged_claims(store, names)
+    if claims:
+        written.append(write_claims(store, folder / CLAIMS, names))
     index = folder / "index.html"
     entries = [_grid_entry(store, name, number) for number, name in enumerate(names)]
     entries += [
         _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
     ]
-    html = render_page("Reports", fragment("index.html", "body", entries=entries, older=older))
+    html = render_page("Reports", fragment("index.html", "body", entries=entries, older=older, claims=len(claims)))
     try:
         write_bytes(index, html.encode())
     except OSError as error:
         raise InputError(f"{index}: cannot write the index ({error.strerror}); give another --output") from None
     return [*written, index]
-
-
-def file_name(grid: str) -> str:
-    """The report's file; a grid called index does not take the index's place."""
-    return "index-grid.html" if grid == "index" else f"{grid}.html"
 
 
 def search_file_name(study: str, grids: Collection[str] = ()) -> str:
