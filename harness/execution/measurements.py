@@ -15,10 +15,12 @@ from harness.metrics.references import Reference
 from harness.metrics.statistics.jackknife import BLOCKS
 from harness.store.database import Store
 
-CHUNK, WIDE_CHUNK = 64, 1000
+CHUNK, WIDE_CHUNK = 32, 1000
 """Seeds per unit of work at most: moments of 64 features are small, and those of 2048 take 17 MB whatever they are of.
 
-There are as many chunks as the jackknife has blocks, unless they would have fewer seeds than `LEAST_CHUNK`.
+There are at least as many chunks as the jackknife has blocks, unless they would have fewer seeds than `LEAST_CHUNK`. A
+chunk has a power of two, so that grids of other N cut the same seeds alike: a trial that two grids share can then be
+paired with the other trials of both.
 """
 
 LEAST_CHUNK = 8
@@ -148,9 +150,14 @@ def _measurements(plan: Plan, metric: Metric) -> list[Measurement]:
     samples, first = metric.default_samples(plan.grid.samples), plan.grid.first_seed
     trials = unique_trials(plan.asked_of(metric))
     most = WIDE_CHUNK if metric.is_wide else CHUNK
-    chunk = plan.grid.chunk or min(most, max(LEAST_CHUNK, -(-samples // BLOCKS)))
+    chunk = plan.grid.chunk or default_chunk(samples, most)
     one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials)
     return [one._replace(first=first + index * samples) for index in range(metric.range_count)]
+
+
+def default_chunk(samples: int, most: int) -> int:
+    """Seeds per unit of work for N samples: a power of two that gives at least twelve chunks, or the most if less."""
+    return min(most, max(LEAST_CHUNK, 2 ** ((samples // BLOCKS) or 1).bit_length() // 2))
 
 
 def with_reference(measurement: Measurement, store: Store, device: str | None = None) -> Measurement:

@@ -130,9 +130,9 @@ class Grid(Config):
         samples: N, images per trial; the same seeds for all trials. A metric may have its own. If left out, 640, and
             50,000 for metrics of Inception's features, of which those that look at pairs take 10,000.
         first_seed: the seeds are first_seed to first_seed + samples - 1.
-        chunk: seeds per unit of work; a worker takes as many at a time as fill one network call. By default a twelfth
-            of N, so that there are twelve blocks for intervals, at most 64; where the moments of features are large at
-            most 1000.
+        chunk: seeds per unit of work; a worker takes as many at a time as fill one network call. By default the
+            largest power of two that gives at least twelve, from 8 to 32; where the moments of features are large up
+            to 1000.
         denoisers: name -> Panel; a list of names will do.
         series: the curves.
         nfe: budgets; each means the largest step count whose NFE is at most that.

@@ -13,7 +13,9 @@ from harness.execution import worker as chunk_module
 from harness.execution.cost import costs
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
-from harness.execution.measurements import measurements, picture_key
+from harness.execution.measurements import default_chunk, measurements, picture_key
+from harness.execution.results import groups
+from harness.execution.seed_ranges import SeedRange, partition_seeds
 from harness.experiments.plan import plan
 from harness.metrics import EndPointError, FrechetDigits
 from harness.metrics.base import SamplingJob
@@ -211,3 +213,19 @@ def test_levels_are_found_once_and_stay_with_the_trial(store, grid, monkeypatch)
 def test_too_many_levels_to_find(store, grid):
     with pytest.raises(harness.InputError, match=r"series.0.sampler: with denoiser 'ideal': .* cannot make 20"):
         run_module.run(grid(OPTIMIZED.replace("[4, 6]", "[20]")), store, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("samples", "most", "size"), [(24, 32, 8), (64, 32, 8), (240, 32, 16), (384, 32, 32), (1536, 32, 32)]
+)
+def test_default_chunks_are_powers_of_two(samples, most, size):
+    assert default_chunk(samples, most) == size
+
+
+def test_grids_of_other_n_cut_the_seeds_that_they_share_alike():
+    """So trials of both can be paired: the first of a smaller N, run first, are chunks of the larger one too."""
+    for small, large in ((384, 1024), (480, 640), (240, 1000)):
+        assert default_chunk(large, 32) % default_chunk(small, 32) == 0
+    shared = partition_seeds(0, 479, [SeedRange(at, at + 31) for at in range(0, 1024, 32)], default_chunk(480, 32))
+    alone = partition_seeds(0, 479, [], default_chunk(480, 32))
+    assert shared == alone and len(groups(shared)) == 12
