@@ -16,7 +16,7 @@ from harness.cli.run_terminal import RunProgress
 from harness.core.errors import InputError
 from harness.core.text import printable
 from harness.experiments.plan import Planned
-from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
+from harness.metrics.statistics.jackknife import Interval, Replicates, compare, corrected
 from harness.search.loop import Budget
 from harness.search.plan import Rows, SearchPlan
 from harness.search.pruner import best_of
@@ -158,15 +158,17 @@ def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
         return []
 
     def value(final: Mapping[str, Any]) -> float:
-        return sign * float(rows[final["fingerprint"]]["value"])
+        row = rows[final["fingerprint"]]
+        at = corrected(_replicates(row)) if metric.get("is_distance") and row["replicates"] else None
+        return sign * (at.estimate if at else float(row["value"]))
 
     best = min(measured, key=value)
-    lines = [f"best on fresh seeds: {_named(best, rows, metric)}", *_against(best, finals, rows, sign)]
+    lines = [f"best on fresh seeds: {_named(best, rows, metric)}", *_against(best, finals, rows, metric)]
     named = {final["fingerprint"] for final in finals if final["role"] in COMPARED}
     others = [final for final in measured if final["fingerprint"] not in named]
     if others and best["fingerprint"] in named:
         best = min(others, key=value)
-        lines += [f"best that the search found: {_named(best, rows, metric)}", *_against(best, finals, rows, sign)]
+        lines += [f"best that the search found: {_named(best, rows, metric)}", *_against(best, finals, rows, metric)]
     return lines
 
 
@@ -175,13 +177,13 @@ def _named(final: Mapping[str, Any], rows: Mapping[str, Any], metric: Mapping[st
 
 
 def _against(
-    best: Mapping[str, Any], finals: Sequence[Mapping[str, Any]], rows: Mapping[str, Any], sign: float
+    best: Mapping[str, Any], finals: Sequence[Mapping[str, Any]], rows: Mapping[str, Any], metric: Mapping[str, Any]
 ) -> list[str]:
     """The differences of a setting from the baseline and the paper's."""
     mine = rows[best["fingerprint"]]
     others = [(final, rows.get(final["fingerprint"])) for final in finals if final["role"] in COMPARED]
     return [
-        f"  against {final['label']}, {_number(other)}: {_difference(mine, other, sign)}"
+        f"  against {final['label']}, {_number(other)}: {_difference(mine, other, metric)}"
         for final, other in others
         if other is not None and other is not mine
     ]
@@ -213,21 +215,29 @@ def _settings(final: Mapping[str, Any]) -> str:
     )
 
 
-def _difference(a: Mapping[str, Any], b: Mapping[str, Any], sign: float) -> str:
-    """The paired difference of two results on the same seeds, in words."""
-    interval = paired(a, b)
+def _difference(a: Mapping[str, Any], b: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """The paired difference of two results on the same seeds, in words; that of distances is the one at infinite N."""
+    is_distance, sign = bool(metric.get("is_distance")), 1.0 if metric["better"] == "lower" else -1.0
+    interval = paired(a, b, is_distance)
     if interval is None:
         return f"difference {a['value'] - b['value']:+.4g}"
     better = sign * interval.low < 0 and sign * interval.high < 0
     worse = sign * interval.low > 0 and sign * interval.high > 0
     verdict = "better" if better else "worse" if worse else "the seeds do not tell them apart"
-    return f"difference {interval.estimate:+.4g} ({interval.low:+.4g} to {interval.high:+.4g}), {verdict}"
+    where = " at infinite N" if is_distance else ""
+    return f"difference{where} {interval.estimate:+.4g} ({interval.low:+.4g} to {interval.high:+.4g}), {verdict}"
 
 
-def paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> Interval | None:
-    """The difference of two results on the same blocks of seeds with its interval; None with others, or too few."""
+def paired(a: Mapping[str, Any], b: Mapping[str, Any], at_infinity: bool = False) -> Interval | None:
+    """The difference of two results on the same blocks of seeds with its interval; None with others, or too few.
+
+    `at_infinity` frees that of distances of the bias of 1/N.
+    """
     if a["blocks"] != b["blocks"] or len(a["blocks"] or []) < 2 or a["fingerprint"] == b["fingerprint"]:
         return None
-    sizes = np.diff([*a["blocks"], a["first_seed"] + a["n"]])
-    one, other = (Replicates(row["value"], np.array(row["replicates"]), sizes) for row in (a, b))
-    return jackknife(one.full - other.full, one.left_out - other.left_out, sizes)
+    return compare(_replicates(a), _replicates(b), at_infinity=at_infinity).difference
+
+
+def _replicates(row: Mapping[str, Any]) -> Replicates:
+    sizes = np.diff([*row["blocks"], row["first_seed"] + row["n"]])
+    return Replicates(row["value"], np.array(row["replicates"]), sizes)

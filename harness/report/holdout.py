@@ -50,6 +50,8 @@ class HoldoutResult(NamedTuple):
             None where there is none.
         fresh: the metric on fresh seeds; None where that is missing or failed.
         row: the result row of `fresh`; also of a failed one.
+        settled: what the setting is ranked by on fresh seeds: of a distance the estimate at infinite N, where there are
+            blocks for one; else the value of `fresh`.
         ranks: among the results that have both values: by the search-time one, by the fresh one; None for others.
     """
 
@@ -64,6 +66,7 @@ class HoldoutResult(NamedTuple):
     search: ValueInterval | None
     fresh: ValueInterval | None
     row: dict[str, Any] | None
+    settled: ValueInterval | None
     ranks: tuple[int, int] | None = None
 
     @property
@@ -95,11 +98,11 @@ def holdout_results(search: SearchData) -> list[HoldoutResult]:
     made = [_result(search, group) for group in entries.values()]
     both = [each for each in made if each.search and each.fresh]
     by_search = _ranks([search.sign * each.search.value for each in both if each.search])
-    by_fresh = _ranks([sign(search.metric) * each.fresh.value for each in both if each.fresh])
+    by_fresh = _ranks([sign(search.metric) * each.settled.value for each in both if each.settled])
     ranked = {each.fingerprint: pair for each, pair in zip(both, zip(by_search, by_fresh, strict=True), strict=True)}
     made = [each._replace(ranks=ranked.get(each.fingerprint)) for each in made]
     better = sign(search.metric)
-    return sorted(made, key=lambda each: (each.fresh is None, better * each.fresh.value if each.fresh else 0.0))
+    return sorted(made, key=lambda each: (each.settled is None, better * each.settled.value if each.settled else 0.0))
 
 
 def _result(search: SearchData, group: list[dict[str, Any]]) -> HoldoutResult:
@@ -120,7 +123,18 @@ def _result(search: SearchData, group: list[dict[str, Any]]) -> HoldoutResult:
         search=measured[0] if measured else None,
         fresh=ValueInterval.of(row) if row and row["status"] == "done" else None,
         row=row,
+        settled=_settled(search, row) if row and row["status"] == "done" else None,
     )
+
+
+def _settled(search: SearchData, row: dict[str, Any]) -> ValueInterval | None:
+    at = _point(row).corrected if search.metric.get("is_distance") else None
+    return ValueInterval(at.estimate, at.low, at.high) if at else ValueInterval.of(row)
+
+
+def _point(row: dict[str, Any]) -> CurvePoint:
+    replicates, blocks = tuple(row["replicates"] or ()), tuple(row["blocks"] or ())
+    return CurvePoint("", 0, row["value"], replicates, blocks, row["first_seed"] + row["n"])
 
 
 def _ranks(values: list[float]) -> list[int]:
@@ -147,24 +161,18 @@ def search_best(results: list[HoldoutResult]) -> HoldoutResult | None:
 
 
 def against(search: SearchData, one: HoldoutResult, other: HoldoutResult) -> PairedDifference:
-    """The difference of two results on the fresh seeds, one minus other, and whether one is better."""
+    """The difference of two results on the fresh seeds, one minus other, and whether one is better.
+
+    That of distances is the one at infinite N.
+    """
     a, b = one.row, other.row
     if not (one.fresh and other.fresh and a and b and key(a) == key(b)):
         return PairedDifference(None, "undecided")
-    left, right = (
-        CurvePoint(
-            "",
-            0,
-            row["value"],
-            tuple(row["replicates"] or ()),
-            tuple(row["blocks"] or ()),
-            row["first_seed"] + row["n"],
-        )
-        for row in (a, b)
-    )
+    left, right = _point(a), _point(b)
     if not left.pairs_with(right):
         return PairedDifference(None, "undecided")
-    comparison = compare(left.as_replicates(), right.as_replicates())
+    at_infinity = bool(search.metric.get("is_distance"))
+    comparison = compare(left.as_replicates(), right.as_replicates(), at_infinity=at_infinity)
     lower: Judgement = "better" if comparison.verdict == "a better" else "worse"
     higher: Judgement = "worse" if comparison.verdict == "a better" else "better"
     verdict = "undecided" if comparison.verdict == "undecided" else lower if sign(search.metric) == 1 else higher

@@ -47,4 +47,4 @@ def test_where_a_known_setting_is_best_the_search_has_a_line_of_its_own(tmp_path
     own = next(index for index, line in enumerate(lines) if line.startswith("best that the search found: No. "))
     assert not any(baseline["label"] in line for line in lines[1:own])
     against = next(line for line in lines[own:] if f"against {baseline['label']}, 0.2" in line)
-    assert "difference +2.7" in against and against.endswith("worse")
+    assert "difference at infinite N +2.7" in against and against.endswith("worse")

@@ -196,13 +196,20 @@ def corrected(replicates: Replicates, confidence: float = CONFIDENCE) -> Interva
     return jackknife_of(pseudo_values(replicates), replicates.sizes, confidence)
 
 
-def compare(a: Replicates, b: Replicates, confidence: float = CONFIDENCE) -> Comparison:
+def compare(a: Replicates, b: Replicates, confidence: float = CONFIDENCE, at_infinity: bool = False) -> Comparison:
     """Which of two samplers on the same blocks of seeds has the lower distance.
+
+    Args:
+        a, b: the two.
+        confidence: of the intervals.
+        at_infinity: the difference is that at infinite n, free of the bias of 1/n, which is another for each sampler.
 
     Raises:
         InputError: the blocks have unequal sizes, so they cannot be the same seeds.
     """
     difference = _of_both(np.subtract, a, b, confidence)
+    if at_infinity and difference is not None:
+        difference = jackknife_of(pseudo_values(a) - pseudo_values(b), a.sizes, confidence)
     verdict: Literal["a better", "b better", "undecided"] = "undecided"
     if difference is not None and abs(difference.estimate) > ROUNDING * max(abs(a.full), abs(b.full)):
         verdict = "a better" if difference.high < 0 else "b better" if difference.low > 0 else "undecided"

@@ -10,7 +10,7 @@ from harness.report.holdout import JUDGEMENTS, HoldoutResult, against, known, se
 from harness.report.study import FAILED, PRUNED, SUGGESTED, SearchData, SearchTrial, ValueInterval, sign
 from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn, code
 from harness.report.text.choices import setting_line
-from harness.report.text.numbers import NONE, evaluations, large, signed, significant, span, whole
+from harness.report.text.numbers import NONE, distance_span, evaluations, large, signed, significant, span, whole
 from harness.report.text.search_summary import saving
 
 ROLES = {"top": "best of the search", "spread": "along the ranking", "baseline": "baseline", "paper": "the paper’s"}
@@ -33,6 +33,9 @@ def holdout_table(search: SearchData, results: list[HoldoutResult], heading: str
         TableColumn(f"{one}search seeds", lambda each: _search_value(each, done), NUMBER, over),
         TableColumn(f"{other}fresh seeds", _fresh_value, NUMBER, over),
     ]
+    is_distance = bool(search.metric.get("is_distance"))
+    if is_distance:
+        columns.append(TableColumn(f"{other}fresh seeds, at infinite N", _settled_value, NUMBER, over))
     if search.compares:
         columns.append(TableColumn("moved", lambda each: _moved(search, each), NUMBER, over))
     columns.append(TableColumn("rank, search → fresh", _ranks, NUMBER))
@@ -43,6 +46,11 @@ def holdout_table(search: SearchData, results: list[HoldoutResult], heading: str
         f"Differences are paired, block by block of the same seeds, by the jackknife; a {way} one is better than the "
         "setting in the column’s head. A place is that among all trials that the search measured at full N."
     )
+    if is_distance:
+        caption += (
+            " Ranks on fresh seeds and differences are of estimates at infinite N, free of the bias of 1/N, which is "
+            "another for each sampler."
+        )
     table = Table(columns, [RowGroup("", results)], "costs finals", labelled_by=heading, caption=caption)
     return table._replace(row_css=lambda each: "changed" if each.is_reordered else "")
 
@@ -56,6 +64,12 @@ def _fresh_value(each: HoldoutResult) -> TableCell:
     if each.fresh is None:
         return TableCell("failed" if each.row and each.row["status"] == "failed" else "missing", css="key")
     return _interval_cell(each.fresh)._replace(css="key")
+
+
+def _settled_value(each: HoldoutResult) -> TableCell:
+    if each.settled is None or each.settled == each.fresh:
+        return TableCell(NONE)
+    return TableCell(significant(max(each.settled.value, 0.0)), [distance_span(each.settled.low, each.settled.high)])
 
 
 def _moved(search: SearchData, each: HoldoutResult) -> str:

@@ -15,6 +15,7 @@ from harness.report.holdout import (
 from harness.report.study import DONE, FAILED, PRUNED, RUNNING, SearchData, SearchTrial, sign
 from harness.report.text.numbers import (
     bracketed,
+    distance_span,
     evaluations,
     large,
     listing,
@@ -86,8 +87,15 @@ def _finding(search: SearchData, results: list[HoldoutResult], top: HoldoutResul
         best_word = "lowest" if sign(search.metric) == 1 else "highest"
         lead = f"Of {whole(count)} settings measured again on fresh seeds, {_name(top)} has the {best_word} {title}: "
     where = f" at NFE {evaluations(top.nfe)}" if top.nfe is not None else ""
-    rest = f"{bracketed(top.fresh.low, top.fresh.high)}{where}{', with ' + top.settings if top.settings else ''}."
-    return Finding(lead, significant(top.fresh.value), rest)
+    value, inner = significant(top.fresh.value), bracketed(top.fresh.low, top.fresh.high)
+    if top.settled and top.settled != top.fresh:
+        value = significant(max(top.settled.value, 0.0))
+        inner = (
+            f" at infinite N ({distance_span(top.settled.low, top.settled.high)}), "
+            f"{significant(top.fresh.value)} at N = {whole(search.fresh_samples)},"
+        )
+    rest = f"{inner}{where}{', with ' + top.settings if top.settings else ''}."
+    return Finding(lead, value, rest)
 
 
 def _name(result: HoldoutResult) -> str:

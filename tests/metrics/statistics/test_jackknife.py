@@ -179,3 +179,18 @@ def test_a_hundred_trials_take_little_time():
     for trial in rest:
         compare(trial, first)
     assert time.process_time() - start < 1.0  # 100 trials: 0.5 s measured on one core
+
+
+def test_a_difference_at_infinite_n_is_free_of_both_biases():
+    """Two distances c / n apart from their values at infinity, c unlike: at n the worse one looks better."""
+    rng, sizes, n = np.random.default_rng(0), np.full(12, 50), 600
+    shared = 0.02 * rng.standard_normal(12)
+
+    def biased(truth, c):
+        left_out = truth + (shared.sum() - shared) / 11 + c / (n - 50)
+        return Replicates(truth + shared.mean() + c / n, left_out, sizes)
+
+    a, b = biased(1.0, 120.0), biased(1.05, 30.0)
+    assert compare(a, b).verdict == "b better"
+    found = compare(a, b, at_infinity=True)
+    assert found.verdict == "a better" and found.difference.estimate == pytest.approx(-0.05)
