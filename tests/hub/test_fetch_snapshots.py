@@ -162,14 +162,18 @@ def test_a_hostile_file_under_an_official_name(world):
 def test_a_grid_says_what_to_fetch(world, tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text(
-        "title: A\ndescription: B\nsamples: 4\nnfe: [5]\ndenoisers: {net: {source: toy}}\n"
+        "title: A\ndescription: B\nsamples: 4\nnfe: [5]\nmetrics: end-point-error\ndenoisers: {net: {source: toy}}\n"
         "series:\n  - {name: Heun, role: ours}\n"
     )
-    for command in (["plan", grid], ["run", grid], ["sample", "toy", "-o", tmp_path / "sheet.png"]):
-        store = [] if command[0] == "sample" else ["--store", tmp_path / "s.sqlite"]
-        done = CliRunner().invoke(app, [str(part) for part in [*command, *store]])
-        assert done.exit_code == 2
-        assert "`harness fetch toy` gets it" in done.output
+    store = ["--store", tmp_path / "s.sqlite"]
+    for command, code, words in (
+        (["plan", grid, *store], 0, "Not here yet: `harness fetch toy` gets all of it"),
+        (["run", grid, *store], 2, "1 of its files are not here; `harness fetch toy` gets all of it"),
+        (["sample", "toy", "-o", tmp_path / "sheet.png"], 2, "`harness fetch toy` gets it"),
+    ):
+        done = CliRunner().invoke(app, list(map(str, command)))
+        assert done.exit_code == code, done.output
+        assert words in done.output
 
 
 def test_an_import_that_was_killed_goes_on_without_a_download(world, monkeypatch):

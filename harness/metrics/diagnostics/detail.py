@@ -70,12 +70,12 @@ class Detail(ImageShare):
         return torch.fft.fft2(images, norm="ortho").abs().square()[..., high].flatten(1).sum(1)
 
 
-class Contrast(ImageShare):
+class PixelContrast(ImageShare):
     """Standard deviation of an image's pixels, over the data's: 1 is as much contrast as the data has."""
 
     word: ClassVar[str] = "Contrast"
 
-    kind: Literal["contrast"] = "contrast"
+    kind: Literal["pixel-contrast"] = "pixel-contrast"
 
     @staticmethod
     def quantity(images: "Tensor") -> "Tensor":

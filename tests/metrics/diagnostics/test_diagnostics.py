@@ -14,10 +14,13 @@ from harness.metrics.diagnostics import (
     ConvergenceOrder,
     Curvature,
     DenoisingError,
+    Detail,
     EndPointError,
     JacobianAsymmetry,
+    PixelContrast,
     RoundTripError,
     TruncationError,
+    TruncationUnevenness,
 )
 from harness.metrics.diagnostics.images import images_for
 from harness.sampling.sampler import Sampler
@@ -311,6 +314,9 @@ ON_IMAGES = [
     JacobianAsymmetry(probes=2),
     RoundTripError(images="digits"),
     DenoisingError(),
+    TruncationUnevenness(substeps=3),
+    Detail(),
+    PixelContrast(),
 ]
 
 
@@ -338,7 +344,9 @@ def test_every_measure_runs_on_networks_and_leaves_samples_alone(measure, source
 def test_identities_cover_what_changes_the_numbers():
     assert EndPointError().identity == EndPointError(samples=8, series=("one",)).identity
     assert EndPointError().identity != EndPointError(reference=300).identity
-    assert len({measure().identity for measure in DIAGNOSTICS}) == len(DIAGNOSTICS)
+    names = {(measure().identity, measure().method) for measure in DIAGNOSTICS}
+    assert len(names) == len(DIAGNOSTICS)
+    assert TruncationUnevenness().identity == TruncationError().identity  # one measurement serves both
 
 
 CHURN = {"stochasticity": {"kind": "churn", "S_churn": 10.0}}
