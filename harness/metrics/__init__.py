@@ -13,7 +13,7 @@ FILES = (
     *("frechet", "fid_infinity", "kid", "prdc", "inception_score", "memorization"),  # of features
     *("diagnostics.end_point_error", "diagnostics.convergence_order", "diagnostics.truncation_error"),
     *("diagnostics.curvature", "diagnostics.jacobian_asymmetry", "diagnostics.round_trip_error"),
-    *("diagnostics.denoising_error", "diagnostics.detail"),
+    *("diagnostics.detail", "diagnostics.denoising_error"),
 )
 
 METRICS = one_of(*classes_in(__name__, FILES, Metric), group="harness.metrics")  # type: ignore[type-abstract]
