@@ -24,7 +24,9 @@ class Known(NamedTuple):
     reference: Reference | None
 
 
-def reference_of(metric: Metric, samples: int, store: Store, device: str | None = None) -> Known:
+def reference_of(
+    metric: Metric, samples: int, store: Store, device: str | None = None, keeps_floor: bool = True
+) -> Known:
     """The reference of a metric and, as facts for the report, the floor at this number of samples.
 
     The first call on a store runs the extractor over the real images; later ones read what it kept.
@@ -41,7 +43,8 @@ def reference_of(metric: Metric, samples: int, store: Store, device: str | None 
     training = (lambda: _training(source, extractor)) if metric.needs_training else None
     whole = " | ".join(filter(None, [metric.method, metric.plugin, id]))
     known = Known(whole, Reference(id, statistics, training))
-    _keep_floor(metric, known, samples, store, device)
+    if keeps_floor:
+        _keep_floor(metric, known, samples, store, device)
     return known
 
 

@@ -80,7 +80,7 @@ def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[di
     metric, seeds = metric_of(row), SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
     if metric.identity != row["extractor"]:
         raise InputError(f"extractor is '{metric.identity}' now, and was '{row['extractor']}'")
-    known = reference_of(metric, row["n"], store, device)
+    known = reference_of(metric, row["n"], store, device, keeps_floor=False)
     if known.id != row["reference"]:
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
     chunks = load_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])

@@ -24,6 +24,9 @@ from harness.metrics.statistics.moments import Moments
 MOST_DRAWS, LEAST_DRAWS = 1000, 12
 """Draws where one is cheap, and where one costs as much as a trial's own distance."""
 
+MOST_PAIRED = 100
+"""Draws of a metric that compares single images: each takes some hundredths of a second, however few they are."""
+
 WORK = 3e10
 """Multiplications that all draws may take."""
 
@@ -132,4 +135,4 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 def _draws(n: int, width: int, others: int) -> int:
     """How many draws of n images with so many features; `others` are compared with each, one by one."""
     each = 10 * n * (n + others) * width if others else n * width**2 + 30 * width**3
-    return int(min(MOST_DRAWS, max(LEAST_DRAWS, WORK / each)))
+    return int(min(MOST_PAIRED if others else MOST_DRAWS, max(LEAST_DRAWS, WORK / each)))

@@ -44,7 +44,11 @@ def test_they_are_all_there():
     assert {path.stem for path in OFFICIAL.values()} == words
 
 
-@pytest.mark.parametrize("name", OFFICIAL)
+LONG = {"official/fig2_cifar10", "official/fig4_cifar10"}
+"""Whose many budgets of a thousand steps take a minute to count."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in OFFICIAL])
 def test_a_plan_needs_nothing_fetched(name, empty):
     said = harness("plan", name).stdout
     grid, _ = load_grid(OFFICIAL[name])
