@@ -188,13 +188,17 @@ def claims(
     """
     from harness.cli.tables import claims_table
     from harness.report.claims import judged_claims
-    from harness.report.pages.claims import write_claims
+    from harness.report.pages.claims import unrun, write_claims
     from harness.store.database import Store
 
-    names = [Path(grid).stem for grid in grids] if grids else None
     with Store(store, files, create=False) as opened:
-        written = write_claims(opened, output, names)
-        out.print(claims_table(judged_claims(opened, names)))
+        every = judged_claims(opened, [Path(grid).stem for grid in grids] if grids else None)
+        if not every:
+            raise InputError(
+                f"{opened.name}: no grid with claims was run into this store; begin with `harness run claims/field`"
+            )
+        written = write_claims(every, output, [] if grids else unrun(opened))
+    out.print(claims_table(every))
     typer.echo(written)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -239,5 +238,4 @@ def paired(a: Mapping[str, Any], b: Mapping[str, Any], at_infinity: bool = False
 
 
 def _replicates(row: Mapping[str, Any]) -> Replicates:
-    sizes = np.diff([*row["blocks"], row["first_seed"] + row["n"]])
-    return Replicates(row["value"], np.array(row["replicates"]), sizes)
+    return Replicates.stored(row["value"], row["replicates"], row["blocks"], row["first_seed"] + row["n"])

@@ -8,8 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from harness.core.errors import InputError
 from harness.metrics import METRICS
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, jackknife
@@ -139,8 +137,8 @@ def _pair(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pair:
         return Pair(
             **shared, a=numbers[0], b=numbers[1], difference=None, ratio=None, unpaired=None, verdict="undecided"
         )
-    sizes = np.diff([*a["blocks"], a["first_seed"] + a["n"]])
-    one, other = (Replicates(row["value"], np.array(row["replicates"]), sizes) for row in (a, b))
+    end = a["first_seed"] + a["n"]
+    one, other = (Replicates.stored(row["value"], row["replicates"], row["blocks"], end) for row in (a, b))
     comparison = compare(one, other)
     alone = [jackknife(*side) for side in (one, other)]
     apart = math.hypot(*(side.high - side.estimate for side in alone if side is not None))

@@ -89,7 +89,7 @@ def check_claims(grid: Grid, curves: Collection[str], document: Document) -> Non
     for index, claim in enumerate(grid.claims):
         for place, test in enumerate(claim.tests):
             where: Where = ("claims", index, "tests", place)
-            named = {"metric": (test.metric,), "series": test.named_series, "denoiser": test.denoisers or ()}
+            named = {"metric": (test.metric,), "series": (test.series, *test.others), "denoiser": test.denoisers or ()}
             for word, names in named.items():
                 for name in names:
                     if name not in known[word]:

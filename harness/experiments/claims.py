@@ -68,6 +68,7 @@ class ClaimTest(Config):
 
     Args:
         metric: its name in the grid, such as `fd-digits`.
+        series: the curve that the claim is about.
         denoisers: the grid's denoisers that it is asked of; all if left out.
 
     Attributes:
@@ -78,12 +79,13 @@ class ClaimTest(Config):
 
     kind: str
     metric: Annotated[str, Field(min_length=1)]
+    series: Series
     denoisers: Names | None = None
 
     @property
-    @abstractmethod
-    def named_series(self) -> tuple[str, ...]:
-        """The series that it looks at."""
+    def others(self) -> tuple[str, ...]:
+        """The series that it is compared with."""
+        return ()
 
     @abstractmethod
     def in_words(self) -> str:
@@ -97,15 +99,17 @@ class ClaimTest(Config):
             Undecided: what is there does not allow an answer.
         """
 
-    def points(self, look: Look, series: str, part: int = 0, at: Sequence[float] | None = None) -> list[ClaimPoint]:
+    def points(
+        self, look: Look, series: str, range_index: int = 0, at: Sequence[float] | None = None
+    ) -> list[ClaimPoint]:
         """The points of a series, at these places or at all.
 
         Raises:
             Undecided: some are missing.
         """
-        if why := look.missing(series, self.metric, part):
+        if why := look.missing(series, self.metric, range_index):
             raise Undecided(f"{series}: {why}")
-        points = look.points(series, self.metric, part)
+        points = look.points(series, self.metric, range_index)
         if at is not None:
             points = [point for point in points if point.x in at]
             if len(points) < len(at):
@@ -119,23 +123,21 @@ class Lower(ClaimTest):
     """A series has a lower value than others: on average over their common places, or at each.
 
     Args:
-        series: the one that is to be lower.
-        than: the others.
+        than: the series that it is to be lower than.
         at: places on the axis; by default all that the series share.
         each: lower at each place, not on average.
         to: closeness to this value is meant, |value - to|, in place of the value.
     """
 
     kind: Literal["lower"] = "lower"
-    series: Series
     than: Names
     at: Places | None = None
     each: bool = False
     to: Finite | None = None
 
     @property
-    def named_series(self) -> tuple[str, ...]:
-        return (self.series, *self.than)
+    def others(self) -> tuple[str, ...]:
+        return self.than
 
     def in_words(self) -> str:
         what = self.metric if self.to is None else f"distance of {self.metric} from {self.to:g}"
@@ -170,22 +172,21 @@ class Equivalent(ClaimTest):
     """Two series differ by less than a margin that was fixed beforehand.
 
     Args:
-        series, to: the two; the difference is the value of `series` less that of `to`.
+        to: the other; the difference is the value of `series` less that of `to`.
         margin: largest difference that counts as none, in the metric's unit.
         at: the place on the axis; needed where a series has several points.
         one_sided: only `series` being higher by the margin counts.
     """
 
     kind: Literal["equivalent"] = "equivalent"
-    series: Series
     to: Series
     margin: Positive
     at: Finite | None = None
     one_sided: bool = False
 
     @property
-    def named_series(self) -> tuple[str, ...]:
-        return (self.series, self.to)
+    def others(self) -> tuple[str, ...]:
+        return (self.to,)
 
     def in_words(self) -> str:
         side = "is above" if self.one_sided else "differs from"
@@ -209,18 +210,17 @@ class Faster(ClaimTest):
     """A series needs fewer evaluations than another, each to within 3 % of its own best.
 
     Args:
-        series, than: the two.
+        than: the series that needs more.
         factor: how many times fewer, at least.
     """
 
     kind: Literal["faster"] = "faster"
-    series: Series
     than: Series
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
 
     @property
-    def named_series(self) -> tuple[str, ...]:
-        return (self.series, self.than)
+    def others(self) -> tuple[str, ...]:
+        return (self.than,)
 
     def in_words(self) -> str:
         times = "fewer" if self.factor == 1 else f"{self.factor:g} times fewer"
@@ -245,12 +245,10 @@ class BestBetween(ClaimTest):
     """The best place on a curve lies between two ends: some point inside is better than every point outside.
 
     Args:
-        series: the curve.
         low, high: the ends, inside.
     """
 
     kind: Literal["best-between"] = "best-between"
-    series: Series
     low: Finite
     high: Finite
 
@@ -259,10 +257,6 @@ class BestBetween(ClaimTest):
         if self.low > self.high:
             raise ValueError(f"low is above high: {self.low:g} and {self.high:g}")
         return self
-
-    @property
-    def named_series(self) -> tuple[str, ...]:
-        return (self.series,)
 
     def in_words(self) -> str:
         return f"the lowest {self.metric} of {self.series} lies between {self.low:g} and {self.high:g}"
@@ -274,8 +268,8 @@ class BestBetween(ClaimTest):
         outside = [point for point in points if not self.low <= point.x <= self.high]
         if not inside or not outside:
             raise Undecided("the curve has points on one side of the ends only")
-        best_in, best_out = (min(part, key=mean_of) for part in (inside, outside))
-        level = 1 - (1 - CONFIDENCE) / max(len(inside), len(outside))
+        best_in, best_out = (min(side, key=mean_of) for side in (inside, outside))
+        level = 1 - (1 - CONFIDENCE) / (len(inside) * len(outside))  # these seeds choose the best of either side
         against = [difference(best_in, each, level) for each in outside]
         refuting = [difference(best_out, each, level) for each in inside]
         gap = difference(best_in, best_out, level)
@@ -295,7 +289,6 @@ class Chosen(ClaimTest):
     The metric needs `ranges: 2`: a point is never judged by the seeds that it was chosen on.
 
     Args:
-        series: the curve that is chosen from.
         than: the series that it is compared with.
         helps: whether it is claimed to be better; False claims that it gains less than `margin`.
         margin: of `helps: false`, in the metric's unit.
@@ -304,7 +297,6 @@ class Chosen(ClaimTest):
     ranges: ClassVar[int] = 2
 
     kind: Literal["chosen"] = "chosen"
-    series: Series
     than: Series
     helps: bool = True
     margin: Positive | None = None
@@ -316,8 +308,8 @@ class Chosen(ClaimTest):
         return self
 
     @property
-    def named_series(self) -> tuple[str, ...]:
-        return (self.series, self.than)
+    def others(self) -> tuple[str, ...]:
+        return (self.than,)
 
     def in_words(self) -> str:
         gain = "is better than" if self.helps else f"gains less than {self.margin:g} over"
@@ -353,19 +345,13 @@ class Above(ClaimTest):
     """The value of every point of a series is above a number.
 
     Args:
-        series: it.
         value: the number.
         at: places on the axis; by default all.
     """
 
     kind: Literal["above"] = "above"
-    series: Series
     value: Finite
     at: Places | None = None
-
-    @property
-    def named_series(self) -> tuple[str, ...]:
-        return (self.series,)
 
     def in_words(self) -> str:
         return f"{self.metric} of {self.series} is above {self.value:g}"

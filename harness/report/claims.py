@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from harness.experiments.claims import Claim, ClaimPoint, ClaimTest, Finding, Look, Verdict, judge, verdict_of
 from harness.metrics.statistics.jackknife import Replicates
 from harness.report.data import GridData, TrialResult, load
@@ -88,29 +86,28 @@ def _judgements(claim: Claim, plan: Mapping[str, Any], every: Sequence[GridData]
 def _look(panel: str, every: Sequence[GridData]) -> Look:
     by_metric = {data.metric["metric"]: data for data in every}
 
-    def trials(series: str, metric: str, part: int) -> list[TrialResult]:
+    def trials(series: str, metric: str, range_index: int) -> list[TrialResult]:
         data = by_metric.get(metric)
         own = [trial for trial in data.trials if (trial.panel, trial.series) == (panel, series)] if data else []
-        return [trial.ranges[part] for trial in own]
+        return [trial.ranges[range_index] for trial in own]
 
-    def missing(series: str, metric: str, part: int) -> str:
-        planned = trials(series, metric, part)
+    def missing(series: str, metric: str, range_index: int) -> str:
+        planned = trials(series, metric, range_index)
         if not planned:
             return "has no trials on this denoiser"
         absent = [trial for trial in planned if not trial.done]
         why = next((f" ({trial.reason})" for trial in absent if trial.reason), "")
         return f"{len(absent)} of {plural(len(planned), 'trial')} not done{why}" if absent else ""
 
-    def points(series: str, metric: str, part: int) -> list[ClaimPoint]:
+    def points(series: str, metric: str, range_index: int) -> list[ClaimPoint]:
         data = by_metric[metric]
-        made = [_point(trial, data) for trial in trials(series, metric, part) if trial.done]
+        made = [_point(trial, data) for trial in trials(series, metric, range_index) if trial.done]
         return sorted(made, key=lambda point: point.x)
 
     return Look(points, missing)
 
 
 def _point(trial: TrialResult, data: GridData) -> ClaimPoint:
-    blocks = (*trial.blocks, trial.end) if trial.blocks else ()
-    sizes = np.diff(blocks) if blocks else np.empty(0, dtype=int)
-    replicates = Replicates(trial.value, np.array(trial.replicates, dtype=float), sizes)
-    return ClaimPoint(trial.fingerprint, trial.x, trial.nfe, blocks, replicates, data.is_distance)
+    replicates = Replicates.stored(trial.value, trial.replicates, trial.blocks, trial.end)
+    ends = (*trial.blocks, trial.end)
+    return ClaimPoint(trial.fingerprint, trial.x, trial.nfe, ends, replicates, data.is_distance)

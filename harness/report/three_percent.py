@@ -47,8 +47,7 @@ class CurvePoint(NamedTuple):
 
     def as_replicates(self) -> Replicates:
         """As the jackknife wants it."""
-        sizes = np.diff([*self.blocks, self.end]) if self.blocks else np.empty(0, dtype=int)
-        return Replicates(self.value, np.array(self.replicates, dtype=float), sizes)
+        return Replicates.stored(self.value, self.replicates, self.blocks, self.end)
 
     def pairs_with(self, other: "CurvePoint") -> bool:
         """Whether both were measured on the same blocks of seeds, at least two."""

@@ -68,7 +68,7 @@ def test_the_page(store, tmp_path):
     assert "Our choices needs fewer evaluations than Original choices to within 3 % of its best fd-digits." in said
     assert "harness run claims/mixture" in said  # comes with the package and was not run
     assert 'href="fig2.html"' in html and "https:" not in html
-    out = write_claims(store, tmp_path / "reports" / "claims.html")
+    out = write_claims(judged_claims(store), tmp_path / "reports" / "claims.html")
     assert out.read_text().startswith("<!DOCTYPE html>")
 
 
@@ -84,11 +84,11 @@ def test_the_table_is_there_to_take_away(store):
     assert all(re.match(r"[\d.]+ times \([\d.]+ to [\d.∞]+, 90 %\)", record["Measured"]) for record in records[:2])
 
 
-def test_a_store_without_claims(make_store, tmp_path):
+def test_a_store_without_claims(make_store):
     store = make_store()
     assert judged_claims(store) == []
-    with pytest.raises(InputError, match=r"no grid with claims was run .*harness run grids/claims"):
-        write_claims(store, tmp_path / "claims.html")
+    done = CliRunner().invoke(app, ["claims", "--store", store.name])
+    assert done.exit_code == 2 and "no grid with claims was run into this store" in done.stderr
     with pytest.raises(InputError, match="no grid 'other' was run into this store"):
         judged_claims(store, ["other"])
 

@@ -65,6 +65,19 @@ class Replicates(NamedTuple):
     left_out: np.ndarray
     sizes: np.ndarray
 
+    @classmethod
+    def stored(cls, value: float, replicates: Sequence[float], blocks: Sequence[int], end: int) -> "Replicates":
+        """From what a result row holds.
+
+        Args:
+            value: the distance of all samples.
+            replicates: that without each block; empty where there are none.
+            blocks: first seed of each block; empty where there are none.
+            end: the seed after the last.
+        """
+        sizes = np.diff([*blocks, end]) if len(blocks) else np.empty(0, dtype=int)
+        return cls(value, np.array(replicates, dtype=float), sizes)
+
 
 class Estimate(NamedTuple):
     """A statistic of all samples and without each block.

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from harness.core.errors import InputError
-from harness.report.claims import JudgedClaim, Judgement, judged_claims
+from harness.report.claims import JudgedClaim, Judgement
 from harness.report.pages.grid import file_name
 from harness.report.pages.page import PageSection, fragment, render_page, write_page
 from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn
@@ -42,23 +41,18 @@ class Unrun(NamedTuple):
     statements: list[str]
 
 
-def write_claims(store: Store, out: Path, grids: Sequence[str] | None = None) -> Path:
-    """Write the page of the claims in a store, and return its path.
+def write_claims(every: Sequence[JudgedClaim], out: Path, not_run: Sequence[Unrun] = ()) -> Path:
+    """Write the page of claims, and return its path.
 
     Args:
-        store: where the rows are; nothing is written to it.
+        every: the claims, judged.
         out: the HTML file.
-        grids: names of grids; None for all.
+        not_run: claims to be named that were not judged.
 
     Raises:
-        InputError: the store has no claims, or the file cannot be written.
+        InputError: the file cannot be written.
     """
-    every = judged_claims(store, grids)
-    if not every:
-        raise InputError(
-            f"{store.name}: no grid with claims was run into this store; `harness run grids/claims/*.yaml` first"
-        )
-    return write_page(render_claims(every, unrun(store) if grids is None else []), out)
+    return write_page(render_claims(every, not_run), out)
 
 
 def render_claims(every: Sequence[JudgedClaim], not_run: Sequence[Unrun] = ()) -> str:

@@ -13,7 +13,7 @@ from harness.core.files import write_bytes
 from harness.report.claims import judged_claims
 from harness.report.figures import history, svg
 from harness.report.holdout import holdout_results
-from harness.report.pages.claims import CLAIMS, write_claims
+from harness.report.pages.claims import CLAIMS, unrun, write_claims
 from harness.report.pages.grid import file_name, write_report
 from harness.report.pages.metrics import GridReport, first_figure
 from harness.report.pages.page import FigurePanel, fragment, render_page
@@ -59,7 +59,7 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
     written += [write_search_report(store, name, folder / search_file_name(name, names)) for name in studies]
     claims = judged_claims(store, names)
     if claims:
-        written.append(write_claims(store, folder / CLAIMS, names))
+        written.append(write_claims(claims, folder / CLAIMS, unrun(store)))
     index = folder / "index.html"
     entries = [_grid_entry(store, name, number) for number, name in enumerate(names)]
     entries += [
