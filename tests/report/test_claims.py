@@ -27,9 +27,12 @@ CLAIMS = [
 ]
 
 
-@pytest.fixture
-def store(make_store):
-    return make_store(the_plan=synthetic.plan(claims=CLAIMS), break_one=False)
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A grid with claims, finished; not to be written to."""
+    path = tmp_path_factory.mktemp("claims") / "store.sqlite"
+    with synthetic.fill(path, synthetic.plan(claims=CLAIMS), break_one=False) as opened:
+        yield opened
 
 
 def test_every_claim_is_judged_on_every_network_that_it_names(store):
