@@ -117,11 +117,19 @@ def test_the_index_leads_to_the_claims(store, make_store, tmp_path):
 def test_a_page_begins_with_the_answer(store):
     html = render(store, "fig2")
     assert html.index("Evaluations and speed-up by network") < html.index("<p ")
-    table = answer_table(panels(load(store, "fig2")[0]))
+    table = answer_table({"FD-digits": panels(load(store, "fig2")[0])})
     first = table.records()[0]
     assert first["Network"] == synthetic.PANELS[0][1] and first["Verdict"] == "faster"
-    assert first["Speed-up"] == "≥ 6.5× (the baseline’s curve ends too soon for more)"
+    assert first["Speed-up"] == "≥ 6.5×"
     assert "Baseline: Original choices. Ours: " in table.caption
+    assert not any("group" in record for record in table.records())
+
+
+def test_several_distances_answer_in_one_table(store):
+    drawn = panels(load(store, "fig2")[0])
+    records = answer_table({"FD-digits": drawn[:2], "FD-digits of 192 images": drawn[2:]}).records()
+    assert [record["group"] for record in records] == ["FD-digits", "FD-digits", "FD-digits of 192 images"]
+    assert answer_table({}) is None
 
 
 def test_what_may_be_zero_has_no_speed_up(make_store):
@@ -131,14 +139,14 @@ def test_what_may_be_zero_has_no_speed_up(make_store):
         row = synthetic.row(item)
         wild = [value + (-1) ** index * 3 for index, value in enumerate(row["replicates"])]
         store.put_result(row | {"replicates": wild})
-    for record in answer_table(panels(load(store, "fig2")[0])).records():
+    for record in answer_table({"FD-digits": panels(load(store, "fig2")[0])}).records():
         assert (record["Speed-up"], record["Verdict"]) == ("–", "undecided (the best may be 0)")
 
 
 def test_a_grid_without_a_baseline_has_no_answer_table(make_store):
     plan = synthetic.plan()
     plan["series"] = [entry | {"role": None} for entry in plan["series"]]
-    assert answer_table(panels(load(make_store(the_plan=plan), "fig2")[0])) is None
+    assert answer_table({"FD-digits": panels(load(make_store(the_plan=plan), "fig2")[0])}) is None
 
 
 def test_of_many_curves_the_best_are_drawn_in_full(store):

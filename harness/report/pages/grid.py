@@ -55,7 +55,7 @@ def render(store: Store, grid: str) -> str:
     plan = report.plan
     title = plan["title"] or plan["name"]
     summary = summarize(report.every, report.panels)
-    answer = answer_table(report.panels[0])
+    answer = answer_table({metric.data.title: metric.panels for metric in report.metrics if metric.is_ruled})
     header = fragment(TEMPLATE, "header", title=title, answer=answer, description=plan["description"], summary=summary)
     sections = [section for name in SECTIONS for section in _made(name, report)]
     return render_page(title, header, sections, ["report.js"], legend=report.legend)

@@ -1,7 +1,7 @@
 """The answer of a grid with a baseline, a line a network: how few evaluations, how many times fewer, and how sure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness.metrics.statistics.decisions import MAY_BE_ZERO
@@ -28,10 +28,15 @@ def answers(panels: Sequence[CurvePanel]) -> list[Answer]:
     ]
 
 
-def answer_table(panels: Sequence[CurvePanel]) -> Table | None:
-    """The table; None where no panel has a baseline and a series of ours."""
-    found = answers(panels)
-    if not found:
+def answer_table(by_metric: Mapping[str, Sequence[CurvePanel]]) -> Table | None:
+    """The table; None where no panel has a baseline and a series of ours.
+
+    Args:
+        by_metric: panels by the title of the distance that they are judged by.
+    """
+    groups = [RowGroup(title, found) for title, panels in by_metric.items() if (found := answers(panels))]
+    rows = [row for group in groups for row in group.rows]
+    if not rows:
         return None
     columns = [
         TableColumn("Network", lambda row: row.panel.title, heads_rows=True),
@@ -40,20 +45,16 @@ def answer_table(panels: Sequence[CurvePanel]) -> Table | None:
         TableColumn("Speed-up", _speed_up, NUMBER),
         TableColumn("Verdict", lambda row: TableCell(row.speed_up.verdict, [row.speed_up.why], css="key")),
     ]
-    baselines = dict.fromkeys(row.panel.baseline.name for row in found if row.panel.baseline)
-    ours = dict.fromkeys(row.ours.name for row in found)
+    baselines = dict.fromkeys(row.panel.baseline.name for row in rows if row.panel.baseline)
+    ours = dict.fromkeys(row.ours.name for row in rows)
     caption = (
         f"Baseline: {' or '.join(baselines)}. Ours: {' or '.join(ours)}. Small print is the range that the seeds leave "
-        "open, with 90 % probability."
+        "open, with 90 % probability; “≥” stands where a curve ends too soon for more."
     )
+    if len(groups) == 1:
+        groups = [RowGroup("", rows)]
     label = "Evaluations and speed-up by network"
-    return Table(
-        columns,
-        [RowGroup("", found)],
-        css="costs answer",
-        label=label,
-        caption=caption,
-    )
+    return Table(columns, groups, css="costs answer", label=label, caption=caption)
 
 
 def _cost(curve: SeriesCurve | None) -> TableCell:
@@ -68,6 +69,6 @@ def _speed_up(row: Answer) -> TableCell:
     if found.ratio is None or MAY_BE_ZERO in found.why:
         return TableCell(NONE)
     if found.verdict == "faster" and found.high is not None and math.isinf(found.high):
-        return TableCell(f"≥ {ratio(found.low)}×", ["the baseline’s curve ends too soon for more"], css="key")
+        return TableCell(f"≥ {ratio(found.low)}×", css="key")
     css = "" if found.verdict == "undecided" else "key"
     return TableCell(f"{ratio(found.ratio)}×", [ratio_span(found.low, found.high)], css=css)
