@@ -194,6 +194,8 @@ def explain(error: Any) -> str:
             return f"unknown kind '{context['tag']}'; allowed: {context['expected_tags']}"
         case "union_tag_not_found":
             return f"needs a `kind`; we got {value!r}"
+        case "model_type":
+            return f"needs a mapping of keys; we got {value!r}"
         case "value_error":
             return str(context.get("error", error["msg"]))
         case _:

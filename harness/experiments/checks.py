@@ -95,6 +95,8 @@ def check_claims(grid: Grid, curves: Collection[str], document: Document) -> Non
                     if name not in known[word]:
                         have = ", ".join(known[word])
                         raise document.error(where, f"no {word} '{name}' in this grid; it has: {have}")
+            if test.series in test.others:
+                raise document.error(where, f"compares '{test.series}' with itself; name another series")
             if metrics[test.metric].range_count < test.ranges:
                 raise document.error(where, f"'{test.kind}' needs `ranges: {test.ranges}` of metric '{test.metric}'")
 

@@ -215,6 +215,7 @@ claims:
         ("than: Euler", "than: Eulr", r"grid.yaml:12: .*no series 'Eulr' in this grid; it has: Heun, Euler"),
         ("metric: fd-digits", "metric: fid", r"no metric 'fid' in this grid; it has: fd-digits"),
         ("kind: faster", "kind: faster, denoisers: edm", r"no denoiser 'edm' in this grid; it has: ideal"),
+        ("than: Euler", "than: Heun", r"grid.yaml:12: .*compares 'Heun' with itself"),
         ("kind: faster", "kind: chosen", r"'chosen' needs `ranges: 2` of metric 'fd-digits'"),
         ("kind: faster", "kind: quicker", r"grid.yaml:12: .*'quicker'.*'faster'"),
         ("    source: Section 3\n", "", r"source: this key is required"),
