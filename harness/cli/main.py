@@ -176,9 +176,7 @@ def claims(
     grids: Annotated[
         list[str] | None, typer.Argument(help="Names of grids that were run.  [default: all]", metavar="GRID...")
     ] = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="HTML file.  [default: reports/claims.html]", show_default=False)
-    ] = Path("reports/claims.html"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file.")] = Path("reports/claims.html"),
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:

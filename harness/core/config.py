@@ -66,6 +66,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A finite float above zero."""
 
 
+def unwritten(default: Any) -> Any:
+    """Metadata of a field that came later than results: at its default it is not written, and fingerprints stay."""
+    return Field(exclude_if=lambda value: value == default)
+
+
 def shorthand(value: Any) -> Any:
     """A bare string stands for the kind with its defaults: `edm` is `{kind: edm}`."""
     return {"kind": value} if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The figures that the paper published, for the overlay: read from `paper.yaml`, each with how sure the reading is."""
+"""The figures that were published, for the overlay: read from `published.yaml`, with how sure the reading is."""
 
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,8 @@ class PaperPanel(NamedTuple):
 
     Args:
         title: the data set and the network.
-        points: lowest NFE within 3 % of the best FID, by the paper's name of the series.
+        points: FID and NFE by the paper's name of the series: in Figure 2 of the lowest NFE within 3 % of the best FID,
+            in Figure 4 of the lowest FID.
         speedup: as the paper reports it, its original sampler against its own choices; None outside Figure 2.
         tables: FID by NFE, by name of the series.
         source: whose those are, and what to keep in mind; "" for the paper's own.

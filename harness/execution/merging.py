@@ -1,6 +1,6 @@
 """Chunks of a block become one file as soon as the block is complete, where their moments are large.
 
-The moments of 2048 features take 17 MB, whatever number of images they are of. Ten blocks of them are what the
+The moments of 2048 features take 17 MB, whatever number of images they are of. Twelve blocks of them are what the
 jackknife needs of a trial, and nothing needs more.
 """
 

@@ -12,6 +12,7 @@ from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.trial import LabelPolicy
 from harness.hub.cards import is_here, load_cards
 from harness.sampling.discretizations import Optimized
+from harness.sampling.noise import MAX_SEED
 from harness.sampling.sampler import Sampler
 
 
@@ -32,6 +33,18 @@ def check_metrics(grid: Grid, document: Document) -> None:
                 if name not in names:
                     have = ", ".join(names)
                     raise document.error((*where, key), f"metric '{metric.name}' names '{name}'; this grid has: {have}")
+
+
+def check_seeds(grid: Grid, document: Document) -> None:
+    """No metric asks for a seed that samplers do not take."""
+    last = (
+        grid.first_seed - 1 + max(metric.range_count * metric.default_samples(grid.samples) for metric in grid.metrics)
+    )
+    if last > MAX_SEED:
+        at = "first_seed" if "first_seed" in document.data else "samples"
+        raise document.error(
+            (at,), f"seeds go up to {MAX_SEED} and these to {last}; lower first_seed, samples or ranges"
+        )
 
 
 class Absent(NamedTuple):

@@ -284,9 +284,10 @@ class BestBetween(ClaimTest):
 
 
 class Chosen(ClaimTest):
-    """The best point of a curve, chosen on one range of seeds, is better than another series on the next range.
+    """The best point of a curve is better than another series on other seeds than those that it was chosen on.
 
-    The metric needs `ranges: 2`: a point is never judged by the seeds that it was chosen on.
+    The metric needs `ranges: 2`. What one range of seeds chooses is judged by the other, and the two gains are
+    averaged: all seeds judge, and none judges what it chose.
 
     Args:
         than: the series that it is compared with.
@@ -316,29 +317,34 @@ class Chosen(ClaimTest):
         return f"the best of {self.series}, chosen on other seeds, {gain} {self.than} by {self.metric}"
 
     def ask(self, look: Look) -> Finding:
-        first, curve, other = (
-            self.points(look, self.series, 0),
-            self.points(look, self.series, 1),
-            self.points(look, self.than, 1),
-        )
-        if len(other) > 1:
-            raise Undecided(f"{self.than} has several points")
-        chosen = min(first, key=mean_of)
-        point = next((each for each in curve if each.fingerprint == chosen.fingerprint), None)
-        if point is None:
-            raise Undecided("the chosen point is missing on the second range of seeds")
-        check_paired([point, other[0]])
+        pairs = [self._pair(look, chosen_on, judged_on) for chosen_on, judged_on in ((0, 1), (1, 0))]
+        sizes = np.concatenate([point.replicates.sizes for point, _ in pairs])
+        gains = [gap_of(values_of(point), values_of(other), point.replicates.sizes, False) for point, other in pairs]
         confidence = CONFIDENCE if self.helps else EQUIVALENCE
-        gap = difference(point, other[0], confidence)
+        gap = jackknife_of(np.concatenate(gains), sizes, confidence)
         if self.margin is None:
             verdict: Verdict = "holds" if gap.high < 0 else "does not hold" if gap.low > 0 else "undecided"
             why = "the interval holds 0"
         else:
             verdict = "holds" if gap.low > -self.margin else "does not hold" if gap.high < -self.margin else "undecided"
             why = f"the interval reaches below the margin, {-self.margin:g}"
-        told = f"at {point.x:g}, chosen on other seeds: {_in_words(gap, confidence)}"
-        trials = (*(each.fingerprint for each in first), other[0].fingerprint)
+        places = " and ".join(dict.fromkeys(f"{point.x:g}" for point, _ in pairs))
+        told = f"at {places}, chosen on other seeds: {_in_words(gap, confidence)}"
+        trials = (*(each.fingerprint for each in self.points(look, self.series, 0)), pairs[0][1].fingerprint)
         return Finding(verdict, told, why if verdict == "undecided" else "", trials)
+
+    def _pair(self, look: Look, chosen_on: int, judged_on: int) -> tuple[ClaimPoint, ClaimPoint]:
+        """The best point of one range and the other series, both on another range."""
+        other = self.points(look, self.than, judged_on)
+        if len(other) > 1:
+            raise Undecided(f"{self.than} has several points")
+        chosen = min(self.points(look, self.series, chosen_on), key=mean_of)
+        points = self.points(look, self.series, judged_on)
+        point = next((each for each in points if each.fingerprint == chosen.fingerprint), None)
+        if point is None:
+            raise Undecided("the chosen point is missing on the other range of seeds")
+        check_paired([point, other[0]])
+        return point, other[0]
 
 
 class Above(ClaimTest):

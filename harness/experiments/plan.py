@@ -18,6 +18,7 @@ from harness.experiments.checks import (
     check_metrics,
     check_mosaics,
     check_names,
+    check_seeds,
     describe_panel,
     fetching,
 )
@@ -108,6 +109,7 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
         raise InputError(f"{path}: {len(absent)} of its files are not here; {fetching(absent)}")
     names = [file.name for file in absent]
     check_metrics(grid, document)
+    check_seeds(grid, document)
     check_features(grid, document, names)
     described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
     items: list[Planned] = []

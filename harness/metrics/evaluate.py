@@ -1,7 +1,7 @@
 """Metrics of images that any other program made: a folder, an archive or an array.
 
 Images in a folder are often sorted by class, so the blocks of the jackknife are not consecutive ones: every image goes
-to one of ten blocks by a random permutation with a fixed seed. Metrics that look at pairs take 10,000 images, chosen
+to one of the blocks by a random permutation with a fixed seed. Metrics that look at pairs take 10,000 images, chosen
 the same way.
 """
 

@@ -60,7 +60,7 @@ class Brownian:
     """The paths of N samples.
 
     Args:
-        seeds: N non-negative integers, taken modulo 2^32.
+        seeds: N integers from 0 to 2^32 - 1.
         shape: (C, H, W) of one sample.
         high, low: the ends of the range in sigma; the path starts at 0 at `high`.
         device: where the values are needed.
@@ -78,7 +78,7 @@ class Brownian:
     ) -> None:
         self.high, self.low, self.shape = high, low, tuple(shape)
         self.device, self.made_on = torch.device(device), torch.device(made_on)
-        keys = torch.tensor([seed % 2**32 for seed in seeds], dtype=torch.int64, device=self.made_on)
+        keys = torch.tensor(list(seeds), dtype=torch.int64, device=self.made_on)
         self._keys = _mix(keys * GOLDEN + 1)
         self._size = torch.Size(shape).numel()
         self._pairs = torch.arange(1, 1 + (self._size + 1) // 2, device=self.made_on) * GOLDEN

@@ -42,9 +42,9 @@ def encode(
 ) -> Encoded:
     """Follow the sampler's trajectory upwards, level by level, with its own solver.
 
-    The last step down, to sigma = 0, is undone by one step of a fixed-point iteration, which makes one evaluation: with
-    f the solver's last step, most often f(x) = D(x; sigma_min), x = image + (image - f(image)). An analytical first
-    step is left out: on the way up it would come last, and there is nothing to save.
+    A last step to sigma = 0 is undone by one step of a fixed-point iteration, which makes one evaluation: with f the
+    solver's last step, most often f(x) = D(x; sigma_min), x = image + (image - f(image)). An analytical first step is
+    left out: on the way up it would come last, and there is nothing to save.
 
     Args:
         denoiser, device, batch: as for `harness.sample`.
@@ -67,10 +67,13 @@ def encode(
     dynamics, time_steps, *_ = initial_state(denoiser, sampler, seeds, labels, device=device, batch=batch)
     device = torch.device(device or denoiser.device)
     x = images.to(device, state_dtype(device))
-    last = dynamics.at_level(x, time_steps.sigmas[-1])
-    # x = image + (image - f(image)), one step of the iteration for f(x) = image
-    x = dynamics.s(last.t) * (2 * x - sampler.solver.last(dynamics, last, time_steps.times[-1], None)[0])
-    for step in trajectory(dynamics, sampler, time_steps.times[:-1].flip(0), x):
+    times = time_steps.times[: len(time_steps.sigmas)]
+    if sampler.end == "zero":
+        last = dynamics.at_level(x, time_steps.sigmas[-1])
+        # x = image + (image - f(image)), one step of the iteration for f(x) = image
+        x = 2 * x - sampler.solver.last(dynamics, last, time_steps.times[-1], None)[0]
+    x = dynamics.s(times[-1]) * x
+    for step in trajectory(dynamics, sampler, times.flip(0), x):
         x = step.x
         if not bool(torch.isfinite(x).all()):
             raise SamplingError("the state is not finite (NaN or infinity)", step.number)

@@ -45,8 +45,6 @@ def initial_state(
     Raises:
         InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
     """
-    seeds = list(seeds)
-    _check_seeds(seeds)
     device = torch.device(device or denoiser.device)
     noise = Noise(seeds, denoiser.shape, device, sampler.noise_device)
     time_steps = sampler.time_steps(denoiser)
@@ -103,17 +101,13 @@ def _check_descent(time_steps: TimeSteps) -> None:
     round in between, and the released sampler then goes up and down without saying so.
     """
     for name, values in (("noise levels", time_steps.sigmas), ("times", time_steps.times)):
-        rises = (values[1:] > values[:-1]).nonzero()
+        rises = (~(values[1:] <= values[:-1])).nonzero()  # NaN falls nowhere
         if len(rises):
             at = int(rises[0])
             raise InputError(
-                f"the {name} rise from {values[at]:.4g} to {values[at + 1]:.4g} after step {at}; the VP curve turns "
-                "round over a narrow noise range: widen it (sigma_min, sigma_max), or use another discretization"
+                f"the {name} go from {values[at]:.4g} to {values[at + 1]:.4g} after step {at} and do not fall; the VP "
+                "curve turns round over a narrow noise range: widen it (sigma_min, sigma_max), or use another "
+                "discretization"
             )
-
-
-def _check_seeds(seeds: list[int]) -> None:
-    if not seeds:
-        raise InputError("at least one seed is needed")
-    if min(seeds) < 0:
-        raise InputError(f"seeds must be non-negative integers; we got {min(seeds)}")
+        if not bool(torch.isfinite(values).all()):
+            raise InputError(f"the {name} begin at {values[0]:.4g}; lower sigma_max, or use another schedule")

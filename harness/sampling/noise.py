@@ -4,23 +4,50 @@ The order of draws is the official one, so the same seeds give the images that u
 a class index where the denoiser has classes, then one float64 normal per step of a stochastic sampler.
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from harness.core.errors import InputError
 from harness.sampling.brownian import Brownian
+
+MAX_SEED = 2**32 - 1
+"""The official samplers cut seeds to 32 bits; a larger one would give the images of a smaller one again."""
+
+
+def checked_seeds(seeds: Iterable[int]) -> list[int]:
+    """Seeds as plain integers.
+
+    Raises:
+        InputError: none at all, or one that is no integer from 0 to 2^32 - 1.
+    """
+    checked = []
+    for seed in seeds:
+        try:
+            checked.append(operator.index(seed))
+        except TypeError:
+            checked.append(-1)
+        if not 0 <= checked[-1] <= MAX_SEED:
+            raise InputError(f"seeds are integers from 0 to {MAX_SEED}; we got {seed}")
+    if not checked:
+        raise InputError("at least one seed is needed")
+    return checked
 
 
 class Noise:
     """The random streams of N samples.
 
     Args:
-        seeds: N non-negative integers, taken modulo 2^32; repeats allowed.
+        seeds: N integers from 0 to 2^32 - 1; repeats allowed.
         shape: (C, H, W) of one sample.
         device: where the draws are needed.
         noise_device: where they are made. "cpu" gives the same numbers on every machine, "cuda" the official stream of
             a GPU.
+
+    Raises:
+        InputError: no seeds, or one that is out of range.
     """
 
     def __init__(
@@ -35,7 +62,7 @@ class Noise:
             torch.device(device),
             torch.device(noise_device),
         )
-        self.seeds = [int(seed) % 2**32 for seed in seeds]
+        self.seeds = checked_seeds(seeds)
         self._generators = [torch.Generator(self.noise_device).manual_seed(seed) for seed in self.seeds]
 
     def __len__(self) -> int:

@@ -71,9 +71,12 @@ def sample(
     sampler = with_levels(denoiser, sampler, device, batch)
     begun = initial_state(denoiser, sampler, seeds, labels, latents, device, batch)
     x, finite = begun.x, {}
-    for step in trajectory(begun.dynamics, sampler, begun.time_steps.times, x):
+    times = begun.time_steps.times
+    for step in trajectory(begun.dynamics, sampler, times, x):
         x = step.x
         finite[step.number] = torch.isfinite(x).all()
+    if sampler.end != "zero":
+        x = x / begun.dynamics.s(times[-1])
     if bad := [number for number, ok in finite.items() if not bool(ok)]:
         raise SamplingError("the state is not finite (NaN or infinity)", bad[0])
     return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows)

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from harness.core.config import Config
+from harness.core.config import Config, unwritten
 from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import DISCRETIZATIONS, Discretization
@@ -25,7 +25,10 @@ SWEEP = 2
 
 
 class TimeSteps(NamedTuple):
-    """A sampler bound to a denoiser: the curve sigma(t), the N noise levels and the N + 1 times, the last 0."""
+    """A sampler bound to a denoiser: the curve sigma(t), the N noise levels, and their times.
+
+    A sampler that ends at sigma = 0 has 0 as one more time.
+    """
 
     curve: Curve
     sigmas: Tensor
@@ -43,6 +46,8 @@ class Sampler(Config):
         stochasticity: `deterministic`, `{kind: churn, S_churn: 30, ...}` and others.
         steps: N, the number of noise levels, >= 1; 2 by default for an adaptive solver, which steps as it likes between
             them, and the number of levels for a list of them.
+        end: where the last step arrives. `zero`: at sigma = 0, N steps; `sigma_min`: at the last level, N - 1 steps,
+            and the state there, freed of its scaling, is the image.
         afs: the analytical first step: eps = xbar / sqrt(1 + sigma^2) stands in for the first evaluation.
         clip_denoised: clip D to [-1, 1] before it is used, as the samplers of the ADM networks do.
         noise_device: where random numbers are made. `cpu`: the same images on every machine; `cuda`: the official
@@ -68,6 +73,7 @@ class Sampler(Config):
     scaling: Annotated[Scaling, SCALINGS] = NoScaling()
     stochasticity: Annotated[Stochasticity, STOCHASTICITY] = Deterministic()
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 18
+    end: Annotated[Literal["zero", "sigma_min"], unwritten("zero")] = "zero"
     afs: bool = False
     clip_denoised: bool = False
     noise_device: Literal["cpu", "cuda"] = "cpu"
@@ -136,7 +142,8 @@ class Sampler(Config):
     @property
     def least_steps(self) -> int:
         """The smallest number of levels that makes sense: a multistep method, and afs, need a step beside the last."""
-        return 2 if self.solver.history or self.solver.adaptive or self.afs else 1
+        steps = 2 if self.solver.history or self.solver.adaptive or self.afs else 1
+        return steps if self.end == "zero" else max(steps, 2)
 
     def time_steps(self, denoiser: Denoiser) -> TimeSteps:
         """Bind to a denoiser: clamp the range to its own, lay out the levels, round them, map them to times.
@@ -145,13 +152,15 @@ class Sampler(Config):
             InputError: the range has no part in common with the denoiser's, or the levels cannot be made.
         """
         if self.steps < self.least_steps:
-            why = "afs needs" if self.afs else f"solver '{self.solver.kind}' needs"
+            why = "afs needs" if self.afs else f"solver '{self.solver.kind}' with end {self.end} needs"
             raise InputError(f"{why} at least {self.least_steps} levels; we got steps {self.steps}; raise it")
         levels = self.discretization
         within = levels.clamp(denoiser.sigma_min, denoiser.sigma_max)
         curve = self.schedule.fit(within.low, within.high, levels.vp_epsilon)
         sigmas = denoiser.round_sigma(levels(self.steps, within)).cpu()
-        times = torch.cat([curve.t(sigmas), torch.zeros(1, dtype=torch.float64)])
+        times = curve.t(sigmas)
+        if self.end == "zero":
+            times = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
         return TimeSteps(curve, sigmas, times)
 
     def sigmas(self, denoiser: Denoiser) -> Tensor:
@@ -159,5 +168,5 @@ class Sampler(Config):
         return self.time_steps(denoiser).sigmas
 
     def times(self, denoiser: Denoiser) -> Tensor:
-        """The times t_0 > ... > t_N = 0 for this denoiser, float64 [N + 1]."""
+        """The times t_0 > ... > t_N = 0 for this denoiser, float64 [N + 1]; without the 0 if it ends at sigma_min."""
         return self.time_steps(denoiser).times

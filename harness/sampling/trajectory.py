@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.sampler import Sampler
+
+REPEATED = 1e-12
+"""Times nearer to each other than this, relative, are one: what lies between them is rounding."""
 
 
 class Step(NamedTuple):
@@ -24,13 +29,14 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
     Args:
         dynamics: the ODE's right-hand side for the samples in x.
         sampler: supplies solver, stochasticity and the first step; its other fields are in `dynamics` and `times`.
-        times: float64 [N + 1] on the CPU, descending; or ascending, for a deterministic sampler.
+        times: float64 [N + 1] on the CPU, N steps, descending; or ascending, for a deterministic sampler.
         x: initial state [B, C, H, W] at times[0].
 
     Raises:
         SamplingError: with the step at which it happened.
     """
-    solver, stochasticity, steps = sampler.solver, sampler.stochasticity, len(times) - 1
+    solver, stochasticity = sampler.solver, sampler.stochasticity
+    own_steps = len(times) - 1 - int(times[-1] == 0)  # the step to zero is `solver.last`'s
     carry: Any = None
     is_assumed = sampler.afs
     for index, segment in enumerate(stochasticity.segments(dynamics, times)):
@@ -39,18 +45,22 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
                 x, carry = stochasticity.renoise(dynamics, x, segment), None
                 continue
             # Algorithm 2 of the paper: raise the noise, evaluate, step, and for ancestral noise land below and add
-            x, t_hat = stochasticity.lift(dynamics, x, segment.t, steps)
+            x, t_hat = stochasticity.lift(dynamics, x, segment.t, sampler.steps)
             here = dynamics.analytical_first_step(x, t_hat) if is_assumed else dynamics.at(x, t_hat)
             is_assumed = False
             t_land, sigma_up = stochasticity.land(dynamics, t_hat, segment.t_next)
             if not dynamics.sigma(t_land) > 0:
                 x, carry = solver.last(dynamics, here, t_land, None)[0], None
-            # where a denoiser rounds, a level may repeat: it has nothing to teach a multistep method
-            elif not (solver.history and t_land == t_hat):
-                x, carry = solver(dynamics, here, t_land, carry)
+            # a level may repeat, where a denoiser rounds or levels crowd: no history and no noise comes of such a step
+            elif not ((solver.history or solver.is_stochastic) and torch.isclose(t_land, t_hat, rtol=REPEATED, atol=0)):
+                x, carry = solver.lowered(own_steps - index)(dynamics, here, t_land, carry)
             if sigma_up is not None:
                 s_next = dynamics.s(segment.t_next)
                 x = x * (s_next / dynamics.s(t_land)) + s_next * sigma_up * dynamics.noise()
         except SamplingError as error:
             raise SamplingError(error.reason, index) from None
+        except (ArithmeticError, np.linalg.LinAlgError) as error:
+            raise SamplingError(
+                f"the step from sigma {here.sigma.item():.4g} cannot be computed ({error})", index
+            ) from None
         yield Step(index, here, x)

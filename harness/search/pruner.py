@@ -21,8 +21,7 @@ from harness.store.studies import DONE
 CONFIDENCE = 0.95
 """Confidence of the interval that prunes.
 
-A lower one is no gain: on 180 settings, four of them within 2 % of the best, rules that prune at 90 or 95 %, one-sided,
-lost all four in two or three studies of eight, and saved 3 % of the evaluations in the others.
+A lower one prunes more, and loses good settings: see `benchmarks/search_efficiency.py` for what pruning saves.
 """
 
 FEWEST_BLOCKS = 4

@@ -156,7 +156,7 @@ class TestChosen:
         ]
         second = {"A": again, "B": [point(0, 1, seed=6, first=900)]}
         found = ask(self.test, first, second)
-        assert found.verdict == "does not hold" and found.measured.startswith("at 2, chosen on other seeds: +0.2")
+        assert found.verdict == "does not hold" and found.measured.startswith("at 2 and 1, chosen on other seeds: +0.1")
 
     @pytest.mark.parametrize(("gain", "verdict"), [(0.0, "holds"), (0.5, "does not hold")])
     def test_that_it_does_not_help(self, gain, verdict):

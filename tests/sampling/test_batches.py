@@ -78,9 +78,8 @@ def test_every_call_has_one_shape():
 
 
 def test_repeated_seeds_give_repeated_images():
-    out = sample(Gaussian(0.0, 0.5, (1, 2, 2)), STOCHASTIC, [5, 5, 5 + 2**32])
+    out = sample(Gaussian(0.0, 0.5, (1, 2, 2)), STOCHASTIC, [5, 5])
     assert torch.equal(out.images[0], out.images[1])
-    assert torch.equal(out.images[0], out.images[2])
 
 
 class Labelled(Analytic):
@@ -138,7 +137,7 @@ def test_bad_seeds_and_latents():
     denoiser = Gaussian(0.0, 0.5, (1, 2, 2))
     with pytest.raises(InputError, match="at least one seed"):
         sample(denoiser, Sampler(), [])
-    with pytest.raises(InputError, match="non-negative"):
+    with pytest.raises(InputError, match="from 0 to 4294967295; we got -1"):
         sample(denoiser, Sampler(), [-1])
     with pytest.raises(InputError, match="latents must have shape"):
         sample(denoiser, Sampler(), [0], latents=torch.zeros(1, 1, 3, 3))

@@ -21,6 +21,7 @@ What differs by convention:
 * EDM* precondition the network; the analytic D takes the place of both. So with churn D is evaluated at the raised
   level, after the noise, as in Algorithm 2 of Karras et al. In use, EDMEuler gets the network's output from before it.
 * DEIS is in log sigma only, up to order 3; IPNDM has order 4 only.
+* `lower_order_final` is compared where the last step ends at the lowest level (`alone`), where both count alike.
 """
 
 import sys
@@ -52,6 +53,11 @@ TOLERANCE = {FLOAT32: 1e-6, FLOAT64: 1e-13}
 
 def plain(levels):
     return torch.cat([levels, levels.new_zeros(1)])
+
+
+def alone(levels):
+    """Where the last step ends at the lowest level."""
+    return levels
 
 
 def twice(levels):
@@ -207,6 +213,21 @@ PAIRS = [
     Pair("dpmpp_2m", EDM_MULTISTEP, SECOND | MIDPOINT),
     Pair({"kind": "dpmpp_2m", "form": "heun"}, EDM_MULTISTEP, SECOND | BY_HEUN),
     Pair("dpmpp_3m", EDM_MULTISTEP, THIRD | MIDPOINT),
+    *(
+        Pair(
+            {"kind": kind, "lower_order_final": True, **fields},
+            theirs._replace(stages=alone),
+            {"solver_order": order, "lower_order_final": True, **config},
+        )
+        for kind, fields, theirs, order, config in [
+            ("dpmpp_2m", {}, MULTISTEP, 2, MIDPOINT),
+            ("dpmpp_3m", {}, MULTISTEP, 3, MIDPOINT),
+            ("unipc", {"order": 2}, UNIPC, 2, {"solver_type": "bh2"}),
+            ("unipc", {"order": 3}, UNIPC, 3, {"solver_type": "bh2"}),
+            ("unipc", {"order": 3, "variant": "bh1"}, UNIPC, 3, {"solver_type": "bh1"}),
+            ("deis", {"order": 3, "variable": "log_sigma"}, DEIS, 3, {}),
+        ]
+    ),
     Pair("dpmpp_2m_sde", EDM_MULTISTEP, SECOND | MIDPOINT | SDE),
     Pair({"kind": "dpmpp_2m_sde", "form": "heun"}, EDM_MULTISTEP, SECOND | BY_HEUN | SDE),
 ]
@@ -229,7 +250,8 @@ def name(pair):
 def our_states(pair, denoiser, unit):
     """The state after every step, and the normals drawn, in order."""
     levels = {"kind": "explicit", "sigmas": LEVELS.tolist()}
-    fields = {"solver": pair.solver, "stochasticity": pair.stochasticity, "discretization": levels}
+    end = "sigma_min" if pair.theirs.stages is alone else "zero"
+    fields = {"solver": pair.solver, "stochasticity": pair.stochasticity, "discretization": levels, "end": end}
     sampler, drawn = Sampler.model_validate(fields), []
     begun = initial_state(denoiser, sampler, range(len(unit)), latents=unit)
     for source in ("noise", "increment_between"):
@@ -268,7 +290,7 @@ def their_states(pair, denoiser, unit, drawn, monkeypatch):
         output = pair.theirs.output(xbar, denoiser(xbar, sigma), sigma)
         x = scheduler.step(output, t, x, **pair.given).prev_sample
         states.append(x / s[at + 1])
-    return states if pair.theirs.stages is plain else [*states[1:-1:2], states[-1]]
+    return states if pair.theirs.stages in (plain, alone) else [*states[1:-1:2], states[-1]]
 
 
 def difference(pair, monkeypatch):

@@ -45,7 +45,7 @@ def test_levels_fall_and_stay_in_the_range(cls, within, n):
 
 def test_levels_that_rise_are_refused():
     sampler = Sampler.model_validate({"discretization": {"kind": "vp", "sigma_min": 0.1, "sigma_max": 10.0}})
-    with pytest.raises(InputError, match="noise levels rise from 10 to"):
+    with pytest.raises(InputError, match=r"noise levels go from 10 to .* do not fall"):
         sample(Gaussian(0.0, 0.5, (1, 2, 2)), sampler, [0])
 
 
@@ -115,7 +115,7 @@ def test_scalings_differentiate(cls, sigma):
 
 
 @pytest.mark.parametrize("cls", SOLVERS.members, ids=name)
-@given(steps=st.integers(2, 12), seeds=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
+@given(steps=st.integers(2, 12), seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=5))
 @settings(max_examples=10)
 def test_solvers_keep_shape_type_and_count(cls, steps, seeds):
     denoiser = Gaussian(0.1, 0.4, (2, 3, 3))

@@ -53,7 +53,7 @@ def test_known_settings_are_in_the_space_and_allowed(planned):
     assert planned.notes == ()
     assert len(planned.enqueued) == len(planned.target.enqueue)
     outside = [start.setting.name for start in planned.enqueued if start.point is None]
-    assert outside in ([], ["Deterministic"], ["RK2 with alpha 1.1 (Karras et al. 2022, Figure 15)"])
+    assert outside in ([], ["Deterministic"], ["RK2 with alpha 1.1 (Karras et al. 2022, Appendix D.2)"])
     assert planned.enqueued[0].setting.role == "baseline"
 
 

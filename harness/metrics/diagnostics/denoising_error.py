@@ -50,7 +50,7 @@ class DenoisingError(Diagnostic):
         given = images_for(self.images, job)
         sampler = with_levels(job.denoiser, job.sampler, job.device, job.batch)
         begun = initial_state(job.denoiser, sampler, job.seeds, given.labels, device=job.device, batch=job.batch)
-        apart = [seed + APART for seed in job.seeds]
+        apart = [(seed + APART) % 2**32 for seed in job.seeds]
         noise = Noise(apart, job.denoiser.shape, begun.x.device, sampler.noise_device).normal()
         errors, noisy, clean = [], [], []
         for sigma in begun.time_steps.sigmas:

@@ -69,7 +69,7 @@ class JacobianAsymmetry(Diagnostic):
             job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch
         )
         apart = initial_state(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch).dynamics
-        seeds = [seed + APART for seed in job.seeds]
+        seeds = [(seed + APART) % 2**32 for seed in job.seeds]
         noise = Noise(seeds, job.denoiser.shape, x.device, sampler.noise_device)
         ratios, levels = [], []
         for step in trajectory(dynamics, sampler, time_steps.times, x):

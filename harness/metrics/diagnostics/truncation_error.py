@@ -72,7 +72,8 @@ class TruncationError(Diagnostic):
             carry = solver.rebased(carry, xbar, xbar_next)
             xbar = xbar_next
         profile = Profile(time_steps.sigmas[:-1], torch.stack(errors, dim=1))
-        nfe = dynamics.nfe + dynamics.cost(time_steps.sigmas[-1])  # the last step makes one
+        to_zero = job.sampler.end == "zero"  # that step makes one, and has no error of its own here
+        nfe = dynamics.nfe + (dynamics.cost(time_steps.sigmas[-1]) if to_zero else 0)
         return SampleValues(profile.values.mean(1), nfe, dynamics.rows + truth.dynamics.rows, profile)
 
 

@@ -86,7 +86,7 @@ def mark_entries(panels: list[CurvePanel], floor: FloorBand | None, ranges: str 
         words = "lowest NFE within 3 % of the curve’s best"
         entries.append(legend_entry("mark-lowest", words, lambda axes: ring(axes, 1, 0.5)))
     if any(curve.published for curve in curves):
-        entries.append(legend_entry("mark-paper", "the same in the paper, by FID", lambda axes: diamond(axes, 1, 0.5)))
+        entries.append(legend_entry("mark-paper", "the paper’s NFE, by FID", lambda axes: diamond(axes, 1, 0.5)))
     if ranges and any(trial.range_ends for curve in curves for trial in curve.done):
         bars: Callable[[Axes], Any] = lambda axes: range_bars(axes, [1], [0.15], [0.85], INK.light)  # noqa: E731
         entries.append(legend_entry("mark-ranges", ranges, bars))

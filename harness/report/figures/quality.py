@@ -1,8 +1,8 @@
 """A metric against NFE or another number, one line a series; under the 3 % rule, with the lowest-NFE strip below.
 
 The strip shares the panel's NFE axis: the lowest NFE within 3 % of each curve's best, with its range, and the paper's.
-The paper's FIDs are of other networks on another scale: they stand there as numbers, and only their NFE is drawn, as
-hollow diamonds.
+The paper's FIDs are mostly of other networks on another scale: they stand there as numbers, and only their NFE is
+drawn, as hollow diamonds.
 """
 
 import math

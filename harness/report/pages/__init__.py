@@ -1,1 +1,1 @@
-"""The pages: of a grid, of a search, and the index of all."""
+"""The pages: of a grid, of a search, of claims, and the index of all."""

@@ -105,7 +105,7 @@ def unfinished(report: GridReport) -> Iterable[PageSection]:
 
 
 class MeasuredMetric(NamedTuple):
-    """A metric with what identifies it, its its blocks and a perfect sampler's numbers in words."""
+    """A metric with what identifies it, its blocks and a perfect sampler's numbers in words."""
 
     metric: MetricReport
     identity: Identity

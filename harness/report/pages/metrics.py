@@ -201,8 +201,8 @@ def _caption(report: GridReport, metric: MetricReport) -> str:
         )
         if report.paper:
             parts.append(
-                "Diamonds are the paper’s, for other networks and by FID: only the NFE is drawn, on this axis, and the "
-                "FID, which is on no scale of this figure, stands beside it."
+                "Diamonds are the paper’s, by FID: only the NFE is drawn, on this axis, and the FID, which compares "
+                "with this metric only if network and metric are the paper’s, stands beside it."
             )
     return " ".join(parts)
 

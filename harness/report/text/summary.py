@@ -183,9 +183,7 @@ def _paper(shown: list[tuple[CurvePanel, SpeedUp]]) -> str:
     if not known:
         return ""
     numbers = listing([f"{paper.speedup:g} times ({paper.title})" for _, paper in known])
-    return (
-        f"By FID, for the networks that these stand for, the paper reports {numbers} (read from {load_paper().status})."
-    )
+    return f"The paper reports, by FID, {numbers} (read from {load_paper().status})."
 
 
 def _extent(every: list[GridData]) -> str:

@@ -92,6 +92,13 @@ def check_supported(kind: str, sigmas: Sequence[float], sigma_min: float, sigma_
             )
 
 
+def to_ends(levels: Tensor, within: Range) -> Tensor:
+    """Levels [n] freed of rounding at the ends of the range: the first and the last are the ends themselves."""
+    levels[-1] = within.low
+    levels[0] = within.high  # a single level sits at the top
+    return levels
+
+
 def fractions(n: int) -> Tensor:
     """i / (n - 1) for i < n as float64 [n]; a single level sits at the top."""
     return torch.arange(n, dtype=torch.float64) / max(n - 1, 1)

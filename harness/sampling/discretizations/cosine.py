@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Discretization, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions, to_ends
 
 
 class Cosine(Discretization):
@@ -29,6 +29,4 @@ class Cosine(Discretization):
 
     def __call__(self, n: int, within: Range) -> Tensor:
         top, bottom = math.atan(within.high), math.atan(within.low)
-        levels = (top + fractions(n) * (bottom - top)).tan()
-        levels[0] = within.high
-        return levels
+        return to_ends((top + fractions(n) * (bottom - top)).tan(), within)

@@ -1,11 +1,13 @@
 """The paper's own noise levels: equal steps in a root of sigma (Karras et al. 2022, eq. 5)."""
 
+import math
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Discretization, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions, to_ends
 
 
 class EDM(Discretization):
@@ -29,5 +31,6 @@ class EDM(Discretization):
     rho: Positive = 7.0
 
     def __call__(self, n: int, within: Range) -> Tensor:
-        top, bottom = within.high ** (1 / self.rho), within.low ** (1 / self.rho)
-        return (top + fractions(n) * (bottom - top)) ** self.rho
+        # sigma_max taken out of the power: no root overflows at a small rho, and none rounds to 1 at a large one
+        span = math.expm1(math.log(within.low / within.high) / self.rho)
+        return to_ends(within.high * torch.exp(self.rho * torch.log1p(fractions(n) * span)), within)

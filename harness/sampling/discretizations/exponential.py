@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Discretization, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions, to_ends
 
 
 class PolyExponential(Discretization):
@@ -34,6 +34,4 @@ class PolyExponential(Discretization):
 
     def __call__(self, n: int, within: Range) -> Tensor:
         low, high = math.log(within.low), math.log(within.high)
-        levels = torch.exp(low + (1 - fractions(n)) ** self.rho * (high - low))
-        levels[0] = within.high
-        return levels
+        return to_ends(torch.exp(low + (1 - fractions(n)) ** self.rho * (high - low)), within)

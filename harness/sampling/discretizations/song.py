@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.core.config import Positive
-from harness.sampling.discretizations.base import Discretization, Range, fractions
+from harness.sampling.discretizations.base import Discretization, Range, fractions, to_ends
 from harness.sampling.schedules import VP, VP_DEFAULT
 
 
@@ -26,8 +26,7 @@ class VELevels(Discretization):
     sigma_max: Positive = 100.0
 
     def __call__(self, n: int, within: Range) -> Tensor:
-        variance = within.high**2 * (within.low**2 / within.high**2) ** fractions(n)
-        return variance.sqrt()
+        return to_ends(within.high * (within.low / within.high) ** fractions(n), within)
 
 
 class VPLevels(Discretization):
@@ -60,4 +59,4 @@ class VPLevels(Discretization):
 
     def __call__(self, n: int, within: Range) -> Tensor:
         curve = VP().fit(within.low, within.high, self.epsilon_s)
-        return curve.sigma(1 + fractions(n) * (self.epsilon_s - 1))
+        return to_ends(curve.sigma(1 + fractions(n) * (self.epsilon_s - 1)), within)

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import Multistep, Solver
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.interpolation import weights
 
@@ -21,7 +21,7 @@ EQUAL_STEPS = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -
 """Adams-Bashforth weights of orders 1 to 4, in units of the step, the current point first."""
 
 
-class LMS(Solver):
+class LMS(Multistep):
     """Linear multistep method (variable-step Adams-Bashforth) in sigma, order as given, 1 NFE per step.
 
     Order 1 is DDIM. The weights are exact integrals over the levels in use. `ipndm_v` is another name of it; the code
@@ -49,6 +49,9 @@ class LMS(Solver):
     def history(self) -> int:
         return self.order - 1
 
+    def with_points(self, count: int) -> Solver:
+        return self.model_copy(update={"order": min(self.order, count)})
+
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)
         sigma_next = dynamics.sigma(t_next)
@@ -56,7 +59,7 @@ class LMS(Solver):
         return step(dynamics, points, coefficients, t_next), points
 
 
-class IPNDM(Solver):
+class IPNDM(Multistep):
     """Improved PNDM: Adams-Bashforth with the weights of equal steps, in sigma, 1 NFE per step.
 
     Order 1 is DDIM. The weights fit equal steps in sigma; on graded levels such as `edm` those of orders 2, 3 and 4 are
@@ -81,6 +84,9 @@ class IPNDM(Solver):
     @property
     def history(self) -> int:
         return self.order - 1
+
+    def with_points(self, count: int) -> Solver:
+        return self.model_copy(update={"order": min(self.order, count)})
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)

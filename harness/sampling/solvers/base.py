@@ -1,11 +1,11 @@
 """Base classes of all solvers: what a solver says of itself beside its step."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from harness.core.config import Config
+from harness.core.config import Config, unwritten
 from harness.sampling.dynamics import Dynamics, Point
 
 
@@ -83,6 +83,10 @@ class Solver(Config):
             The state at t_next [B, C, H, W], and the carry for the next step.
         """
 
+    def lowered(self, left: int) -> "Solver":
+        """The solver of a step with so many to go, itself included, that to sigma = 0 not: lowered near the end."""
+        return self
+
     def rebased(self, carry: Any, begun: Tensor, reached: Tensor) -> Any:
         """The carry of a step as if it had begun and ended at other states [B, C, H, W], without their scaling.
 
@@ -90,6 +94,26 @@ class Solver(Config):
         the sample, and not just evaluated points, has anything to change.
         """
         return carry
+
+
+class Multistep(Solver):
+    """Base of ODE solvers that use earlier points.
+
+    Args:
+        lower_order_final: use no more points than steps are left, so that the order falls to 1 in the step to the last
+            level. High orders extrapolate far where steps are few and the last ones long. diff-sampler does this by
+            default, and so does `diffusers` in short runs, which counts the step to sigma = 0 as the last; the papers
+            do not.
+    """
+
+    lower_order_final: Annotated[bool, unwritten(False)] = False
+
+    def lowered(self, left: int) -> Solver:
+        return self.with_points(left) if self.lower_order_final and left <= self.history else self
+
+    @abstractmethod
+    def with_points(self, count: int) -> Solver:
+        """The method of this family that uses so many points, fewer than this one."""
 
 
 class SDESolver(Solver):

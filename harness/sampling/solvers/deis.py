@@ -19,12 +19,12 @@ from torch import Tensor
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.schedules import VP_DEFAULT
 from harness.sampling.solvers.adams import recent, step
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import Multistep, Solver
 from harness.sampling.solvers.euler import DDIM
 from harness.sampling.solvers.interpolation import weights
 
 
-class DEIS(Solver):
+class DEIS(Multistep):
     """DEIS of the Adams-Bashforth kind, order as given, 1 NFE per step; the paper's tAB-k is order k + 1 here.
 
     Order 1 is DDIM. The first steps, with too few past points, use the lower orders. The last step lands on the
@@ -52,6 +52,9 @@ class DEIS(Solver):
     @property
     def history(self) -> int:
         return self.order - 1
+
+    def with_points(self, count: int) -> Solver:
+        return self.model_copy(update={"order": min(self.order, count)})
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points = recent(here, carry, self.order)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import Multistep, Solver
 from harness.sampling.solvers.euler import DDIM
 
 
@@ -39,7 +39,7 @@ class Phi(NamedTuple):
         return cls(one, two, 0.5 - two / h)
 
 
-class DPMpp2M(Solver):
+class DPMpp2M(Multistep):
     """DPM-Solver++(2M), order 2, 1 NFE per step.
 
     Args:
@@ -55,6 +55,9 @@ class DPMpp2M(Solver):
     kind: Literal["dpmpp_2m"] = "dpmpp_2m"
     form: Literal["midpoint", "heun"] = "midpoint"
 
+    def with_points(self, count: int) -> Solver:
+        return self if count > 1 else DDIM()
+
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points, h = recent(here, carry, 2), log_step(dynamics, here, t_next)
         phi = Phi.of(h)
@@ -65,7 +68,7 @@ class DPMpp2M(Solver):
         return dynamics.s(t_next) * (torch.exp(-h) * here.xbar + change), points
 
 
-class DPMpp3M(Solver):
+class DPMpp3M(Multistep):
     """DPM-Solver++(3M), 1 NFE per step; order 2 as published, order 3 with the weights of the Taylor expansion.
 
     Args:
@@ -84,6 +87,9 @@ class DPMpp3M(Solver):
     @property
     def convergence_order(self) -> float:
         return 3 if self.weights == "taylor" else 2
+
+    def with_points(self, count: int) -> Solver:
+        return self if count > 2 else DPMpp2M().with_points(count)
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         points, h = recent(here, carry, 3), log_step(dynamics, here, t_next)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.core.config import Positive
+from harness.core.config import Positive, unwritten
 from harness.sampling.brownian import Power
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
@@ -35,6 +35,9 @@ class DPMppSDE(SDESolver):
             most sigma_to. 1 is the SDE of Song et al.
         S_noise: factor on the noise, > 0.
         r: position of the middle level in log sigma, in (0, 1]; 1/2 by default.
+        clock: how far the path has gone at a level, which says how alike the noises of the two stages are. `sde`:
+            sigma^(-2 eta^2), that of the SDE which this is a step of; `sigma`: sigma itself, as k-diffusion has it.
+            Each noise alone has the same distribution in both.
 
     Source: Lu et al. 2022 (arXiv 2211.01095); this form is k-diffusion's sample_dpmpp_sde.
     """
@@ -46,6 +49,7 @@ class DPMppSDE(SDESolver):
     eta: Eta = 1.0
     S_noise: Positive = 1.0
     r: Middle = 0.5
+    clock: Annotated[Literal["sde", "sigma"], unwritten("sde")] = "sde"
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         sigma_next = dynamics.sigma(t_next)
@@ -58,7 +62,8 @@ class DPMppSDE(SDESolver):
         """xbar at a lower level, with this denoised image and ancestral noise."""
         up = (self.eta * sigma_to * (1 - (sigma_to / here.sigma) ** 2).clip(min=0).sqrt()).minimum(sigma_to)
         down = (sigma_to**2 - up**2).sqrt()  # variances add up to that of the level
-        noise = dynamics.increment_between(here.sigma, sigma_to, Power(-2 * self.eta**2))
+        clock = Power(-2 * self.eta**2 if self.clock == "sde" else 1)
+        noise = dynamics.increment_between(here.sigma, sigma_to, clock)
         return denoised + down / here.sigma * (here.xbar - denoised) + self.S_noise * up * noise
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.adams import recent
-from harness.sampling.solvers.base import Solver
+from harness.sampling.solvers.base import Multistep, Solver
 from harness.sampling.solvers.euler import DDIM
 
 
@@ -41,14 +41,14 @@ class Memory(NamedTuple):
     reached: Tensor
 
 
-class UniPC(Solver):
+class UniPC(Multistep):
     """UniPC, 1 NFE per step; order p predicts with p points, corrects to order p + 1.
 
     Its convergence order is p + 1 with the corrector and p without. The first steps use the lower orders. With p = 2
     the predictor, and with p = 1 the corrector, take the authors' simplified weight 1/2. The corrector is not evaluated
     again after its correction, as in the authors' code. The last step lands on the denoised image; the authors also
-    lower the order of the steps just before it in short runs, which is not done here; `diffusers` with bh1 does not
-    reach sigma = 0.
+    lower the order of the steps just before it in short runs, which is `lower_order_final`; `diffusers` with bh1 does
+    not reach sigma = 0.
 
     Args:
         order: p, 1 to 3.
@@ -72,6 +72,9 @@ class UniPC(Solver):
     @property
     def history(self) -> int:
         return self.order if self.corrector else self.order - 1
+
+    def with_points(self, count: int) -> Solver:
+        return self.model_copy(update={"order": min(self.order, count)})
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         xbar = self._correct(here, carry) if self.corrector and carry else here.xbar

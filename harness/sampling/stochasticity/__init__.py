@@ -1,6 +1,6 @@
 """Stochasticity: noise put in beside a solver's step, one file a choice, joined in the union `STOCHASTICITY`.
 
-`legs` lays out the stretches of a trajectory and may go back up; `lift` may raise the noise before the solver's step,
+`segments` lays out the parts of a trajectory and may go back up; `lift` may raise the noise before the solver's step,
 and `land` may aim it lower and say how much noise to add after. A new choice is one file and one word here, the file's
 name. Each class is importable from here by its name.
 """
