@@ -1,11 +1,11 @@
 """Commands about results in a store: `compare`, `verify`, `gc`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import HOUSE, LOOK, DeviceOption, FilesOption, StoreOption, on
+from harness.cli.console import HOUSE, LOOK, DeviceOption, FilesOption, SearchOption, StoreOption, on
+from harness.cli.stores import open_store
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ def compare(
     It says the ratio too, and what cannot be compared.
     """
     from harness.execution.compare import compare_trials
-    from harness.store.database import Store
 
-    with Store(store, files, create=False) as opened:
+    with open_store(store, files, read_only=True) as opened:
         compared = compare_trials(opened, a, b)
     if as_json:
         import json
@@ -76,7 +75,10 @@ def _said(pair: "Pair") -> list[str]:
 
 
 def verify(
-    grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Only the trials of this grid or search.", metavar="GRID|STUDY")
+    ] = None,
+    is_search: SearchOption = False,
     device: DeviceOption = None,
     store: StoreOption = None,
     files: FilesOption = None,
@@ -85,13 +87,16 @@ def verify(
 
     Exit code 1 if one differs.
     """
-    from harness.execution.verify import verify as verify_all
-    from harness.store.database import Store
+    from harness.store.names import find_named, fingerprints_of
 
     done = bad = 0
     worst = 0.0
-    with Store(store, files, create=False) as opened:
-        for one in verify_all(opened, _fingerprints(opened.grid(_stem(grid)), grid) if grid else None, device):
+    with open_store(store, files, read_only=True) as opened:
+        named = find_named(opened, name, is_search) if name else None
+
+        from harness.execution.verify import verify as verify_all
+
+        for one in verify_all(opened, None if named is None else fingerprints_of(opened, named), device):
             done += 1
             worst = max(worst, one.worst)
             if one.problem:
@@ -105,16 +110,6 @@ def verify(
         raise typer.Exit(1)
 
 
-def _stem(grid: str) -> str:
-    return Path(grid).stem
-
-
-def _fingerprints(plan: "dict[str, list[dict[str, str]]] | None", grid: str) -> list[str]:
-    if plan is None:
-        raise InputError(f"grid '{grid}' was not run into this store")
-    return list(dict.fromkeys(item["fingerprint"] for item in plan["items"]))
-
-
 def gc(
     unused: Annotated[bool, typer.Option("--unused", help="Drop finished chunks that no result is of, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
@@ -123,9 +118,8 @@ def gc(
 ) -> None:
     """Make a store smaller: merge the chunks of a block, drop what nothing refers to."""
     from harness.execution.gc import collect
-    from harness.store.database import Store
 
-    with Store(store, files, create=False) as opened:
+    with open_store(store, files, read_only=dry_run) as opened:
         collected = collect(opened, unused, dry_run)
     would = "would be " if dry_run else ""
     typer.echo(f"{collected.merged} chunks {would}merged into {collected.blocks} blocks")

@@ -74,6 +74,9 @@ class SearchProgress(LiveBar, StudyListener):
     def trial(self, planned: Planned, row: dict[str, Any]) -> None:
         self.run.trial(planned, row)
 
+    def note(self, text: str) -> None:
+        self.run.note(text)
+
     def _show(self, rows: Rows) -> None:
         finished = sum(row["status"] != RUNNING for row in rows.values())
         self.progress.update(

@@ -12,6 +12,7 @@ from harness.core.errors import InputError
 from harness.metrics import METRICS
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, jackknife
 from harness.store.database import Store
+from harness.store.names import find_in_store
 
 SAME = ("metric", "extractor", "reference", "first_seed", "n")
 SHORTEST = 6
@@ -111,9 +112,7 @@ def _in_grid(store: Store, name: str) -> str:
     parts = place.split(":", 2)
     if len(parts) != 3 or not nfe.isdigit():
         raise InputError(f"'{name}': a trial of a grid is named GRID:DENOISER:SERIES@NFE")
-    plan = store.grid(parts[0])
-    if plan is None:
-        raise InputError(f"'{name}': no grid '{parts[0]}' in this store; it has: {', '.join(store.grid_names())}")
+    plan = store.grid(find_in_store(store, parts[0])) or {}
     items = [item for item in plan["items"] if (item["panel"], item["series"]) == (parts[1], parts[2])]
     if not items:
         known = sorted({f"{item['panel']}:{item['series']}" for item in plan["items"]})

@@ -23,6 +23,7 @@ from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import ChunkTask
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Chunk, Store
+from harness.store.names import keep_grid
 
 
 class Summary(NamedTuple):
@@ -47,6 +48,9 @@ class Listener:
 
     def trial(self, planned: Planned, row: dict[str, Any]) -> None:
         """A trial is complete, or failed."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know, such as that stored work is done again."""
 
 
 def run(
@@ -110,7 +114,9 @@ class _PlanRun:
                 self.store.forget(measurement.extractor, list(measurement.trials), pictures, measurement.sources)
             self.store.drop_lost(measurement.sources, list(measurement.trials))
         if record:
-            self.store.put_grid(self.plan.name, plan_record(self.plan, self.measurements))
+            _, note = keep_grid(self.store, plan_record(self.plan, self.measurements))
+            if note:
+                self.listener.note(note)
         needed = plan_chunks(self.measurements, self.store, self.scheduler.retry_failed)
         self.merger = Merger(self.store, self.measurements, needed.by_measurement)
         total = sum(len(measurement.trials) for measurement in self.measurements)

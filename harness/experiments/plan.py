@@ -22,6 +22,7 @@ from harness.experiments.checks import (
     fetching,
 )
 from harness.experiments.grid import Grid, Series, load_grid
+from harness.experiments.grid_files import grid_name, place_of
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.trial import Trial
 from harness.metrics.base import Metric
@@ -56,7 +57,7 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a grid amounts to: its trials in order, the text it came from, and the files that are not here yet."""
+    """What a grid amounts to: its trials in order, its text, the files that are not here yet, and its file's place."""
 
     name: str
     grid: Grid
@@ -65,6 +66,7 @@ class Plan(NamedTuple):
     series: list[dict[str, Any]]
     described: dict[str, Description]
     absent: tuple[Absent, ...] = ()
+    place: str = ""
 
     def asked_of(self, metric: Metric) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
@@ -132,7 +134,8 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     if grid.x != "nfe" and all(item.x is None for item in items):
         raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
     source = Path(path).read_text(encoding="utf-8")
-    return Plan(Path(path).stem, grid, items, source, list(curves.values()), described, tuple(absent))
+    name, place = grid_name(Path(path)), place_of(Path(path))
+    return Plan(name, grid, items, source, list(curves.values()), described, tuple(absent), place)
 
 
 def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:

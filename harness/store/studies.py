@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from harness.core.errors import InputError
 from harness.store import tables
-from harness.store.database import LEASE_SECONDS, Store, now
+from harness.store.database import LEASE_SECONDS, Store, moment, now
 from harness.store.leases import lapsed
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
@@ -59,7 +59,7 @@ class Studies:
         spec = _plain(spec)
         first = {"name": name, "spec": spec, "record": dict(record)}
         with contextlib.suppress(IntegrityError):
-            self.store.write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
+            self.store.write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=moment()))
         study = self.find(name)
         assert study is not None
         differ = [
@@ -76,7 +76,7 @@ class Studies:
     def update(self, name: str, **values: Any) -> None:
         """Change columns of a study's row."""
         table = tables.studies
-        self.store.write(sa.update(table).where(table.c.name == name).values(**values, updated_at=now()))
+        self.store.write(sa.update(table).where(table.c.name == name).values(**values, updated_at=moment()))
 
     def take_mirror(self, name: str) -> bool:
         """Take it on to copy slots to Optuna's tables; False while another process does.

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from harness.core.errors import InputError
-from harness.experiments.grid import find_grid, grid_names
+from harness.experiments.grid_files import find_grid, grid_names
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.plan import plan
 from harness.sampling.discretizations.base import Range
