@@ -57,6 +57,7 @@ def collect(store: Store, unused: bool = False, dry_run: bool = False, now: floa
         dry_run: change nothing; say what would be done.
         now: seconds since 1970; None for the clock.
     """
+    store.check_files()
     store.is_alive = is_alive
     before = _size(store)
     merged, blocks = _merge(store, dry_run)

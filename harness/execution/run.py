@@ -78,7 +78,7 @@ def run(
         executor: who runs the work: the name of an executor, or a class of executors.
 
     Raises:
-        InputError: no such device or executor, or a stored file that was changed.
+        InputError: no such device or executor, a stored file that was changed, or the folder of files is away.
         RunError: the disk is full, or the store cannot be written.
     """
     scheduler = Scheduler(store, device, executor, retry_failed)
@@ -104,15 +104,20 @@ class _PlanRun:
 
     def run(self, force: bool, record: bool) -> Summary:
         started = time.perf_counter()
+        if not force:
+            self.store.check_files()
         self.plan = fill_levels(self.plan, self.store, self.device)
         self.measurements = [
             with_reference(measurement, self.store, self.device) for measurement in measurements(self.plan)
         ]
+        lost = 0
         for measurement in self.measurements:
             if force:
                 pictures = [name for key in measurement.trials for name in measurement.pictures(key).values()]
                 self.store.forget(measurement.extractor, list(measurement.trials), pictures, measurement.sources)
-            self.store.drop_lost(measurement.sources, list(measurement.trials))
+            lost += self.store.drop_lost(measurement.sources, list(measurement.trials))
+        if lost:
+            self.listener.note(self.store.lost_files(lost))
         if record:
             _, note = keep_grid(self.store, plan_record(self.plan, self.measurements))
             if note:

@@ -114,11 +114,18 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}
+    drawn: dict[tuple[str, str], _Curve] = {}
     for index, series in enumerate(grid.series):
         check_names(series, index, grid, document)
         for panel in series.only or grid.denoisers:
             for curve in _curves(series, index, panel, grid, document):
                 for item in _trials(curve, panel, grid, described[panel], document):
+                    is_other = drawn.setdefault((panel, item.series), curve) is not curve
+                    if is_other or curves.get(item.series, {"base": item.base})["base"] != item.base:
+                        raise document.error(
+                            ("series", index),
+                            f"two curves would be called '{item.series}'; rename a series, or remove a repeated value",
+                        )
                     kept = {key: getattr(series, key) for key in ("note", "role", "paper")}
                     curves.setdefault(item.series, {"name": item.series, "base": item.base, **kept})
                     items.append(item)

@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -22,6 +21,9 @@ from harness.store import tables
 from harness.store.arrays import ArrayFiles
 from harness.store.connection import open_database, parse_url, sqlite_file
 from harness.store.leases import Owner, lapsed, outliving
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEASE_SECONDS = 60.0
 TRIES = 10
@@ -182,7 +184,7 @@ class Store:
         with contextlib.suppress(SQLAlchemyError):
             self.write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
 
-    def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    def finish(self, chunk: Chunk, arrays: "Mapping[str, np.ndarray]", info: Mapping[str, Any]) -> None:
         """Store a chunk's moments: the file first, then the row that vouches for it.
 
         The claim may have lapsed and be gone. The work is kept then, unless a larger chunk has its seeds by now.
@@ -198,7 +200,7 @@ class Store:
         self.files.remove(chunk.key)
 
     def merge(
-        self, parts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
+        self, parts: Sequence[Mapping[str, Any]], arrays: "Mapping[str, np.ndarray]", info: Mapping[str, Any]
     ) -> bool:
         """Put one chunk in the place of finished ones that follow each other.
 
@@ -253,11 +255,32 @@ class Store:
         for part in _portions(list(pictures)):
             self.write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
 
-    def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> None:
-        """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
+    def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> int:
+        """Drop finished chunks whose file is gone, so that they are computed again; returns how many there were."""
+        table, lost = tables.chunks, 0
         for row in self.chunks(extractor, fingerprints):
             if row["status"] == "done" and not self.files.has(row["key"]):
-                self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+                with self.engine.begin() as connection:  # another process may have merged it meanwhile
+                    lost += connection.execute(sa.delete(table).where(table.c.key == row["key"])).rowcount
+        return lost
+
+    def lost_files(self, count: int) -> str:
+        """What is said of chunks that `drop_lost` dropped."""
+        return f"{count:,} chunks have no file in {self.files.folder}, and are computed again"
+
+    def check_files(self) -> None:
+        """Stop where the folder of arrays is away: none of the finished chunks has its file.
+
+        Raises:
+            InputError: with the folder.
+        """
+        table = tables.chunks
+        keys = [row["key"] for row in self.rows(sa.select(table.c.key).where(table.c.status == "done"))]
+        if keys and not any(self.files.has(key) for key in keys):
+            raise InputError(
+                f"{self.files.folder}: none of the files of the {len(keys):,} finished chunks of this store is there; "
+                "is the folder mounted? Give --files DIR for another one; `harness run --force` computes a grid again"
+            )
 
     def all_chunks(self) -> list[dict[str, Any]]:
         """Every chunk row."""
@@ -280,7 +303,7 @@ class Store:
         rows = self.rows(sa.select(tables.facts.c.value))
         return {str(row["value"]["key"]) for row in rows if isinstance(row["value"], dict) and "key" in row["value"]}
 
-    def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def moments(self, row: Mapping[str, Any]) -> "dict[str, np.ndarray]":
         """The arrays of a finished chunk row."""
         return self.files.read(row["key"], row["sha256"])
 
@@ -289,7 +312,7 @@ class Store:
     def put_result(self, row: Mapping[str, Any]) -> None:
         """Write one trial's result at its number of seeds, in place of an earlier one."""
         key = {name: row[name] for name in ("fingerprint", "extractor", "reference", "first_seed", "n")}
-        self._replace(tables.results, key, {**row, "finished_at": now()})
+        self.replace(tables.results, key, {**row, "finished_at": now()})
 
     def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
         """Result rows, in the order in which they were made; of all trials or some."""
@@ -300,9 +323,9 @@ class Store:
             rows += self.rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
         return sorted(rows, key=lambda row: row["id"])
 
-    def put_grid(self, name: str, plan: Mapping[str, Any]) -> None:
-        """Remember what a grid consists of, for the report."""
-        self._replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": moment()})
+    def put_grid(self, name: str, plan: Mapping[str, Any], updated_at: str | None = None) -> None:
+        """Remember what a grid consists of, for the report; it was worked on just now, or at a time that is given."""
+        self.replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": updated_at or moment()})
 
     def grid(self, name: str) -> dict[str, Any] | None:
         """The plan stored for a grid."""
@@ -316,7 +339,7 @@ class Store:
 
     def put_fact(self, key: str, value: Any) -> None:
         """Keep something that is computed once a store: floors, facts of references, levels found."""
-        self._replace(tables.facts, {"key": key}, {"value": value})
+        self.replace(tables.facts, {"key": key}, {"value": value})
 
     def fact(self, key: str) -> Any:
         """A stored fact, or None."""
@@ -325,7 +348,7 @@ class Store:
 
     def put_image(self, fingerprint: str, first_seed: int, count: int, png: bytes) -> None:
         """Keep a PNG: a mosaic of a trial's first images under its fingerprint, or a measure's under its own."""
-        self._replace(
+        self.replace(
             tables.images, {"fingerprint": fingerprint, "first_seed": first_seed}, {"count": count, "png": png}
         )
 
@@ -337,7 +360,7 @@ class Store:
             pictures.update({row["fingerprint"]: row["png"] for row in self.rows(query)})
         return pictures
 
-    def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Write a row in place of the one under its key; of processes that do so at the same time, the last stays."""
         same = sa.and_(*(table.c[name] == value for name, value in key.items()))
         for attempt in range(TRIES):

@@ -31,12 +31,14 @@ class GridEntry(NamedTuple):
         title: what it says of itself.
         place: of its file: below the package, relative to the store's folder, or absolute; "" in older stores.
         source: the file's text.
+        updated_at: when it was worked on last.
     """
 
     name: str
     title: str
     place: str
     source: str
+    updated_at: str
 
     def answers(self, wanted: str) -> bool:
         """Whether something wanted is its name, or the end of its path with or without the suffix."""
@@ -59,19 +61,25 @@ def grid_entries(store: Store) -> list[GridEntry]:
     """The grids of a store, the latest first."""
     plan = tables.grids.c.plan
     texts = [plan[key].as_string().label(key) for key in ("title", "place", "source")]
-    query = sa.select(tables.grids.c.name, *texts).order_by(tables.grids.c.updated_at.desc(), tables.grids.c.name)
+    table = tables.grids.c
+    query = sa.select(table.name, *texts, table.updated_at).order_by(table.updated_at.desc(), table.name)
     return [GridEntry(*(row[key] or "" for key in GridEntry._fields)) for row in store.rows(query)]
 
 
-def keep_grid(store: Store, record: Mapping[str, Any]) -> tuple[str, str]:
+def keep_grid(store: Store, record: Mapping[str, Any], updated_at: str | None = None) -> tuple[str, str]:
     """Keep a plan's record for the report, in place of an earlier one of the same file.
+
+    Args:
+        store: where to.
+        record: see `execution/plan_record`.
+        updated_at: when it was worked on; None for now.
 
     Returns:
         The name that it has in the store, and what is to be said of it; "" for nothing.
     """
     place = _place(store, str(record.get("place") or ""))
     name, note = _name(grid_entries(store), record, place)
-    store.put_grid(name, {**record, "name": name, "place": place})
+    store.put_grid(name, {**record, "name": name, "place": place}, updated_at)
     return name, note
 
 
@@ -198,6 +206,13 @@ def _place(store: Store, place: str) -> str:
     if store.path is None or not place or place.startswith(PACKAGE) or not Path(place).is_absolute():
         return place
     return Path(os.path.relpath(place, store.path.resolve().parent)).as_posix()
+
+
+def absolute_place(store: Store, place: str) -> str:
+    """A place as it is from anywhere: what `_place` made, undone."""
+    if store.path is None or not place or place.startswith(PACKAGE) or Path(place).is_absolute():
+        return place
+    return os.path.normpath(store.path.resolve().parent / place)
 
 
 def _without_suffix(path: str) -> str:

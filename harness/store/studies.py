@@ -103,6 +103,19 @@ class Studies:
         mine = (table.c.name == name) & (table.c.mirror_owner == str(self.store.owner))
         self.store.write(sa.update(table).where(mine).values(mirror_owner=None, mirror_expires=None))
 
+    def retry(self, name: str) -> list[int]:
+        """Let failed slots run again, those that made a sampler; returns which.
+
+        What was measured before the failure stays, and so do suggestions that knew of it.
+        """
+        table = tables.slots
+        failed = (table.c.study == name) & (table.c.status == FAILED) & table.c.fingerprint.is_not(None)
+        numbers = [row["number"] for row in self.store.rows(sa.select(table.c.number).where(failed))]
+        for number in numbers:
+            again = {"status": RUNNING, "reason": None, "step": None, "finished_at": None}
+            self.store.write(sa.update(table).where(failed & (table.c.number == number)).values(again))
+        return sorted(numbers)
+
     def forget(self, name: str) -> None:
         """Drop a study with its slots; chunks and results stay."""
         self.store.write(sa.delete(tables.slots).where(tables.slots.c.study == name))

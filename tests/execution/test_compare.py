@@ -27,7 +27,7 @@ class Rows:
         return self.plan if self.plan and name == "grid" else None
 
     def rows(self, query):
-        return [{"name": "grid", "title": None, "place": None, "source": None}]
+        return [{"name": "grid", "title": None, "place": None, "source": None, "updated_at": ""}]
 
 
 def row(letter, seed=0, level=10.0, metric="fid", n=100, labels="random", kind=None, **changes):
