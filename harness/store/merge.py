@@ -114,7 +114,7 @@ class _Merge:
     def grids(self) -> int:
         """Plans; one of the same file, or of no known file and the same name, has to have the same trials."""
         mine, taken = grid_entries(self.store), 0
-        for theirs in grid_entries(self.other):
+        for theirs in reversed(grid_entries(self.other)):  # of two with one name the first has it, as there
             plan, place = self.other.grid(theirs.name) or {}, absolute_place(self.other, theirs.place)
             name = theirs.name.rpartition("/")[2]
             same = [each for each in mine if each.source == theirs.source and each.name.rpartition("/")[2] == name]
