@@ -31,10 +31,9 @@ def find_grid(name: str) -> Path:
         return known[0] if known else path
     if here:
         raise InputError(f"{name}: no such file; {here[0]} is there")
-    if path.parent != Path() or path.suffix in SUFFIXES:
-        packaged = next((own for own, file in shipped.items() if grid_name(path) == file.stem), None)
-        hint = f"; a grid that comes with the package is called {packaged}" if packaged else ""
-        raise InputError(f"{name}: no such file{hint}")
+    packaged = next((own for own, file in shipped.items() if grid_name(path) == file.stem), None)
+    if packaged:
+        raise InputError(f"{name}: no such file; a grid that comes with the package is called {packaged}")
     raise InputError(f"{name}: no such file, nor a grid that comes with the package; those are: {', '.join(shipped)}")
 
 
