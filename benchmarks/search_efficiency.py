@@ -21,8 +21,9 @@ from typing import Any
 
 from harness.execution.devices import device_name, devices_for
 from harness.search.holdout import metric_measurement, objective_measurement, study_record
-from harness.search.loop import Budget, run_search
+from harness.search.loop import run_search
 from harness.search.plan import SearchRequest, plan_search
+from harness.search.progress import Budget
 from harness.store.database import Store
 from harness.store.studies import DONE, Studies
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import harness
+from harness.store.database import Store
+from harness.store.studies import Studies
 
 ROOT = Path(harness.__file__).parent
 ROOMS = [
@@ -59,6 +61,8 @@ def loaded_by(code):
 
 
 SHOW = "; import sys; print(' '.join(m for m in sys.modules if '.' not in m))"
+SPEC = {"target": "tiny", "nfe": 5, "fresh_seed": 9}
+RECORD = {"denoiser": "x", "metric": {"title": "FID"}, "objective": {"better": "lower"}}
 HEAVY = {"torch", "matplotlib", "pandas", "sqlalchemy", "scipy", "sklearn", "optuna", "numpy", "pydantic", "urllib3"}
 
 
@@ -66,6 +70,20 @@ def test_help_loads_nothing_heavy():
     run = "assert CliRunner().invoke(app, ['--help']).exit_code == 0"
     code = f"from typer.testing import CliRunner; from harness.cli.main import app; {run}"
     assert not HEAVY & loaded_by(code + SHOW)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "also"),
+    [(["search", "--status"], 0, {"sqlalchemy", "pydantic"}), (["plan", "nothing"], 2, {"pydantic"})],
+    ids=["status", "plan of nothing"],
+)
+def test_quick_answers_load_nothing_that_samples(tmp_path, words, code, also):
+    """What typer itself loads aside."""
+    Studies(Store(str(tmp_path / "results" / "harness.sqlite"))).open("one", SPEC, RECORD)
+    run = f"assert CliRunner().invoke(app, {words}).exit_code == {code}"
+    there = f"import os; os.chdir({str(tmp_path)!r})"
+    loaded = loaded_by(f"{there}; from typer.testing import CliRunner; from harness.cli.main import app; {run}" + SHOW)
+    assert not (HEAVY | {"seaborn"}) - also & loaded
 
 
 def test_report_and_show_load_no_torch():

@@ -46,6 +46,7 @@ BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows pe
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")
 ]
+SearchOption = Annotated[bool, typer.Option("--search", help="The name is a search's, whatever grids there are.")]
 SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=2, help="Samples per trial, in place of the grid's.")
 ]

@@ -70,7 +70,8 @@ def _denoiser(name: str, card: "DenoiserCard") -> str:
 
 
 def _grids() -> list[tuple[str, str]]:
-    from harness.experiments.grid import grid_names, load_grid
+    from harness.experiments.grid import load_grid
+    from harness.experiments.grid_files import grid_names
 
     return [(name, load_grid(path)[0].title) for name, path in grid_names().items()]
 

@@ -20,12 +20,14 @@ from harness.cli.console import (
     FilesOption,
     Grouped,
     SamplesOption,
+    SearchOption,
     SetOption,
     StoreOption,
     err,
     on,
     out,
 )
+from harness.cli.stores import open_if_there, open_store
 from harness.core.errors import InputError
 
 app = typer.Typer(
@@ -80,16 +82,18 @@ def run(
     """
     import signal
 
+    from harness.experiments.grid_files import find_grid
+
+    paths = [find_grid(grid) for grid in grids]
+
     from harness.cli.run_terminal import RunProgress
     from harness.execution.run import run as run_plan
-    from harness.experiments.grid import find_grid
     from harness.experiments.plan import plan
-    from harness.store.database import Store
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    plans = [plan(find_grid(grid), samples) for grid in grids]
+    plans = [plan(path, samples) for path in paths]
     failed = 0
-    with Store(store, files) as opened:
+    with open_store(store, files, create=True) as opened:
         for planned in plans:
             with RunProgress(err) as listener:
                 summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
@@ -117,17 +121,19 @@ def plan(
     Speed comes from earlier chunks in the store; without any, a few network calls are timed. What has to be fetched
     first may be missing: the plan says how to fetch it, and reckons with the rate that the grid states.
     """
+    from harness.experiments.grid_files import find_grid
+
+    path = find_grid(grid)
+
     from harness.cli.run_terminal import cost_table, trial_table
     from harness.execution.cost import costs
     from harness.execution.levels import fill_levels
     from harness.experiments.checks import fetching
-    from harness.experiments.grid import find_grid
     from harness.experiments.plan import plan as make_plan
-    from harness.store.database import open_if_there
 
-    planned = make_plan(find_grid(grid), samples, absent_ok=True)
-    out.print(trial_table(planned))
+    planned = make_plan(path, samples, absent_ok=True)
     opened = open_if_there(store, files)
+    out.print(trial_table(planned))
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
     out.print(cost_table(costs(filled, opened, device, batch, executor)))
     if planned.absent:
@@ -136,38 +142,52 @@ def plan(
 
 @on(app, LOOK)
 def report(
-    grid: Annotated[str | None, typer.Argument(help="Name of a grid that was run.  [default: the latest]")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A grid or a search that was run.  [default: the latest]", metavar="GRID|STUDY")
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="HTML file, or the folder for --all.  [default: reports/GRID.html]"),
+        typer.Option("-o", "--output", help="HTML file, or the folder for --all.  [default: reports/NAME.html]"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="The reports of all grids, and an index page.")] = False,
+    is_search: SearchOption = False,
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
-    """Write the HTML report of a grid from the store.
+    """Write the HTML report of a grid or of a search from the store.
 
-    With --all, those of all grids in the store, and index.html.
+    With --all, those of all grids and searches in the store, and index.html. What cannot be written is named, with exit
+    code 2, and does not keep the others from being written.
     """
-    from harness.report.pages.grid import file_name, write_report
-    from harness.store.database import Store
+    from harness.store.names import find_named, latest
 
-    if every and grid:
-        raise InputError(f"--all writes the reports of all grids; leave out '{grid}', or --all")
-    with Store(store, files, create=False) as opened:
+    if every and name:
+        raise InputError(f"--all writes the reports of all grids; leave out '{name}', or --all")
+    with open_store(store, files, read_only=True) as opened:
         if every:
             from harness.report.pages.index import write_reports
 
-            for written in write_reports(opened, output or Path("reports")):
+            made = write_reports(opened, output or Path("reports"))
+            for written in made.files:
                 typer.echo(written)
+            if made.unwritten:
+                raise InputError(
+                    "not written: " + "; ".join(f"{which} ({reason})" for which, reason in made.unwritten.items())
+                )
             return
-        names = opened.grid_names()
-        if not names:
-            raise InputError(f"{opened.name}: no grid has been run into this store; `harness run GRID` first")
-        name = Path(grid).stem if grid else names[0]
-        if name not in names:
-            raise InputError(f"grid '{name}' was not run into this store; it has: {', '.join(names)}")
-        written = write_report(opened, name, output or Path("reports") / file_name(name))
+        named = find_named(opened, name, is_search) if name else latest(opened)
+        if named is None:
+            raise InputError(f"{opened.name}: nothing has been run into this store; `harness run GRID` first")
+        if named.kind == "grid":
+            from harness.report.pages.grid import file_name, write_report
+
+            written = write_report(opened, named.name, output or Path("reports") / file_name(named.name))
+        else:
+            from harness.report.pages.index import search_file_name
+            from harness.report.pages.search import write_search_report
+
+            file = Path("reports") / search_file_name(named.name, opened.grid_names())
+            written = write_search_report(opened, named.name, output or file)
     typer.echo(written)
 
 
@@ -187,10 +207,10 @@ def claims(
     from harness.cli.tables import claims_table
     from harness.report.claims import judged_claims
     from harness.report.pages.claims import unrun, write_claims
-    from harness.store.database import Store
+    from harness.store.names import find_in_store
 
-    with Store(store, files, create=False) as opened:
-        every = judged_claims(opened, [Path(grid).stem for grid in grids] if grids else None)
+    with open_store(store, files, read_only=True) as opened:
+        every = judged_claims(opened, [find_in_store(opened, grid) for grid in grids] if grids else None)
         if not every:
             raise InputError(
                 f"{opened.name}: no grid with claims was run into this store; begin with `harness run claims/field`"
@@ -202,18 +222,27 @@ def claims(
 
 @on(app, LOOK)
 def show(
-    grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Only the trials of this grid or search.", metavar="GRID|STUDY")
+    ] = None,
     csv: Annotated[str | None, typer.Option("--csv", help="Write CSV to this file, or - for standard output.")] = None,
+    is_search: SearchOption = False,
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
     """List the trials in the store."""
     from harness.cli.tables import results_table
     from harness.report.data import trial_results, write_csv
-    from harness.store.database import Store
+    from harness.store.names import find_named
 
-    with Store(store, files, create=False) as opened:
-        trials = trial_results(opened, Path(grid).stem if grid else None)
+    with open_store(store, files, read_only=True) as opened:
+        named = find_named(opened, name, is_search) if name else None
+        if named is not None and named.kind == "search":
+            from harness.report.study import search_results
+
+            trials = search_results(opened, named.name)
+        else:
+            trials = trial_results(opened, named and named.name)
     if csv == "-":
         write_csv(trials, sys.stdout)
     elif csv:

@@ -1,11 +1,13 @@
-"""Commands about results in a store: `compare`, `verify`, `gc`."""
+"""Commands about results in a store: `compare`, `verify`, `gc`, `merge`, `forget`."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import HOUSE, LOOK, DeviceOption, FilesOption, StoreOption, on
+from harness.cli.console import HOUSE, LOOK, DeviceOption, FilesOption, SearchOption, StoreOption, on
+from harness.cli.stores import open_store, say_note
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,24 +21,30 @@ def add_to(app: typer.Typer) -> None:
     on(app, LOOK)(compare)
     on(app, HOUSE)(verify)
     on(app, HOUSE)(gc)
+    on(app, HOUSE)(merge)
+    on(app, HOUSE)(forget)
 
 
 def compare(
     a: Trial,
     b: Trial,
+    other: Annotated[str | None, typer.Option("--other", help="The store of B, if it is another.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
     """Compare two trials on common seeds: difference, interval, verdict.
 
-    It says the ratio too, and what cannot be compared.
+    It says the ratio too, and what cannot be compared. With --other, B is a trial of another store; one trial in two
+    stores tells whether a result was reproduced.
     """
     from harness.execution.compare import compare_trials
-    from harness.store.database import Store
 
-    with Store(store, files, create=False) as opened:
-        compared = compare_trials(opened, a, b)
+    with contextlib.ExitStack() as stores:
+        opened = stores.enter_context(open_store(store, files, read_only=True))
+        # No array is read, so the other store's folder of files need not be known.
+        second = stores.enter_context(open_store(other, opened.files.folder, read_only=True)) if other else None
+        compared = compare_trials(opened, a, b, second)
     if as_json:
         import json
 
@@ -76,7 +84,10 @@ def _said(pair: "Pair") -> list[str]:
 
 
 def verify(
-    grid: Annotated[str | None, typer.Argument(help="Only the trials of this grid.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Only the trials of this grid or search.", metavar="GRID|STUDY")
+    ] = None,
+    is_search: SearchOption = False,
     device: DeviceOption = None,
     store: StoreOption = None,
     files: FilesOption = None,
@@ -85,13 +96,16 @@ def verify(
 
     Exit code 1 if one differs.
     """
-    from harness.execution.verify import verify as verify_all
-    from harness.store.database import Store
+    from harness.store.names import find_named, fingerprints_of
 
     done = bad = 0
     worst = 0.0
-    with Store(store, files, create=False) as opened:
-        for one in verify_all(opened, _fingerprints(opened.grid(_stem(grid)), grid) if grid else None, device):
+    with open_store(store, files, read_only=True) as opened:
+        named = find_named(opened, name, is_search) if name else None
+
+        from harness.execution.verify import verify as verify_all
+
+        for one in verify_all(opened, None if named is None else fingerprints_of(opened, named), device):
             done += 1
             worst = max(worst, one.worst)
             if one.problem:
@@ -105,16 +119,6 @@ def verify(
         raise typer.Exit(1)
 
 
-def _stem(grid: str) -> str:
-    return Path(grid).stem
-
-
-def _fingerprints(plan: "dict[str, list[dict[str, str]]] | None", grid: str) -> list[str]:
-    if plan is None:
-        raise InputError(f"grid '{grid}' was not run into this store")
-    return list(dict.fromkeys(item["fingerprint"] for item in plan["items"]))
-
-
 def gc(
     unused: Annotated[bool, typer.Option("--unused", help="Drop finished chunks that no result is of, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
@@ -123,9 +127,8 @@ def gc(
 ) -> None:
     """Make a store smaller: merge the chunks of a block, drop what nothing refers to."""
     from harness.execution.gc import collect
-    from harness.store.database import Store
 
-    with Store(store, files, create=False) as opened:
+    with open_store(store, files, read_only=dry_run) as opened:
         collected = collect(opened, unused, dry_run)
     would = "would be " if dry_run else ""
     typer.echo(f"{collected.merged} chunks {would}merged into {collected.blocks} blocks")
@@ -136,3 +139,64 @@ def gc(
     typer.echo(
         f"{collected.freed:,} bytes {would}freed" + (" (not counting merges)" if dry_run and collected.merged else "")
     )
+
+
+def merge(
+    other: Annotated[str, typer.Argument(help="SQLite file or SQLAlchemy URL of another store.", metavar="OTHER")],
+    other_files: Annotated[
+        Path | None, typer.Option("--other-files", help="Its folder of arrays.  [default: beside its SQLite file]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Take from another store what this one lacks: chunks and their files, results, grids, searches, pictures.
+
+    What both have stays as it is here. Where the two differ, that is named, with exit code 1. OTHER is only read.
+    """
+    from harness.store.merge import merge_stores
+
+    with contextlib.ExitStack() as stores:
+        theirs = stores.enter_context(open_store(other, other_files, read_only=True))
+        opened = stores.enter_context(open_store(store, files, create=not dry_run, read_only=dry_run))
+        merged = merge_stores(opened, theirs, dry_run)
+    for note in merged.notes:
+        say_note(note)
+    for conflict in merged.conflicts:
+        typer.echo(f"not taken: {conflict}")
+    typer.echo(
+        f"{merged.chunks} chunks, {merged.results} results, {merged.grids} grids, {merged.searches} searches, "
+        f"{merged.others} facts and pictures {'would be ' if dry_run else ''}taken; {len(merged.conflicts)} not taken"
+    )
+    if merged.conflicts:
+        raise typer.Exit(1)
+
+
+def forget(
+    name: Annotated[str, typer.Argument(help="A grid or a search that was run.", metavar="GRID|STUDY")],
+    with_results: Annotated[
+        bool, typer.Option("--results", help="Drop the results of trials that no other grid or search has, too.")
+    ] = False,
+    is_search: SearchOption = False,
+    store: StoreOption = None,
+    files: FilesOption = None,
+) -> None:
+    """Take a grid or a search out of a store. Its results stay, unless --results is given."""
+    from harness.store.forget import forget as forget_named
+    from harness.store.migrations import table_names
+    from harness.store.names import find_named
+
+    with open_store(store, files) as opened:
+        named = find_named(opened, name, is_search)
+        forgotten = forget_named(opened, named, with_results)
+        if named.kind == "search" and "studies" in table_names(opened.engine):
+            from harness.search.optuna_bridge import drop_copy
+
+            drop_copy(opened, named.name)
+    of_own = f"{forgotten.own} trials that no other grid or search has"
+    if with_results:
+        typer.echo(
+            f"{named.name}: forgotten, with {forgotten.results} results and {forgotten.chunks} chunks of {of_own}"
+        )
+    else:
+        typer.echo(f"{named.name}: forgotten; the results of {of_own} stay")

@@ -55,6 +55,9 @@ class RunProgress(LiveBar, Listener):
                 self.progress.console.print(f"note on {row['metric']}: {note}", markup=False, highlight=False)
                 self.notes.add(note)
 
+    def note(self, text: str) -> None:
+        self.progress.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
     def _text(self) -> str:
         return f"{self.done}/{self.total} trials"
 

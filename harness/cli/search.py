@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from harness.cli.console import RUN, BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
-from harness.core.errors import InputError
+from harness.cli.stores import open_store
+from harness.core.errors import InputError, RunError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,6 +59,7 @@ def search(
         str | None, typer.Option("--study", help="Name of the study.  [default: target, denoiser and NFE]")
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show the progress of studies; nothing is run.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/search_STUDY.html]")
     ] = None,
@@ -67,22 +69,28 @@ def search(
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:
-    """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings."""
+    """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings.
+
+    Exit code 1 if no trial was done, or a setting failed on fresh seeds.
+    """
+    if status:
+        from harness.cli.study_status import status_table
+
+        with open_store(store, files, read_only=True) as opened:
+            out.print(status_table(opened, study))
+        return
+
     import signal
 
     from harness.cli.parsing import parse_label, parse_source
-    from harness.cli.search_terminal import SearchProgress, result_lines, status_table
+    from harness.cli.search_terminal import SearchProgress, failure_line, result_lines
     from harness.execution.devices import devices_for
     from harness.execution.executors import find_executor
+    from harness.report.pages.index import search_file_name
     from harness.report.pages.search import write_search_report
     from harness.search.plan import SearchRequest, plan_search
     from harness.search.study import budget_of, run_study
-    from harness.store.database import Store
 
-    if status:
-        with Store(store, files, create=False) as opened:
-            out.print(status_table(opened, study))
-        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     labels = parse_label(label)
     request = SearchRequest(
@@ -109,13 +117,17 @@ def search(
     devices_for(device)
     find_executor(executor)
     allowed = budget_of(planned, budget, evals)
-    with Store(store, files) as opened:
+    with open_store(store, files, create=True) as opened:
         with SearchProgress(err, planned.objective.better) as listener:
-            outcome = run_study(planned, opened, allowed, device, batch, listener, executor)
+            outcome = run_study(planned, opened, allowed, device, batch, listener, executor, retry_failed)
         for line in result_lines(planned, outcome, opened):
             typer.echo(line)
-        written = write_search_report(opened, planned.name, output or Path("reports") / f"search_{planned.name}.html")
+        file = Path("reports") / search_file_name(planned.name, opened.grid_names())
+        written = write_search_report(opened, planned.name, output or file)
     typer.echo(written)
+    problem = failure_line(outcome)
+    if problem:
+        raise RunError(problem)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -1,27 +1,22 @@
-"""Searches on a terminal: the progress of a study, where studies stand, and what one came to."""
+"""Searches on a terminal: the progress of a study, and what one came to."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from harness.cli.console import LiveBar
 from harness.cli.run_terminal import RunProgress
-from harness.core.errors import InputError
-from harness.core.text import printable
+from harness.cli.study_status import fresh_rows, study_line
 from harness.experiments.plan import Planned
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, corrected
-from harness.search.loop import Budget
-from harness.search.plan import Rows, SearchPlan
-from harness.search.pruner import best_of
-from harness.search.study import StudyListener, StudyOutcome, spent
+from harness.search.plan import SearchPlan
+from harness.search.progress import Budget, Rows, spent
+from harness.search.study import StudyListener, StudyOutcome
 from harness.store.database import Store
-from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, Studies
+from harness.store.studies import DONE, FAILED, RUNNING, Studies
 
 COMPARED = ("baseline", "paper")
 """Roles of the settings that the best one is compared with."""
@@ -74,6 +69,9 @@ class SearchProgress(LiveBar, StudyListener):
     def trial(self, planned: Planned, row: dict[str, Any]) -> None:
         self.run.trial(planned, row)
 
+    def note(self, text: str) -> None:
+        self.run.note(text)
+
     def _show(self, rows: Rows) -> None:
         finished = sum(row["status"] != RUNNING for row in rows.values())
         self.progress.update(
@@ -81,52 +79,6 @@ class SearchProgress(LiveBar, StudyListener):
             completed=finished if self.budget.trials is not None else spent(rows),
             words=study_line(rows, self.budget, self.better),
         )
-
-
-def study_line(rows: Rows, budget: Budget, better: str) -> str:
-    """Where a study stands, in one line."""
-    counts = Counter(row["status"] for row in rows.values())
-    cost = spent(rows)
-    repeats = sum(row["twin"] is not None for row in rows.values())
-    finished = len(rows) - counts[RUNNING]
-    parts = [f"{finished}/{budget.trials} trials" if budget.trials is not None else f"{finished} trials"]
-    parts.append(
-        f"{cost:,}/{budget.evaluations:,} evaluations" if budget.evaluations is not None else f"{cost:,} evaluations"
-    )
-    parts += [f"{counts[status]} {status}" for status in (DONE, PRUNED, FAILED) if counts[status]]
-    parts += [f"{repeats} repeats"] if repeats else []
-    best = best_of(list(rows.values()), better)
-    if best is not None:
-        parts.append(f"best {rows[best]['value']:.4g} (no. {best})")
-    return " · ".join(parts)
-
-
-def status_table(store: Store, name: str | None = None) -> Table:
-    """A line for each study of a store, or for one.
-
-    Raises:
-        InputError: there is none, or none of that name.
-    """
-    studies = Studies(store)
-    every = studies.names()
-    if not every:
-        raise InputError(f"{store.name}: no search has been run into this store; `harness search` begins one")
-    if name is not None and name not in every:
-        raise InputError(f"no study '{name}' in this store; it has: {', '.join(every)}")
-    table = Table("study", "target", "denoiser", "metric", "NFE", "where it stands", "fresh seeds", "updated")
-    for one in [name] if name else every:
-        row = studies.find(one)
-        assert row is not None
-        spec, record = row["spec"], row["record"]
-        rows = {slot["number"]: slot for slot in studies.slots(one)}
-        stands = study_line(rows, Budget(**(row["budget"] or {"trials": None})), record["objective"]["better"])
-        finals = row["finals"]
-        measured = len(_fresh(store, row)) if finals else 0
-        wanted = len({final["fingerprint"] for final in finals or []})
-        fresh = f"{measured} of {wanted}" if finals else "not yet"
-        names = (one, spec["target"], record["denoiser"], record["metric"]["title"])
-        table.add_row(*(escape(printable(text)) for text in names), str(spec["nfe"]), stands, fresh, row["updated_at"])
-    return table
 
 
 def result_lines(search: SearchPlan, outcome: StudyOutcome, store: Store) -> list[str]:
@@ -147,9 +99,22 @@ def result_lines(search: SearchPlan, outcome: StudyOutcome, store: Store) -> lis
     return lines + _best_lines(store, row)
 
 
+def failure_line(outcome: StudyOutcome) -> str:
+    """Why a study came to nothing, or not to all that it should, with what to do; "" if it did."""
+    rows = outcome.rows.values()
+    again = "mend that, and give the same command with --retry-failed"
+    if not any(row["status"] == DONE for row in rows):
+        first = next((row for row in rows if row["status"] == FAILED), None)
+        why = "" if first is None else f"; no. {first['number']} failed: {first['reason']}"
+        return f"none of {len(rows)} trials was done{why}; {again}"
+    if outcome.holdout is not None and outcome.holdout.failed:
+        return f"{outcome.holdout.failed} settings failed on fresh seeds; {again}"
+    return ""
+
+
 def _best_lines(store: Store, row: Mapping[str, Any]) -> list[str]:
     """The best setting on fresh seeds, with its paired differences from the baseline and the paper's."""
-    rows = _fresh(store, row)
+    rows = fresh_rows(store, row)
     metric, finals = row["record"]["metric"], row["finals"] or []
     sign = 1.0 if metric["better"] == "lower" else -1.0
     measured = [final for final in finals if final["fingerprint"] in rows]
@@ -186,19 +151,6 @@ def _against(
         for final, other in others
         if other is not None and other is not mine
     ]
-
-
-def _fresh(store: Store, row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Finished results on the fresh seeds, by trial."""
-    metric = row["record"]["metric"]
-    same = (metric["extractor"], metric["reference"], metric["n"], row["spec"]["fresh_seed"])
-    names = list({final["fingerprint"] for final in row["finals"] or []})
-    return {
-        result["fingerprint"]: result
-        for result in store.results(names)
-        if (result["extractor"], result["reference"], result["n"], result["first_seed"]) == same
-        and result["status"] == "done"
-    }
 
 
 def _number(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from harness.core.errors import InputError
 from harness.metrics import METRICS
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, jackknife
 from harness.store.database import Store
+from harness.store.names import find_in_store
 
 SAME = ("metric", "extractor", "reference", "first_seed", "n")
 SHORTEST = 6
@@ -55,29 +56,35 @@ class Compared(NamedTuple):
     apart: list[str]
 
 
-def compare_trials(store: Store, a: str, b: str) -> Compared:
-    """Compare two trials of a store.
+def compare_trials(store: Store, a: str, b: str, other: Store | None = None) -> Compared:
+    """Compare two trials of a store, or of two.
 
     Args:
         store: where they are.
         a, b: the beginning of a fingerprint, or `GRID:DENOISER:SERIES@NFE`.
+        other: where b is, if that is another store; it may be the same trial there.
 
     Raises:
         InputError: no such trial, several, the same twice, or label policies that differ.
     """
-    one, other = find_trial(store, a), find_trial(store, b)
-    if one == other:
-        raise InputError(f"'{a}' and '{b}' are one trial, {one[:12]}; name two")
-    rows = {key: [row for row in store.results([key]) if row["status"] == "done"] for key in (one, other)}
-    for key in (one, other):
-        if not rows[key]:
-            raise InputError(f"trial {key[:12]} has no finished result; run its grid")
-    labels = [rows[key][0]["trial"]["labels"] for key in (one, other)]
+    names = find_trial(store, a), find_trial(other or store, b)
+    if names[0] == names[1] and other is None:
+        raise InputError(f"'{a}' and '{b}' are one trial, {names[0][:12]}; name two")
+    mine, theirs = _finished(store, names[0]), _finished(other or store, names[1])
+    labels = [rows[0]["trial"]["labels"] for rows in (mine, theirs)]
     if labels[0] != labels[1]:
         raise InputError(f"label policies differ ({labels[0]} and {labels[1]}), so the numbers cannot be compared")
-    theirs = {_key(row): row for row in rows[other]}
-    pairs = [_pair(row, theirs[_key(row)]) for row in sorted(rows[one], key=_key) if _key(row) in theirs]
-    return Compared(one, other, pairs, _apart(rows[one], rows[other]))
+    by_key = {_key(row): row for row in theirs}
+    pairs = [_pair(row, by_key[_key(row)]) for row in sorted(mine, key=_key) if _key(row) in by_key]
+    return Compared(*names, pairs, _apart(mine, theirs))
+
+
+def _finished(store: Store, fingerprint: str) -> list[dict[str, Any]]:
+    """The finished results of a trial, one at least."""
+    rows = [row for row in store.results([fingerprint]) if row["status"] == "done"]
+    if not rows:
+        raise InputError(f"trial {fingerprint[:12]} has no finished result; run its grid")
+    return rows
 
 
 def find_trial(store: Store, name: str) -> str:
@@ -111,9 +118,7 @@ def _in_grid(store: Store, name: str) -> str:
     parts = place.split(":", 2)
     if len(parts) != 3 or not nfe.isdigit():
         raise InputError(f"'{name}': a trial of a grid is named GRID:DENOISER:SERIES@NFE")
-    plan = store.grid(parts[0])
-    if plan is None:
-        raise InputError(f"'{name}': no grid '{parts[0]}' in this store; it has: {', '.join(store.grid_names())}")
+    plan = store.grid(find_in_store(store, parts[0])) or {}
     items = [item for item in plan["items"] if (item["panel"], item["series"]) == (parts[1], parts[2])]
     if not items:
         known = sorted({f"{item['panel']}:{item['series']}" for item in plan["items"]})

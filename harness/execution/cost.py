@@ -53,6 +53,8 @@ def costs(
 
     A network that has to be fetched first is reckoned with the rate that the grid states.
     """
+    if store is not None:
+        store.check_files()
     absent = {file.name for file in plan.absent}
     devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)

@@ -14,11 +14,14 @@ from harness.execution.merging import merge_rows, together
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.execution.verify import metric_of
 from harness.metrics.base import Metric
+from harness.store.connection import NoStoreError
 from harness.store.database import Store
-from harness.store.migrations import is_store
 
 GRACE = 3600.0
 """Seconds for which a file without a row is left alone: somebody may be about to write the row."""
+
+SQLITE = b"SQLite format 3\0"
+"""How an SQLite file begins."""
 
 OURS = re.compile(r"[0-9a-f]{64}\.npz|\.[0-9a-f]{64}\.npz\.\d+\.tmp")
 """Names of files that a store makes."""
@@ -54,6 +57,7 @@ def collect(store: Store, unused: bool = False, dry_run: bool = False, now: floa
         dry_run: change nothing; say what would be done.
         now: seconds since 1970; None for the clock.
     """
+    store.check_files()
     store.is_alive = is_alive
     before = _size(store)
     merged, blocks = _merge(store, dry_run)
@@ -158,10 +162,15 @@ def _keys_of_neighbours(store: Store) -> set[str]:
     if own is None:
         return keys
     for path in sorted(own.parent.iterdir()):
-        if path.is_file() and not path.samefile(own) and is_store(path):
-            with Store(str(path), store.files.folder, create=False) as other:
+        if path.is_file() and not path.samefile(own) and _is_sqlite(path):
+            with contextlib.suppress(NoStoreError), Store(str(path), store.files.folder, read_only=True) as other:
                 keys |= {row["key"] for row in other.all_chunks()} | other.keys_in_facts()
     return keys
+
+
+def _is_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
 
 
 def _size(store: Store) -> int:

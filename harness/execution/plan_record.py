@@ -42,6 +42,7 @@ def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
     ]
     return {
         "name": plan.name,
+        "place": plan.place,
         "title": grid.title,
         "description": grid.description,
         "source": plan.source,

@@ -56,16 +56,23 @@ def _statistics(place: Place, extractor: ExtractorConfig, store: Store, device: 
     name = f"reference:{extractor.identity}:{hashlib.sha256(place.key.encode()).hexdigest()[:32]}"
     fact = store.fact(name)
     if fact is None or not store.files.has(fact["key"]):
-        fact = _compute(place, extractor, store, device)
+        computed = _computed(place, extractor, device)
+        if store.read_only:
+            return computed.id, from_arrays(computed.statistics.arrays(), computed.id)
+        fact = _kept(computed, store)
         store.put_fact(name, fact)
     return fact["id"], from_arrays(store.files.read(fact["key"], fact["sha256"]), str(store.files.folder))
 
 
-def _compute(place: Place, extractor: ExtractorConfig, store: Store, device: str | None) -> dict[str, Any]:
+def _computed(place: Place, extractor: ExtractorConfig, device: str | None) -> Reference:
     from harness.execution.devices import devices_for
 
     where = devices_for(device)[0]
-    computed = read_reference(place, extractor, lambda shape: extractor.load(shape, where))
+    return read_reference(place, extractor, lambda shape: extractor.load(shape, where))
+
+
+def _kept(computed: Reference, store: Store) -> dict[str, Any]:
+    """The fact of a reference whose statistics are a file of the store now."""
     key = hashlib.sha256(f"reference\n{computed.id}".encode()).hexdigest()
     return {"id": computed.id, "key": key, "sha256": store.files.write(key, computed.statistics.arrays())}
 

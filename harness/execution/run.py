@@ -23,6 +23,7 @@ from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import ChunkTask
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Chunk, Store
+from harness.store.names import keep_grid
 
 
 class Summary(NamedTuple):
@@ -47,6 +48,9 @@ class Listener:
 
     def trial(self, planned: Planned, row: dict[str, Any]) -> None:
         """A trial is complete, or failed."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know, such as that stored work is done again."""
 
 
 def run(
@@ -74,7 +78,7 @@ def run(
         executor: who runs the work: the name of an executor, or a class of executors.
 
     Raises:
-        InputError: no such device or executor, or a stored file that was changed.
+        InputError: no such device or executor, a stored file that was changed, or the folder of files is away.
         RunError: the disk is full, or the store cannot be written.
     """
     scheduler = Scheduler(store, device, executor, retry_failed)
@@ -100,17 +104,24 @@ class _PlanRun:
 
     def run(self, force: bool, record: bool) -> Summary:
         started = time.perf_counter()
+        if not force:
+            self.store.check_files()
         self.plan = fill_levels(self.plan, self.store, self.device)
         self.measurements = [
             with_reference(measurement, self.store, self.device) for measurement in measurements(self.plan)
         ]
+        lost = 0
         for measurement in self.measurements:
             if force:
                 pictures = [name for key in measurement.trials for name in measurement.pictures(key).values()]
                 self.store.forget(measurement.extractor, list(measurement.trials), pictures, measurement.sources)
-            self.store.drop_lost(measurement.sources, list(measurement.trials))
+            lost += self.store.drop_lost(measurement.sources, list(measurement.trials))
+        if lost:
+            self.listener.note(self.store.lost_files(lost))
         if record:
-            self.store.put_grid(self.plan.name, plan_record(self.plan, self.measurements))
+            _, note = keep_grid(self.store, plan_record(self.plan, self.measurements))
+            if note:
+                self.listener.note(note)
         needed = plan_chunks(self.measurements, self.store, self.scheduler.retry_failed)
         self.merger = Merger(self.store, self.measurements, needed.by_measurement)
         total = sum(len(measurement.trials) for measurement in self.measurements)

@@ -51,6 +51,7 @@ def verify(store: Store, fingerprints: list[str] | None = None, device: str | No
         fingerprints: of some trials; None for all.
         device: where features of a data set of reference are computed, if that has to be done again.
     """
+    store.check_files()
     for row in store.results(fingerprints):
         if row["status"] == "done":
             yield _verify(row, store, device)

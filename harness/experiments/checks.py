@@ -25,6 +25,8 @@ def check_metrics(grid: Grid, document: Document) -> None:
             raise document.error(where, f"metric '{metric.name}' is there twice; remove one")
         if any(metric.name == other.name for other in grid.metrics[:index]):
             raise document.error(where, f"two metrics go by '{metric.name}'; give one of them a `label`")
+        if any(metric.title == other.title for other in grid.metrics[:index]):
+            raise document.error(where, f"two metrics are called '{metric.title}'; give one of them another `label`")
         same = [other for other in grid.metrics[:index] if metric.is_same_number(other)]
         if same:
             raise document.error(where, f"'{metric.name}' is the same number as '{same[0].name}'; remove one")

@@ -23,8 +23,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core import yaml
 from harness.core.config import Config, Names, Positive, freeze
-from harness.core.embedded import data_dir
-from harness.core.errors import InputError
 from harness.core.yaml import Document
 from harness.denoisers.load import DenoiserSpec
 from harness.experiments.claims import Claim
@@ -183,29 +181,3 @@ def load_grid(path: Path | str) -> tuple[Grid, Document]:
     if not isinstance(document.data, dict):
         raise document.error((), "a grid is a mapping with keys such as title, denoisers and series")
     return yaml.build(Grid, document), document
-
-
-def find_grid(name: str) -> Path:
-    """A grid's file: the path as given, or by name among the grids that come with the package.
-
-    Raises:
-        InputError: neither is there; with the names there are.
-    """
-    path, shipped = Path(name), grid_names()
-    if path.is_file():
-        return path
-    wanted = path.name.removesuffix(".yaml")
-    for known, file in shipped.items():
-        if wanted == file.stem or name.removesuffix(".yaml") == known:
-            return file
-    raise InputError(f"{name}: no such file, nor a grid that comes with the package; those are: {', '.join(shipped)}")
-
-
-def grid_names() -> dict[str, Path]:
-    """The grids that come with the package by name, `fig2_deterministic` or `claims/mixture`, those of no folder first.
-
-    No two have one name without the folder.
-    """
-    shipped = data_dir("grids")
-    files = sorted(shipped.rglob("*.yaml"), key=lambda path: (path.parent != shipped, path))
-    return {str(path.relative_to(shipped).with_suffix("")): path for path in files}

@@ -23,6 +23,7 @@ from harness.experiments.checks import (
     fetching,
 )
 from harness.experiments.grid import Grid, Series, load_grid
+from harness.experiments.grid_files import grid_name, place_of
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.trial import Trial
 from harness.metrics.base import Metric
@@ -57,7 +58,7 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a grid amounts to: its trials in order, the text it came from, and the files that are not here yet."""
+    """What a grid amounts to: its trials in order, its text, the files that are not here yet, and its file's place."""
 
     name: str
     grid: Grid
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
     series: list[dict[str, Any]]
     described: dict[str, Description]
     absent: tuple[Absent, ...] = ()
+    place: str = ""
 
     def asked_of(self, metric: Metric) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
@@ -114,11 +116,18 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}
+    drawn: dict[tuple[str, str], _Curve] = {}
     for index, series in enumerate(grid.series):
         check_names(series, index, grid, document)
         for panel in series.only or grid.denoisers:
             for curve in _curves(series, index, panel, grid, document):
                 for item in _trials(curve, panel, grid, described[panel], document):
+                    is_other = drawn.setdefault((panel, item.series), curve) is not curve
+                    if is_other or curves.get(item.series, {"base": item.base})["base"] != item.base:
+                        raise document.error(
+                            ("series", index),
+                            f"two curves would be called '{item.series}'; rename a series, or remove a repeated value",
+                        )
                     kept = {key: getattr(series, key) for key in ("note", "role", "paper")}
                     curves.setdefault(item.series, {"name": item.series, "base": item.base, **kept})
                     items.append(item)
@@ -134,7 +143,8 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     if grid.x != "nfe" and all(item.x is None for item in items):
         raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
     source = Path(path).read_text(encoding="utf-8")
-    return Plan(Path(path).stem, grid, items, source, list(curves.values()), described, tuple(absent))
+    name, place = grid_name(Path(path)), place_of(Path(path))
+    return Plan(name, grid, items, source, list(curves.values()), described, tuple(absent), place)
 
 
 def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:

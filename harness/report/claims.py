@@ -58,12 +58,12 @@ def judged_claims(store: Store, grids: Sequence[str] | None = None) -> list[Judg
         InputError: a grid that the store has not.
     """
     names = sorted(store.grid_names()) if grids is None else grids
-    return [judged for name in names for judged in _of_grid(store, name, named=grids is not None)]
+    return [judged for name in names for judged in _of_grid(store, name)]
 
 
-def _of_grid(store: Store, name: str, named: bool) -> list[JudgedClaim]:
-    plan = store.grid(name) or {}
-    if not named and not plan.get("claims"):
+def _of_grid(store: Store, name: str) -> list[JudgedClaim]:
+    stored = store.grid(name)
+    if stored is not None and not stored.get("claims"):
         return []
     every = load(store, name)
     plan = every[0].plan

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from harness.core.errors import InputError
 from harness.metrics.floor import floor_key
 from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
+from harness.report.old_plans import current_plan
 from harness.report.text.choices import AXES, describe
 from harness.report.text.numbers import as_float, plural
 from harness.store.database import Store
+from harness.store.names import find_in_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,17 +182,13 @@ def load(store: Store, grid: str) -> list[GridData]:
     """Collect a grid's plan and the results that belong to it, one by one for its metrics.
 
     Raises:
-        InputError: the store has no such grid, or has it from a version that wrote another kind of plan.
+        InputError: the store has no such grid.
     """
     plan = store.grid(grid)
     if plan is None:
         known = ", ".join(store.grid_names()) or "none yet"
         raise InputError(f"{store.name}: no grid '{grid}' was run into this store; it has: {known}")
-    if "metrics" not in plan:
-        raise InputError(
-            f"{store.name}: grid '{grid}' was run by an earlier version; `harness run {grid}` brings it up"
-        )
-    plan = apart_by_labels(plan)
+    plan = apart_by_labels(current_plan(plan))
     metrics: list[dict[str, Any]] = []
     for metric in plan["metrics"]:
         seeds = metric.get("first_seeds") or [plan["first_seed"]]  # earlier plans have one range
@@ -270,7 +268,8 @@ def results(store: Store | Path | str | None = None, grid: str | None = None) ->
 
     Args:
         store: an open one, the path of an SQLite file, or an SQLite URL; None for `results/harness.sqlite`.
-        grid: the trials of this grid, with their panel and series and the missing ones; None for every result.
+        grid: the trials of this grid, with their panel and series and the missing ones; None for every result. Where
+            two grids have one name, `folder/name`.
 
     Returns:
         The columns of `harness show --csv`. Numbers that are not known are NaN.
@@ -281,9 +280,10 @@ def results(store: Store | Path | str | None = None, grid: str | None = None) ->
     import pandas as pd
 
     if not isinstance(store, Store):
-        with Store(None if store is None else str(store), create=False) as opened:
+        with Store(None if store is None else str(store), read_only=True) as opened:
             return results(opened, grid)
-    return pd.DataFrame([trial.record() for trial in trial_results(store, grid)], columns=list(COLUMNS))
+    trials = trial_results(store, None if grid is None else find_in_store(store, grid))
+    return pd.DataFrame([trial.record() for trial in trials], columns=list(COLUMNS))
 
 
 def write_csv(trials: Iterable[TrialResult], file: TextIO) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
 from harness.report.comparability import SAME
-from harness.report.data import compares_by_factors
+from harness.report.data import TrialResult, compares_by_factors
 from harness.report.text.choices import setting_text
 from harness.report.text.numbers import as_float, listing, plural, whole
 from harness.store.database import Store
@@ -178,6 +178,44 @@ def load_search(store: Store, name: str) -> SearchData:
     rows = store.results(names) if names else []
     fits = [each for each in rows if all(each[key] == value for key, value in wanted.items())]
     return SearchData(row, trials, {each["fingerprint"]: each for each in fits})
+
+
+def search_results(store: Store, name: str) -> list[TrialResult]:
+    """The trials of a search as results: each at the last rung that it was measured at, and the finals on fresh seeds.
+
+    Raises:
+        InputError: the store has no such study.
+    """
+    search = load_search(store, name)
+    results = [_result(search, trial) for trial in search.own]
+    fresh = search.metric | {"first_seed": search.spec["fresh_seed"]}
+    for one in {final["fingerprint"]: final for final in search.finals}.values():
+        item = _item(search, f"{one['label']}, fresh seeds", one["trial"], one["fingerprint"], one["nfe"])
+        results.append(TrialResult(item, search.rows.get(one["fingerprint"]), fresh))
+    return results
+
+
+def _result(search: SearchData, trial: SearchTrial) -> TrialResult:
+    name = "" if trial.origin == SUGGESTED else f" ({trial.origin})"
+    item = _item(search, f"No. {trial.number}{name}", trial.trial, trial.fingerprint, trial.nfe)
+    metric = search.objective | {"first_seed": search.spec["first_seed"], "n": trial.images or search.samples}
+    own: dict[str, Any] = {"nfe": trial.nfe, "evaluations": trial.evaluations}
+    if trial.status == FAILED:
+        return TrialResult(item, own | {"status": "failed", "reason": trial.reason, "step": trial.step}, metric)
+    return TrialResult(item, own | {"status": "done", **trial.last._asdict()} if trial.last else None, metric)
+
+
+def _item(
+    search: SearchData, label: str, trial: Mapping[str, Any], fingerprint: str, nfe: int | None
+) -> dict[str, Any]:
+    return {
+        "panel": search.record["denoiser"],
+        "series": label,
+        "fingerprint": fingerprint,
+        "sampler": trial.get("sampler"),
+        "labels": search.spec.get("labels"),
+        "nfe": nfe,
+    }
 
 
 class ParameterAxis(NamedTuple):

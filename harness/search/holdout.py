@@ -22,7 +22,8 @@ from harness.metrics.base import Metric
 from harness.search.candidates import denoiser_name
 from harness.search.enqueued import EnqueuedTrial
 from harness.search.optuna_bridge import value_of
-from harness.search.plan import Rows, SearchPlan
+from harness.search.plan import SearchPlan
+from harness.search.progress import Rows
 from harness.search.space import SpaceParameter
 from harness.search.template import NumberRange
 from harness.store.database import Store
@@ -165,6 +166,7 @@ def run_finals(
     batch: int | None = None,
     listener: Listener | None = None,
     executor: str | type[Executor] = "processes",
+    retry_failed: bool = False,
 ) -> Summary:
     """Measure finals on the fresh seeds. What the store holds of them is not computed again.
 
@@ -172,7 +174,7 @@ def run_finals(
         search: the study's plan.
         chosen: the finals.
         store: where results go.
-        device, batch, executor: as for a run.
+        device, batch, executor, retry_failed: as for a run.
         listener: told of progress.
     """
     trials = {
@@ -186,7 +188,9 @@ def run_finals(
     if batch is None and devices[0] == "cpu":
         # one chunk a call: so a seed's row in the call does not depend on which chunks were stored before
         batch = min(measurement.chunk, call_shape(measurement.samples, devices[0], None))
-    return run(plan, store, device, batch, listener=listener, record=False, executor=executor)
+    return run(
+        plan, store, device, batch, retry_failed=retry_failed, listener=listener, record=False, executor=executor
+    )
 
 
 def _plan(search: SearchPlan, metric: Metric, first: int, items: list[Planned]) -> Plan:

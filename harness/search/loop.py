@@ -6,7 +6,7 @@ or on when the search was stopped. Everything is in the store, so the same comma
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,18 +18,12 @@ from harness.execution.scheduler import Completed, Scheduler, unwritable
 from harness.execution.worker import ChunkFailure, failure_of
 from harness.search.candidates import Candidate
 from harness.search.optuna_bridge import Suggester
-from harness.search.plan import Rows, SearchPlan
-from harness.search.pruner import against_incumbent, best_of, measure_rung, verdict
+from harness.search.plan import SearchPlan
+from harness.search.progress import Budget, Rows, best_of
+from harness.search.pruner import against_incumbent, measure_rung, verdict
 from harness.search.seed_blocks import SeedBlocks
 from harness.store.database import Store
 from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, SUGGESTED, Studies
-
-
-class Budget(NamedTuple):
-    """Limits of a study over all its runs: trials begun, and network evaluations; None for no limit."""
-
-    trials: int | None
-    evaluations: int | None = None
 
 
 class SearchListener:
@@ -41,6 +35,9 @@ class SearchListener:
     def settled(self, rows: Rows, number: int) -> None:
         """Trial `number` is done, pruned or failed."""
 
+    def note(self, text: str) -> None:
+        """Something that a person should know, such as that stored work is done again."""
+
 
 def run_search(
     search: SearchPlan,
@@ -51,6 +48,7 @@ def run_search(
     batch: int | None = None,
     listener: SearchListener | None = None,
     executor: str | type[Executor] = "processes",
+    retry_failed: bool = False,
 ) -> dict[int, dict[str, Any]]:
     """Begin and finish trials until the budget is spent.
 
@@ -61,6 +59,7 @@ def run_search(
         budget: limits over all runs of the study.
         device, batch, executor: as for a run.
         listener: told of progress.
+        retry_failed: compute chunks again that failed.
 
     Returns:
         The study's trials by number.
@@ -72,7 +71,7 @@ def run_search(
     most = CPU_ROWS if first == "cpu" else call_shape(measurement.samples, first, None)
     rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
     blocks = SeedBlocks(store, measurement, batch or rows, search.rungs)
-    scheduler = Scheduler(store, device, executor)
+    scheduler = Scheduler(store, device, executor, retry_failed)
     algebra = first if measurement.is_wide else "cpu"
     try:
         return _Run(search, measurement, store, budget, blocks, scheduler, listener or SearchListener(), algebra).run()
@@ -154,6 +153,8 @@ class _Run:
                 assert candidate is not None
                 self.wanted.add(number)
                 jobs = self.blocks.lacking(number, candidate.trial, self.search.rungs[len(row["rungs"] or [])])
+                if self.blocks.lost:
+                    self.listener.note(self.store.lost_files(self.blocks.lost))
                 for job in jobs:
                     self.scheduler.add(job)
                 if not jobs:

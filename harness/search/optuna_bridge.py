@@ -20,7 +20,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError
-from harness.search.plan import Rows, SearchPlan
+from harness.search.plan import SearchPlan
+from harness.search.progress import Rows
 from harness.search.space import SpacePoint
 from harness.store.database import Store, is_full
 from harness.store.studies import DONE, PRUNED, RUNNING, SUGGESTED, Studies
@@ -254,12 +255,9 @@ class OptunaMirror:
         self.storage.engine.dispose()
 
     def _open(self) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
-        arguments = {"connect_args": {"timeout": 60}} if self.store.engine.dialect.name == "sqlite" else {}
-        url = self.store.url.render_as_string(hide_password=False)
-        url = url.replace("{", "{{").replace("}", "}}")  # Optuna formats the URL as a template
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+            storage = _storage(self.store)
             study = optuna.create_study(
                 study_name=self.search.name,
                 storage=storage,
@@ -289,6 +287,30 @@ class OptunaMirror:
             datetime.fromisoformat(text).replace(tzinfo=None) for text in (started, finished)
         )
         return trial
+
+
+def drop_copy(store: Store, name: str) -> None:
+    """Drop a study from Optuna's own tables in a store's database, if it is there.
+
+    Raises:
+        RunError: the tables cannot be written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with _database_errors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = _storage(store)
+        with contextlib.suppress(KeyError):
+            optuna.delete_study(study_name=name, storage=storage)
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _storage(store: Store) -> optuna.storages.RDBStorage:
+    """Optuna's tables in a store's database; they are made if they are not there."""
+    arguments = {"connect_args": {"timeout": 60}} if store.engine.dialect.name == "sqlite" else {}
+    url = store.url.render_as_string(hide_password=False)
+    url = url.replace("{", "{{").replace("}", "}}")  # Optuna formats the URL as a template
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
 @contextlib.contextmanager

@@ -49,9 +49,6 @@ LEAST_NFE = 5
 MOST_POINTS = 20_000
 """Most points of a declared grid that method `grid` takes."""
 
-Rows = Mapping[int, Mapping[str, Any]]
-"""The trials of a study by number, as they are stored."""
-
 
 class SearchRequest(NamedTuple):
     """A search as a command asks for it. None means a default that follows from the rest.

@@ -16,7 +16,6 @@ import numpy as np
 from harness.execution.measurements import Measurement
 from harness.execution.results import ChunkData, measure
 from harness.metrics.statistics.jackknife import Interval, Replicates, jackknife
-from harness.store.studies import DONE
 
 CONFIDENCE = 0.95
 """Confidence of the interval that prunes.
@@ -114,12 +113,3 @@ def verdict(
         if len(seen) >= FEWEST_TRIALS and worse * rung.value > sorted(seen)[(len(seen) - 1) // 2]:
             return f"not among the better half of {len(seen)} earlier trials at the same {rung.n} seeds"
     return None
-
-
-def best_of(rows: Sequence[Mapping[str, Any]], better: str) -> int | None:
-    """The number of the best trial that is measured at all its seeds; of equals the first."""
-    full = [row for row in rows if row["status"] == DONE and row["twin"] is None]
-    if not full:
-        return None
-    sign = 1.0 if better == "lower" else -1.0
-    return int(min(full, key=lambda row: (sign * row["value"], row["number"]))["number"])

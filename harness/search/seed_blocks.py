@@ -29,11 +29,15 @@ class SeedBlocks:
         measurement: metric, first seed and N; its `chunk` is the size of a block.
         batch: rows per network call.
         rungs: numbers of samples that are wanted at a time, rising; no network call goes across one.
+
+    Attributes:
+        lost: chunks of the trial that was asked for last whose file is gone, and which are computed again.
     """
 
     def __init__(self, store: Store, measurement: Measurement, batch: int, rungs: Sequence[int] = ()) -> None:
         self.store, self.measurement, self.batch = store, measurement, batch
         self._calls = _calls(measurement, batch, rungs or (measurement.samples,))
+        self.lost = 0
 
     def lacking(self, number: int, trial: Trial, count: int) -> list[Job]:
         """What is to be computed of the first `count` seeds of a trial, for trial `number` of the study.
@@ -41,7 +45,7 @@ class SeedBlocks:
         Chunks whose file is gone are computed again, as in a run.
         """
         measurement, fingerprint = self.measurement, trial.fingerprint
-        self.store.drop_lost(measurement.sources, [fingerprint])
+        self.lost = self.store.drop_lost(measurement.sources, [fingerprint])
         stored = set(self._stored(trial))
         parts = [part for block in self._blocks(count) for part in self._parts(block, stored) if part not in stored]
         if not parts:

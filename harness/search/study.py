@@ -7,11 +7,15 @@ from harness.execution.devices import devices_for, one_thread
 from harness.execution.executors import Executor
 from harness.execution.run import Listener, Summary
 from harness.search.holdout import finals, metric_measurement, objective_measurement, run_finals, study_record
-from harness.search.loop import Budget, SearchListener, run_search
+from harness.search.loop import SearchListener, run_search
 from harness.search.optuna_bridge import OptunaMirror
-from harness.search.plan import BUDGET, Rows, SearchPlan
+from harness.search.plan import BUDGET, SearchPlan
+from harness.search.progress import Budget, Rows, spent
 from harness.store.database import Store
-from harness.store.studies import RUNNING, Studies
+from harness.store.studies import FAILED, RUNNING, Studies
+
+GENERATIONS = ("cmaes", "nsga2")
+"""Methods whose suggestions are asked for again when a study goes on, from the outcomes of all trials before them."""
 
 
 class StudyListener(SearchListener, Listener):
@@ -45,6 +49,7 @@ def run_study(
     batch: int | None = None,
     listener: StudyListener | None = None,
     executor: str | type[Executor] = "processes",
+    retry_failed: bool = False,
 ) -> StudyOutcome:
     """Begin a study, or go on with it: search until the budget is spent, then measure the best on fresh seeds.
 
@@ -54,19 +59,24 @@ def run_study(
         budget: limits of the study over all its runs.
         device, batch, executor: as for a run.
         listener: told of progress.
+        retry_failed: try failed trials of the study again, and failed settings on the fresh seeds.
 
     Raises:
-        InputError: the store has another study of that name, there is no such device, or no trial fits the budget.
+        InputError: the store has another study of that name, there is no such device, no trial fits the budget, or the
+            method cannot take a trial back.
         RunError: the store cannot be written.
     """
     studies, listener = Studies(store), listener or StudyListener()
     devices_for(device)
+    store.check_files()
     before = {row["number"]: row for row in studies.slots(search.name)}
     if before:
         studies.open(search.name, search.spec, {})  # refuses another study of this name
         note = _exceeded(budget, before)
         if note:
             return StudyOutcome(before, spent(before), None, note)
+        if retry_failed:
+            _retry(search, studies, before)
     elif budget.evaluations is not None and budget.evaluations < search.nfe * search.samples:
         raise InputError(
             f"--evals {budget.evaluations} is too few for one trial, which may take {search.nfe * search.samples} "
@@ -79,14 +89,14 @@ def run_study(
         mirror = OptunaMirror(search, store)
         try:
             both = _MirrorListener(mirror, listener)
-            rows = run_search(search, objective, store, budget, device, batch, both, executor)
+            rows = run_search(search, objective, store, budget, device, batch, both, executor, retry_failed)
             mirror.complete(rows)
         finally:
             mirror.close()
         chosen = finals(search, rows)
         studies.update(search.name, finals=chosen)
         listener.finals(len({one["fingerprint"] for one in chosen}))
-        summary = run_finals(search, chosen, store, device, batch, listener, executor)
+        summary = run_finals(search, chosen, store, device, batch, listener, executor, retry_failed)
     return StudyOutcome(rows, spent(rows), summary, "")
 
 
@@ -95,11 +105,6 @@ def budget_of(search: SearchPlan, trials: int | None, evaluations: int | None) -
     if trials is None and evaluations is None:
         trials = BUDGET if search.points is None else len(search.enqueued) + len(search.points)
     return Budget(trials, evaluations)
-
-
-def spent(rows: Rows) -> int:
-    """Network evaluations of a study."""
-    return sum(int(row["evaluations"]) for row in rows.values())
 
 
 def _exceeded(budget: Budget, rows: Rows) -> str:
@@ -119,6 +124,17 @@ def _exceeded(budget: Budget, rows: Rows) -> str:
     return ""
 
 
+def _retry(search: SearchPlan, studies: Studies, rows: Rows) -> None:
+    """Let failed trials run again."""
+    failed = [number for number, row in rows.items() if row["status"] == FAILED and row["fingerprint"]]
+    if failed and search.spec["method"] in GENERATIONS and max(rows) > min(failed):
+        raise InputError(
+            f"method {search.spec['method']} has suggested later trials from the failure of no. {min(failed)}, and "
+            "cannot take it back; begin a new study with --study"
+        )
+    studies.retry(search.name)
+
+
 class _MirrorListener(SearchListener):
     """Copies finished trials to Optuna's tables, and tells another listener."""
 
@@ -131,3 +147,6 @@ class _MirrorListener(SearchListener):
     def settled(self, rows: Rows, number: int) -> None:
         self.mirror.copy(rows)
         self.listener.settled(rows, number)
+
+    def note(self, text: str) -> None:
+        self.listener.note(text)

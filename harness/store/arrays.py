@@ -4,11 +4,13 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class ArrayFiles:
@@ -21,16 +23,29 @@ class ArrayFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, key: str, arrays: Mapping[str, np.ndarray]) -> str:
+    def write(self, key: str, arrays: "Mapping[str, np.ndarray]") -> str:
         """Store arrays under a key (hexadecimal) and return the file's SHA-256."""
+        import numpy as np
+
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **dict(arrays))
         content = buffer.getvalue()
         write_bytes(self._path(key), content)
         return hashlib.sha256(content).hexdigest()
 
-    def read(self, key: str, sha256: str) -> dict[str, np.ndarray]:
+    def read(self, key: str, sha256: str) -> "dict[str, np.ndarray]":
         """The arrays of a key.
+
+        Raises:
+            InputError: the file is missing, or is not the one that was written.
+        """
+        import numpy as np
+
+        with np.load(io.BytesIO(self.content(key, sha256)), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    def content(self, key: str, sha256: str) -> bytes:
+        """The bytes of a key's file.
 
         Raises:
             InputError: the file is missing, or is not the one that was written.
@@ -45,8 +60,15 @@ class ArrayFiles:
             ) from None
         if hashlib.sha256(content).hexdigest() != sha256:
             raise InputError(f"{path}: the file was changed since it was written; run with --force to compute it again")
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return content
+
+    def copy(self, other: "ArrayFiles", key: str, sha256: str) -> None:
+        """Bring a key's file from another folder.
+
+        Raises:
+            InputError: it is missing there, or was changed.
+        """
+        write_bytes(self._path(key), other.content(key, sha256))
 
     def has(self, key: str) -> bool:
         """Whether a file is there."""

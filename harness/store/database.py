@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from harness.core.errors import InputError
 from harness.store import tables
 from harness.store.arrays import ArrayFiles
+from harness.store.connection import open_database, parse_url, sqlite_file
 from harness.store.leases import Owner, lapsed, outliving
-from harness.store.migrations import add_details, make_tables, schema_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LEASE_SECONDS = 60.0
 TRIES = 10
@@ -50,37 +52,39 @@ class Store:
         url: path of an SQLite file, or an SQLAlchemy URL; None for `results/harness.sqlite`.
         files: folder of the arrays; None for `files` beside the SQLite file.
         create: make the store if there is none; otherwise a missing one is an error.
+        read_only: change nothing, and take a store of an earlier schema as it is; a missing one is an error.
+
+    Attributes:
+        notes: what opening changed, in words: an earlier schema brought up.
 
     Raises:
-        InputError: the database cannot be opened, is of another schema version, or a URL came without `files`.
+        NoStoreError: there is none, and it is not to be made.
+        InputError: the database cannot be opened, is another program's or of a later schema, or a URL came without
+            `files`.
     """
 
-    def __init__(self, url: str | None = None, files: Path | str | None = None, create: bool = True) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        files: Path | str | None = None,
+        create: bool = True,
+        read_only: bool = False,
+    ) -> None:
         url = url or DEFAULT_STORE
-        is_url = "://" in url
-        if is_url and files is None and not url.startswith("sqlite:///"):
+        if "://" in url and files is None and not url.startswith("sqlite:///"):
             raise InputError("a store that is not an SQLite file needs --files DIR, a folder that all processes share")
-        self._url = _parse_url(url) if is_url else sa.URL.create("sqlite", database=url)
-        database = Path(self._url.database or "")
-        if self._url.get_backend_name() == "sqlite":
-            if not create and not database.exists():
-                raise InputError(f"{database}: there is no store yet; `harness run GRID` makes one, or give --store")
-            try:
-                database.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"{database.parent}: cannot make the store's folder ({error.strerror}); give another --store"
-                ) from None
-        self.files = ArrayFiles(Path(files) if files else database.parent / "files")
+        self._url, self.read_only = parse_url(url), read_only
+        beside = self.path.parent if self.path else Path()
+        self.files = ArrayFiles(Path(files) if files else beside / "files")
         self.owner = Owner.this()
         self.is_alive: Callable[[str, str], bool] = lambda executor, handle: False
-        self.engine = self._open()
+        opened = open_database(self._url, self.name, create, read_only)
+        self.engine, self.notes, self._lacking = opened
 
     @property
     def path(self) -> Path | None:
         """The SQLite file; None for another database."""
-        is_file = self._url.get_backend_name() == "sqlite" and self._url.database
-        return Path(self._url.database or "") if is_file else None
+        return sqlite_file(self._url)
 
     @property
     def url(self) -> sa.URL:
@@ -92,30 +96,10 @@ class Store:
         """Where the store is, without any password."""
         return self._url.render_as_string(hide_password=True)
 
-    def _open(self) -> sa.Engine:
-        try:
-            engine = sa.create_engine(self._url)
-            if engine.dialect.name == "sqlite":
-                sa.event.listen(engine, "connect", _tune_sqlite)
-            make_tables(engine)
-            schema = schema_of(engine)
-            if schema == "1":
-                add_details(engine)
-                schema = schema_of(engine)
-        except SQLAlchemyError as error:
-            raise InputError(f"{self.name}: cannot open the store: {_cause(error)}") from None
-        except ImportError as error:
-            raise InputError(f"{self.name}: the database's driver is not installed ({error.name})") from None
-        if schema != str(tables.SCHEMA_VERSION):
-            raise InputError(
-                f"{self.name}: the store has schema version {schema} and this program reads {tables.SCHEMA_VERSION}; "
-                "use the version that made it, or another --store"
-            )
-        return engine
-
     def close(self) -> None:
         """Release the claims of this process and the connections."""
-        self.release()
+        if not self.read_only:
+            self.release()
         self.engine.dispose()
 
     def __enter__(self) -> Self:
@@ -200,7 +184,7 @@ class Store:
         with contextlib.suppress(SQLAlchemyError):
             self.write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
 
-    def finish(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    def finish(self, chunk: Chunk, arrays: "Mapping[str, np.ndarray]", info: Mapping[str, Any]) -> None:
         """Store a chunk's moments: the file first, then the row that vouches for it.
 
         The claim may have lapsed and be gone. The work is kept then, unless a larger chunk has its seeds by now.
@@ -216,7 +200,7 @@ class Store:
         self.files.remove(chunk.key)
 
     def merge(
-        self, parts: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
+        self, parts: Sequence[Mapping[str, Any]], arrays: "Mapping[str, np.ndarray]", info: Mapping[str, Any]
     ) -> bool:
         """Put one chunk in the place of finished ones that follow each other.
 
@@ -271,11 +255,32 @@ class Store:
         for part in _portions(list(pictures)):
             self.write(sa.delete(images).where(images.c.fingerprint.in_(part or [])))
 
-    def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> None:
-        """Drop the rows of finished chunks whose file is gone, so that they are computed again."""
+    def drop_lost(self, extractor: str | Sequence[str], fingerprints: list[str]) -> int:
+        """Drop finished chunks whose file is gone, so that they are computed again; returns how many there were."""
+        table, lost = tables.chunks, 0
         for row in self.chunks(extractor, fingerprints):
             if row["status"] == "done" and not self.files.has(row["key"]):
-                self.write(sa.delete(tables.chunks).where(tables.chunks.c.key == row["key"]))
+                with self.engine.begin() as connection:  # another process may have merged it meanwhile
+                    lost += connection.execute(sa.delete(table).where(table.c.key == row["key"])).rowcount
+        return lost
+
+    def lost_files(self, count: int) -> str:
+        """What is said of chunks that `drop_lost` dropped."""
+        return f"{count:,} chunks have no file in {self.files.folder}, and are computed again"
+
+    def check_files(self) -> None:
+        """Stop where the folder of arrays is away: none of the finished chunks has its file.
+
+        Raises:
+            InputError: with the folder.
+        """
+        table = tables.chunks
+        keys = [row["key"] for row in self.rows(sa.select(table.c.key).where(table.c.status == "done"))]
+        if keys and not any(self.files.has(key) for key in keys):
+            raise InputError(
+                f"{self.files.folder}: none of the files of the {len(keys):,} finished chunks of this store is there; "
+                "is the folder mounted? Give --files DIR for another one; `harness run --force` computes a grid again"
+            )
 
     def all_chunks(self) -> list[dict[str, Any]]:
         """Every chunk row."""
@@ -298,7 +303,7 @@ class Store:
         rows = self.rows(sa.select(tables.facts.c.value))
         return {str(row["value"]["key"]) for row in rows if isinstance(row["value"], dict) and "key" in row["value"]}
 
-    def moments(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def moments(self, row: Mapping[str, Any]) -> "dict[str, np.ndarray]":
         """The arrays of a finished chunk row."""
         return self.files.read(row["key"], row["sha256"])
 
@@ -307,20 +312,20 @@ class Store:
     def put_result(self, row: Mapping[str, Any]) -> None:
         """Write one trial's result at its number of seeds, in place of an earlier one."""
         key = {name: row[name] for name in ("fingerprint", "extractor", "reference", "first_seed", "n")}
-        self._replace(tables.results, key, {**row, "finished_at": now()})
+        self.replace(tables.results, key, {**row, "finished_at": now()})
 
     def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
         """Result rows, in the order in which they were made; of all trials or some."""
         table = tables.results
         rows: list[dict[str, Any]] = []
         for part in _portions(fingerprints):
-            query = sa.select(table)
+            query = self.select(table)
             rows += self.rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
         return sorted(rows, key=lambda row: row["id"])
 
-    def put_grid(self, name: str, plan: Mapping[str, Any]) -> None:
-        """Remember what a grid consists of, for the report."""
-        self._replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": now()})
+    def put_grid(self, name: str, plan: Mapping[str, Any], updated_at: str | None = None) -> None:
+        """Remember what a grid consists of, for the report; it was worked on just now, or at a time that is given."""
+        self.replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": updated_at or moment()})
 
     def grid(self, name: str) -> dict[str, Any] | None:
         """The plan stored for a grid."""
@@ -334,7 +339,7 @@ class Store:
 
     def put_fact(self, key: str, value: Any) -> None:
         """Keep something that is computed once a store: floors, facts of references, levels found."""
-        self._replace(tables.facts, {"key": key}, {"value": value})
+        self.replace(tables.facts, {"key": key}, {"value": value})
 
     def fact(self, key: str) -> Any:
         """A stored fact, or None."""
@@ -343,7 +348,7 @@ class Store:
 
     def put_image(self, fingerprint: str, first_seed: int, count: int, png: bytes) -> None:
         """Keep a PNG: a mosaic of a trial's first images under its fingerprint, or a measure's under its own."""
-        self._replace(
+        self.replace(
             tables.images, {"fingerprint": fingerprint, "first_seed": first_seed}, {"count": count, "png": png}
         )
 
@@ -355,7 +360,7 @@ class Store:
             pictures.update({row["fingerprint"]: row["png"] for row in self.rows(query)})
         return pictures
 
-    def _replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def replace(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Write a row in place of the one under its key; of processes that do so at the same time, the last stays."""
         same = sa.and_(*(table.c[name] == value for name, value in key.items()))
         for attempt in range(TRIES):
@@ -373,8 +378,15 @@ class Store:
         with self.engine.begin() as connection:
             connection.execute(statement)
 
-    def rows(self, query: Any) -> list[dict[str, Any]]:
-        """The rows of a query."""
+    def select(self, table: sa.Table) -> sa.Select[Any]:
+        """A query for all columns of a table; those that an earlier schema lacks are null."""
+        columns = (sa.null().label(one.name) if str(one) in self._lacking else one for one in table.columns)
+        return sa.select(*columns).select_from(table)
+
+    def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        """The rows of a query; none of a table that an earlier schema lacks."""
+        if not self._lacking.isdisjoint(str(table) for table in query.get_final_froms()):
+            return []
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -399,17 +411,14 @@ def _covering(chunk: Chunk, within: tuple[int, int] | None = None) -> sa.ColumnE
     return same & around & inside & (table.c.status == "done")
 
 
-def open_if_there(url: str | None, files: Path | str | None = None) -> Store | None:
-    """The store if there is one, else None; makes nothing."""
-    url = url or DEFAULT_STORE
-    if "://" not in url and not Path(url).exists():
-        return None
-    return Store(url, files, create=False)
-
-
 def now() -> str:
     """The time in UTC, to the second, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment() -> str:
+    """The time in UTC, to the microsecond, ISO 8601: what was worked on last is told by it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def is_full(error: BaseException) -> bool:
@@ -425,26 +434,3 @@ def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[
         return
     for start in range(0, len(fingerprints), size):
         yield fingerprints[start : start + size]
-
-
-def _tune_sqlite(connection: Any, _: Any) -> None:
-    """Wait for other writers instead of failing at once; a write-ahead log lets readers go on meanwhile."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")
-    with contextlib.suppress(Exception):
-        cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.close()
-
-
-def _parse_url(url: str) -> sa.URL:
-    try:
-        return sa.make_url(url)
-    except SQLAlchemyError:
-        raise InputError(
-            "--store is neither a path nor an SQLAlchemy URL such as postgresql+psycopg://HOST/DB"
-        ) from None
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    """The database's own words, without the statement and its parameters."""
-    return str(error.orig) if isinstance(error, OperationalError) and error.orig else type(error).__name__

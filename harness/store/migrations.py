@@ -2,14 +2,14 @@
 
 import contextlib
 import time
-from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from harness.store import tables
 
-SQLITE = b"SQLite format 3\0"
+EARLIER = ("1",)
+"""Schema versions that can be read as they are, and brought up."""
 
 
 def make_tables(engine: sa.Engine, attempts: int = 10) -> None:
@@ -48,18 +48,19 @@ def add_details(engine: sa.Engine) -> None:
         connection.execute(sa.update(tables.meta).where(same).values(value=str(tables.SCHEMA_VERSION)))
 
 
-def is_store(path: Path) -> bool:
-    """Whether a file is an SQLite database with the tables of a store."""
-    try:
-        with path.open("rb") as file:
-            if file.read(len(SQLITE)) != SQLITE:
-                return False
-    except OSError:
-        return False
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
-    try:
-        return sa.inspect(engine).has_table(tables.chunks.name)
-    except SQLAlchemyError:
-        return False
-    finally:
-        engine.dispose()
+def table_names(engine: sa.Engine) -> list[str]:
+    """The tables of a database, whosever they are."""
+    return sorted(sa.inspect(engine).get_table_names())
+
+
+def lacking(engine: sa.Engine) -> frozenset[str]:
+    """What a database of an earlier schema has not: names of tables, and of columns as `table.column`."""
+    inspector, absent = sa.inspect(engine), set[str]()
+    present = set(inspector.get_table_names())
+    for table in tables.metadata.sorted_tables:
+        if table.name not in present:
+            absent.add(table.name)
+            continue
+        own = {column["name"] for column in inspector.get_columns(table.name)}
+        absent |= {str(column) for column in table.columns if column.name not in own}
+    return frozenset(absent)

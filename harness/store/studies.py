@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from harness.core.errors import InputError
 from harness.store import tables
-from harness.store.database import LEASE_SECONDS, Store, now
+from harness.store.database import LEASE_SECONDS, Store, moment, now
 from harness.store.leases import lapsed
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
@@ -59,7 +59,7 @@ class Studies:
         spec = _plain(spec)
         first = {"name": name, "spec": spec, "record": dict(record)}
         with contextlib.suppress(IntegrityError):
-            self.store.write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=now()))
+            self.store.write(sa.insert(tables.studies).values(**first, created_at=now(), updated_at=moment()))
         study = self.find(name)
         assert study is not None
         differ = [
@@ -76,7 +76,7 @@ class Studies:
     def update(self, name: str, **values: Any) -> None:
         """Change columns of a study's row."""
         table = tables.studies
-        self.store.write(sa.update(table).where(table.c.name == name).values(**values, updated_at=now()))
+        self.store.write(sa.update(table).where(table.c.name == name).values(**values, updated_at=moment()))
 
     def take_mirror(self, name: str) -> bool:
         """Take it on to copy slots to Optuna's tables; False while another process does.
@@ -102,6 +102,19 @@ class Studies:
         table = tables.studies
         mine = (table.c.name == name) & (table.c.mirror_owner == str(self.store.owner))
         self.store.write(sa.update(table).where(mine).values(mirror_owner=None, mirror_expires=None))
+
+    def retry(self, name: str) -> list[int]:
+        """Let failed slots run again, those that made a sampler; returns which.
+
+        What was measured before the failure stays, and so do suggestions that knew of it.
+        """
+        table = tables.slots
+        failed = (table.c.study == name) & (table.c.status == FAILED) & table.c.fingerprint.is_not(None)
+        numbers = [row["number"] for row in self.store.rows(sa.select(table.c.number).where(failed))]
+        for number in numbers:
+            again = {"status": RUNNING, "reason": None, "step": None, "finished_at": None}
+            self.store.write(sa.update(table).where(failed & (table.c.number == number)).values(again))
+        return sorted(numbers)
 
     def forget(self, name: str) -> None:
         """Drop a study with its slots; chunks and results stay."""

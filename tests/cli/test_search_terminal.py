@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from harness.cli.search_terminal import _best_lines, status_table
+from harness.cli.search_terminal import _best_lines
+from harness.cli.study_status import status_table
 from harness.store.studies import Studies
 from tests.report import search_store
 

@@ -16,16 +16,18 @@ class Rows:
     """What `compare_trials` asks of a store."""
 
     def __init__(self, *rows, plan=None):
-        self.rows, self.plan = list(rows), plan
+        self.own, self.plan = list(rows), plan
 
     def results(self, fingerprints=None):
-        return [row for row in self.rows if fingerprints is None or row["fingerprint"] in fingerprints]
+        return [row for row in self.own if fingerprints is None or row["fingerprint"] in fingerprints]
+
+    name, path = "store", None
 
     def grid(self, name):
         return self.plan if self.plan and name == "grid" else None
 
-    def grid_names(self):
-        return ["grid"]
+    def rows(self, query):
+        return [{"name": "grid", "title": None, "place": None, "source": None, "updated_at": ""}]
 
 
 def row(letter, seed=0, level=10.0, metric="fid", n=100, labels="random", kind=None, **changes):
@@ -153,7 +155,7 @@ def test_names():
         ("grid:exact@3", "named GRID:DENOISER:SERIES@NFE"),
         ("grid:exact:euler", "named GRID:DENOISER:SERIES@NFE"),
         ("grid:exact:euler@x", "named GRID:DENOISER:SERIES@NFE"),
-        ("none:exact:euler@3", "no grid 'none' in this store; it has: grid"),
+        ("none:exact:euler@3", "no grid 'none' was run into this store; it has: grid"),
         ("grid:exact:dpm@3", "no such series; grid 'grid' has: exact:euler"),
         ("grid:exact:euler@5", "0 trials at that NFE; there are: 3"),
         ("grid:exact:two@3", "2 trials at that NFE"),

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from harness.core.errors import InputError
-from harness.experiments.grid import find_grid, grid_names
+from harness.experiments.grid_files import find_grid, grid_names
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.plan import plan
 from harness.sampling.discretizations.base import Range
@@ -81,6 +81,43 @@ series:
         "churn, solver rk2 alpha 0.5, S_churn 2.5",
     ]
     assert [item.trial.sampler.stochasticity.S_churn for item in found.items] == [0, 2.5, 0, 2.5]
+
+
+SAME_NAMES = {
+    "of two series": """
+  - {name: Heun, sampler: {discretization: {kind: edm, rho: [3, 5]}}}
+  - {name: "Heun, rho 5", sampler: {solver: euler}}""",
+    "of two series on two denoisers": """
+  - {name: Heun, only: [a], sampler: {discretization: {kind: edm, rho: [3, 5]}}}
+  - {name: "Heun, rho 5", only: [b], sampler: {solver: euler}}""",
+    "by budgets": """
+  - {name: Heun, nfe: [3, 5], sampler: {stochasticity: {kind: churn, S_churn: 5}}}
+  - {name: "Heun, NFE 5", sampler: {solver: euler, stochasticity: {kind: churn, S_churn: 6}}}""",
+    "of a repeated value": """
+  - {name: Heun, sampler: {discretization: {kind: edm, rho: [5, 5]}}}""",
+    "of values that are written alike": """
+  - {name: Heun, sampler: {solver: [heun, {kind: heun}]}}""",
+}
+
+
+@pytest.mark.parametrize("series", SAME_NAMES.values(), ids=list(SAME_NAMES))
+def test_two_curves_of_one_name_are_refused(planned, series):
+    along = "x: stochasticity.S_churn" if "churn" in series else ""
+    text = f"title: Names\nsamples: 4\nnfe: 9\n{along}\n"
+    text += "denoisers:\n  a: {source: {kind: gaussian}}\n  b: {source: {kind: gaussian, mean: 0.2}}\nseries:" + series
+    with pytest.raises(InputError, match=r"grid\.yaml:\d+: .*two curves would be called 'Heun.*'; rename a series"):
+        planned(text)
+
+
+def test_a_curve_has_one_name_on_every_denoiser(planned):
+    """Also where the denoisers have other lists."""
+    found = planned(
+        "title: Names\nnfe: 5\ndenoisers:\n  a: {source: {kind: gaussian}}\n"
+        "  b: {source: {kind: gaussian, mean: 0.2}}\nseries:\n  - name: Heun\n    per_denoiser:\n"
+        "      a: {discretization: {kind: edm, rho: [3, 5]}}\n"
+        "      b: {discretization: {kind: edm, rho: [5, 7]}}\n"
+    )
+    assert [item.series for item in found.items] == ["Heun, rho 3", "Heun, rho 5", "Heun, rho 5", "Heun, rho 7"]
 
 
 def test_a_list_with_a_wrong_value_names_its_line(planned):

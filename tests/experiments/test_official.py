@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.denoisers.preconditioning import EDMPrecond
-from harness.experiments.grid import grid_names, load_grid
+from harness.experiments.grid import load_grid
+from harness.experiments.grid_files import grid_names
 from harness.hub import cards
 from tests.denoisers.snapshots import write_snapshot
 from tests.hub.conftest import serve as serve

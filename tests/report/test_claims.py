@@ -106,10 +106,10 @@ def test_the_command(store, tmp_path, monkeypatch):
 
 
 def test_the_index_leads_to_the_claims(store, make_store, tmp_path):
-    written = write_reports(store, tmp_path / "one")
+    written = write_reports(store, tmp_path / "one").files
     assert [path.name for path in written] == ["fig2.html", "claims.html", "index.html"]
     assert 'href="claims.html"' in written[-1].read_text()
-    written = write_reports(make_store(), tmp_path / "two")
+    written = write_reports(make_store(), tmp_path / "two").files
     assert [path.name for path in written] == ["fig2.html", "index.html"]
     assert "claims.html" not in written[-1].read_text()
 

@@ -410,7 +410,7 @@ def test_another_number_of_images_on_fresh_seeds(make_search):
 
 
 def test_the_index_lists_searches(store, tmp_path):
-    written = write_reports(store, tmp_path / "reports")
+    written = write_reports(store, tmp_path / "reports").files
     assert [path.name for path in written] == ["search_one.html", "index.html"]
     index = Page(written[-1].read_text())
     assert {attrs["href"] for attrs in index.all("a")} == {"search_one.html"}

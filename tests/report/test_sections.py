@@ -191,7 +191,7 @@ def test_the_design_table_is_the_codes(store):
 
 
 def test_the_index_links_every_report(store, tmp_path):
-    written = write_reports(store, tmp_path / "reports")
+    written = write_reports(store, tmp_path / "reports").files
     assert [path.name for path in written] == ["churn.html", "measures.html", "pictures.html", "index.html"]
     index = Page(written[-1].read_text())
     links = {attrs["href"] for attrs in index.all("a")}

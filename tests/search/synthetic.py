@@ -80,6 +80,8 @@ class Made(NamedTuple):
 class SyntheticBlocks:
     """Lacks what was never wanted; loads only which trial and how many seeds."""
 
+    lost = 0
+
     metric: SyntheticMetric
 
     def __init__(self, store, measurement, batch, rungs=()):
@@ -131,7 +133,7 @@ def install(monkeypatch, metric, reverse=False):
         row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
         return pruner.Rung(count, value, row["low"], row["high"], left_out, sizes, None), row
 
-    def run_finals(search, chosen, store, device=None, batch=None, listener=None, executor=None):
+    def run_finals(search, chosen, store, device=None, batch=None, listener=None, executor=None, retry_failed=False):
         measurement = holdout.metric_measurement(search, store)
         for one in chosen:
             trial = holdout.Trial.model_validate(one["trial"])

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
-from harness.search.loop import Budget
 from harness.search.plan import METHODS, SearchRequest, plan_search
+from harness.search.progress import Budget
 from harness.search.study import run_study
 from harness.store.database import Store
 from harness.store.leases import Owner

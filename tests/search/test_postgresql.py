@@ -3,9 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
 from harness.core.errors import InputError
+from harness.store.connection import NoStoreError
 from harness.store.database import Chunk, Store
+from harness.store.merge import merge_stores
+from harness.store.names import find_in_store, keep_grid, latest
 from harness.store.studies import Studies
 from tests.postgresql import PASSWORD, NoServer, server
 from tests.search import runs
@@ -94,3 +98,30 @@ def test_a_server_that_does_not_answer_is_named_without_the_password(running):
     with pytest.raises(InputError) as found:
         Store(running.url("no such database"), "files")
     assert PASSWORD not in str(found.value) and "no such database" in str(found.value)
+
+
+def test_a_database_is_read_without_being_changed(running, tmp_path):
+    url, files = running.make("reading"), tmp_path / "files"
+    with pytest.raises(NoStoreError, match="an empty database, and no store yet") as caught:
+        Store(url, files, read_only=True)
+    assert caught.value.can_be_made and PASSWORD not in str(caught.value)
+    with Store(url, files) as store:
+        record = {"name": "g", "title": "A", "source": "title: A", "place": "/a/g.yaml", "items": []}
+        keep_grid(store, record)
+        assert keep_grid(store, record | {"source": "title: B", "place": "/b/g.yaml"})[0] == "b/g"
+        Studies(store).open("one", {}, {})
+    with Store(url, files, read_only=True) as store, Store(str(tmp_path / "s.sqlite")) as other:
+        assert (find_in_store(store, "a/g"), find_in_store(store, "b/g.yaml")) == ("g", "b/g")
+        assert latest(store).name == "one"
+        with pytest.raises(InputError, match="read-only transaction"):
+            store.put_fact("a", 1)
+        merged = merge_stores(other, store)
+        assert (merged.grids, merged.searches, merged.conflicts) == (2, 1, [])
+        assert other.grid_names() == store.grid_names()
+    with Store(url, files) as store:
+        store.write(sa.text("ALTER TABLE harness_results DROP COLUMN details"))
+        store.write(sa.text("UPDATE harness_meta SET value = '1'"))
+    with Store(url, files, read_only=True) as store:
+        assert store.results() == [] and not store.notes
+    with Store(url, files) as store:
+        assert store.notes and store.results() == []

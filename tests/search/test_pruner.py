@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from harness.search.pruner import Rung, against_incumbent, best_of, paired, verdict
+from harness.search.progress import best_of
+from harness.search.pruner import Rung, against_incumbent, paired, verdict
 from harness.store.studies import DONE, FAILED, PRUNED
 
 

@@ -109,6 +109,23 @@ def test_a_changed_array_file_is_refused(store):
         store.moments(row)
 
 
+def test_a_folder_of_files_that_is_away(store, tmp_path):
+    store.check_files()
+    chunks = [Chunk("f" * 64, first, first + 9, "pixels") for first in (0, 10)]
+    for chunk in chunks:
+        store.claim(chunk)
+        store.finish(chunk, {"mean": np.zeros(2)}, {})
+    store.check_files()
+    next(store.files.folder.rglob("*.npz")).unlink()
+    store.check_files()
+    assert store.drop_lost("pixels", ["f" * 64]) == 1
+    store.files.folder.rename(tmp_path / "away")
+    with pytest.raises(
+        InputError, match=f"{store.files.folder}: none of the files of the 1 finished chunks .* --files DIR"
+    ):
+        store.check_files()
+
+
 def test_no_half_written_files(store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

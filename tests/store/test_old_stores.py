@@ -95,16 +95,31 @@ class TestSchema2:
         connection.close()
 
 
-def test_schema_1_is_brought_up(harness):
+def test_schema_1_is_read_as_it_is_and_brought_up_by_what_writes(harness):
     """Its trials have other fingerprints: the identity of weights changed with schema 2. Its rows can be looked at."""
     unpack("schema1")
-    for _ in range(2):
-        shown = {row["solver"]: row for row in rows(harness("show", "--csv", "-"))}
-        assert float(shown["heun"]["value"]) == pytest.approx(3.42, abs=0.005)
-        assert float(shown["euler"]["value"]) == pytest.approx(8.55, abs=0.005)
+    before = {path: path.read_bytes() for path in Path("store").rglob("*") if path.is_file()}
+    shown = {row["solver"]: row for row in rows(harness("show", "--csv", "-"))}
+    assert float(shown["heun"]["value"]) == pytest.approx(3.42, abs=0.005)
+    assert float(shown["euler"]["value"]) == pytest.approx(8.55, abs=0.005)
+    assert [row["series"] for row in rows(harness("show", "networks", "--csv", "-"))] == ["Euler", "Heun"]
+    assert harness("report").strip() == "reports/networks.html"
+    page = Path("reports/networks.html").read_text()
+    assert "Two solvers on a trained network" in page and "VE (NCSN++ style)" in page and "8.55" in page
+    assert harness("report", "--all").split() == ["reports/networks.html", "reports/index.html"]
+    assert "a - b" not in harness("compare", "networks:digits-ve:Euler@5", "networks:digits-ve:Heun@5")
     said = harness("verify", code=1)
     assert said.count("reference 'digits' is digits:b7cebd7775d3") == 2
     assert "0 of 2 results are as stored; the largest relative difference is 0.0e+00" in said
+    assert "0 chunks would be merged" in harness("gc", "--dry-run")
+    assert {path: path.read_bytes() for path in Path("store").rglob("*") if path.is_file()} == before
+    assert "0 chunks merged" in harness("gc")
+    with sqlite3.connect("store/harness.sqlite") as connection:
+        assert connection.execute("SELECT value FROM harness_meta").fetchall() == [("2",)]
+    connection.close()
+    shown = {row["solver"]: row for row in rows(harness("show", "--csv", "-"))}
+    assert float(shown["heun"]["value"]) == pytest.approx(3.42, abs=0.005)
     with Store("store/harness.sqlite") as store:
+        assert not store.notes
         (first, _) = store.chunks(store.results()[0]["extractor"])
         assert store.moments(first)

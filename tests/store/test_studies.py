@@ -89,3 +89,17 @@ def test_a_slot_that_is_over_when_it_is_begun_has_an_end(studies):
     row = studies.begin("one", 0, SLOT | {"status": FAILED, "reason": "no sampler"})
     assert row["finished_at"] == row["started_at"]
     assert studies.begin("one", 1, SLOT)["finished_at"] is None
+
+
+def test_failed_slots_that_made_a_sampler_run_again(studies):
+    studies.begin("one", 0, SLOT)
+    studies.settle("one", 0, {"status": FAILED, "reason": "a bad day", "step": 3, "rungs": [{"n": 8}]})
+    studies.begin("one", 1, SLOT | {"status": FAILED, "reason": "no sampler", "fingerprint": None})
+    studies.begin("one", 2, SLOT)
+    studies.settle("one", 2, {"status": DONE, "value": 1.0})
+    assert studies.retry("one") == [0]
+    first, second, third = studies.slots("one")
+    assert (first["status"], first["reason"], first["step"], first["finished_at"]) == (RUNNING, None, None, None)
+    assert first["rungs"] == [{"n": 8}]
+    assert (second["status"], third["status"]) == (FAILED, DONE)
+    assert studies.retry("one") == []

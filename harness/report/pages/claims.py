@@ -11,6 +11,7 @@ from harness.report.pages.page import PageSection, fragment, render_page, write_
 from harness.report.tables.table import RowGroup, Table, TableCell, TableColumn
 from harness.report.text.numbers import plural
 from harness.store.database import Store
+from harness.store.names import grid_entries
 
 TEMPLATE = "claims.html"
 CLAIMS = "claims.html"
@@ -68,11 +69,12 @@ def render_claims(every: Sequence[JudgedClaim], not_run: Sequence[Unrun] = ()) -
 
 def unrun(store: Store) -> list[Unrun]:
     """Claims of grids that come with the package and were not run."""
-    from harness.experiments.grid import grid_names, load_grid
+    from harness.experiments.grid import load_grid
+    from harness.experiments.grid_files import grid_names, place_of
 
-    done, made = set(store.grid_names()), []
+    done, made = {each.place or each.name for each in grid_entries(store)}, []
     for name, path in grid_names().items():
-        if path.stem not in done:
+        if done.isdisjoint((place_of(path), path.stem)):
             grid, _ = load_grid(path)
             if grid.claims:
                 made.append(Unrun(name, [claim.statement for claim in grid.claims]))

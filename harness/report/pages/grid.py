@@ -1,5 +1,6 @@
 """The page of a grid: what was found, in words, and then its sections."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from importlib import import_module
@@ -16,8 +17,11 @@ from harness.report.text.numbers import listing, significant, span
 from harness.report.text.provenance import Fact, Identity, card_facts, facts, identity
 from harness.report.text.summary import summarize
 from harness.store.database import Store
+from harness.store.names import shortened
 
 TEMPLATE = "grid.html"
+PAGES = ("index", "claims")
+"""Pages of a folder of reports that are no grid's."""
 SECTIONS = ("design", "metrics", "trials", "unfinished", "method", "provenance")
 """From top to bottom. Each is a function of a `GridReport` to its sections: here, or in a module of this folder with
 the same name."""
@@ -41,8 +45,15 @@ def write_report(store: Store, grid: str, out: Path) -> Path:
 
 
 def file_name(grid: str) -> str:
-    """The report's file; a grid called index or claims does not take that page's place."""
-    return f"{grid}-grid.html" if grid in ("index", "claims") else f"{grid}.html"
+    """The report's file; a grid called index or claims does not take that page's place.
+
+    A name that is too long, or has a folder in it, gets a hash for what is left out.
+    """
+    if grid in PAGES:
+        return f"{grid}-grid.html"
+    plain = shortened(grid.replace("/", "-"))
+    is_free = "/" not in grid and grid not in [f"{page}-grid" for page in PAGES]
+    return f"{plain}.html" if is_free else f"{plain}-{hashlib.sha256(grid.encode()).hexdigest()[:8]}.html"
 
 
 def render(store: Store, grid: str) -> str:

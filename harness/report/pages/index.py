@@ -1,16 +1,17 @@
 """The index page: every grid and every search of a store, with its first figure and how much of it is done."""
 
+import contextlib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
-from harness.report.claims import judged_claims
+from harness.report.claims import JudgedClaim, judged_claims
 from harness.report.figures import history, svg
 from harness.report.holdout import holdout_results
 from harness.report.pages.claims import CLAIMS, unrun, write_claims
@@ -37,40 +38,68 @@ class IndexEntry(NamedTuple):
     figure: FigurePanel | None
 
 
-def write_reports(store: Store, folder: Path) -> list[Path]:
+class Reports(NamedTuple):
+    """What became of the reports of a store.
+
+    Args:
+        files: that were written, the index last.
+        unwritten: why not, by the name of a grid, a search or "claims".
+    """
+
+    files: list[Path]
+    unwritten: dict[str, str]
+
+
+def write_reports(store: Store, folder: Path) -> Reports:
     """Write the report of every grid and every search in the store, and an index of them.
+
+    One that cannot be written is named with its reason, and the others are written all the same.
 
     Args:
         store: where the rows are; nothing is written to it.
         folder: of the HTML files; made if it is not there.
 
-    Returns:
-        The files, the index last.
-
     Raises:
-        InputError: nothing was run into the store, or a file cannot be written.
+        InputError: nothing was run into the store, or the index cannot be written.
     """
-    names, studies = sorted(store.grid_names()), sorted(Studies(store).names())
-    if not names and not studies:
-        raise InputError(f"{store.name}: no grid has been run into this store; `harness run GRID` first")
-    older = [name for name in names if "metrics" not in (store.grid(name) or {})]
-    names = [name for name in names if name not in older]
-    written = [write_report(store, name, folder / file_name(name)) for name in names]
-    written += [write_search_report(store, name, folder / search_file_name(name, names)) for name in studies]
-    claims = judged_claims(store, names)
+    grids, studies = sorted(store.grid_names()), sorted(Studies(store).names())
+    if not grids and not studies:
+        raise InputError(f"{store.name}: nothing has been run into this store; `harness run GRID` first")
+    made = Reports([], {})
+    entries, claims = [], list[JudgedClaim]()
+    for number, name in enumerate(grids):
+        with _others_go_on(name, made):
+            made.files.append(write_report(store, name, folder / file_name(name)))
+            entries.append(_grid_entry(store, name, number))
+            claims += judged_claims(store, [name])
+    for number, name in enumerate(studies):
+        with _others_go_on(name, made):
+            file = search_file_name(name, grids)
+            made.files.append(write_search_report(store, name, folder / file))
+            entries.append(_search_entry(store, name, number, file))
     if claims:
-        written.append(write_claims(claims, folder / CLAIMS, unrun(store)))
+        with _others_go_on("claims", made):
+            made.files.append(write_claims(claims, folder / CLAIMS, unrun(store)))
     index = folder / "index.html"
-    entries = [_grid_entry(store, name, number) for number, name in enumerate(names)]
-    entries += [
-        _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
-    ]
-    html = render_page("Reports", fragment("index.html", "body", entries=entries, older=older, claims=len(claims)))
+    html = render_page(
+        "Reports",
+        fragment("index.html", "body", entries=entries, unwritten=made.unwritten, claims=len(claims)),
+    )
     try:
         write_bytes(index, html.encode())
     except OSError as error:
         raise InputError(f"{index}: cannot write the index ({error.strerror}); give another --output") from None
-    return [*written, index]
+    made.files.append(index)
+    return made
+
+
+@contextlib.contextmanager
+def _others_go_on(name: str, made: Reports) -> Iterator[None]:
+    """Whatever keeps a page from being written is noted; rows of a store may be damaged in any way."""
+    try:
+        yield
+    except Exception as error:
+        made.unwritten[name] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def search_file_name(study: str, grids: Collection[str] = ()) -> str:
