@@ -19,6 +19,7 @@ from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import canonical
 from harness.metrics import METRICS
 from harness.metrics.base import Metric
+from harness.metrics.references import is_same_reference
 from harness.metrics.statistics.frechet_distance import WIDE
 from harness.store.database import Store
 
@@ -80,8 +81,8 @@ def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[di
     metric, seeds = metric_of(row), SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
     if metric.identity != row["extractor"]:
         raise InputError(f"extractor is '{metric.identity}' now, and was '{row['extractor']}'")
-    known = reference_of(metric, row["n"], store, device, keeps_floor=False)
-    if known.id != row["reference"]:
+    known = reference_of(metric, row["n"], store, device, keep=False)
+    if not is_same_reference(known.id, row["reference"], row["extractor"]):
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
     chunks = load_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
     is_wide = known.reference is not None and known.reference.statistics.width >= WIDE

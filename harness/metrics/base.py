@@ -203,6 +203,11 @@ class Metric(Config):
         return None
 
     @property
+    def compares_single_images(self) -> bool:
+        """Whether it needs the features of single real images, not only their mean and covariance."""
+        return "features" in self.needs
+
+    @property
     def is_wide(self) -> bool:
         """Whether a chunk's arrays are large whatever the number of its seeds."""
         return False

@@ -88,7 +88,7 @@ class FeatureMetric(Metric):
             return self.samples
         if grid is None:
             grid = self.features.customary_samples or DEFAULT_SAMPLES
-        return min(grid, KEPT_FEATURES) if "features" in self.needs else grid
+        return min(grid, KEPT_FEATURES) if self.compares_single_images else grid
 
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         if shape is not None:
@@ -110,7 +110,7 @@ class FeatureMetric(Metric):
     def check_files(self) -> None:
         self.features.check()
         if self.source is not None:
-            find_reference(self.source, self.features)
+            find_reference(self.source, self.features, self.compares_single_images)
 
     def is_same_number(self, other: Metric) -> bool:
         return isinstance(other, FeatureMetric) and all(
@@ -165,7 +165,7 @@ class ComparedMetric(FeatureMetric):
         return self.reference
 
     def check_reference(self, statistics: Statistics) -> None:
-        if "features" in self.needs and not self.needs_training:
+        if self.compares_single_images and not self.needs_training:
             real_features(self, statistics)
 
 
