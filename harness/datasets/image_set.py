@@ -174,5 +174,9 @@ def checked_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
 
 def said_shape(shape: tuple[int, ...]) -> str:
     """A shape [C, H, W] in words: `32x48 RGB` is 32 high and 48 wide."""
-    channels, height, width = shape
-    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    return f"{said_side(shape)} {'grey' if shape[0] == 1 else 'RGB'}"
+
+
+def said_side(shape: tuple[int, ...]) -> str:
+    """The height and width of a shape [C, H, W] in words."""
+    return f"{shape[1]}x{shape[2]}"

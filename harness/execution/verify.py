@@ -65,6 +65,8 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
     worst, problem = 0.0, ""
     for name in CHECKED:
         before, now = row[name], again[name]
+        if name in ("low", "high") and before is not None:
+            before = as_now(metric_of(row), row, before, now)
         if before is None or now is None:
             problem = problem or (f"{name} was {before} and is {now}" if before != now else "")
             continue
@@ -74,6 +76,13 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
         if not apart <= tolerance:
             problem = problem or f"{name} was {before:.10g} and is {now:.10g}"
     return Verified(row, problem, worst)
+
+
+def as_now(metric: Metric, row: Mapping[str, Any], end: float, now: float | None) -> float | None:
+    """An interval's end as it is written now: earlier versions wrote intervals of no width, and shares above 1."""
+    if now is None and row["low"] == row["high"]:
+        return None
+    return metric.bounded(end)
 
 
 def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[dict[str, Any], float]:

@@ -10,6 +10,7 @@ between (chunks, claims, resuming, blocks of seeds) is the same for every metric
 A metric module imports torch inside its methods only, so that plans and reports load without it.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
@@ -21,10 +22,11 @@ from harness.core.config import Config, Names
 from harness.core.errors import SamplingError
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
+from harness.metrics.cautions import ImageKind
 from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import Reference
-from harness.metrics.statistics.jackknife import Estimate
+from harness.metrics.statistics.jackknife import Estimate, Interval
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +113,23 @@ class Column(NamedTuple):
     form: Literal["number", "count", "spread", "range"]
     details: tuple[str, ...]
     about: str = ""
+
+
+class Certainty(NamedTuple):
+    """How sure a number is.
+
+    Args:
+        interval: None where there is none.
+        why_none: the reason then, in words.
+    """
+
+    interval: Interval | None
+    why_none: str = ""
+
+    @property
+    def cautions(self) -> list[str]:
+        """The reason as a sentence."""
+        return [f"No interval: {self.why_none}."] if self.interval is None else []
 
 
 class Metric(Config):
@@ -269,9 +288,36 @@ class Metric(Config):
         """
         return nfe
 
-    def cautions(self, blocks: Sequence[Any]) -> list[str]:
-        """What to keep in mind about the number of these blocks, in sentences."""
+    def cautions(
+        self, blocks: Sequence[Any], reference: Reference | None = None, images: ImageKind | None = None
+    ) -> list[str]:
+        """What to keep in mind about the number of these blocks, in sentences.
+
+        Args:
+            blocks: that it is of.
+            reference: what they are compared with.
+            images: what the generated images are kept as; None where that is not known.
+        """
         return []
+
+    def bounded(self, value: float) -> float:
+        """A number of an interval, within what the metric can be."""
+        return min(max(value, 0.0), 1.0) if self.is_share else value
+
+    def certainty(self, estimate: Estimate) -> Certainty:
+        """The interval of a number, or why there is none.
+
+        Raises:
+            SamplingError: the number itself is not finite.
+        """
+        if not math.isfinite(estimate.value):
+            raise SamplingError(f"the value of {self.name} is not finite ({estimate.value})")
+        interval = estimate.interval()
+        if interval is None:
+            return Certainty(None, "too few images")
+        if not math.isfinite(interval.se):
+            return Certainty(None, "the value without one of the blocks is not finite")
+        return Certainty(interval._replace(low=self.bounded(interval.low), high=self.bounded(interval.high)))
 
     @abstractmethod
     def observe(self, job: SamplingJob) -> Observation:

@@ -77,6 +77,11 @@ class Statistics:
         return len(self.mu)
 
     @property
+    def kept(self) -> int:
+        """Number of images whose features are here."""
+        return 0 if self.features is None else len(self.features)
+
+    @property
     def has_all_features(self) -> bool:
         """Whether every image's features are here."""
         return self.features is not None and len(self.features) == self.n

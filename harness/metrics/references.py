@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 BATCH = 128
 
-KEPT_FEATURES = 10_000
-"""Images whose features are kept, for metrics that look at every pair."""
-
 UNKNOWN = "?"
 """In an identity, what a file does not say."""
+
+KEPT_FEATURES = 10_000
+"""Images whose features are kept, for metrics that look at every pair."""
 
 PICKLE = b"\x80"
 """The first byte of a pickle of protocol 2 or later."""
@@ -63,6 +63,11 @@ class Reference(NamedTuple):
     id: str
     statistics: Statistics
     training: Callable[[], np.ndarray] | None = None
+
+    @property
+    def names_no_extractor(self) -> bool:
+        """Whether it is a file that does not say whose features it holds."""
+        return self.id.endswith(f"/{UNKNOWN}")
 
 
 class Place(NamedTuple):

@@ -13,9 +13,9 @@ from harness.datasets.open import open_images
 from harness.execution import reference as execution_reference
 from harness.execution.reference import reference_of
 from harness.metrics import FID, KID, Memorisation
-from harness.metrics.features.configs import Inception, Pixels
+from harness.metrics.features.configs import Inception, InceptionPT, Pixels
 from harness.metrics.reference_statistics import Statistics
-from harness.metrics.references import all_features, find_reference, read_reference
+from harness.metrics.references import all_features, find_reference, is_same_reference, read_reference
 from harness.store import tables
 from harness.store.database import Store
 from tests.datasets.sets import cifar10, encoded, some_images, write_folder, write_tar, write_zip
@@ -153,6 +153,37 @@ def test_files_of_statistics(tmp_path):
         read_reference(find_reference(str(tmp_path / "told.npz"), PIXELS), PIXELS)
     with pytest.raises(InputError, match="needs the images themselves"):
         all_features(str(tmp_path / "plain.npz"), PIXELS)
+
+
+def test_statistics_of_a_batch_of_adm_go_with_inception_alone(tmp_path):
+    path = tmp_path / "adm.npz"
+    np.savez(path, arr_0=some_images(6, 3, 4, 4), mu=np.zeros(3), sigma=np.eye(3))
+    for extractor, single_images, is_statistics in [
+        (Inception(), False, True),
+        (Inception(), True, False),
+        (InceptionPT(), False, False),
+        (Inception(path="own.pt", sha256="0" * 64), False, False),
+        (PIXELS, False, False),
+    ]:
+        place = find_reference(str(path), extractor, single_images)
+        assert (place.path is not None) == is_statistics
+        assert (place.data is not None) == (not is_statistics)
+    own = Inception(path="own.pt", sha256="0" * 64)
+    with pytest.raises(InputError, match="holds features of 'inception-2015-12-05', not of extractor 'inception'"):
+        find_reference("fid-cifar10-32x32", own)
+
+
+def test_rows_of_earlier_versions_that_filled_in_the_extractor_are_recognised():
+    assert is_same_reference("a:1/?/?", "a:1/?/raw:1:mean", "raw:1:mean")
+    assert is_same_reference("KID | a:1/?/?", "KID | a:1/?/raw:1:mean", "raw:1:mean")
+    assert not is_same_reference("a:1/?/?", "a:2/?/raw:1:mean", "raw:1:mean")
+    assert not is_same_reference("a:1/9/raw:1:mean", "a:1/9/?", "raw:1:mean")
+
+
+def test_a_single_image_is_no_reference(tmp_path):
+    np.save(tmp_path / "one.npy", some_images(1, 3, 4, 4))
+    with pytest.raises(InputError, match="needs at least 2 real images; it has 1"):
+        read_reference(find_reference(str(tmp_path / "one.npy"), PIXELS), PIXELS)
 
 
 def test_what_a_metric_lacks_is_said_before_anything_is_sampled(tmp_path):
