@@ -91,6 +91,8 @@ def run(
     failed = 0
     with Store(store, files) as opened:
         for planned in plans:
+            for note in planned.notes:
+                err.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
             with RunProgress(err) as listener:
                 summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
             typer.echo(
@@ -127,6 +129,8 @@ def plan(
 
     planned = make_plan(find_grid(grid), samples, absent_ok=True)
     out.print(trial_table(planned))
+    for note in planned.notes:
+        out.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     opened = open_if_there(store, files)
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
     out.print(cost_table(costs(filled, opened, device, batch, executor)))
@@ -263,6 +267,8 @@ def sample(
     sampled = sample_to_files(
         parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
     )
+    for note in sampled.notes:
+        err.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     typer.echo(f"{output}: {sampled.images} images, NFE {sampled.nfe:g}")
 
 

@@ -226,7 +226,7 @@ class _PlanRun:
     def _write(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> None:
         measurement, fingerprint = self.measurements[key[0]], key[1]
         planned = measurement.trials[fingerprint]
-        row = measurement.row(planned.trial, values, infos)
+        row = measurement.row(planned.trial, values, infos, planned.notes)
         self.store.put_result(row)
         self.listener.trial(planned, row)
 
