@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.config import Config, Names
-from harness.core.errors import SamplingError
+from harness.core.errors import InputError, SamplingError
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
 from harness.metrics.cautions import ImageKind
@@ -42,6 +42,10 @@ Arrays = Mapping[str, np.ndarray]
 
 DEFAULT_SAMPLES = 640
 """Images of a trial where neither grid nor metric says."""
+
+
+OF_A_GRID = ("series", "denoisers", "ranges")
+"""Fields of a metric that choose trials, and seeds of theirs."""
 
 
 class SamplingJob(NamedTuple):
@@ -271,9 +275,16 @@ class Metric(Config):
         """Whether another metric of a grid is this number under another name."""
         return False
 
-    def with_one_range(self) -> "Metric":
-        """This metric on a single range of seeds."""
-        return self
+    def check_alone(self) -> None:
+        """Refuse fields that choose among the trials of a grid, where a metric is asked for without one.
+
+        Raises:
+            InputError: one of them was given.
+        """
+        fields = type(self).model_fields
+        for name in OF_A_GRID:
+            if name in fields and getattr(self, name) != fields[name].default:
+                raise InputError(f"`{name}` is about the trials of a grid, and there is none here; leave it out")
 
     def for_floor(self) -> "Metric":
         """This metric without details that a floor has no use for."""
@@ -314,7 +325,7 @@ class Metric(Config):
             raise SamplingError(f"the value of {self.name} is not finite ({estimate.value})")
         interval = estimate.interval()
         if interval is None:
-            return Certainty(None, "too few images")
+            return Certainty(None, "too few samples")
         if not math.isfinite(interval.se):
             return Certainty(None, "the value without one of the blocks is not finite")
         return Certainty(interval._replace(low=self.bounded(interval.low), high=self.bounded(interval.high)))

@@ -92,17 +92,11 @@ def _read_one(value: Any, reference: str | None, extractor: ExtractorConfig | No
         metric = member.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"--metrics: {fields['kind']}: {yaml.first_mistake(error)}") from None
-    for name in OF_A_GRID:
-        if getattr(metric, name) != takes[name].default:
-            raise InputError(
-                f"--metrics: {fields['kind']}: `{name}` is about the trials of a grid, and here is one set of images; "
-                "leave it out"
-            )
+    try:
+        metric.check_alone()
+    except InputError as error:
+        raise InputError(f"--metrics: {fields['kind']}: {error}") from None
     return metric
-
-
-OF_A_GRID = ("series", "denoisers", "ranges")
-"""Fields of a metric that mean nothing without trials and seeds."""
 
 
 class Evaluation(NamedTuple):

@@ -120,9 +120,6 @@ class FeatureMetric(Metric):
             getattr(self, part) == getattr(other, part) for part in ("features", "source", "method", "samples")
         )
 
-    def with_one_range(self) -> "FeatureMetric":
-        return self.model_copy(update={"ranges": 1})
-
     def observe(self, job: SamplingJob) -> "FeatureObservation":
         from harness.sampling.sample import sample
 

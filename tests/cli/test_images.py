@@ -288,7 +288,7 @@ class TestRefusals:
         raw = ("--extractor", "raw", "--ref", "real")
         for field in ("ranges: 3", "series: [none]", "denoisers: [none]"):
             name = field.split(":")[0]
-            said = f"fid: `{name}` is about the trials of a grid, and here is one set of images; leave it out"
+            said = f"fid: `{name}` is about the trials of a grid, and there is none here; leave it out"
             self.refused(harness, said, "eval", "real", *raw, "--metrics", f"{{kind: fid, {field}}}")
         self.refused(
             harness,

@@ -146,7 +146,7 @@ def test_the_interval_of_a_share_stays_within_what_it_can_be():
 @pytest.mark.parametrize(
     ("value", "replicates", "why"),
     [
-        (0.5, [], "too few images"),
+        (0.5, [], "too few samples"),
         (1.0, [1.0, 1.0, 1.0], "every block of images gives the same value"),
         (0.0, [0.0, 0.0], "every block of images gives the same value"),
         (0.5, [0.5, math.nan], "the value without one of the blocks is not finite"),
