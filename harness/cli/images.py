@@ -83,12 +83,13 @@ def _device(device: str | None) -> str:
 
 
 def _record(one: "Evaluation") -> dict[str, object]:
-    between = one.estimate.interval()
+    between, why = one.certainty
     return {
         "metric": one.metric.name,
         "value": one.estimate.value,
         "low": between.low if between else None,
         "high": between.high if between else None,
+        **({"no_interval": why} if why else {}),
         "n": one.n,
         "extractor": one.extractor,
         "reference": one.reference,
@@ -97,8 +98,8 @@ def _record(one: "Evaluation") -> dict[str, object]:
 
 
 def _say(one: "Evaluation") -> None:
-    between = one.estimate.interval()
-    interval = f" ({between.low:.5g} to {between.high:.5g})" if between else " (no interval: too few images)"
+    between, why = one.certainty
+    interval = f" ({between.low:.5g} to {between.high:.5g})" if between else f" (no interval: {why})"
     typer.echo(f"{one.metric.title}: {one.estimate.value:.6g}{interval}, N = {one.n:,}")
     typer.echo(f"  extractor {one.extractor}" + (f", reference {one.reference}" if one.reference else ""))
     for caution in one.cautions:
@@ -176,6 +177,7 @@ def build(
     """Compute a data set's statistics: mu and sigma as official files have them, and features of 10,000 images."""
     from harness.datasets.open import open_images
     from harness.metrics.features.configs import Inception
+    from harness.metrics.frechet import frechet_reference
     from harness.metrics.references import of_images
 
     choice = _choice(extractor) or Inception()
@@ -185,9 +187,7 @@ def build(
         reference = of_images(images, choice.load(images.shape, _device(device)), bar.at)
     reference.statistics.write(output)
     _skipped(images.skipped)
-    width, kept = reference.statistics.width, reference.statistics.features
-    typer.echo(f"{output}: {reference.id}; {width:,} features, of {0 if kept is None else len(kept):,} images kept")
-    if (reference.statistics.n or 0) <= width:
-        typer.echo(
-            f"note: {reference.statistics.n:,} images are not more than the {width:,} features; sigma is singular"
-        )
+    width, count = reference.statistics.width, reference.statistics.n or 0
+    typer.echo(f"{output}: {reference.id}; {width:,} features, of {reference.statistics.kept:,} images kept")
+    for note in frechet_reference(count, width, choice):
+        typer.echo(f"note: {note}")

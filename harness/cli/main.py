@@ -95,6 +95,8 @@ def run(
     failed = 0
     with open_store(store, files, create=True) as opened:
         for planned in plans:
+            for note in planned.notes:
+                err.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
             with RunProgress(err) as listener:
                 summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
             typer.echo(
@@ -134,6 +136,8 @@ def plan(
     planned = make_plan(path, samples, absent_ok=True)
     opened = open_if_there(store, files)
     out.print(trial_table(planned))
+    for note in planned.notes:
+        out.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
     out.print(cost_table(costs(filled, opened, device, batch, executor)))
     if planned.absent:
@@ -290,6 +294,8 @@ def sample(
     sampled = sample_to_files(
         parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
     )
+    for note in sampled.notes:
+        err.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     typer.echo(f"{output}: {sampled.images} images, NFE {sampled.nfe:g}")
 
 

@@ -39,11 +39,12 @@ class BadImage(InputError):
 
 
 class ImageHeader(NamedTuple):
-    """The shape of an image, from the first bytes of its file."""
+    """The shape of an image and the kind of its file (one of FORMATS), from the file's first bytes."""
 
     channels: int
     height: int
     width: int
+    format: str
 
     @property
     def shape(self) -> Shape:
@@ -58,7 +59,8 @@ def read_header(content: bytes) -> ImageHeader:
         BadImage: the header shows that the image cannot be used.
     """
     with _opened(content) as image:
-        return ImageHeader(CHANNELS[image.mode], image.height, image.width)
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        return ImageHeader(CHANNELS[image.mode], image.height, image.width, kind)
 
 
 def decode(content: bytes) -> np.ndarray:

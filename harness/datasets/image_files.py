@@ -5,7 +5,7 @@ image is in a folder. The official layout (Karras et al. 2022) has `dataset.json
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from harness.core.text import brief
 from harness.datasets import classes
 from harness.datasets.archives import ZipMembers
 from harness.datasets.decode import SUFFIXES, BadImage, ImageHeader, decode, read_header
+from harness.datasets.folders import is_hidden, walk
 from harness.datasets.image_set import ImageSet, Shape, said_shape
 
 OTHER_PICTURES = frozenset(
@@ -28,9 +29,6 @@ MAX_FILE = 256 << 20
 
 HEAD = 4096
 """Bytes in which the header is looked for before the whole file is read."""
-
-MAX_DEPTH = 100
-"""Levels of folders."""
 
 Read = Callable[[int, int | None], bytes]
 
@@ -88,7 +86,7 @@ def from_folder(path: Path) -> ImageFiles:
     Raises:
         InputError: no images, a picture of a kind that is not read, or a bad `dataset.json`.
     """
-    files = dict(_walk(path, "", (), str(path)))
+    files = dict(walk(path))
     names = _image_names(files, str(path))
 
     def content(row: int, most: int | None) -> bytes:
@@ -137,11 +135,14 @@ def image_set(files: ImageFiles, skip_bad: bool = False) -> ImageSet:
             first that differs), or no image left.
     """
     shapes: list[Shape] = []
+    formats: set[str] = set()
     good: list[int] = []
     bad: list[str] = []
     for row in range(len(files.names)):
         try:
-            shapes.append(_shape(files.decode(row)) if skip_bad else files.header(row).shape)
+            header = files.header(row)
+            shapes.append(_shape(files.decode(row)) if skip_bad else header.shape)
+            formats.add(header.format)
             good.append(row)
         except BadImage as error:
             bad.append(str(error))
@@ -151,7 +152,9 @@ def image_set(files: ImageFiles, skip_bad: bool = False) -> ImageSet:
     _one_shape(files, good, shapes)
     rows = np.array(good)
     labels = None if files.labels is None else files.labels[rows]
-    return ImageSet(files.name, shapes[0], len(good), _reader(files, rows, shapes[0]), labels, bad)
+    return ImageSet(
+        files.name, shapes[0], len(good), _reader(files, rows, shapes[0]), labels, bad, tuple(sorted(formats))
+    )
 
 
 def _reader(files: ImageFiles, good: np.ndarray, shape: Shape) -> Callable[[np.ndarray], np.ndarray]:
@@ -223,10 +226,9 @@ def _image_names(files: Collection[str], where: str) -> list[str]:
     """
     names = []
     for name in files:
-        parts = name.split("/")
-        if any(part.startswith(".") or part == "__MACOSX" for part in parts):  # .DS_Store, ._a.png, ...
+        if is_hidden(name):
             continue
-        suffix = "." + parts[-1].rpartition(".")[2].lower()
+        suffix = "." + name.rpartition("/")[2].rpartition(".")[2].lower()
         if suffix in OTHER_PICTURES:
             raise InputError(
                 f"{where}: '{brief(name)}' is a picture of a kind that is not read ({', '.join(sorted(SUFFIXES))} "
@@ -237,21 +239,3 @@ def _image_names(files: Collection[str], where: str) -> list[str]:
     if not names:
         raise InputError(f"{where}: no images in it; files that end in {', '.join(sorted(SUFFIXES))} are images")
     return sorted(names)
-
-
-def _walk(folder: Path, prefix: str, above: tuple[str, ...], where: str) -> Iterator[tuple[str, Path]]:
-    """Yield (name, path) of the files below a folder; a link back to a folder above is an error, not a loop."""
-    real = os.path.realpath(folder)
-    if real in above or len(above) > MAX_DEPTH:
-        reason = "a link to one that it is in" if real in above else f"more than {MAX_DEPTH} folders deep"
-        raise InputError(f"{where}: the folder '{brief(prefix)}' is {reason}; remove it")
-    try:
-        with os.scandir(folder) as listed:
-            entries = list(listed)
-    except OSError as error:
-        raise InputError(f"{folder}: the folder cannot be read ({error.strerror}); check the path") from None
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", (*above, real), where)
-        elif entry.is_file():
-            yield f"{prefix}{entry.name}", Path(entry.path)

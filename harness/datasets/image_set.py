@@ -6,7 +6,7 @@ are decoded on demand, so memory does not grow with their number.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ class ImageSet:
         read: reads the images of some rows.
         labels: classes [N] int64, from 0; None without classes.
         skipped: name and reason of each image that was left out because it cannot be used.
+        formats: kinds of the image files, such as `PNG` and `JPEG`; none for images that are kept as bytes.
 
     Raises:
         InputError: no images, or not one class for each image.
@@ -50,6 +51,7 @@ class ImageSet:
     read: Read = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
     skipped: list[str] = field(default_factory=list)
+    formats: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -96,9 +98,7 @@ class ImageSet:
             raise InputError(f"{self.name}: has rows 0 to {self.count - 1:,}; we got {brief_rows(given)}")
         chosen = given.astype(np.int64)
         labels = None if self.labels is None else self.labels[chosen]
-        return ImageSet(
-            self.name, self.shape, len(chosen), lambda wanted: self.read(chosen[wanted]), labels, self.skipped
-        )
+        return replace(self, count=len(chosen), read=lambda wanted: self.read(chosen[wanted]), labels=labels)
 
     def digest(self) -> str:
         """SHA-256, in hex, of the shape and the bytes of all images in order; computed once.
@@ -174,5 +174,9 @@ def checked_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
 
 def said_shape(shape: tuple[int, ...]) -> str:
     """A shape [C, H, W] in words: `32x48 RGB` is 32 high and 48 wide."""
-    channels, height, width = shape
-    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    return f"{said_side(shape)} {'grey' if shape[0] == 1 else 'RGB'}"
+
+
+def said_side(shape: tuple[int, ...]) -> str:
+    """The height and width of a shape [C, H, W] in words."""
+    return f"{shape[1]}x{shape[2]}"

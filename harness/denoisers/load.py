@@ -9,7 +9,7 @@ A source is one of the following, tried in this order:
 `load_denoiser` gives the denoiser; `describe` gives what a plan needs to know of it, without torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
@@ -23,11 +23,12 @@ from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, Gaus
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 from harness.denoisers.with_error import WithErrorSpec
-from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards, is_here
+from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards, is_here, used_path
 from harness.hub.header import CheckpointConfig, read_header
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from harness.sampling.denoiser import Denoiser
 
@@ -145,6 +146,24 @@ def describe(source: Source, absent_ok: bool = False) -> Description:
         facts.sigma_max,
         family=facts.preconditioning,
     )
+
+
+def rounding_of(source: Source) -> "Callable[[Tensor], Tensor] | None":
+    """How a denoiser rounds noise levels, without reading its weights; None where there is no file of ours to say it.
+
+    Raises:
+        InputError: as `describe`.
+    """
+    resolved = _resolve(source)
+    if isinstance(resolved, DenoiserConfig):
+        parts = resolved.parts()
+        return rounding_of(parts[0]) if parts else None
+    path = resolved if isinstance(resolved, Path) else used_path(resolved.card)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    from harness.denoisers.checkpoints import safetensors_file
+
+    return safetensors_file.without_weights(path).round_sigma
 
 
 def cards_of(source: Source) -> tuple[str, ...]:

@@ -84,13 +84,20 @@ class Measurement(NamedTuple):
             keys["mosaic"] = fingerprint
         return keys
 
-    def row(self, trial: Trial, values: Mapping[str, Any], infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def row(
+        self,
+        trial: Trial,
+        values: Mapping[str, Any],
+        infos: Sequence[Mapping[str, Any]],
+        notes: Sequence[str] = (),
+    ) -> dict[str, Any]:
         """The row of a result for `Store.put_result`: what was measured of a trial, with where the number comes from.
 
         Args:
             trial: what was measured.
             values: `status` and what goes with it: value and interval, or reason and step.
             infos: what the workers said of each chunk.
+            notes: settings of the sampler without effect, in sentences.
         """
         provenance = gathered(infos) | {
             "denoiser": trial.denoiser if isinstance(trial.denoiser, str) else trial.denoiser.kind,
@@ -100,6 +107,7 @@ class Measurement(NamedTuple):
             "choice": self.metric.model_dump(mode="json", exclude_none=True),
             "display": self.metric.display(),
             "revision": revision(),
+            **({"notes": list(notes)} if notes else {}),
         }
         return {
             "fingerprint": trial.fingerprint,

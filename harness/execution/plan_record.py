@@ -37,6 +37,7 @@ def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
             "mosaic": item.mosaic,
             "labels": item.trial.labels,
             "sampler": item.trial.sampler.model_dump(mode="json"),
+            **({"notes": list(item.notes)} if item.notes else {}),
         }
         for item in plan.items
     ]

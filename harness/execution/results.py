@@ -10,6 +10,7 @@ import numpy as np
 from harness.core.errors import InputError, SamplingError
 from harness.execution.seed_ranges import SeedRange
 from harness.metrics.base import Metric
+from harness.metrics.cautions import ImageKind
 from harness.metrics.references import Reference
 from harness.metrics.statistics.jackknife import BLOCKS
 
@@ -50,6 +51,7 @@ def measure(
     reference: Reference | None,
     device: str = "cpu",
     cut_at: Sequence[int] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
     """The columns of a result row: value, interval, replicates, blocks of seeds and details; NFE and cost.
 
@@ -59,9 +61,11 @@ def measure(
         reference: what the images are compared with; None for a metric without one.
         device: where large matrices are computed.
         cut_at: the first seed of each block; None for blocks of about equal size.
+        shape: [C, H, W] of the images; None where that is not known.
 
     Raises:
-        SamplingError: the metric cannot be computed of these chunks, whatever it raises; for a failed row.
+        SamplingError: the metric cannot be computed of these chunks, whatever it raises, or its value is not finite;
+            for a failed row.
         InputError: a file of the store or of the reference is damaged.
     """
     arrays = {chunk.seeds: chunk.arrays for chunk in chunks}
@@ -73,8 +77,9 @@ def measure(
         reference.training()  # read here, so that a data set that is gone is no fault of the metric
     with _failed_row():
         estimate = metric.compute(blocks, reference, device)
-        interval = estimate.interval()
-        cautions = metric.cautions(blocks)
+        certainty = metric.certainty(estimate)
+        interval, images = certainty.interval, ImageKind(shape) if shape else None
+        cautions = [*metric.cautions(blocks, reference, images), *certainty.cautions]
         starts = chunks[0].seeds.first + np.cumsum(estimate.sizes) - estimate.sizes
         details = estimate.details | ({"cautions": cautions} if cautions else {})
         return {

@@ -3,6 +3,7 @@
 Running the same plan again computes only what is missing.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -93,6 +94,11 @@ def run(
         scheduler.close()
 
 
+def _is_finite(row: Mapping[str, Any]) -> bool:
+    """Whether a stored value is a number; databases keep NaN as none."""
+    return row["value"] is not None and math.isfinite(row["value"])
+
+
 class _PlanRun:
     """The state of one run: which trials are measured, and which wait for chunks."""
 
@@ -148,9 +154,9 @@ class _PlanRun:
         for key in missing.complete:
             row = have.get(key)
             blocks = len(groups(missing.seed_ranges[key])) if measurement.metric.is_distance else 0
-            if row and row["status"] == "done" and len(row["blocks"] or ()) >= blocks:
+            if row and row["status"] == "done" and _is_finite(row) and len(row["blocks"] or ()) >= blocks:
                 self.statuses[number, key] = "done"
-            else:  # new, or measured when fewer blocks were cut
+            else:  # new, or measured when fewer blocks were cut, or when a value that is not finite was a result
                 self._measure((number, key))
         for key, bad in missing.failed.items():
             if key in have and have[key]["status"] == "failed":
@@ -216,7 +222,8 @@ class _PlanRun:
         # Large matrices are computed on the first GPU of the run, if there is one.
         device = devices_for(self.device)[0] if measurement.is_wide else "cpu"
         try:
-            values = measure(measurement.metric, chunks, measurement.against, device)
+            shape = self.plan.described[measurement.trials[fingerprint].panel].shape
+            values = measure(measurement.metric, chunks, measurement.against, device, shape=shape)
         except SamplingError as error:
             self._write_failure(key, error.reason, None, {})
             return
@@ -230,7 +237,7 @@ class _PlanRun:
     def _write(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> None:
         measurement, fingerprint = self.measurements[key[0]], key[1]
         planned = measurement.trials[fingerprint]
-        row = measurement.row(planned.trial, values, infos)
+        row = measurement.row(planned.trial, values, infos, planned.notes)
         self.store.put_result(row)
         self.listener.trial(planned, row)
 

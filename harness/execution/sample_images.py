@@ -20,10 +20,11 @@ BATCH = 64
 
 
 class Sampled(NamedTuple):
-    """How many images were sampled, at which mean NFE."""
+    """How many images were sampled, at which mean NFE, and settings of the sampler without effect, in sentences."""
 
     images: int
     nfe: float
+    notes: list[str]
 
 
 def sample_to_files(
@@ -60,7 +61,7 @@ def sample_to_files(
                 _write(output / f"{seed:06d}.png", image)
     except OSError as error:
         raise InputError(f"{output}: cannot write there ({error.strerror}); give another --output") from None
-    return Sampled(len(seeds), spent / len(seeds))
+    return Sampled(len(seeds), spent / len(seeds), sampler.notes(denoiser))
 
 
 def _write(path: Path, image: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import canonical
 from harness.metrics import METRICS
 from harness.metrics.base import Metric
+from harness.metrics.references import is_same_reference
 from harness.metrics.statistics.frechet_distance import WIDE
 from harness.store.database import Store
 
@@ -65,6 +66,8 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
     worst, problem = 0.0, ""
     for name in CHECKED:
         before, now = row[name], again[name]
+        if name in ("low", "high") and before is not None:
+            before = as_now(metric_of(row), row, before, now)
         if before is None or now is None:
             problem = problem or (f"{name} was {before} and is {now}" if before != now else "")
             continue
@@ -76,13 +79,20 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
     return Verified(row, problem, worst)
 
 
+def as_now(metric: Metric, row: Mapping[str, Any], end: float, now: float | None) -> float | None:
+    """An interval's end as it is written now: earlier versions wrote intervals of no width, and shares above 1."""
+    if now is None and row["low"] == row["high"]:
+        return None
+    return metric.bounded(end)
+
+
 def _again(row: Mapping[str, Any], store: Store, device: str | None) -> tuple[dict[str, Any], float]:
     """The columns computed anew, and what they may be off."""
     metric, seeds = metric_of(row), SeedRange(row["first_seed"], row["first_seed"] + row["n"] - 1)
     if metric.identity != row["extractor"]:
         raise InputError(f"extractor is '{metric.identity}' now, and was '{row['extractor']}'")
-    known = reference_of(metric, row["n"], store, device, keeps_floor=False)
-    if known.id != row["reference"]:
+    known = reference_of(metric, row["n"], store, device, keep=False)
+    if not is_same_reference(known.id, row["reference"], row["extractor"]):
         raise InputError(f"reference '{metric.source}' is {known.id} now, and was {row['reference']}")
     chunks = load_blocks(store, metric.sources, row["fingerprint"], seeds, row["blocks"] or [seeds.first])
     is_wide = known.reference is not None and known.reference.statistics.width >= WIDE

@@ -14,23 +14,36 @@ from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 
 
-class _Probe:
-    """A denoiser of images of one number over a given noise range: that of N(0, 1/4), so that steps can adapt to it."""
+class Probe:
+    """A denoiser of images of one number over a given noise range: that of N(0, 1/4), so that steps can adapt to it.
+
+    Args:
+        sigma_min, sigma_max: the range.
+        cost: evaluations that one call stands for.
+        rounding: how noise levels are rounded; None for as they are.
+
+    Attributes:
+        levels: the noise levels that it was asked about.
+    """
 
     shape, label_dim = (1, 1, 1), 0
     dtype, device = torch.float64, torch.device("cpu")
 
-    def __init__(self, sigma_min: float, sigma_max: float, cost: int) -> None:
-        self.sigma_min, self.sigma_max, self.cost = sigma_min, sigma_max, cost
+    def __init__(
+        self, sigma_min: float, sigma_max: float, cost: int, rounding: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.sigma_min, self.sigma_max, self.cost, self.rounding = sigma_min, sigma_max, cost, rounding
+        self.levels: list[float] = []
 
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.levels += sigma.flatten().tolist()
         return x * 0.25 / (0.25 + sigma.reshape(-1, 1, 1, 1) ** 2)
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
-        return sigma
+        return sigma if self.rounding is None else self.rounding(sigma)
 
 
-class _WindowProbe(_Probe):
+class _WindowProbe(Probe):
     """A probe that costs less outside of a window of levels."""
 
     def __init__(self, sigma_min: float, sigma_max: float, cost: int, window: Window) -> None:
@@ -62,7 +75,7 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     if isinstance(levels, Optimized) and levels.levels is None:
         changes["discretization"] = EDM(rho=levels.rho, sigma_min=levels.sigma_min, sigma_max=levels.sigma_max)
     ends = sigma_min, sigma_max
-    probe = _Probe(*ends, cost) if window is None else _WindowProbe(*ends, cost, window)
+    probe = Probe(*ends, cost) if window is None else _WindowProbe(*ends, cost, window)
     try:
         drawn = sample(probe, sampler.model_copy(update=changes), seeds=[0])
     except SamplingError as error:
@@ -76,7 +89,7 @@ def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
     Raises:
         InputError: with the reason.
     """
-    sampler.time_steps(_Probe(sigma_min, sigma_max, 1))
+    sampler.time_steps(Probe(sigma_min, sigma_max, 1))
 
 
 def steps_for(

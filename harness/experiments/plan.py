@@ -9,6 +9,7 @@ from harness.core import yaml
 from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description, Window
+from harness.denoisers.load import rounding_of
 from harness.experiments.checks import (
     Absent,
     absent_files,
@@ -25,6 +26,7 @@ from harness.experiments.checks import (
 from harness.experiments.grid import Grid, Series, load_grid
 from harness.experiments.grid_files import grid_name, place_of
 from harness.experiments.nfe import count_nfe, steps_for
+from harness.experiments.notes import joined_notes, sampler_notes
 from harness.experiments.trial import Trial
 from harness.metrics.base import Metric
 from harness.sampling.sampler import Sampler
@@ -46,6 +48,7 @@ class Planned(NamedTuple):
         nfe: evaluations that it was planned at; a guess for adaptive solvers.
         x: its place on the horizontal axis; None for NFE, or where the sampler has no such number.
         mosaic: whether its first images are kept.
+        notes: settings of the sampler without effect, in sentences.
     """
 
     trial: Trial
@@ -55,6 +58,7 @@ class Planned(NamedTuple):
     nfe: int
     x: float | None
     mosaic: bool
+    notes: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
@@ -72,6 +76,13 @@ class Plan(NamedTuple):
     def asked_of(self, metric: Metric) -> list[Planned]:
         """The trials that a metric of the grid is asked of."""
         return [item for item in self.items if concerns(metric, item.base, item.panel)]
+
+    @property
+    def notes(self) -> list[str]:
+        """Settings without effect, each with the trials that it is about."""
+        return joined_notes(
+            (note, f"{item.panel} · {item.series}", str(item.nfe)) for item in self.items for note in item.notes
+        )
 
 
 class _Curve(NamedTuple):
@@ -200,6 +211,8 @@ def _with(value: dict[str, Any], where: Where, new: Any) -> dict[str, Any]:
 def _trials(curve: _Curve, panel: str, grid: Grid, described: Description, document: Document) -> Iterator[Planned]:
     """The trials of one curve on one denoiser: its points, at each budget."""
     choice = grid.denoisers[panel]
+    source = choice.source if choice.source is not None else panel
+    rounding = rounding_of(source) if described.rounds else None
     for raw in curve.samplers:
         sampler = yaml.build(Sampler, document, curve.base, raw, curve.moved)
         by_nfe, budgets = _budgets(curve, raw, sampler, grid, document)
@@ -217,7 +230,6 @@ def _trials(curve: _Curve, panel: str, grid: Grid, described: Description, docum
             except InputError as error:
                 where = curve.base if curve.base in document.lines else curve.base[:2]
                 raise document.error(where, f"with denoiser '{panel}': {error}") from None
-            source = choice.source if choice.source is not None else panel
             trial = Trial(
                 denoiser=source, weights=described.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
             )
@@ -225,7 +237,8 @@ def _trials(curve: _Curve, panel: str, grid: Grid, described: Description, docum
             is_one = grid.x == "nfe" or budgets is None or len(budgets) < 2
             name = curve.name if is_one else _at_budget(curve.name, by_nfe, budget)
             mosaic = budget in (grid.mosaics or ())
-            yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic)
+            notes = sampler_notes(chosen, described, rounding)
+            yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic, notes)
 
 
 def _at_budget(name: str, by_nfe: bool, budget: int) -> str:

@@ -10,6 +10,7 @@ between (chunks, claims, resuming, blocks of seeds) is the same for every metric
 A metric module imports torch inside its methods only, so that plans and reports load without it.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
@@ -18,13 +19,14 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.config import Config, Names
-from harness.core.errors import SamplingError
+from harness.core.errors import InputError, SamplingError
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
+from harness.metrics.cautions import ImageKind
 from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import Reference
-from harness.metrics.statistics.jackknife import Estimate
+from harness.metrics.statistics.jackknife import Estimate, Interval
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,10 @@ Arrays = Mapping[str, np.ndarray]
 
 DEFAULT_SAMPLES = 640
 """Images of a trial where neither grid nor metric says."""
+
+
+OF_A_GRID = ("series", "denoisers", "ranges")
+"""Fields of a metric that choose trials, and seeds of theirs."""
 
 
 class SamplingJob(NamedTuple):
@@ -111,6 +117,23 @@ class Column(NamedTuple):
     form: Literal["number", "count", "spread", "range"]
     details: tuple[str, ...]
     about: str = ""
+
+
+class Certainty(NamedTuple):
+    """How sure a number is.
+
+    Args:
+        interval: None where there is none.
+        why_none: the reason then, in words.
+    """
+
+    interval: Interval | None
+    why_none: str = ""
+
+    @property
+    def cautions(self) -> list[str]:
+        """The reason as a sentence."""
+        return [f"No interval: {self.why_none}."] if self.interval is None else []
 
 
 class Metric(Config):
@@ -203,6 +226,11 @@ class Metric(Config):
         return None
 
     @property
+    def compares_single_images(self) -> bool:
+        """Whether it needs the features of single real images, not only their mean and covariance."""
+        return "features" in self.needs
+
+    @property
     def is_wide(self) -> bool:
         """Whether a chunk's arrays are large whatever the number of its seeds."""
         return False
@@ -247,9 +275,16 @@ class Metric(Config):
         """Whether another metric of a grid is this number under another name."""
         return False
 
-    def with_one_range(self) -> "Metric":
-        """This metric on a single range of seeds."""
-        return self
+    def check_alone(self) -> None:
+        """Refuse fields that choose among the trials of a grid, where a metric is asked for without one.
+
+        Raises:
+            InputError: one of them was given.
+        """
+        fields = type(self).model_fields
+        for name in OF_A_GRID:
+            if name in fields and getattr(self, name) != fields[name].default:
+                raise InputError(f"`{name}` is about the trials of a grid, and there is none here; leave it out")
 
     def for_floor(self) -> "Metric":
         """This metric without details that a floor has no use for."""
@@ -264,9 +299,36 @@ class Metric(Config):
         """
         return nfe
 
-    def cautions(self, blocks: Sequence[Any]) -> list[str]:
-        """What to keep in mind about the number of these blocks, in sentences."""
+    def cautions(
+        self, blocks: Sequence[Any], reference: Reference | None = None, images: ImageKind | None = None
+    ) -> list[str]:
+        """What to keep in mind about the number of these blocks, in sentences.
+
+        Args:
+            blocks: that it is of.
+            reference: what they are compared with.
+            images: what the generated images are kept as; None where that is not known.
+        """
         return []
+
+    def bounded(self, value: float) -> float:
+        """A number of an interval, within what the metric can be."""
+        return min(max(value, 0.0), 1.0) if self.is_share else value
+
+    def certainty(self, estimate: Estimate) -> Certainty:
+        """The interval of a number, or why there is none.
+
+        Raises:
+            SamplingError: the number itself is not finite.
+        """
+        if not math.isfinite(estimate.value):
+            raise SamplingError(f"the value of {self.name} is not finite ({estimate.value})")
+        interval = estimate.interval()
+        if interval is None:
+            return Certainty(None, "too few samples")
+        if not math.isfinite(interval.se):
+            return Certainty(None, "the value without one of the blocks is not finite")
+        return Certainty(interval._replace(low=self.bounded(interval.low), high=self.bounded(interval.high)))
 
     @abstractmethod
     def observe(self, job: SamplingJob) -> Observation:

@@ -1,8 +1,8 @@
 """Metrics of images that any other program made: a folder, an archive or an array.
 
 Images in a folder are often sorted by class, so the blocks of the jackknife are not consecutive ones: every image goes
-to one of the blocks by a random permutation with a fixed seed. Metrics that look at pairs take 10,000 images, chosen
-the same way.
+to one of twelve blocks by a random permutation with a fixed seed. Metrics that look at pairs take 10,000 images, and a
+metric with `samples` that many, chosen the same way.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,20 @@ from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import ImageSet
 from harness.metrics import METRICS
+from harness.metrics.base import Certainty
+from harness.metrics.cautions import ImageKind
 from harness.metrics.feature_metric import FeatureMetric
 from harness.metrics.features.configs import ExtractorConfig
 from harness.metrics.features.summary import FeatureSummary, extract_features
-from harness.metrics.references import KEPT_FEATURES, Progress, Reference, all_features, find_reference, read_reference
+from harness.metrics.references import (
+    KEPT_FEATURES,
+    Place,
+    Progress,
+    Reference,
+    all_features,
+    find_reference,
+    read_reference,
+)
 from harness.metrics.statistics.class_sums import ClassSums
 from harness.metrics.statistics.jackknife import BLOCKS, Estimate
 from harness.metrics.statistics.moments import MomentStream
@@ -43,22 +53,34 @@ def read_metrics(text: str, reference: str | None, extractor: ExtractorConfig | 
         extractor: of those that name none; each metric's own default for None.
 
     Raises:
-        InputError: an unknown metric or field, a reference that is missing, or a metric that is there twice.
+        InputError: no metric, an unknown metric or field, one that means nothing here, a reference that is missing, a
+            metric that is there twice, or a reference or an extractor that no metric uses.
     """
     named = yaml.loads(text if text.lstrip().startswith(("[", "{")) else f"[{text}]", "--metrics").data
     metrics = [_read_one(value, reference, extractor) for value in (named if isinstance(named, list) else [named])]
+    if not metrics:
+        raise InputError(f"--metrics names no metric; there are: {_known_metrics()}")
     for index, metric in enumerate(metrics):
         if metric in metrics[:index]:
             raise InputError(f"--metrics: '{metric.name}' is there twice; remove one")
+    names = ", ".join(f"'{metric.name}'" for metric in metrics)
+    if reference is not None and all(metric.source != reference for metric in metrics):
+        raise InputError(f"--ref '{reference}': {names} does not compare with it; leave it out")
+    if extractor is not None and all(metric.features != extractor for metric in metrics):
+        kind = type(extractor).model_fields["kind"].default
+        raise InputError(f"--extractor '{kind}': {names} does not use it; leave it out")
     return metrics
+
+
+def _known_metrics() -> str:
+    return ", ".join(kinds(tuple(one for one in METRICS.members if issubclass(one, FeatureMetric))))
 
 
 def _read_one(value: Any, reference: str | None, extractor: ExtractorConfig | None) -> FeatureMetric:
     fields = {"kind": value} if isinstance(value, str) else value
     member = METRICS.find(str(fields.get("kind"))) if isinstance(fields, dict) else None
     if member is None or not issubclass(member, FeatureMetric):
-        known = ", ".join(kinds(tuple(one for one in METRICS.members if issubclass(one, FeatureMetric))))
-        raise InputError(f"--metrics: {value!r} is no metric of images; there are: {known}")
+        raise InputError(f"--metrics: {value!r} is no metric of images; there are: {_known_metrics()}")
     takes = member.model_fields
     if extractor is not None and "extractor" in takes:
         fields = {"extractor": extractor.model_dump(mode="json", exclude_none=True), **fields}
@@ -67,9 +89,14 @@ def _read_one(value: Any, reference: str | None, extractor: ExtractorConfig | No
             raise InputError(f"--metrics: '{fields['kind']}' compares with real images; give --ref")
         fields = {**fields, "reference": reference}
     try:
-        return member.model_validate(fields)
+        metric = member.model_validate(fields)
     except ValidationError as error:
         raise InputError(f"--metrics: {fields['kind']}: {yaml.first_mistake(error)}") from None
+    try:
+        metric.check_alone()
+    except InputError as error:
+        raise InputError(f"--metrics: {fields['kind']}: {error}") from None
+    return metric
 
 
 class Evaluation(NamedTuple):
@@ -78,6 +105,7 @@ class Evaluation(NamedTuple):
     Args:
         metric: which.
         estimate: the number.
+        certainty: its interval, or why there is none.
         n: images that it is of.
         extractor: identity.
         reference: identity; "" where it compares with nothing.
@@ -86,6 +114,7 @@ class Evaluation(NamedTuple):
 
     metric: FeatureMetric
     estimate: Estimate
+    certainty: Certainty
     n: int
     extractor: str
     reference: str
@@ -100,7 +129,7 @@ def evaluate(
     progress: Progress | None = None,
     skip_bad: bool = False,
 ) -> list[Evaluation]:
-    """Measure a set of images; each network looks at each image, generated or real, once.
+    """Measure a set of images; each network looks at each image, generated or real, once, and again for `samples`.
 
     Args:
         images: what to measure.
@@ -111,42 +140,59 @@ def evaluate(
         skip_bad: leave out images of a data set of reference that cannot be decoded.
 
     Raises:
-        InputError: images, references and extractors that do not go together, or fewer than 2 images.
-        SamplingError: features that are not finite.
+        InputError: images, references and extractors that do not go together, fewer than 2 images, or fewer than a
+            metric's `samples`.
+        SamplingError: features or a value that are not finite.
     """
     if len(images) < 2:
         raise InputError(f"{images.name}: metrics need at least 2 images; it has {len(images)}")
     for metric in metrics:
         metric.check_shape(images.shape)
         metric.features.check()
-    references: dict[tuple[str | None, ExtractorConfig], Reference | None] = {}
+        if metric.samples is not None and metric.samples > len(images):
+            raise InputError(f"'{metric.name}' takes {metric.samples:,} images; {images.name} has {len(images):,}")
+    references: dict[Place, dict[ExtractorConfig, Reference]] = {}
     for metric in metrics:
-        if (metric.source, metric.features) not in references:
-            references[metric.source, metric.features] = _reference(metric, device, skip_bad)
-    observed: dict[ExtractorConfig, list[FeatureSummary]] = {}
-    evaluations = []
+        if (place := _place(metric)) is not None and metric.features not in references.setdefault(place, {}):
+            references[place][metric.features] = _reference(place, metric.features, device, skip_bad)
+    observed: dict[tuple[ExtractorConfig, int | None], list[FeatureSummary]] = {}
+    kind, evaluations = ImageKind(images.shape, images.formats), []
     for metric in metrics:
-        config = metric.features
-        if config not in observed:
-            keep = frozenset().union(*(other.needs for other in metrics if other.features == config))
-            observed[config] = observe(images, config.load(images.shape, device), keep, batch, progress)
-        reference, blocks = references[metric.source, config], observed[config]
+        config, group = metric.features, (metric.features, metric.samples)
+        if group not in observed:
+            keep = frozenset().union(*(one.needs for one in metrics if (one.features, one.samples) == group))
+            chosen, most = some_of(images, metric.samples), metric.samples or KEPT_FEATURES
+            observed[group] = observe(chosen, config.load(images.shape, device), keep, batch, progress, most)
+        place, blocks = _place(metric), observed[group]
+        reference = references[place][config] if place else None
         estimate = metric.compute(blocks, reference, device)
-        kept = sum(len(block.features) for block in blocks if block.features is not None)
-        n = kept if "features" in metric.needs else len(images)
-        cautions = metric.cautions(blocks)
-        id = reference.id if reference else ""
-        evaluations.append(Evaluation(metric, estimate, n, config.identity, id, cautions))
+        if metric.compares_single_images:
+            n = sum(len(block.features) for block in blocks if block.features is not None)
+        else:
+            n = sum(block.n for block in blocks)
+        cautions, id = metric.cautions(blocks, reference, kind), reference.id if reference else ""
+        certainty = metric.certainty(estimate)
+        evaluations.append(Evaluation(metric, estimate, certainty, n, config.identity, id, cautions))
     return evaluations
 
 
-def _reference(metric: FeatureMetric, device: str, skip_bad: bool) -> Reference | None:
-    source, config = metric.source, metric.features
-    if source is None:
+def some_of(images: ImageSet, count: int | None) -> ImageSet:
+    """So many images of a set, chosen at random and always the same; all for None."""
+    if count is None or count == len(images):
+        return images
+    return images.take(np.sort(np.random.default_rng(0).permutation(len(images))[:count]))
+
+
+def _place(metric: FeatureMetric) -> Place | None:
+    """Where a metric's reference is; None for a metric that compares with nothing."""
+    if metric.source is None:
         return None
-    place = find_reference(source, config)
+    return find_reference(metric.source, metric.features, metric.compares_single_images)
+
+
+def _reference(place: Place, config: ExtractorConfig, device: str, skip_bad: bool) -> Reference:
     reference = read_reference(place, config, lambda shape: config.load(shape, device), skip_bad=skip_bad)
-    return reference._replace(training=lambda: all_features(source, config, skip_bad))
+    return reference._replace(training=lambda: all_features(place.source, config, skip_bad))
 
 
 def observe(
@@ -155,15 +201,17 @@ def observe(
     kept: frozenset[str] = frozenset(),
     batch: int = BATCH,
     progress: Progress | None = None,
+    most: int = KEPT_FEATURES,
 ) -> list[FeatureSummary]:
-    """What an extractor sees of a set of images, in at most ten random blocks; memory is flat in their number.
+    """What an extractor sees of a set of images, in at most twelve random blocks; memory is flat in their number.
 
     Args:
         images: to look at.
         extractor: that looks.
-        kept: beside moments: `features` (of at most 10,000 images), `classes`.
+        kept: beside moments: `features` (of at most `most` images), `classes`.
         batch: images per network call.
         progress: told of images done.
+        most: images whose features are kept.
     """
     import torch
 
@@ -171,7 +219,7 @@ def observe(
     count = int(block.max()) + 1
     streams = [MomentStream() for _ in range(count)]
     chances: list[ClassSums | None] = [None] * count
-    reservoir, at = Reservoir.empty(extractor.width, KEPT_FEATURES), 0
+    reservoir, at = Reservoir.empty(extractor.width, most), 0
     for some in images.batches(AT_ONCE):
         seen = extract_features(extractor, from_bytes(torch.from_numpy(some)), kept, min(batch, len(some)))
         rows = np.arange(at, at + len(some))

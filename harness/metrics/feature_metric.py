@@ -12,11 +12,14 @@ from pydantic import Field
 
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import to_bytes
-from harness.metrics.base import DEFAULT_SAMPLES, Arrays, Metric, SamplingJob, Sheet, halve_batch
+from harness.datasets.image_set import said_shape
+from harness.metrics.base import DEFAULT_SAMPLES, Arrays, Certainty, Metric, SamplingJob, Sheet, halve_batch
+from harness.metrics.cautions import ImageKind, known_reference, unlike
 from harness.metrics.features.configs import EXTRACTORS, ExtractorConfig, Inception
 from harness.metrics.features.summary import FeatureSummary, ImageFeatures, extract_features
 from harness.metrics.reference_statistics import Statistics
 from harness.metrics.references import KEPT_FEATURES, Reference, find_reference
+from harness.metrics.statistics.jackknife import ROUNDING, Estimate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +91,7 @@ class FeatureMetric(Metric):
             return self.samples
         if grid is None:
             grid = self.features.customary_samples or DEFAULT_SAMPLES
-        return min(grid, KEPT_FEATURES) if "features" in self.needs else grid
+        return min(grid, KEPT_FEATURES) if self.compares_single_images else grid
 
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         if shape is not None:
@@ -110,34 +113,55 @@ class FeatureMetric(Metric):
     def check_files(self) -> None:
         self.features.check()
         if self.source is not None:
-            find_reference(self.source, self.features)
+            find_reference(self.source, self.features, self.compares_single_images)
 
     def is_same_number(self, other: Metric) -> bool:
         return isinstance(other, FeatureMetric) and all(
             getattr(self, part) == getattr(other, part) for part in ("features", "source", "method", "samples")
         )
 
-    def with_one_range(self) -> "FeatureMetric":
-        return self.model_copy(update={"ranges": 1})
-
     def observe(self, job: SamplingJob) -> "FeatureObservation":
         from harness.sampling.sample import sample
 
         device = str(job.device or job.denoiser.device)
         out = sample(job.denoiser, job.sampler, job.seeds, labels=job.labels, device=job.device, batch=job.batch)
-        extractor = _loaded(self.features, job.denoiser.shape, device)
+        extractor = _loaded(self.features, self.identity, job.denoiser.shape, device)
         keep = frozenset(job.keep) | self.needs
         features, _ = halve_batch(
             lambda size: extract_features(extractor, out.images, keep, size), job.batch or len(job.seeds)
         )
         return FeatureObservation(out.nfe, out.rows, features, keep, out.images[:MOSAIC].clone())
 
-    def cautions(self, blocks: Sequence[FeatureSummary]) -> list[str]:
-        return self.cautions_for(sum(block.n for block in blocks), blocks[0].moments.width)
+    def cautions(
+        self, blocks: Sequence[FeatureSummary], reference: Reference | None = None, images: ImageKind | None = None
+    ) -> list[str]:
+        told = self.cautions_for(sum(block.n for block in blocks), blocks[0].moments.width)
+        if reference is None:
+            return told
+        if reference.names_no_extractor:
+            told.append(
+                f"Reference '{self.source}' does not say which network made it: the number says something only if that "
+                f"was '{self.identity}'."
+            )
+        statistics = reference.statistics
+        count = statistics.n if statistics.features is None or not self.compares_single_images else statistics.kept
+        if count is not None:
+            told += self.cautions_of_reference(count, statistics.width)
+        return told + (unlike(images, statistics) if images else [])
 
     def cautions_for(self, n: int, width: int) -> list[str]:
         """What to keep in mind about a number of n images with features of a width, in sentences."""
         return []
+
+    def cautions_of_reference(self, count: int, width: int) -> list[str]:
+        """The same of so many real images."""
+        return known_reference(count, width)
+
+    def certainty(self, estimate: Estimate) -> Certainty:
+        found, values = super().certainty(estimate), [estimate.value, *estimate.replicates]
+        if found.interval is not None and np.ptp(values) <= ROUNDING * abs(estimate.value):
+            return Certainty(None, "every block of images gives the same value")
+        return found
 
     def read(self, chunks: Sequence[Arrays]) -> FeatureSummary:
         return FeatureSummary.merge(FeatureSummary.from_arrays(arrays) for arrays in chunks)
@@ -165,7 +189,7 @@ class ComparedMetric(FeatureMetric):
         return self.reference
 
     def check_reference(self, statistics: Statistics) -> None:
-        if "features" in self.needs and not self.needs_training:
+        if self.compares_single_images and not self.needs_training:
             real_features(self, statistics)
 
 
@@ -195,11 +219,14 @@ def fitting_statistics(
         InputError: they are of features of another width than the blocks'.
     """
     assert reference is not None
-    width = blocks[0].moments.width
+    width, shape = blocks[0].moments.width, reference.statistics.shape
     if reference.statistics.width != width:
+        remedy = "build it again with `harness ref build`"
+        if shape is not None:
+            remedy = f"its images are {said_shape(shape)}: `harness data convert` makes one set like the other"
         raise InputError(
             f"reference '{metric.source}' has {reference.statistics.width:,} features an image and extractor "
-            f"'{metric.features.identity}' gives {width:,}; build it again with `harness ref build`"
+            f"'{metric.features.identity}' gives {width:,}; {remedy}"
         )
     return reference.statistics
 
@@ -226,6 +253,6 @@ def kept_features(blocks: Sequence[FeatureSummary]) -> tuple[np.ndarray, np.ndar
 
 
 @lru_cache(maxsize=2)
-def _loaded(features: ExtractorConfig, shape: tuple[int, int, int], device: str) -> "Extractor":
-    """The last extractors used stay loaded: chunks of one metric follow each other."""
+def _loaded(features: ExtractorConfig, identity: str, shape: tuple[int, int, int], device: str) -> "Extractor":
+    """The last extractors used stay loaded: chunks of one metric follow each other; other weights are another one."""
     return features.load(shape, device)

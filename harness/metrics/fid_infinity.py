@@ -28,9 +28,10 @@ import numpy as np
 
 from harness.core.errors import InputError
 from harness.metrics.base import Column
+from harness.metrics.cautions import singular
 from harness.metrics.feature_metric import ComparedMetric, fitting_statistics
 from harness.metrics.features.summary import FeatureSummary
-from harness.metrics.frechet import singular
+from harness.metrics.frechet import frechet_reference
 from harness.metrics.references import Reference
 from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.jackknife import Estimate
@@ -66,7 +67,10 @@ class FIDInfinity(ComparedMetric):
         return frechet_at_infinity([block.moments for block in blocks], statistics.frechet(device))
 
     def cautions_for(self, n: int, width: int) -> list[str]:
-        return singular(n, width)
+        return singular("N", n, width)
+
+    def cautions_of_reference(self, count: int, width: int) -> list[str]:
+        return frechet_reference(count, width, self.features)
 
 
 class _Windows(NamedTuple):

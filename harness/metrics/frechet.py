@@ -7,13 +7,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from harness.metrics.cautions import known_reference, singular
 from harness.metrics.feature_metric import ComparedMetric, FeatureMetric, fitting_statistics
 from harness.metrics.features.configs import DigitsFeatures, ExtractorConfig
 from harness.metrics.features.summary import FeatureSummary
-from harness.metrics.references import KEPT_FEATURES, Reference
+from harness.metrics.references import Reference
 from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.jackknife import Estimate
 from harness.metrics.statistics.moments import Moments
+
+CUSTOMARY_LEAST = 10_000
+"""Images, generated or real, below which an FID is not what papers call one."""
 
 
 class _FrechetDistance(FeatureMetric):
@@ -27,7 +31,10 @@ class _FrechetDistance(FeatureMetric):
         return frechet([block.moments for block in blocks], statistics.frechet(device))
 
     def cautions_for(self, n: int, width: int) -> list[str]:
-        return singular(n, width)
+        return singular("N", n, width)
+
+    def cautions_of_reference(self, count: int, width: int) -> list[str]:
+        return frechet_reference(count, width, self.features)
 
 
 class FrechetDigits(_FrechetDistance):
@@ -68,9 +75,9 @@ class FID(_FrechetDistance, ComparedMetric):
         return self.label or (f"FD-{self.extractor.title}" if self.extractor.title else "FID")
 
     def cautions_for(self, n: int, width: int) -> list[str]:
-        told = singular(n, width)
+        told = singular("N", n, width)
         customary = self.extractor.customary_samples
-        if customary and n < KEPT_FEATURES and not self.extractor.title:
+        if customary and n < CUSTOMARY_LEAST and not self.extractor.title:
             told.append(
                 f"FID by {n:,} images is not the FID of papers, which take {customary:,}: it is larger by a bias that "
                 "depends on the sampler."
@@ -78,14 +85,15 @@ class FID(_FrechetDistance, ComparedMetric):
         return told
 
 
-def singular(n: int, width: int) -> list[str]:
-    """The caution that n images with features of a width give no covariance of full rank."""
-    if n > width:
-        return []
-    return [
-        f"N = {n:,} images are not more than the {width:,} features: their covariance is singular, and the distance is "
-        "far too large."
-    ]
+def frechet_reference(count: int, width: int, features: ExtractorConfig) -> list[str]:
+    """What to keep in mind about a Frechet distance to so many real images with features of a width."""
+    told = singular("M", count, width, "real images") + known_reference(count, width)
+    if features.customary_samples and count < CUSTOMARY_LEAST and not features.title:
+        told.append(
+            f"FID to {count:,} real images is not the FID of papers, which take a whole data set: it is larger by a "
+            "bias that the interval leaves out."
+        )
+    return told
 
 
 def frechet(blocks: Sequence[Moments], reference: FrechetReference) -> Estimate:

@@ -20,12 +20,16 @@ import numpy as np
 
 from harness.core.errors import InputError
 from harness.metrics.base import Column
+from harness.metrics.cautions import ImageKind
 from harness.metrics.feature_metric import FeatureMetric
 from harness.metrics.features.configs import EXTRACTORS, ExtractorConfig, Inception
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.references import Reference
 from harness.metrics.statistics.class_sums import ClassSums
-from harness.metrics.statistics.jackknife import Estimate
+from harness.metrics.statistics.jackknife import Estimate, can_leave_out
+
+TOO_LOW = 0.05
+"""Of the score: how much too low it may be before that is said."""
 
 
 class InceptionScore(FeatureMetric):
@@ -59,6 +63,19 @@ class InceptionScore(FeatureMetric):
     def method(self) -> str:
         return "inception score"
 
+    def cautions(
+        self, blocks: Sequence[FeatureSummary], reference: Reference | None = None, images: ImageKind | None = None
+    ) -> list[str]:
+        sums = [block.classes for block in blocks if block.classes is not None]
+        n, classes = sum(block.n for block in blocks), len(sums[0].p) if sums else 0
+        bias = (classes - 1) / (2 * n)
+        if bias <= TOO_LOW:
+            return []
+        return [
+            f"The score of N = {n:,} images over {classes:,} classes may be too low by {min(bias, 1.0):.0%} of itself; "
+            "it compares at one N only."
+        ]
+
     def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
         sums = [block.classes for block in blocks if block.classes is not None]
         assert len(sums) == len(blocks), "class sums were not kept"
@@ -82,6 +99,7 @@ def inception_score(blocks: Sequence[ClassSums]) -> Estimate:
         raise InputError("an inception score needs at least 1 sample; we got none; use more seeds")
     sizes = np.array([block.n for block in blocks])
     own = [block.score() for block in blocks]
-    left_out = [reduce(add, blocks[:j] + blocks[j + 1 :]).score() for j in range(len(blocks))] if own[1:] else []
+    count = len(blocks) if can_leave_out(sizes, 2) else 0  # one image alone has the score 1, whatever it shows
+    left_out = [reduce(add, blocks[:j] + blocks[j + 1 :]).score() for j in range(count)]
     details = {"block_mean": float(np.mean(own)), "block_sd": float(np.std(own)), "blocks": len(own)}
     return Estimate(reduce(add, blocks).score(), np.array(left_out), sizes, details)

@@ -66,6 +66,9 @@ class Memorisation(ComparedMetric):
     def method(self) -> str:
         return f"nearest within {RATIO:.3g} of the second"
 
+    def cautions_of_reference(self, count: int, width: int) -> list[str]:
+        return []  # all training images are there: no others would do
+
     def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
         if reference is None or reference.training is None:
             raise InputError("memorisation needs the training images; give a data set as its reference")

@@ -28,6 +28,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.errors import InputError
+from harness.metrics.cautions import few_neighbours, known_reference
 from harness.metrics.feature_metric import ComparedMetric, fitting_statistics, kept_features, real_features
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.references import Reference
@@ -69,6 +70,12 @@ class _NeighbourShare(ComparedMetric):
     @property
     def method(self) -> str:
         return f"{type(self).model_fields['kind'].default}, k = {self.k}"
+
+    def cautions_for(self, n: int, width: int) -> list[str]:
+        return few_neighbours("N", n, width)
+
+    def cautions_of_reference(self, count: int, width: int) -> list[str]:
+        return few_neighbours("M", count, width, "real images") + known_reference(count, width)
 
     def compute(self, blocks: Sequence[FeatureSummary], reference: Reference | None, device: str = "cpu") -> Estimate:
         real = real_features(self, fitting_statistics(self, blocks, reference))

@@ -3,8 +3,10 @@
     mu [d] float64, sigma [d, d] float64      mean and unbiased covariance: all that the official files hold
     n, features [m, d] float32                how many images, and the features of up to 10,000 of them
     extractor, dataset, digest                which network, which images, and the hash of those
+    shape [3], formats                        channels, height and width of the images, and the kinds of their files
 
-A program that knows only `mu` and `sigma` reads ours too. Nothing in such a file is unpickled.
+A program that knows only `mu` and `sigma` reads ours too. Nothing in such a file is unpickled. EDM2 keeps the same two
+arrays in a pickle, one pair for each of its metrics, see `read_pickled`.
 """
 
 import io
@@ -19,6 +21,8 @@ import numpy as np
 
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
+from harness.core.text import brief
+from harness.datasets.image_set import Shape
 from harness.metrics.statistics.frechet_distance import FrechetReference
 
 MAX_WIDTH = 16_384
@@ -30,6 +34,14 @@ MAX_BYTES = {"mu": 8 * MAX_WIDTH, "sigma": 8 * MAX_NUMBERS, "features": 8 * MAX_
 
 ASYMMETRY = 1e-6
 """How far a covariance may be from its transpose, of its largest number."""
+
+NEGATIVE = 1e-6
+"""How far an eigenvalue of a covariance may be below zero, of the largest."""
+
+EXACT_WIDTH = 512
+"""Features up to which all eigenvalues are computed; above, whether the least is below the limit."""
+
+REMEDY = "a file of statistics is an .npz with `mu` [d] and `sigma` [d, d]: numpy.savez('REF.npz', mu=mu, sigma=sigma)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +56,8 @@ class Statistics:
         extractor: id of the extractor; None where a file does not say.
         dataset: name of the images; None where a file does not say.
         digest: SHA-256 of the images; None where a file does not say.
+        shape: [C, H, W] of the images; None where a file does not say.
+        formats: kinds of the images' files, see `ImageSet.formats`; None where a file does not say.
     """
 
     mu: np.ndarray
@@ -53,12 +67,19 @@ class Statistics:
     extractor: str | None = None
     dataset: str | None = None
     digest: str | None = None
+    shape: Shape | None = None
+    formats: tuple[str, ...] | None = None
     _factored: dict[str, FrechetReference] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def width(self) -> int:
         """Length d of a feature vector."""
         return len(self.mu)
+
+    @property
+    def kept(self) -> int:
+        """Number of images whose features are here."""
+        return 0 if self.features is None else len(self.features)
 
     @property
     def has_all_features(self) -> bool:
@@ -75,6 +96,10 @@ class Statistics:
         """What a file holds; what is unknown is left out."""
         told = {name: getattr(self, name) for name in ("n", "extractor", "dataset", "digest")}
         arrays = {name: np.array(value) for name, value in told.items() if value is not None}
+        if self.shape is not None:
+            arrays["shape"] = np.array(self.shape)
+        if self.formats is not None:
+            arrays["formats"] = np.array(" ".join(self.formats))
         if self.features is not None:
             arrays["features"] = self.features.astype(np.float32)
         return {"mu": self.mu, "sigma": self.sigma, **arrays}
@@ -108,7 +133,10 @@ def read_statistics(path: Path) -> Statistics:
             if name in _KNOWN and size > most + 4096:
                 raise InputError(f"{where}: {name} takes {size:,} bytes, and at most {most:,} make sense; not read")
         with np.load(path, allow_pickle=False) as stored:
-            return from_arrays({name: stored[name] for name in stored.files if name in _KNOWN}, where)
+            if missing := {"mu", "sigma"} - set(stored.files):
+                have = ", ".join(brief(name) for name in sorted(stored.files)[:8]) or "nothing"
+                raise InputError(f"{where}: has no {' and no '.join(sorted(missing))}, and has {have}; {REMEDY}")
+            statistics = from_arrays({name: stored[name] for name in stored.files if name in _KNOWN}, where)
     except OSError as error:
         raise InputError(f"{where}: cannot read the file ({error.strerror or error}); check the path") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, MemoryError, RuntimeError) as error:
@@ -117,9 +145,40 @@ def read_statistics(path: Path) -> Statistics:
         if "pickle" in str(error).lower():
             raise InputError(f"{where}: asks for pickle, which can run code; nothing was read") from None
         raise InputError(f"{where}: damaged .npz file ({str(error)[:200]})") from None
+    check_covariance(statistics.sigma, where)
+    return statistics
 
 
-_KNOWN = ("mu", "sigma", "n", "features", "extractor", "dataset", "digest")
+_KNOWN = ("mu", "sigma", "n", "features", "extractor", "dataset", "digest", "shape", "formats")
+
+
+def check_covariance(sigma: np.ndarray, where: str) -> None:
+    """See that no eigenvalue of a symmetric [d, d] is further below zero than rounding takes it.
+
+    Raises:
+        InputError: one is, so that this is no covariance.
+    """
+    if len(sigma) <= EXACT_WIDTH:
+        values = np.linalg.eigvalsh(sigma)
+        least, largest = float(values[0]), float(values[-1])
+        if least < -NEGATIVE * abs(largest):
+            raise InputError(
+                f"{where}: sigma is no covariance: its eigenvalues go from {least:.4g} to {largest:.4g}, and none is "
+                "below zero; make it again"
+            )
+        return
+    if not sigma.any():
+        return
+    from scipy.sparse.linalg import eigsh
+
+    largest = float(eigsh(sigma, k=1, which="LA", return_eigenvectors=False, v0=np.ones(len(sigma)))[0])
+    try:  # it has a Cholesky factor if no eigenvalue is below the limit
+        np.linalg.cholesky(sigma + np.eye(len(sigma)) * (NEGATIVE * abs(largest) or 1.0))
+    except np.linalg.LinAlgError:
+        raise InputError(
+            f"{where}: sigma is no covariance: an eigenvalue is further below zero than {NEGATIVE:g} of the largest, "
+            f"{largest:.4g}; make it again"
+        ) from None
 
 
 def from_arrays(arrays: dict[str, Any], where: str) -> Statistics:
@@ -131,7 +190,7 @@ def from_arrays(arrays: dict[str, Any], where: str) -> Statistics:
     missing = {"mu", "sigma"} - set(arrays)
     if missing:
         have = ", ".join(sorted(arrays)) or "none that is known"
-        raise InputError(f"{where}: a file of statistics has `mu` and `sigma`; this one has {have}")
+        raise InputError(f"{where}: has {have}; {REMEDY}")
     mu, sigma = _numbers(arrays["mu"], "mu", where), _numbers(arrays["sigma"], "sigma", where)
     if mu.ndim != 1 or not 1 <= len(mu) <= MAX_WIDTH or sigma.shape != (len(mu), len(mu)):
         raise InputError(
@@ -148,7 +207,10 @@ def from_arrays(arrays: dict[str, Any], where: str) -> Statistics:
         if features.ndim != 2 or features.shape[1] != len(mu) or not np.isfinite(features).all():
             raise InputError(f"{where}: features should be finite [m, {len(mu)}]; we got {list(features.shape)}")
     told: dict[str, Any] = {name: _text(arrays[name]) for name in ("extractor", "dataset", "digest") if name in arrays}
-    return Statistics(mu, sigma, _count(arrays.get("n"), where), features, **told)
+    if "formats" in arrays:
+        told["formats"] = tuple(_text(arrays["formats"]).split())
+    shape = _shape(arrays.get("shape"), where)
+    return Statistics(mu, sigma, _count(arrays.get("n"), where), features, **told, shape=shape)
 
 
 def _numbers(value: Any, name: str, where: str) -> np.ndarray:
@@ -169,3 +231,13 @@ def _count(value: Any, where: str) -> int | None:
     if array.shape != () or array.dtype.kind not in "iu" or array < 2:
         raise InputError(f"{where}: n should be one number of images, at least 2; we got {array!r}")
     return int(array)
+
+
+def _shape(value: Any, where: str) -> Shape | None:
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.shape != (3,) or array.dtype.kind not in "iu" or (array < 1).any():
+        raise InputError(f"{where}: shape should be channels, height and width of the images; we got {array!r}")
+    channels, height, width = (int(side) for side in array)
+    return (channels, height, width)

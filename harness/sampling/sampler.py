@@ -10,6 +10,7 @@ from harness.core.config import Config, unwritten
 from harness.core.errors import InputError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations import DISCRETIZATIONS, Discretization
+from harness.sampling.discretizations.base import repeated_levels
 from harness.sampling.discretizations.edm import EDM
 from harness.sampling.schedules import SCALINGS, SCHEDULES, Curve, Linear, NoScaling, Scaling, Schedule
 from harness.sampling.solvers import SOLVERS, Solver
@@ -162,6 +163,26 @@ class Sampler(Config):
         if self.end == "zero":
             times = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
         return TimeSteps(curve, sigmas, times)
+
+    def notes(self, denoiser: Denoiser) -> list[str]:
+        """Settings without effect at this denoiser's levels, or at this number of them, in sentences; mostly none.
+
+        Such a sampler runs. `harness plan`, the rows of a run and the report show them. There are none while the levels
+        are still to be found.
+
+        Raises:
+            InputError: as `time_steps`.
+        """
+        if self.discretization.is_open:
+            return []
+        sigmas = self.sigmas(denoiser)
+        within = self.discretization.clamp(denoiser.sigma_min, denoiser.sigma_max)
+        return [
+            *self.discretization.notes(within),
+            *repeated_levels(sigmas),
+            *self.solver.notes(sigmas),
+            *self.stochasticity.notes(sigmas, denoiser),
+        ]
 
     def sigmas(self, denoiser: Denoiser) -> Tensor:
         """The N noise levels for this denoiser, float64 [N], descending."""

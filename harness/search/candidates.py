@@ -149,13 +149,6 @@ def _sampler(raw: Mapping[str, Any], nfe: int, denoiser: Description) -> Sampler
     if isinstance(free, Mapping) and free_levels.is_free(free):
         plain["discretization"] = free_levels.explicit_levels(free, steps, denoiser.sigma_min, denoiser.sigma_max)
     sampler = _read({**plain, "steps": steps})
-    churn = sampler.stochasticity
-    if isinstance(churn, Churn) and churn.S_tmin > churn.S_tmax:
-        raise InvalidSampler(
-            ("stochasticity",),
-            f"S_tmin is {churn.S_tmin:g} and S_tmax {churn.S_tmax:g}, so noise is added nowhere; exchange them, "
-            "or give the range of S_tmin `below: S_tmax`",
-        )
     if isinstance(sampler.discretization, Optimized) and sampler.discretization.levels is None:
         raise InvalidSampler(
             ("discretization",), "'optimized' is a search of its own; use another kind, or give its `levels`"

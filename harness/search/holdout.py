@@ -16,6 +16,7 @@ from harness.execution.plan_record import denoiser_facts, metric_record
 from harness.execution.provenance import versions
 from harness.execution.run import Listener, Summary, run
 from harness.experiments.grid import Grid, Panel, Series
+from harness.experiments.notes import notes_of
 from harness.experiments.plan import Plan, Planned
 from harness.experiments.trial import Trial
 from harness.metrics.base import Metric
@@ -182,7 +183,10 @@ def run_finals(
         for one in chosen
     }
     name = denoiser_name(search.builder.source)
-    items = [Planned(trial, name, label, label, nfe, None, False) for trial, nfe, label in trials.values()]
+    items = [
+        Planned(trial, name, label, label, nfe, None, False, notes_of(trial.denoiser, trial.sampler))
+        for trial, nfe, label in trials.values()
+    ]
     plan = _plan(search, search.metric, search.spec["fresh_seed"], items)
     devices, measurement = devices_for(device), measurements(plan)[0]
     if batch is None and devices[0] == "cpu":

@@ -245,7 +245,8 @@ class _Run:
         n = self.search.rungs[len(row["rungs"] or [])]
         chunks = self.blocks.load(candidate.trial, n)
         try:
-            rung, values = measure_rung(self.measurement, chunks, self.device)
+            shape = self.search.builder.description.shape
+            rung, values = measure_rung(self.measurement, chunks, self.device, shape)
         except SamplingError as error:
             self._fail(number, failure_of(error))
             return

@@ -262,8 +262,8 @@ def _metric(asked: str | Mapping[str, Any], option: str) -> Metric:
     except ValidationError as error:
         kind = asked if isinstance(asked, str) else asked.get("kind", "")
         raise InputError(f"{' '.join([option, str(kind)]).strip()}: {first_mistake(error)}") from None
-    metric = metric.with_one_range()
     try:
+        metric.check_alone()
         metric.check_files()
     except InputError as error:
         raise InputError(f"{option} {metric.name}: {error}") from None

@@ -51,8 +51,10 @@ class Rung(NamedTuple):
     difference: dict[str, float] | None
 
 
-def measure_rung(measurement: Measurement, chunks: Sequence[ChunkData], device: str) -> tuple[Rung, dict[str, Any]]:
-    """Measure a trial on some of its seeds.
+def measure_rung(
+    measurement: Measurement, chunks: Sequence[ChunkData], device: str, shape: tuple[int, ...] | None = None
+) -> tuple[Rung, dict[str, Any]]:
+    """Measure a trial on some of its seeds, which has images of a shape [C, H, W].
 
     Returns:
         The rung, without a difference, and the columns of a result's row.
@@ -60,7 +62,7 @@ def measure_rung(measurement: Measurement, chunks: Sequence[ChunkData], device: 
     Raises:
         SamplingError: features that are not finite.
     """
-    values = measure(measurement.metric, chunks, measurement.against, device)
+    values = measure(measurement.metric, chunks, measurement.against, device, shape=shape)
     n = sum(chunk.seeds.size for chunk in chunks)
     replicates = [float(value) for value in values["replicates"]]
     starts = [*values["blocks"], chunks[0].seeds.first + n]

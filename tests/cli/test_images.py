@@ -131,6 +131,76 @@ def test_copies_are_found(harness, tmp_path):
     assert found["value"] == 0.25 and found["details"]["copies"] == 10
 
 
+def test_a_metric_takes_as_many_images_as_it_names(harness, tmp_path):
+    real(tmp_path / "real", 90)
+    metrics = "[fid, {kind: fid, samples: 40, label: forty}, {kind: kid, samples: 50, subset: 9, subsets: 3}]"
+    raw = ("--ref", "real", "--extractor", "{kind: raw, size: 2}", "--metrics", metrics)
+    found = evaluated(harness, "real", *raw)
+    assert {name: one["n"] for name, one in found.items()} == {"fd-pixels": 90, "forty": 40, "kid-pixels": 50}
+    assert abs(found["fd-pixels"]["value"]) < 1e-9 < found["forty"]["value"]
+    assert evaluated(harness, "real", *raw) == found
+    assert evaluated(harness, "real", *raw[:4], "--metrics", "{kind: fid, samples: 90, ranges: 1}") == {
+        "fd-pixels": found["fd-pixels"]
+    }
+
+
+def test_images_of_another_size_or_colour_than_the_reference_are_measured_with_a_note(harness, tmp_path):
+    real(tmp_path / "real", 150)
+    real(tmp_path / "large", 150, size=16)
+    found = evaluated(harness, "large", "--ref", "real", "--extractor", "{kind: raw, size: 2}")["fd-pixels"]
+    assert found["details"]["cautions"] == [
+        "The images are 16x16 and the reference's 8x8: how they are resized counts as distance."
+    ]
+    assert harness("data", "convert", "real", "grey.zip", "--color", "grey").exit_code == 0
+    done = harness("eval", "grey.zip", "--ref", "real", "--extractor", "{kind: raw, size: 2}")
+    assert done.exit_code == 2
+    said = "its images are 8x8 RGB: `harness data convert` makes one set like the other"
+    assert said in " ".join(done.stderr.split())
+
+
+def test_the_notes_of_a_reference_stand_in_eval_run_and_report_alike(harness, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "real").mkdir()
+    for index in range(20):
+        image = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+        image.save(tmp_path / "real" / f"{index:02}.jpg")
+    metric = {"kind": "fid", "extractor": {"kind": "raw", "size": 4}, "reference": "real"}
+    grid = {"title": "t", "samples": 60, "steps": 2, "metrics": metric, "series": [{"name": "s"}]}
+    (tmp_path / "g.yaml").write_text(yaml.safe_dump(grid | {"denoisers": {"exact": {"source": DENOISER}}}))
+    done = harness("run", "g.yaml", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert harness("report", "g", "-o", "g.html").exit_code == 0
+    page = " ".join((tmp_path / "g.html").read_text().replace("&#39;", "'").split())
+    real(tmp_path / "made", 60)
+    asked = ("--ref", "real", "--extractor", "{kind: raw, size: 4}")
+    said = evaluated(harness, "made", *asked)["fd-pixels"]["details"]["cautions"]
+    assert len(said) == 4
+    for caution in said:
+        if "are PNG" in caution:
+            caution = caution.replace("are PNG", "are not compressed")  # what a run draws never was a file
+        elif caution.startswith("N ="):
+            assert "N = 60 images" in caution
+        assert "".join(f"note on fd-pixels: {caution}".split()) in "".join(done.stderr.split())
+        assert caution in page
+    (row,) = csv_rows(harness)
+    assert row["status"] == "done"
+
+
+def test_reference_batches_of_adm_are_images_and_statistics(harness, tmp_path, detector):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "adm.npz", arr_0=images, mu=np.full(192, 9.0), sigma=np.eye(192), mu_s=np.zeros(4))
+    np.save(tmp_path / "same.npy", images)
+    raw = ("--extractor", "raw", "--metrics", "kid,precision,memorisation,fid")
+    found = evaluated(harness, "same.npy", "--ref", "adm.npz", *raw)
+    assert [found[name]["value"] for name in ("precision-pixels", "memorisation")] == [1, 1]
+    assert abs(found["fd-pixels"]["value"]) < 1e-9  # of the images, not of mu = 9
+    assert {one["reference"].split(":")[0] for one in found.values()} == {"adm"}
+    other = ("--extractor", yaml.safe_dump(detector, default_flow_style=True), "--metrics", "kid,fid")
+    found = evaluated(harness, "same.npy", "--ref", "adm.npz", *other)
+    assert abs(found["fd-detector"]["value"]) < 1e-9  # a detector of one's own is not the network of mu and sigma
+
+
 def test_too_few_images_for_the_features_are_measured_with_a_note(harness, tmp_path):
     real(tmp_path / "real", 30)
     done = harness("eval", "real", "--ref", "real", "--metrics", "fid", "--extractor", "raw")
@@ -210,7 +280,37 @@ class TestRefusals:
         self.refused(harness, "'fid' compares with real images; give --ref", "eval", "real", "--extractor", "raw")
         self.refused(harness, "'fd-pixels' is there twice", "eval", "real", *raw, "--metrics", "fid,fid")
         self.refused(harness, "kid: sub: unknown key", "eval", "real", *raw, "--metrics", "[{kind: kid, sub: 3}]")
-        self.refused(harness, "tells no classes", "eval", "real", *raw, "--metrics", "inception-score")
+        self.refused(harness, "tells no classes", "eval", "real", *raw[:2], "--metrics", "inception-score")
+        for text in ("[]", "", "{}"):
+            self.refused(harness, "there are: fd-digits, fid", "eval", "real", *raw, "--metrics", text)
+
+    def test_what_means_nothing_or_is_not_used(self, harness):
+        raw = ("--extractor", "raw", "--ref", "real")
+        for field in ("ranges: 3", "series: [none]", "denoisers: [none]"):
+            name = field.split(":")[0]
+            said = f"fid: `{name}` is about the trials of a grid, and there is none here; leave it out"
+            self.refused(harness, said, "eval", "real", *raw, "--metrics", f"{{kind: fid, {field}}}")
+        self.refused(
+            harness,
+            "'fd-pixels' takes 31 images; real has 30",
+            *("eval", "real", *raw, "--metrics", "{kind: fid, samples: 31}"),
+        )
+        alone = "{kind: inception-score, extractor: raw}"
+        self.refused(
+            harness,
+            "--ref 'real': 'inception-score-pixels' does not compare",
+            "eval",
+            "real",
+            *raw[2:],
+            "--metrics",
+            alone,
+        )
+        named = "{kind: fid, extractor: raw}"
+        self.refused(
+            harness,
+            "--extractor 'digits': 'fd-pixels' does not use it",
+            *("eval", "real", "--ref", "real", "--extractor", "digits", "--metrics", named),
+        )
         self.refused(harness, "images [1, 8, 8]", "eval", "real", "--metrics", "fd-digits")
 
     def test_the_card_of_another_network(self, harness):

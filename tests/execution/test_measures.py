@@ -19,9 +19,11 @@ from harness.execution.seed_ranges import SeedRange, partition_seeds
 from harness.experiments.plan import plan
 from harness.metrics import EndPointError, FrechetDigits
 from harness.metrics.base import SamplingJob
+from harness.report.data import load
 from harness.sampling import optimize
 from harness.sampling.optimize import reference
 from harness.sampling.sampler import Sampler
+from harness.store import tables
 from harness.store.database import Store
 
 GRID = """
@@ -146,6 +148,25 @@ def test_values_that_are_not_finite_fail_with_a_reason(store, grid, monkeypatch)
     assert (summary.done, summary.failed) == (12, 4)
     reasons = {row["reason"] for row in rows(store, "end-point-error")}
     assert reasons == {"12 of 12 values of end-point-error are not finite"}
+
+
+def test_a_value_that_is_not_finite_failed_for_run_and_report_alike(store, grid, monkeypatch):
+    planned = grid()
+    assert run_module.run(planned, store, device="cpu").failed == 0
+    table = tables.results
+    with store.engine.begin() as connection:  # as an earlier version wrote it
+        connection.execute(table.update().where(table.c.metric == "end-point-error").values(value=float("nan")))
+    assert run_module.run(planned, store, device="cpu").failed == 0  # measured again
+    assert all(row["value"] > 0 for row in rows(store, "end-point-error"))
+    compute = FrechetDigits.compute
+    monkeypatch.setattr(FrechetDigits, "compute", lambda *of: compute(*of)._replace(value=float("nan")))
+    store.forget(FrechetDigits().identity, [item.trial.fingerprint for item in planned.items], [])
+    summary = run_module.run(planned, store, device="cpu")
+    assert summary.failed == 8
+    assert {row["status"] for row in rows(store, "fd-digits")} == {"failed"}
+    data = next(one for one in load(store, "grid") if one.metric["metric"] == "fd-digits")
+    assert data.counts == {"failed": 8}
+    assert {trial.reason for trial in data.trials} == {"the value of fd-digits is not finite (nan)"}
 
 
 @pytest.mark.parametrize(

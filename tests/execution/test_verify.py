@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from harness.execution.verify import metric_of, verify
+from harness.execution.verify import as_now, metric_of, verify
+from harness.metrics import FrechetDigits
 from harness.store import tables
 from harness.store.database import Chunk, Store
 from tests.execution.wide import FID, KID, PRECISION, SOURCE, _inline, by_metric, grid, reference, run, store
@@ -44,6 +45,22 @@ def test_a_changed_number(store, grid, name):
     assert problems(store) == [f"{name} was None and is {before!r}"]
     change(store, key, **{name: before})
     assert not problems(store)
+
+
+def test_intervals_that_earlier_versions_wrote(store, grid):
+    run(grid(PRECISION, chunk=4), store)
+    key = ("precision-pixels", 0, 40)
+    row = by_metric(store)[key]
+    assert (row["value"], row["low"], row["high"]) == (1, None, None)
+    assert "No interval: every block of images gives the same value." in row["details"]["cautions"]
+    change(store, key, low=1.0, high=1.0)  # an interval of no width
+    assert not problems(store)
+    change(store, key, low=0.9, high=1.0)
+    assert problems(store) == ["low was 0.9 and is None"]
+    share, distance = metric_of(row), FrechetDigits()
+    stored = {"low": -0.3, "high": 1.3}
+    assert [as_now(share, stored, stored[end], 0.5) for end in stored] == [0, 1]
+    assert [as_now(distance, stored, stored[end], 0.5) for end in stored] == [-0.3, 1.3]
 
 
 def test_a_changed_file_and_a_missing_one(store, grid):

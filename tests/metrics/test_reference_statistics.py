@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import InputError
-from harness.metrics.reference_statistics import MAX_WIDTH, Statistics, read_statistics
+from harness.metrics.reference_statistics import EXACT_WIDTH, MAX_WIDTH, Statistics, read_statistics
 
 FEATURES = np.random.default_rng(0).normal(size=(20, 3))
 PLAIN = {"mu": FEATURES.mean(0), "sigma": np.cov(FEATURES.T)}
@@ -142,3 +142,44 @@ def test_damage_is_an_input_error(tmp_path_factory, content, data):
         read_statistics(path)
     except InputError as error:
         assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("width", [3, EXACT_WIDTH + 8])
+@pytest.mark.parametrize(("least", "is_one"), [(-3.0, False), (-2e-5, False), (-2e-6, True), (0.0, True)])
+def test_a_covariance_has_no_eigenvalue_below_zero(tmp_path, width, least, is_one):
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(width, width)))[0]
+    values = np.concatenate([[least], rng.uniform(0, 1, width - 2), [10.0]])  # least against 1e-6 of 10
+    sigma = (basis * values) @ basis.T
+    path = written(tmp_path / "file.npz", mu=np.zeros(width), sigma=(sigma + sigma.T) / 2)
+    if is_one:
+        assert read_statistics(path).width == width
+    else:
+        with pytest.raises(InputError, match=r"sigma is no covariance.*below zero"):
+            read_statistics(path)
+
+
+def test_no_scatter_and_fewer_images_than_features_are_covariances(tmp_path):
+    for width in (4, EXACT_WIDTH + 8):
+        few = np.random.default_rng(0).normal(size=(3, width))
+        for sigma in (np.zeros((width, width)), np.cov(few.T)):
+            assert read_statistics(written(tmp_path / "f.npz", mu=np.zeros(width), sigma=sigma)).width == width
+
+
+def test_what_images_there_were(tmp_path):
+    Statistics(**PLAIN, shape=(3, 32, 64), formats=("JPEG", "PNG")).write(tmp_path / "told.npz")
+    found = read_statistics(tmp_path / "told.npz")
+    assert (found.shape, found.formats) == ((3, 32, 64), ("JPEG", "PNG"))
+    Statistics(**PLAIN, formats=()).write(tmp_path / "bytes.npz")
+    assert read_statistics(tmp_path / "bytes.npz").formats == ()
+    assert read_statistics(written(tmp_path / "official.npz")).formats is None
+    with pytest.raises(InputError, match="shape should be channels, height and width"):
+        read_statistics(written(tmp_path / "bad.npz", shape=np.array([3, 0, 2])))
+
+
+@pytest.mark.parametrize("names", [("mean", "cov"), ("mu", "cov"), ("mu_s", "sigma_s"), ("m", "s")])
+def test_other_names_are_named_with_the_right_ones(tmp_path, names):
+    np.savez(tmp_path / "other.npz", **dict(zip(names, PLAIN.values(), strict=True)))
+    with pytest.raises(InputError) as told:
+        read_statistics(tmp_path / "other.npz")
+    assert all(name in str(told.value) for name in (*names, "`mu` [d]", "`sigma` [d, d]"))

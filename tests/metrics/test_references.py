@@ -1,14 +1,22 @@
 """References: where they are, and what identifies them."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
+from harness.core import embedded
 from harness.core.errors import InputError
+from harness.datasets.open import open_images
+from harness.execution import reference as execution_reference
 from harness.execution.reference import reference_of
-from harness.metrics import FID, KID
-from harness.metrics.features.configs import Inception, Pixels
+from harness.metrics import FID, KID, Memorisation
+from harness.metrics.features.configs import Inception, InceptionPT, Pixels
 from harness.metrics.reference_statistics import Statistics
-from harness.metrics.references import all_features, find_reference, read_reference
+from harness.metrics.references import all_features, find_reference, is_same_reference, read_reference
+from harness.store import tables
 from harness.store.database import Store
 from tests.datasets.sets import cifar10, encoded, some_images, write_folder, write_tar, write_zip
 
@@ -47,13 +55,83 @@ def test_the_parts_of_a_data_set_are_two_references(tmp_path):
         assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_changed_folder_is_looked_at_again(tmp_path):
-    folder = tmp_path / "folder"
-    write_folder(folder, {f"{index}.png": encoded(image) for index, image in enumerate(some_images())})
-    before = find_reference(str(folder), PIXELS)
-    assert before == find_reference(str(folder), PIXELS)
-    (folder / "0.png").write_bytes(encoded(some_images(seed=1)[0]))
-    assert find_reference(str(folder), PIXELS).key != before.key
+def written_folder(folder, seed=0, linked=None):
+    """A folder of uncompressed images, all files of which have one size and one time of change of their contents."""
+    images = some_images(6, 3, 4, 4, seed)
+    write_folder(linked or folder, {f"{index}.bmp": encoded(image, "BMP") for index, image in enumerate(images)})
+    for path in (linked or folder).iterdir():
+        os.utime(path, ns=(10**18, 10**18))
+    if linked and not folder.exists():
+        folder.mkdir()
+        (folder / "inner").symlink_to(linked, target_is_directory=True)
+    return str(folder)
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_replaced_folder_is_another_reference_whatever_its_names_sizes_and_times(tmp_path, is_linked):
+    linked = tmp_path / "elsewhere" if is_linked else None
+    folder = written_folder(tmp_path / "folder", 0, linked)
+    metric = FID(extractor=PIXELS, reference=folder)
+    with Store(str(tmp_path / "s.sqlite")) as store:
+        first = reference_of(metric, 4, store)
+        assert reference_of(metric, 4, store).id == first.id
+        shutil.rmtree(linked or folder)
+        second = reference_of(FID(extractor=PIXELS, reference=written_folder(tmp_path / "folder", 1, linked)), 4, store)
+        assert second.id != first.id
+        assert not np.array_equal(second.reference.statistics.mu, first.reference.statistics.mu)
+
+
+def test_a_folder_is_hashed_again_only_where_its_files_may_have_changed(tmp_path, monkeypatch):
+    folder = written_folder(tmp_path / "folder")
+    hashed = []
+    digest = execution_reference.folder_digest
+    monkeypatch.setattr(execution_reference, "folder_digest", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(embedded, "SETTLED", 10**15)  # nothing that was just written counts as settled
+    with Store(str(tmp_path / "s.sqlite")) as store:
+        for _ in range(2):
+            before = len(hashed)
+            reference_of(FID(extractor=PIXELS, reference=folder), 4, store)
+            assert len(hashed) > before
+        monkeypatch.setattr(embedded, "SETTLED", 0)
+        reference_of(FID(extractor=PIXELS, reference=folder), 4, store)
+        before = len(hashed)
+        reference_of(FID(extractor=PIXELS, reference=folder), 4, store)
+        (tmp_path / "folder" / ".DS_Store").write_bytes(b"not an image")
+        reference_of(FID(extractor=PIXELS, reference=folder), 4, store)
+        assert len(hashed) == before
+
+
+def test_a_moved_folder_is_the_same_reference(tmp_path, monkeypatch):
+    folder = written_folder(tmp_path / "folder")
+    with Store(str(tmp_path / "s.sqlite")) as store:
+        first = reference_of(FID(extractor=PIXELS, reference=folder), 4, store)
+        (tmp_path / "folder").rename(tmp_path / "other")
+        monkeypatch.setattr(execution_reference, "read_reference", None)  # nothing is computed again
+        assert reference_of(FID(extractor=PIXELS, reference=str(tmp_path / "other")), 4, store).id == first.id
+
+
+def test_training_images_that_are_replaced_within_a_process_are_read_again(tmp_path):
+    metric = Memorisation(reference=str(tmp_path / "real.npy"))
+    images = some_images(6, 3, 4, 4), some_images(6, 3, 4, 4, seed=1)
+    with Store(str(tmp_path / "s.sqlite")) as store:
+        for one in images:
+            np.save(tmp_path / "real.npy", one)
+            os.utime(tmp_path / "real.npy", ns=(10**18, 10**18))
+            training = reference_of(metric, 4, store).reference.training()
+            assert np.allclose(training, one.reshape(6, -1) / 255)
+
+
+def test_verify_writes_nothing(tmp_path):
+    folder = written_folder(tmp_path / "folder")
+    with Store(str(tmp_path / "s.sqlite")) as store:
+        reference_of(FID(extractor=PIXELS, reference=folder), 4, store, keep=False)
+        assert store.rows(sa.select(tables.facts.c.key)) == []
+
+
+def test_what_comes_with_the_package_is_known_by_its_images():
+    for name in ("digits", "digits-mixture"):
+        place = find_reference(name, PIXELS)
+        assert place.key == f"{name}:{open_images(name).digest()}"
 
 
 def test_a_mark_in_a_file_name_is_no_part(tmp_path):
@@ -69,12 +147,43 @@ def test_files_of_statistics(tmp_path):
     plain.write(tmp_path / "plain.npz")
     place = find_reference(str(tmp_path / "plain.npz"), PIXELS)
     assert place.path == tmp_path / "plain.npz"
-    assert read_reference(place, PIXELS).id == f"plain:{place.key[:12]}/?/raw:1:mean"
+    assert read_reference(place, PIXELS).id == f"plain:{place.key[:12]}/?/?"
     Statistics(plain.mu, plain.sigma, 9, None, "another", "d", "1" * 64).write(tmp_path / "told.npz")
     with pytest.raises(InputError, match="made with extractor 'another', and this metric uses 'raw:1:mean'"):
         read_reference(find_reference(str(tmp_path / "told.npz"), PIXELS), PIXELS)
     with pytest.raises(InputError, match="needs the images themselves"):
         all_features(str(tmp_path / "plain.npz"), PIXELS)
+
+
+def test_statistics_of_a_batch_of_adm_go_with_inception_alone(tmp_path):
+    path = tmp_path / "adm.npz"
+    np.savez(path, arr_0=some_images(6, 3, 4, 4), mu=np.zeros(3), sigma=np.eye(3))
+    for extractor, single_images, is_statistics in [
+        (Inception(), False, True),
+        (Inception(), True, False),
+        (InceptionPT(), False, False),
+        (Inception(path="own.pt", sha256="0" * 64), False, False),
+        (PIXELS, False, False),
+    ]:
+        place = find_reference(str(path), extractor, single_images)
+        assert (place.path is not None) == is_statistics
+        assert (place.data is not None) == (not is_statistics)
+    own = Inception(path="own.pt", sha256="0" * 64)
+    with pytest.raises(InputError, match="holds features of 'inception-2015-12-05', not of extractor 'inception'"):
+        find_reference("fid-cifar10-32x32", own)
+
+
+def test_rows_of_earlier_versions_that_filled_in_the_extractor_are_recognised():
+    assert is_same_reference("a:1/?/?", "a:1/?/raw:1:mean", "raw:1:mean")
+    assert is_same_reference("KID | a:1/?/?", "KID | a:1/?/raw:1:mean", "raw:1:mean")
+    assert not is_same_reference("a:1/?/?", "a:2/?/raw:1:mean", "raw:1:mean")
+    assert not is_same_reference("a:1/9/raw:1:mean", "a:1/9/?", "raw:1:mean")
+
+
+def test_a_single_image_is_no_reference(tmp_path):
+    np.save(tmp_path / "one.npy", some_images(1, 3, 4, 4))
+    with pytest.raises(InputError, match="needs at least 2 real images; it has 1"):
+        read_reference(find_reference(str(tmp_path / "one.npy"), PIXELS), PIXELS)
 
 
 def test_what_a_metric_lacks_is_said_before_anything_is_sampled(tmp_path):

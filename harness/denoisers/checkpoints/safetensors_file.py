@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -114,6 +114,24 @@ def metadata_of(denoiser: Preconditioned, provenance: Mapping[str, Any]) -> dict
     if "recipe_fingerprint" in provenance:
         metadata["recipe_fingerprint"] = str(provenance["recipe_fingerprint"])
     return metadata
+
+
+def without_weights(path: Path | str) -> Preconditioned:
+    """A denoiser whose network has no numbers, so that it takes no memory; it can only be asked how it rounds levels.
+
+    Raises:
+        InputError: missing, truncated or foreign file, or a network that cannot be built.
+    """
+    path = Path(path)
+    config = read_header(path).config
+    net = build_on_meta(config.preconditioning, from_json(config.arguments), str(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name, _ in net.named_buffers(recurse=False):  # the levels, if it has them as a tensor
+                setattr(net, name, file.get_tensor(name))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot read the tensors ({error}); copy or download the file again") from None
+    return net
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Preconditioned:

@@ -169,15 +169,19 @@ def mean(values: np.ndarray, details: dict[str, Any] | None = None, blocks: int 
 
 
 def profile(levels: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """Values [N, K] by noise level [K] as lists: mean, its 95 % interval over samples (Student's t), and quartiles."""
+    """Values [N, K] by noise level [K] as lists: mean, its 95 % interval over samples (Student's t), and quartiles.
+
+    A single sample has no interval, `low` and `high`.
+    """
     from scipy.special import stdtrit
 
-    n = len(values)
-    middle = values.mean(0)
-    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * values.std(0, ddof=1) / np.sqrt(n) if n > 1 else 0 * middle
+    n, middle = len(values), values.mean(0)
     lower, upper = np.quantile(values, (0.25, 0.75), axis=0)
-    columns = {"level": levels, "mean": middle, "low": middle - reach, "high": middle + reach}
-    return {name: column.tolist() for name, column in (columns | {"lower": lower, "upper": upper}).items()}
+    columns = {"level": levels, "mean": middle, "lower": lower, "upper": upper}
+    if n > 1:
+        reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * values.std(0, ddof=1) / np.sqrt(n)
+        columns |= {"low": middle - reach, "high": middle + reach}
+    return {name: column.tolist() for name, column in columns.items()}
 
 
 def rmse(a: "Tensor", b: "Tensor") -> "Tensor":

@@ -32,11 +32,13 @@ class ExtractorConfig(Config):
         word: how a distance in these features is called, FD-<word>.
         is_wide: moments of its features are large.
         customary_samples: N that papers take with these features; None where there is no custom.
+        edm2_metric: EDM2's name of the distance in these features, under which its files keep statistics; "" for none.
     """
 
     word: ClassVar[str] = ""
     is_wide: ClassVar[bool] = True
     customary_samples: ClassVar[int | None] = None
+    edm2_metric: ClassVar[str] = ""
 
     @property
     def title(self) -> str:
@@ -144,6 +146,7 @@ class Inception(ExtractorConfig):
 
     CARD: ClassVar[str] = "inception-2015-12-05"
     customary_samples: ClassVar[int | None] = 50_000
+    edm2_metric: ClassVar[str] = "fid"
     kind: Literal["inception"] = "inception"
     path: Place | None = None
     sha256: Digest | None = None
@@ -197,6 +200,7 @@ class InceptionPT(ExtractorConfig):
 
     CARD: ClassVar[str] = "inception-pt-2015-12-05"
     customary_samples: ClassVar[int | None] = 50_000
+    edm2_metric: ClassVar[str] = "fid"
     kind: Literal["inception-pt"] = "inception-pt"
     path: Place | None = None
 
@@ -239,26 +243,36 @@ class DinoV2(ExtractorConfig):
 
     Args:
         path: folder with `config.json` and `model.safetensors`.
+        positions: how the table of positions, 37 x 37 for the published networks, is brought to the 16 x 16 patches of
+            an image: `official`, as the authors' code does, with a scale of (16 + 0.1) / 37; or `library`, as
+            `transformers` does, with a scale of 16 / 37.
     """
 
     word: ClassVar[str] = "DINOv2"
+    edm2_metric: ClassVar[str] = "fd_dinov2"
     kind: Literal["dinov2"] = "dinov2"
     path: Place
+    positions: Literal["official", "library"] = "official"
 
     @property
     def identity(self) -> str:
-        """Network, weights, layer, resizing."""
-        return f"dinov2:{sha256_of(_there(str(Path(self.path) / 'model.safetensors')))[:12]}:cls:bicubic224"
+        """Network, weights, configuration, rule of positions, layer, resizing."""
+        weights, config = (sha256_of(file)[:12] for file in self._files())
+        return f"dinov2:{weights}:{config}:{self.positions}-positions:cls:bicubic224"
+
+    def _files(self) -> tuple[Path, Path]:
+        """Weights and configuration."""
+        folder = Path(self.path)
+        return _there(str(folder / "model.safetensors")), _there(str(folder / "config.json"))
 
     def check(self) -> None:
         """The weights are there."""
-        _there(str(Path(self.path) / "model.safetensors"))
-        _there(str(Path(self.path) / "config.json"))
+        self._files()
 
     def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
         from harness.metrics.features.dinov2 import load_dinov2
 
-        return load_dinov2(Path(self.path), self.identity, device)
+        return load_dinov2(Path(self.path), self.identity, device, self.positions)
 
 
 class _OwnNetwork(_Program):

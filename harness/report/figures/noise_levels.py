@@ -104,9 +104,9 @@ def plot(panel: LevelPanel, frame: Frame | None = None) -> Axes:
     axes = canvas(frame, WIDTH)
     for order, line in enumerate(panel.lines, start=3):
         level, mean = line.profile["level"], line.profile["mean"]
-        low = [max(value, frame.y[0]) for value in line.profile["low"]]
-        colour = line.style.colour.light
-        axes.fill_between(level, low, line.profile["high"], color=colour, alpha=0.14, lw=0, zorder=order)
+        if "low" in line.profile:
+            low, colour = [max(value, frame.y[0]) for value in line.profile["low"]], line.style.colour.light
+            axes.fill_between(level, low, line.profile["high"], color=colour, alpha=0.14, lw=0, zorder=order)
         look = line.style.plot | {"ms": 4.2, "markevery": max(1, len(level) // MARKERS)}
         axes.plot(level, mean, zorder=order + 0.5, **look)
     labels = ", ".join(line.label for line in panel.lines)

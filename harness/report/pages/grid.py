@@ -14,7 +14,7 @@ from harness.report.tables.design import design_table
 from harness.report.tables.table import NUMBER, RowGroup, Table, TableColumn, code
 from harness.report.tables.trials import failed_table, missing, trial_table
 from harness.report.text.numbers import listing, significant, span
-from harness.report.text.provenance import Fact, Identity, card_facts, facts, identity
+from harness.report.text.provenance import Fact, Identity, card_facts, facts, identity, setting_notes
 from harness.report.text.summary import summarize
 from harness.store.database import Store
 from harness.store.names import shortened
@@ -85,13 +85,15 @@ def design(report: GridReport) -> Iterable[PageSection]:
     """The design choices of the samplers, as in the paper's Table 1, where the grid asks for them."""
     table = design_table(report.plan.get("design"), "h-design")
     if table:
-        yield PageSection(fragment(TEMPLATE, "table_section", name="h-design", heading="Design choices", table=table))
+        words = {"name": "h-design", "heading": "Design choices"}
+        yield PageSection(fragment(TEMPLATE, "table_section", table=table, notes=[], **words))
 
 
 def trials(report: GridReport) -> Iterable[PageSection]:
     """Every trial under every metric, in a table that sorts and filters."""
     table = trial_table(report.every, report.panels, "h-trials")
-    yield PageSection(fragment(TEMPLATE, "table_section", name="h-trials", heading="Every trial", table=table))
+    words = {"name": "h-trials", "heading": "Every trial"}
+    yield PageSection(fragment(TEMPLATE, "table_section", table=table, notes=setting_notes(report.plan), **words))
 
 
 def unfinished(report: GridReport) -> Iterable[PageSection]:

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from harness.experiments.notes import joined_notes
 from harness.report.data import GridData
-from harness.report.text.numbers import NONE, listing, plural, significant, whole
+from harness.report.text.numbers import NONE, evaluations, listing, plural, significant, whole
 
 SHOWN = 6
 """Distinct values printed of one fact; of numbers, more than this become a range."""
@@ -123,6 +124,15 @@ def cautions(data: GridData) -> list[str]:
     """What the rows of a metric ask to keep in mind, each sentence once."""
     told = (sentence for row in data.rows for sentence in (row.get("details") or {}).get("cautions", []))
     return list(dict.fromkeys(told))
+
+
+def setting_notes(plan: Mapping[str, Any]) -> list[str]:
+    """Settings of a plan's samplers without effect, each with the trials that it is about."""
+    return joined_notes(
+        (note, f"{item['panel']} · {item['series']}", evaluations(item["nfe"]))
+        for item in plan["items"]
+        for note in item.get("notes", ())
+    )
 
 
 def all_cautions(every: list[GridData]) -> list[str]:

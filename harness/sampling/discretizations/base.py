@@ -52,6 +52,24 @@ class Discretization(Config):
         return None
 
     @property
+    def is_open(self) -> bool:
+        """Whether its levels are still to be found for a denoiser."""
+        return False
+
+    def notes(self, within: Range) -> list[str]:
+        """Ends of the range that were given and are not used, in sentences.
+
+        Args:
+            within: noise range in use, from `clamp`.
+        """
+        ends = (("sigma_max", self.sigma_max, within.high), ("sigma_min", self.sigma_min, within.low))
+        return [
+            f"{name} = {asked:g} is not within the denoiser's range, and {used:.4g} is taken."
+            for name, asked, used in ends
+            if name in self.model_fields_set and asked is not None and asked != used
+        ]
+
+    @property
     def vp_epsilon(self) -> float:
         """The time that the VP schedule gives to the lowest level."""
         return 1e-3
@@ -75,6 +93,20 @@ class Discretization(Config):
                 f"supports {sigma_min:g} to {sigma_max:g}; set sigma_min below sigma_max, within the denoiser's range"
             )
         return Range(low, high)
+
+
+def repeated_levels(sigmas: Tensor, of: str = "") -> list[str]:
+    """The note that some of the falling noise levels [N] are equal, as where a denoiser rounds them; none if they fall.
+
+    Args:
+        sigmas: the levels.
+        of: whose they are, if not the sampler's own.
+    """
+    count = int((sigmas[1:] == sigmas[:-1]).sum())
+    if not count:
+        return []
+    some = f"{count} of {len(sigmas)} noise levels {of}".rstrip()
+    return [f"{some} repeat the one before: those steps cost evaluations and take away no noise."]
 
 
 def check_supported(kind: str, sigmas: Sequence[float], sigma_min: float, sigma_max: float) -> None:

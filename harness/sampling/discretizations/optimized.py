@@ -58,6 +58,10 @@ class Optimized(Discretization):
     def count(self) -> int | None:
         return len(self.levels) if self.levels else None
 
+    @property
+    def is_open(self) -> bool:
+        return self.levels is None
+
     def clamp(self, sigma_min: float, sigma_max: float) -> Range:
         """The range to search, or that of the levels as given.
 

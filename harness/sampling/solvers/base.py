@@ -69,6 +69,20 @@ class Solver(Config):
     def last(self) -> "Solver":
         """The solver that takes the final step, to sigma = 0, where nothing can be evaluated."""
 
+    def notes(self, sigmas: Tensor) -> list[str]:
+        """What of it has no effect at noise levels [N], in sentences."""
+        if len(sigmas) == 1 and self.last.kind != self.kind:
+            return [
+                f"With one noise level the only step is the last, which '{self.last.kind}' takes: solver '{self.kind}' "
+                "is not used."
+            ]
+        if self.history > max(len(sigmas) - 2, 0):
+            return [
+                f"Solver '{self.kind}' looks back at {self.history} earlier points, and there are fewer: it does not "
+                "reach its order."
+            ]
+        return []
+
     @abstractmethod
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """One step.

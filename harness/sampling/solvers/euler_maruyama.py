@@ -36,6 +36,9 @@ class EulerMaruyama(SDESolver):
     def convergence_order(self) -> float:
         return 0.5 if isinstance(self.beta, sde_form.WindowRate) else 1
 
+    def notes(self, sigmas: Tensor) -> list[str]:
+        return super().notes(sigmas) or self.beta.notes(sigmas[:-1])
+
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         h = t_next - here.t
         noise = dynamics.increment(here.t, t_next, dynamics.curve.t)

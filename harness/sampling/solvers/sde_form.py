@@ -13,11 +13,12 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from harness.core.config import Config, Positive, Real, one_of
 from harness.sampling.dynamics import Dynamics, Point
+from harness.sampling.window import check_window, empty_window
 
 Scale = Positive
 
@@ -30,6 +31,10 @@ class Rate(Config):
     @abstractmethod
     def __call__(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
         """beta at noise levels, from d sigma / dt, elementwise."""
+
+    def notes(self, sigmas: Tensor) -> list[str]:
+        """What of it has no effect on steps that start at these noise levels, in sentences."""
+        return []
 
 
 class SongRate(Rate):
@@ -66,6 +71,16 @@ class WindowRate(Rate):
     scale: Scale = 1.0
     S_tmin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     S_tmax: Annotated[Real, Field(ge=0)] = math.inf
+
+    @model_validator(mode="after")
+    def _window(self) -> "WindowRate":
+        check_window(self.S_tmin, self.S_tmax)
+        return self
+
+    def notes(self, sigmas: Tensor) -> list[str]:
+        if bool(((sigmas >= self.S_tmin) & (sigmas <= self.S_tmax)).any()):
+            return []
+        return [f"{empty_window(self.S_tmin, self.S_tmax)}: no noise is replaced."]
 
     def __call__(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
         inside = (sigma >= self.S_tmin) & (sigma <= self.S_tmax)

@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.core.config import Positive
+from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.base import Stochasticity
 
@@ -32,6 +33,13 @@ class Ancestral(Stochasticity):
     @property
     def is_stochastic(self) -> bool:
         return True
+
+    def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
+        if self.eta == 0:
+            return [] if self.S_noise == 1 else [f"S_noise = {self.S_noise:g} has no effect: eta is 0."]
+        if len(sigmas) == 1:
+            return ["With one noise level the only step is the last, after which no ancestral noise is added."]
+        return []
 
     def land(self, dynamics: Dynamics, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor | None]:
         sigma, sigma_next = dynamics.sigma(t), dynamics.sigma(t_next)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from harness.core.config import Config
+from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics
 
 
@@ -35,6 +36,10 @@ class Stochasticity(Config):
     def keeps_history(self) -> bool:
         """Whether the solver's past points stay on the trajectory, so that multistep methods make sense."""
         return True
+
+    def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
+        """What of it has no effect at noise levels [N] of a denoiser, in sentences."""
+        return []
 
     def segments(self, dynamics: Dynamics, times: Tensor) -> Iterator[Segment]:
         """The parts of the trajectory in order: those between the times [N + 1], and any that go back up."""

@@ -3,12 +3,14 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from harness.core.config import Finite, Real
+from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.base import Stochasticity
+from harness.sampling.window import check_window, empty_window
 
 GAMMA_MAX = math.sqrt(2) - 1
 """Upper limit on gamma: never more new noise than there is already (paper, Section 4)."""
@@ -36,6 +38,11 @@ class Churn(Stochasticity):
     S_tmax: Annotated[Real, Field(ge=0)] = math.inf
     S_noise: Annotated[Finite, Field(gt=0)] = 1.0
 
+    @model_validator(mode="after")
+    def _window(self) -> "Churn":
+        check_window(self.S_tmin, self.S_tmax)
+        return self
+
     @property
     def is_stochastic(self) -> bool:
         return True
@@ -43,6 +50,19 @@ class Churn(Stochasticity):
     @property
     def keeps_history(self) -> bool:
         return False
+
+    def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
+        if self.S_churn == 0:
+            return [] if self.S_noise == 1 else [f"S_noise = {self.S_noise:g} has no effect: S_churn is 0."]
+        inside = sigmas[(sigmas >= self.S_tmin) & (sigmas <= self.S_tmax)]
+        if not len(inside):
+            return [f"{empty_window(self.S_tmin, self.S_tmax)}: churn adds no noise."]
+        raised = denoiser.round_sigma(inside * (1 + self.gamma(inside[0].item(), len(sigmas)))).cpu()
+        if bool((raised <= inside).all()):
+            return [f"S_churn = {self.S_churn:g} raises no noise level to another: churn adds no noise."]
+        if self.S_churn / len(sigmas) > GAMMA_MAX:
+            return [f"S_churn = {self.S_churn:g} is above its clamp, 0.414 N, and acts as 0.414 N."]
+        return []
 
     def gamma(self, sigma: float, steps: int) -> float:
         """Relative increase of the noise level at `sigma`."""

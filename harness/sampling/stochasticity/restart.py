@@ -10,7 +10,8 @@ from torch import Tensor
 
 from harness.core.config import Config, Positive, freeze
 from harness.core.errors import InputError
-from harness.sampling.discretizations.base import Range
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.discretizations.base import Range, repeated_levels
 from harness.sampling.discretizations.edm import EDM
 from harness.sampling.dynamics import Dynamics
 from harness.sampling.stochasticity.base import Segment, Stochasticity
@@ -66,6 +67,18 @@ class Restart(Stochasticity):
     def is_stochastic(self) -> bool:
         return bool(self.intervals)
 
+    def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
+        told = []
+        for interval in self.intervals:
+            low = sigmas[(sigmas - interval.t_min).abs().argmin()].item()
+            if low < interval.t_max:
+                told += repeated_levels(self._levels(denoiser, low, interval), "of a restart")
+        return told
+
+    def _levels(self, denoiser: Denoiser, low: float, interval: RestartInterval) -> Tensor:
+        """The noise levels [steps] from the top of an interval down to a level."""
+        return denoiser.round_sigma(EDM(rho=self.rho)(interval.steps, Range(low, interval.t_max))).cpu()
+
     def segments(self, dynamics: Dynamics, times: Tensor) -> Iterator[Segment]:
         sigmas = dynamics.sigma(times[:-1])
         at: dict[int, list[RestartInterval]] = {}
@@ -85,7 +98,7 @@ class Restart(Stochasticity):
                 f"t_max = {interval.t_max:g}, within the denoiser's range, which ends at "
                 f"{dynamics.denoiser.sigma_max:g}; move t_max"
             )
-        levels = dynamics.denoiser.round_sigma(EDM(rho=self.rho)(interval.steps, Range(low, interval.t_max))).cpu()
+        levels = self._levels(dynamics.denoiser, low, interval)
         inner = torch.cat([dynamics.curve.t(levels[:-1]), t.reshape(1)])
         for _ in range(interval.K):
             yield Segment(t, inner[0], is_renoising=True)

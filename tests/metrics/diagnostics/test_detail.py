@@ -7,7 +7,10 @@ import torch
 from harness.core.errors import InputError
 from harness.hub.digits import load_digits
 from harness.metrics.diagnostics import Detail, PixelContrast, TruncationUnevenness
+from harness.metrics.diagnostics.base import profile
 from harness.metrics.diagnostics.detail import _of_the_digits
+from harness.report.figures.noise_levels import LevelLine, LevelPanel, plot
+from harness.report.figures.style import styles
 from harness.sampling.sampler import Sampler
 
 
@@ -49,3 +52,13 @@ def test_unevenness_is_the_spread_of_the_logarithm_over_levels():
     assert found.value == pytest.approx(np.std([np.log(2), 0, 0]))
     without_first = np.std([np.log(7 / 3), 0, 0])
     assert found.replicates[0] == pytest.approx(without_first) and list(found.sizes) == [1, 1, 1, 1]
+
+
+def test_a_single_sample_has_no_interval_by_level():
+    levels, rows = np.array([2.0, 1.0]), np.array([[0.1, 0.2], [0.3, 0.6]])
+    both, one = profile(levels, rows), profile(levels, rows[:1])
+    assert both["mean"] == pytest.approx([0.2, 0.4])
+    assert both["low"][0] < 0.2 < both["high"][0]
+    assert one["mean"] == [0.1, 0.2] and not {"low", "high"} & set(one)
+    line = LevelLine("one", styles([{"name": "one"}])["one"], one)
+    plot(LevelPanel("title", "about", [line]))
