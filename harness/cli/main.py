@@ -306,11 +306,12 @@ def import_(
     from harness.denoisers.checkpoints.convert import import_file
     from harness.denoisers.checkpoints.formats.base import parse_settings
 
-    written = import_file(
-        checkpoint, output or Path(f"{checkpoint.name.split('.')[0]}.safetensors"), parse_settings(settings or [])
-    )
+    output = output or Path(f"{checkpoint.resolve().name.split('.')[0]}.safetensors")
+    written = import_file(checkpoint, output, parse_settings(settings or []))
     for key, value in written.source.assumed.items():
         err.print(f"assumed: {key} = {value} (the file does not say)", markup=False, highlight=False)
+    for what in written.source.ignored:
+        err.print(f"ignored: {what}", markup=False, highlight=False)
     typer.echo(f"{written.path}: {written.source.format}, SHA-256 {written.sha256}")
 
 

@@ -51,6 +51,12 @@ LARGEST_KEY = 1 << 31
 """Dicts of checkpoints count parameters and steps; keys far larger could be chosen so as to collide."""
 
 
+class Refused(NamedTuple):
+    """What stands in the table for a global that is refused for a reason of its own."""
+
+    reason: str
+
+
 class Global(NamedTuple):
     """A global of the table on the machine's stack, until it is called."""
 
@@ -227,6 +233,8 @@ class _Machine:
                 "If you trust the file, extract its content yourself"
             )
         known = self.allowed[full]
+        if isinstance(known, Refused):
+            raise _Problem(known.reason)
         self.stack.append(Global(full, known) if callable(known) else known)
 
     def call(self) -> None:
