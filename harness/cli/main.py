@@ -295,7 +295,7 @@ def fetch(
 @on(app, MODELS, "import")
 def import_(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A snapshot, .pth or .pt of another program, or a folder of diffusers.")
+        Path, typer.Argument(help="A snapshot, .pth, .pt or .safetensors of another program, or a folder of diffusers.")
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write.  [default: NAME.safetensors, here]")

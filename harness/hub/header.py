@@ -130,7 +130,8 @@ def null_class(arguments: Mapping[str, Any]) -> int | None:
 
 def needs_class(label_dim: int, arguments: Mapping[str, Any]) -> bool:
     """Whether a network with these arguments knows images of a class alone."""
-    return label_dim > 0 and arguments.get("model_type") in CLASS_TABLES and arguments.get("null_class") is None
+    seen_without = arguments.get("null_class") is not None or bool(arguments.get("label_dropout"))
+    return label_dim > 0 and arguments.get("model_type") in CLASS_TABLES and not seen_without
 
 
 def is_ours(path: Path) -> bool:

@@ -142,6 +142,13 @@ def test_a_class_left_out_in_training(source):
     assert read_checkpoint(path, {**options, "null_class": "zeros"}).assumed.get("null_class") is None
 
 
+def test_labels_dropped_in_training_are_seen():
+    size = {"model_channels": 32, "channel_mult": [1], "num_blocks": 1, "model_type": "OpenAIUNet"}
+    assert PRECONDITIONINGS["ddpm"](8, 1, 3, **size).needs_class
+    assert not PRECONDITIONINGS["ddpm"](8, 1, 3, **size, label_dropout=0.1).needs_class
+    assert not PRECONDITIONINGS["ddpm"](8, 1, 0, **size).needs_class
+
+
 def test_guidance_leads_towards_a_class(folder, tmp_path):
     written = import_file(folder, tmp_path / "net.safetensors", {"null_class": 4})
     guided = describe({"kind": "cfg", "denoiser": str(written.path)})

@@ -23,6 +23,7 @@ FILES = ("edm_snapshot", "score_sde", "openai", "diffusers_folder")
 ELSEWHERE = {
     "x_embedder.proj.": "the weights of a DiT, which denoises latents, not images; latent models are not known here",
     "first_stage_model.": "a latent diffusion model, which has an autoencoder; latent models are not known here",
+    "down_blocks.": "weights of diffusers without the config.json that says of what network; give a folder with both",
     "param_groups": "an optimiser's state, not a network; the weights lie in another file of that training, such as "
     "model*.pt or ema_*.pt",
 }

@@ -28,6 +28,9 @@ WEIGHTS = "diffusion_pytorch_model"
 ENDINGS = ("safetensors", "safetensors.index.json", "bin", "bin.index.json")
 """What follows the name of weights, the best first; a variant stands before the last part."""
 
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""Of one file of weights with a config.json beside it."""
+
 SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
 PREDICTIONS = {"epsilon": "ddpm", "v_prediction": "ddpm-v", "sample": "ddpm-x0"}
 SCHEDULERS = (
@@ -77,7 +80,7 @@ class DiffusersFolder(CheckpointFormat):
     def recognise(self, file: CheckpointFile) -> bool:
         path = file.path
         if path.is_file():
-            return path.suffix in (".safetensors", ".bin") and (path.parent / "config.json").is_file()
+            return path.suffix in SUFFIXES and (path.parent / "config.json").is_file()
         return any((path / name).is_file() for name in ("unet/config.json", "config.json", "model_index.json"))
 
     def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
@@ -158,7 +161,7 @@ def _refuse_latents(folder: Path) -> None:
         InputError: with the pipeline, and the part that makes images of latents.
     """
     pipeline = folder.resolve().parent
-    for path in [folder, *([pipeline] if folder.name.startswith("unet") or _index(pipeline) else [])]:
+    for path in [folder, *([pipeline] if folder.resolve().name.startswith("unet") or _index(pipeline) else [])]:
         parts = [name for name, part in _index(path).items() if name in AUTOENCODERS or _is_autoencoder(part)]
         parts += [name for name in AUTOENCODERS if (path / name / "config.json").is_file()]
         if parts:
@@ -210,7 +213,7 @@ def _weights(folder: Path, settings: Settings) -> tuple[Path, list[str]]:
 def _averaged_beside(folder: Path) -> list[str]:
     """What to say of averaged weights that lie beside the network as the library's training script leaves them."""
     beside = folder.parent / "unet_ema"
-    if folder.name != "unet" or not (beside / "config.json").is_file():
+    if folder.resolve().name != "unet" or not (beside / "config.json").is_file():
         return []
     return [f"unet_ema, the averaged weights; give {beside} to use them"]
 

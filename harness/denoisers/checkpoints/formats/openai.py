@@ -22,8 +22,8 @@ from harness.denoisers.checkpoints.state_dicts import StateDict
 
 STAGE = re.compile(r"(input|output)_blocks\.([0-9]{1,4})\.([0-9]{1,4})\.")
 
-UPSAMPLER = 6
-"""Channels in and out of an upsampler: the image and a small one, the image and its variance."""
+UPSAMPLERS = (2, 6)
+"""Channels in and out of an upsampler, grey or in colour: the image and a small one, the image and its variance."""
 
 
 class Architecture(NamedTuple):
@@ -216,7 +216,7 @@ def _architecture(tensors: Mapping[str, LazyTensor], where: str) -> tuple[Archit
     embedded = shape("input_blocks.1.0.emb_layers.1.weight")[0]
     mult = tuple(w // width if w % width == 0 else w / width for w in widths)
     images, outputs = shape("input_blocks.0.0.weight")[1], shape("out.2.weight")[0]
-    if outputs not in (images, 2 * images) or images == outputs == UPSAMPLER:
+    if outputs not in (images, 2 * images) or (images == outputs and images in UPSAMPLERS):
         raise InputError(
             f"{where}: {images} channels in and {outputs} out: not a denoiser of images alone (an upsampler also takes "
             "a small image, which is not known here)"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.denoisers.checkpoints.pickles.machine import Allowed, Instance, Refused, checked_key
+from harness.denoisers.checkpoints.pickles.machine import Allowed, Instance, checked_key
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor, StorageType, view
 
 STORAGE_TYPES: Allowed = {
@@ -106,11 +106,6 @@ def size(sides: Any = ()) -> tuple[Any, ...]:
     return tuple(sides)
 
 
-EDM_TRAINING_STATE = Refused(
-    "a training state of EDM, which holds the optimiser and the network of the last step; take the "
-    "network-snapshot-*.pkl of the same step, which holds the averaged network"
-)
-
 TORCH_FILE: Allowed = {
     **STORAGE_TYPES,
     **TENSORS,
@@ -118,6 +113,5 @@ TORCH_FILE: Allowed = {
     "_codecs.encode": encoded,
     "torch._utils._rebuild_tensor": rebuild_tensor,
     "torch.Size": size,
-    "torch_utils.persistence._reconstruct_persistent_obj": EDM_TRAINING_STATE,
 }
 """What files of `torch.save` with networks, optimisers and counters may name."""

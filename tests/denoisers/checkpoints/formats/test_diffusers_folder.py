@@ -320,7 +320,12 @@ def test_one_file_stands_for_its_folder(tmp_path):
     assert is_cosine(path / "diffusion_pytorch_model.fp16.safetensors")
     with pytest.raises(InputError, match="or try `harness import` on this one"):
         read_header(weights)
-    written = import_file(weights, tmp_path / "net.safetensors")
+    torch.save({"state_dict": net.state_dict()}, path / "last.pt")
+    assert is_cosine(path / "last.pt")
+    weights.rename(tmp_path / "alone.safetensors")
+    with pytest.raises(InputError, match=r"weights of diffusers without the config\.json"):
+        load_foreign(tmp_path / "alone.safetensors")
+    written = import_file(path / "diffusion_pytorch_model.fp16.safetensors", tmp_path / "net.safetensors")
     assert harness.load_denoiser(written.path).kind == "ddpm-v"
 
 

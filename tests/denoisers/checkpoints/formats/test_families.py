@@ -225,6 +225,12 @@ def drop(saved, name):
             lambda s: s.update({"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}),
             "6 channels in and 6 out",
         ),
+        (
+            lambda s: s.update(
+                {"input_blocks.0.0.weight": torch.zeros(32, 2, 3, 3), "out.2.weight": torch.zeros(2, 32, 3, 3)}
+            ),
+            "2 channels in and 2 out",
+        ),
         (lambda s: s.update({"time_embed.0.weight": torch.zeros(())}), "'time_embed.0.weight' is missing or no matrix"),
         (lambda s: s.update({f"input_blocks.{'9' * 5000}.0.weight": torch.zeros(1)}), "no such tensor"),
         (lambda s: s.update({"input_blocks.9.0.weight": torch.zeros(1)}), "do not make a U-Net"),
