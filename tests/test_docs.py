@@ -104,8 +104,8 @@ def test_every_option_of_foreign_checkpoints_is_documented():
     from harness.denoisers.checkpoints.formats.openai import Flags
 
     text = (ROOT / "docs" / "checkpoints.md").read_text()
-    song = ("image_size", "fir", "beta_min", "beta_max", "sigma_min", "sigma_max")
-    folder = ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+    song = ("image_size", "process", "num_scales", "fir", "beta_min", "beta_max", "sigma_min", "sigma_max")
+    folder = ("prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps", "null_class")
     assert all(f"`{key}`" in text for key in (*Flags._fields, *song, *folder))
 
 

@@ -328,7 +328,7 @@ def fetch(
 @on(app, MODELS, "import")
 def import_(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A snapshot, .pth or .pt of another program, or a folder of diffusers.")
+        Path, typer.Argument(help="A snapshot, .pth, .pt or .safetensors of another program, or a folder of diffusers.")
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write.  [default: NAME.safetensors, here]")
@@ -339,11 +339,12 @@ def import_(
     from harness.denoisers.checkpoints.convert import import_file
     from harness.denoisers.checkpoints.formats.base import parse_settings
 
-    written = import_file(
-        checkpoint, output or Path(f"{checkpoint.name.split('.')[0]}.safetensors"), parse_settings(settings or [])
-    )
+    output = output or Path(f"{checkpoint.resolve().name.split('.')[0]}.safetensors")
+    written = import_file(checkpoint, output, parse_settings(settings or []))
     for key, value in written.source.assumed.items():
         err.print(f"assumed: {key} = {value} (the file does not say)", markup=False, highlight=False)
+    for what in written.source.ignored:
+        err.print(f"ignored: {what}", markup=False, highlight=False)
     typer.echo(f"{written.path}: {written.source.format}, SHA-256 {written.sha256}")
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
-from harness.sampling.denoiser import Denoiser, cost_at
+from harness.sampling.denoiser import Denoiser, cost_at, needs_class, null_class
 
 LIMIT = 256 * 2**20
 """Bytes of outputs that are kept; the least recently used go first."""
@@ -31,6 +31,7 @@ class CachedDenoiser:
         self.main, self.limit = main, limit
         self.shape, self.label_dim, self.cost = main.shape, main.label_dim, main.cost
         self.sigma_min, self.sigma_max = main.sigma_min, main.sigma_max
+        self.null_class, self.needs_class = null_class(main), needs_class(main)
         self.saved = self.size = 0
         self._outputs: OrderedDict[bytes, Tensor] = OrderedDict()
 

@@ -26,12 +26,13 @@ class Description(NamedTuple):
     Attributes:
         identity: `sha256:...` of the weights' file, or the canonical JSON of a configuration.
         shape: (C, H, W) of the images.
-        label_dim: classes; 0 means unconditional.
+        label_dim: classes, the null class among them; 0 means unconditional.
         sigma_min, sigma_max: noise range that it supports.
         cost: evaluations that one call counts as.
         window: where a call counts as fewer; None if it never does.
         guided_by_class: whether it is classifier-free guidance.
         family: kind of the network's preconditioning; "" for a denoiser without one.
+        null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
     """
 
     identity: str
@@ -43,11 +44,13 @@ class Description(NamedTuple):
     window: Window | None = None
     guided_by_class: bool = False
     family: str = ""
+    null_class: int | None = None
+    needs_class: bool = False
 
     @property
     def rounds(self) -> bool:
         """Whether noise levels are rounded to those that the network was trained at."""
-        return self.family == "iddpm" or self.family.startswith("ddpm")
+        return self.family in ("iddpm", "ve-discrete") or self.family.startswith("ddpm")
 
 
 class DenoiserConfig(Config):

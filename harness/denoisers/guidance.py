@@ -20,6 +20,7 @@ from harness.core.config import Real
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import ANALYTIC, AnalyticSpec, NonNegative
 from harness.denoisers.config import DenoiserConfig, Description, Window
+from harness.hub.header import NAME_NULL_CLASS
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +67,8 @@ class GuidedSpec(DenoiserConfig):
             window=Window(self.sigma_lo, self.sigma_hi, main.cost),
             guided_by_class=by_class,
             family=main.family,
+            null_class=main.null_class,
+            needs_class=main.needs_class,
         )
 
 
@@ -82,7 +85,7 @@ class CFGSpec(GuidedSpec):
 
     def describe(self, *parts: Description) -> Description:
         (main,) = parts
-        _check_has_classes(main.label_dim)
+        _check_has_classes(main.label_dim, main.needs_class)
         return self._describe(main, main, by_class=True)
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "CFG":
@@ -132,6 +135,8 @@ class Guided(ABC):
     def __init__(
         self, main: "Denoiser", guide: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
     ) -> None:
+        from harness.sampling.denoiser import needs_class, null_class
+
         _check_shapes(main.shape, guide.shape)
         self.main, self.guide, self.weight = main, guide, weight
         self.sigma_lo, self.sigma_hi = sigma_lo, sigma_hi
@@ -139,6 +144,7 @@ class Guided(ABC):
         self.sigma_min = max(main.sigma_min, guide.sigma_min)
         self.sigma_max = min(main.sigma_max, guide.sigma_max)
         self.cost = main.cost + (guide.cost if weight != 1 else 0)
+        self.null_class, self.needs_class = null_class(main), needs_class(main)
 
     @property
     def dtype(self) -> "torch.dtype":
@@ -184,12 +190,12 @@ class CFG(Guided):
         weight, sigma_lo, sigma_hi: as for `Guided`.
 
     Raises:
-        InputError: a denoiser without classes.
+        InputError: a denoiser without classes, or one that does not know images without a class.
     """
 
     def __init__(self, main: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf) -> None:
-        _check_has_classes(main.label_dim)
         super().__init__(main, main, weight, sigma_lo, sigma_hi)
+        _check_has_classes(self.label_dim, self.needs_class)
 
     def _guides_labels(self, labels: "Tensor | None") -> None:
         return None
@@ -222,11 +228,15 @@ def _check_shapes(main: tuple[int, ...], guide: tuple[int, ...]) -> None:
         )
 
 
-def _check_has_classes(label_dim: int) -> None:
+def _check_has_classes(label_dim: int, needs_class: bool) -> None:
     if label_dim == 0:
         raise InputError(
             "classifier-free guidance needs a class-conditional denoiser, and this one has no classes; use "
             "'autoguidance', or a denoiser with classes"
+        )
+    if needs_class:
+        raise InputError(
+            f"classifier-free guidance needs a denoiser that also knows images without a class, and {NAME_NULL_CLASS}"
         )
 
 

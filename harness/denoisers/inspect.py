@@ -14,7 +14,7 @@ from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.checkpoints.formats.base import plain
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import Preconditioned
-from harness.hub.header import Layout, read_header
+from harness.hub.header import Layout, is_ours, read_header
 
 WIDEST = 40
 """Letters of a key that the values of others are moved to the right for."""
@@ -30,7 +30,7 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
     Raises:
         InputError: not a checkpoint known here, or damaged.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and is_ours(path):
         return _ours(path)
     source = read_checkpoint(path, options)
     numbers = sum(tensor.numel for tensor in source.tensors.values())

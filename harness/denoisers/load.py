@@ -24,7 +24,7 @@ from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 from harness.denoisers.with_error import WithErrorSpec
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards, is_here, used_path
-from harness.hub.header import CheckpointConfig, read_header
+from harness.hub.header import CheckpointConfig, is_ours, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -88,20 +88,20 @@ def load_denoiser(
             raise InputError(f"a denoiser's dtype is float32 or float64; we got {dtype}")
         dtype = known[word]
     resolved = _resolve(source)
-    if options and not (isinstance(resolved, Path) and resolved.suffix != ".safetensors"):
+    if options and not (isinstance(resolved, Path) and _is_foreign(resolved)):
         raise InputError(f"'{source}' describes itself; leave out the option '{next(iter(options))}'")
     if isinstance(resolved, DenoiserConfig):
         parts = tuple(load_denoiser(part, device, dtype) for part in resolved.parts())
         return resolved.build(parts, device, dtype)
     path = resolved if isinstance(resolved, Path) else checked_path(resolved.name, resolved.card)
     dtype = torch.float32 if dtype is None else dtype
-    if path.suffix == ".safetensors":
-        from harness.denoisers.checkpoints import safetensors_file
+    if _is_foreign(path):
+        from harness.denoisers.checkpoints.convert import load_foreign
 
-        return safetensors_file.load(path, device, dtype)
-    from harness.denoisers.checkpoints.convert import load_foreign
+        return load_foreign(path, device, dtype, options)
+    from harness.denoisers.checkpoints import safetensors_file
 
-    return load_foreign(path, device, dtype, options)
+    return safetensors_file.load(path, device, dtype)
 
 
 def identity(source: Source) -> str:
@@ -132,12 +132,13 @@ def describe(source: Source, absent_ok: bool = False) -> Description:
         facts, digest = resolved.card, resolved.card.sha256 or f"not fetched: {resolved.name}"
     else:
         path = resolved if isinstance(resolved, Path) else checked_path(resolved.name, resolved.card)
-        if path.suffix != ".safetensors":
-            ours = path.with_suffix(".safetensors").name
+        if _is_foreign(path):
+            ours = f"{path.resolve().name.split('.')[0]}.safetensors"
             raise InputError(
                 f"{path}: a run takes our own checkpoints; write one, once: harness import {path} -o {ours}"
             )
         facts, digest = read_header(path).config, sha256_of(path)
+    network = facts if isinstance(facts, CheckpointConfig) else None  # a card says nothing of tables of classes
     return Description(
         f"sha256:{digest}",
         facts.shape,
@@ -145,6 +146,8 @@ def describe(source: Source, absent_ok: bool = False) -> Description:
         facts.sigma_min,
         facts.sigma_max,
         family=facts.preconditioning,
+        null_class=network.null_class if network else None,
+        needs_class=bool(network and network.needs_class),
     )
 
 
@@ -203,6 +206,15 @@ def parse(spec: Any) -> DenoiserConfig:
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in e['loc'])}: {explain(e)}" for e in error.errors()]
         raise InputError("denoiser: " + "\n".join(dict.fromkeys(lines[:10]))) from None
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a path is a checkpoint of another program.
+
+    Raises:
+        InputError: a safetensors file that is missing or damaged.
+    """
+    return path.suffix != ".safetensors" or not is_ours(path)
 
 
 def _resolve(source: Source) -> _Named | Path | DenoiserConfig:

@@ -11,6 +11,7 @@ from harness.denoisers.load import cards_of, describe, verify
 from harness.experiments.grid import Grid, Panel, Series
 from harness.experiments.trial import LabelPolicy
 from harness.hub.cards import is_here, load_cards
+from harness.hub.header import NAME_NULL_CLASS
 from harness.sampling.discretizations import Optimized
 from harness.sampling.noise import MAX_SEED
 from harness.sampling.sampler import Sampler
@@ -171,6 +172,10 @@ def misfit(described: Description, labels: LabelPolicy, dtype: str | None) -> tu
         return "dtype", "an analytic denoiser computes in float64; leave dtype out"
     if described.guided_by_class and labels == "unconditional":
         return "labels", "classifier-free guidance leads towards a class; leave labels out"
+    if described.guided_by_class and labels == described.null_class and labels is not None:
+        return "labels", f"classifier-free guidance leads towards a class, and class {labels} stands for none"
+    if described.needs_class and labels == "unconditional":
+        return "labels", f"images without a class were asked for, and {NAME_NULL_CLASS}"
     if isinstance(labels, int) and labels >= described.label_dim:
         have = f"classes 0 to {described.label_dim - 1}" if described.label_dim else "no classes"
         return "labels", f"class {labels} was asked for and the denoiser has {have}"

@@ -13,6 +13,7 @@ Every number in a header is checked against the size of the file before it is us
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -48,8 +49,11 @@ MAX_SIDES = 16
 MAX_PLACE = 1 << 44
 
 
-Kind = Literal["vp", "ve", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]
+Kind = Literal["vp", "sub-vp", "ve", "ve-discrete", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]
 """Kinds of preconditioning."""
+
+CLASS_TABLES = ("OpenAIUNet", "DiffusersUNet")
+"""Networks that look classes up in a table. A call without a class has a meaning only if `null_class` gives it one."""
 
 
 class Layout(NamedTuple):
@@ -92,6 +96,16 @@ class CheckpointConfig(Config):
     sigma_max: Annotated[Real, Field(gt=0)]
     parameters: Annotated[int, Field(ge=1)]
 
+    @property
+    def null_class(self) -> int | None:
+        """The class that stands for none; None if no class does."""
+        return null_class(self.arguments)
+
+    @property
+    def needs_class(self) -> bool:
+        """Whether a call without a class means nothing."""
+        return needs_class(self.label_dim, self.arguments)
+
 
 class Header(NamedTuple):
     """A denoiser's checkpoint without its weights."""
@@ -99,6 +113,34 @@ class Header(NamedTuple):
     config: CheckpointConfig
     provenance: dict[str, Any]
     tensors: dict[str, Layout]
+
+
+NAME_NULL_CLASS = (
+    "its network has a table of classes and no class is known to stand for none; import the checkpoint with --set "
+    "null_class=K, the index of that class, or null_class=zeros if it was trained with the class left out"
+)
+"""What to say where a denoiser that needs a class is asked for images without one."""
+
+
+def null_class(arguments: Mapping[str, Any]) -> int | None:
+    """The class that stands for none in a network with these arguments; None if no class does."""
+    given = arguments.get("null_class")
+    return given if type(given) is int else None
+
+
+def needs_class(label_dim: int, arguments: Mapping[str, Any]) -> bool:
+    """Whether a network with these arguments knows images of a class alone."""
+    seen_without = arguments.get("null_class") is not None or bool(arguments.get("label_dropout"))
+    return label_dim > 0 and arguments.get("model_type") in CLASS_TABLES and not seen_without
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a safetensors file is a denoiser's checkpoint of ours, by what its header says.
+
+    Raises:
+        InputError: missing, truncated or not a safetensors file.
+    """
+    return read_contents(path).metadata.get("format") == FORMAT
 
 
 def read_header(path: Path) -> Header:
@@ -112,7 +154,7 @@ def read_header(path: Path) -> Header:
     if metadata.get("format") != FORMAT:
         raise InputError(
             f"{path}: format is {metadata.get('format', 'not given')!r}, not '{FORMAT}'; "
-            "use a checkpoint that `harness train` or `harness import` wrote"
+            "use a checkpoint that `harness train` or `harness import` wrote, or try `harness import` on this one"
         )
     if metadata.get("version") != VERSION:
         raise InputError(

@@ -46,7 +46,7 @@ class Denoiser(Protocol):
             x: [B, C, H, W], noisy images in any floating dtype, on `device`, not scaled by c_in or s.
             sigma: () for the whole batch or [B], noise standard deviation > 0, float64 or float32; a 0-dim sigma may be
                 on the CPU whatever the device.
-            labels: [B, label_dim], one-hot rows; None means no class (all zeros).
+            labels: [B, label_dim], one-hot rows; None means no class (all zeros); see also `ClassTable`.
 
         Returns:
             D [B, C, H, W] in `dtype`.
@@ -65,6 +65,30 @@ class Metered(Protocol):
     def cost_at(self, sigma: Tensor) -> Tensor:
         """Network evaluations of one row, int64 of the shape of sigma."""
         ...
+
+
+@runtime_checkable
+class ClassTable(Protocol):
+    """A denoiser that looks classes up in a table, so that an image without a class is one more class or nothing.
+
+    Attributes:
+        null_class: the class that stands for none, which no labels and all-zero labels mean; None if no class does. It
+            is never drawn at random, and may be named like any other.
+        needs_class: whether the network knows images of a class alone, so that D without labels means nothing.
+    """
+
+    null_class: int | None
+    needs_class: bool
+
+
+def null_class(denoiser: Denoiser) -> int | None:
+    """The denoiser's class that stands for none; None if no class does."""
+    return denoiser.null_class if isinstance(denoiser, ClassTable) else None
+
+
+def needs_class(denoiser: Denoiser) -> bool:
+    """Whether the denoiser's D without labels means nothing."""
+    return isinstance(denoiser, ClassTable) and denoiser.needs_class
 
 
 def cost_at(denoiser: Denoiser, sigma: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.sampling.denoiser import Denoiser
+from harness.hub.header import NAME_NULL_CLASS
+from harness.sampling.denoiser import Denoiser, needs_class, null_class
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise
 from harness.sampling.sampler import Sampler, TimeSteps
@@ -52,7 +53,9 @@ def initial_state(
     drawn = noise.latents()
     if latents is not None and latents.shape != drawn.shape:
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
-    given = resolve_labels(labels, noise, denoiser.label_dim)
+    if isinstance(labels, str) and needs_class(denoiser):
+        raise InputError(f"images without a class were asked for, and {NAME_NULL_CLASS}")
+    given = resolve_labels(labels, noise, denoiser.label_dim, null_class(denoiser))
     ends = (time_steps.sigmas[0].item(), time_steps.sigmas[-1].item())
     dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
     unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
@@ -64,7 +67,7 @@ def state_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def resolve_labels(labels: Labels, noise: Noise, label_dim: int) -> Tensor | None:
+def resolve_labels(labels: Labels, noise: Noise, label_dim: int, null_class: int | None = None) -> Tensor | None:
     """Labels as one-hot float [N, label_dim], or None; draws one class per sample where there are classes.
 
     The draw happens also where classes are given, so that the noise that follows is the same.
@@ -75,7 +78,7 @@ def resolve_labels(labels: Labels, noise: Noise, label_dim: int) -> Tensor | Non
         if labels is not None and not isinstance(labels, str):
             raise InputError("the denoiser has no classes (label_dim 0), so labels must be left out")
         return None
-    drawn = noise.classes(label_dim)
+    drawn = noise.classes(label_dim, null_class)
     if labels is None:
         return one_hot(drawn, label_dim)
     if isinstance(labels, str):

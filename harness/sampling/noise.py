@@ -72,13 +72,21 @@ class Noise:
         """Unit latents [N, C, H, W] float32; to be drawn first."""
         return self._draw(range(len(self)), torch.float32)
 
-    def classes(self, label_dim: int) -> Tensor:
-        """One class index per sample, int64 [N]; to be drawn second, where label_dim > 0."""
-        drawn = [
-            torch.randint(label_dim, size=[], device=self.noise_device, generator=generator)
-            for generator in self._generators
-        ]
-        return torch.stack(drawn).to(self.device)
+    def classes(self, label_dim: int, null_class: int | None = None) -> Tensor:
+        """One class index per sample, int64 [N]; to be drawn second, where label_dim > 0.
+
+        Args:
+            label_dim: number of classes.
+            null_class: the one among them that stands for none, which is not drawn.
+        """
+        choices = label_dim if null_class is None else label_dim - 1
+        drawn = torch.stack(
+            [
+                torch.randint(choices, size=[], device=self.noise_device, generator=generator)
+                for generator in self._generators
+            ]
+        ).to(self.device)
+        return drawn if null_class is None else drawn + (drawn >= null_class)
 
     def normal(self, rows: Sequence[int] | None = None) -> Tensor:
         """Standard normals [N, C, H, W] float64, or those of some rows."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.core.errors import InputError
 from harness.denoisers.config import Description
+from harness.hub.header import NAME_NULL_CLASS
 from harness.sampling.solvers import SOLVERS
 from harness.search import free_levels
 from harness.search.candidates import InvalidSampler, TrialBuilder
@@ -102,13 +103,15 @@ def check_guidance(template: Mapping[str, Any], denoiser: Description, guided: b
         guided: whether it is guided already.
 
     Raises:
-        InputError: guidance is searched, and the denoiser has no classes.
+        InputError: guidance is searched, and the denoiser has no classes, or does not know images without one.
     """
     if template.get("denoiser") and not guided and denoiser.label_dim == 0:
         raise InputError(
             "this target searches classifier-free guidance, which needs a class-conditional denoiser, and this one has "
             "no classes; use one that has, such as --denoiser digits-adm, or a spec of kind autoguidance"
         )
+    if template.get("denoiser") and not guided and denoiser.needs_class:
+        raise InputError(f"this target searches classifier-free guidance, and {NAME_NULL_CLASS}")
 
 
 def probe(space: SearchSpace, builder: TrialBuilder, nfe: int) -> list[str]:

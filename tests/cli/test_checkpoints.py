@@ -1,13 +1,19 @@
 """`harness import` and `harness inspect` on the command line: what they print, exit codes, and nothing half left."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import harness
 from harness.cli.main import app
+from harness.core.errors import InputError
+from harness.denoisers.load import describe
 from tests.denoisers import families
 from tests.denoisers.snapshots import small, write_snapshot
 
@@ -97,13 +103,50 @@ def test_mistakes_exit_with_2_and_leave_nothing(run, tmp_path, command, content,
 
 def test_other_mistakes(run, tmp_path):
     write_snapshot(tmp_path / "toy.pkl", small())
+    assert run("import", "toy.pkl").exit_code == 0
     for arguments, message in [
         (("toy.pkl", "-o", "toy.pt"), "a checkpoint's name ends in .safetensors"),
         (("toy.pkl", "--set", "steps"), "--set takes KEY=VALUE, such as image_size=64; we got 'steps'"),
         (("toy.pkl", "--set", "steps=4"), "the file describes itself; leave out the option 'steps'"),
         (("gone.pkl",), "cannot read the file"),
-        (("toy.safetensors",), "a safetensors file is not imported"),
+        (("gone.safetensors",), "cannot read the file"),
+        (("toy.safetensors",), "toy.safetensors: a checkpoint of ours is not imported; use it as it is"),
         (("toy.pkl", "-o", "toy.pkl/x.safetensors"), "cannot write there"),
     ]:
         done = run("import", *arguments)
         assert done.exit_code == 2 and message in done.output.replace("\n", " "), done.output
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "harness", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, f"harness {harness.__version__}")
+
+
+def test_what_was_left_out_is_printed(run, tmp_path):
+    families.write(tmp_path / "net.pt", {"model": families.openai_state("guided_plain"), "epoch": 3})
+    done = run("import", "net.pt", "--set", "image_size=16", "--set", "num_heads=2")
+    assert done.exit_code == 0, done.output
+    assert "checkpoint, its 'model', SHA-256" in done.stdout
+    assert "ignored: epoch" in done.output
+
+
+def test_a_checkpoint_never_takes_its_own_place(run, tmp_path):
+    save_file(families.openai_state("guided_plain"), tmp_path / "net.safetensors")
+    before = (tmp_path / "net.safetensors").read_bytes()
+    done = run("import", "net.safetensors", "--set", "image_size=16", "--set", "num_heads=2")
+    assert done.exit_code == 2 and "is the file to import; give another --output" in done.output, done.output
+    assert (tmp_path / "net.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["import", "inspect"])
+def test_safetensors_of_nothing_known(run, tmp_path, command):
+    save_file({"head.weight": torch.ones(2)}, tmp_path / "net.safetensors")
+    done = run(command, "net.safetensors", *(["-o", "x.safetensors"] if command == "import" else []))
+    assert done.exit_code == 2
+    assert "of no network known here (it holds head.weight), and no config.json lies beside it" in done.output
+
+
+def test_a_run_names_the_import_of_foreign_safetensors(tmp_path):
+    save_file(families.openai_state("guided_plain"), tmp_path / "net.v2.safetensors")
+    with pytest.raises(InputError, match=r"a run takes our own checkpoints.*-o net\.safetensors"):
+        describe(tmp_path / "net.v2.safetensors")

@@ -32,8 +32,8 @@ LONG_LISTS = ("trained_betas",)
 COUNTS = ("img_resolution", "img_channels", "label_dim", "num_blocks", "model_channels", "num_steps")
 """Arguments that are counts and nothing else."""
 
-WORDS = ("model_type", "embedding_type", "encoder_type", "decoder_type", "beta_schedule")
-"""Arguments that are words; a table for another library, `config`, has words of its own."""
+WORDS = ("model_type", "embedding_type", "encoder_type", "decoder_type", "beta_schedule", "null_class")
+"""Arguments that are or may be words; a table for another library, `config`, has words of its own."""
 
 
 HasShape: TypeAlias = Tensor | LazyTensor | Layout

@@ -94,6 +94,8 @@ def write_import(
         source = read_checkpoint(path, options, kind)
         net, tensors = _build(source, path)
         _take_range(net, source, tensors, path)
+        if output.resolve() == path.resolve():
+            raise InputError(f"{output}: is the file to import; give another --output")
         origin = {
             "source": path.name,
             "format": source.format,

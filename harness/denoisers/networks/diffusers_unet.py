@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.core.errors import InputError
+from harness.denoisers.networks.layers import check_null_class, with_null_class
 
 FROM_OURS = ("sample_size", "in_channels", "out_channels", "num_class_embeds")
 """Arguments of UNet2DModel that follow from those that all our networks have."""
@@ -62,11 +63,13 @@ class DiffusersUNet(nn.Module):
     Args:
         img_resolution: height and width H of the images.
         in_channels, out_channels: channels of the input and the output.
-        label_dim: classes; 0 means unconditional.
+        label_dim: classes, the null class among them; 0 means unconditional.
+        null_class: see `OpenAIUNet`.
         config: its other arguments, as in the library's config.json.
     Shapes: x [B, in_channels, H, H], noise_labels [B] or [1], class_labels [B, label_dim] or None (all zero)
         -> [B, out_channels, H, H].
-    Raises: InputError: the library is not installed. ValueError: a kind of embedding that is not known here.
+    Raises: InputError: the library is not installed. ValueError: a kind of embedding that is not known here,
+        or no such null class.
     """
 
     def __init__(
@@ -76,7 +79,9 @@ class DiffusersUNet(nn.Module):
         out_channels: int,
         label_dim: int = 0,
         config: Mapping[str, Any] | None = None,
+        null_class: int | str | None = None,
     ) -> None:
+        check_null_class(null_class, label_dim)
         try:
             from diffusers import UNet2DModel
         except ImportError:
@@ -87,7 +92,7 @@ class DiffusersUNet(nn.Module):
         if options.get("time_embedding_type", "positional") != "positional" or options.get("class_embed_type"):
             raise ValueError("of a UNet2DModel's embeddings only positional times and plain classes are known here")
         super().__init__()
-        self.label_dim = label_dim
+        self.label_dim, self.null_class = label_dim, null_class
         unet: Any = UNet2DModel(
             sample_size=img_resolution,
             in_channels=in_channels,
@@ -109,7 +114,9 @@ class DiffusersUNet(nn.Module):
     ) -> Tensor:
         if augment_labels is not None:
             raise ValueError("this network knows no augmentation; leave augment_labels out")
-        if self.label_dim and class_labels is None:
-            class_labels = x.new_zeros(len(x), self.label_dim)
+        if self.label_dim:
+            class_labels = with_null_class(class_labels, self.null_class, self.unet.class_embedding.weight)
+            if class_labels is None:
+                class_labels = x.new_zeros(len(x), self.label_dim)
         out: Tensor = self.unet(x, noise_labels, class_labels if self.label_dim else None, return_dict=False)[0]
         return out

@@ -307,6 +307,38 @@ def check_resolution(finest: int, levels: int) -> None:
         )
 
 
+def with_null_class(labels: Tensor | None, null_class: int | str | None, classes: Tensor) -> Tensor | None:
+    """Labels in which a row without a class is the null class.
+
+    Args:
+        labels: [B, classes], one-hot or all-zero rows; None means all-zero ones.
+        null_class: the class that stands for none; without one ("zeros", None) the labels stay as they are.
+        classes: the network's table [classes, width], which says how many there are, and of what type and where.
+
+    Returns:
+        [B or 1, classes], or None.
+    """
+    if not isinstance(null_class, int):
+        return labels
+    null = torch.zeros_like(classes[:1, :1]).expand(1, len(classes)).clone()
+    null[0, null_class] = 1
+    return null if labels is None else labels.where(labels.any(dim=1, keepdim=True), null.to(labels.dtype))
+
+
+def check_null_class(null_class: int | str | None, classes: int) -> None:
+    """Refuse a null class that is none of the classes, or the only one.
+
+    Raises:
+        ValueError: with what it may be.
+    """
+    if null_class is None:
+        return
+    if classes < 1:
+        raise ValueError(f"null_class {null_class!r} of a network without classes; leave it out")
+    if null_class != "zeros" and not (type(null_class) is int and classes > 1 and 0 <= null_class < classes):
+        raise ValueError(f"null_class is zeros, or one of several classes, 0 to {classes - 1}; we got {null_class!r}")
+
+
 def keep_labels(labels: Tensor, dropout: float) -> Tensor:
     """Labels [B, label_dim] with each row zeroed with probability `dropout` (Ho & Salimans 2022)."""
     if not dropout:

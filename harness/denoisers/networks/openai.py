@@ -17,7 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.denoisers.networks.layers import PositionalEmbedding, check_resolution, keep_labels, resolutions, silu
+from harness.denoisers.networks.layers import (
+    PositionalEmbedding,
+    check_null_class,
+    check_resolution,
+    keep_labels,
+    resolutions,
+    silu,
+    with_null_class,
+)
 
 GROUPS = 32
 EPS = 1e-5
@@ -156,7 +164,8 @@ class OpenAIUNet(nn.Module):
     Args:
         img_resolution: height and width H of the images, divisible by 2^(levels - 1).
         in_channels, out_channels: channels of the input and the output.
-        label_dim: classes; 0 means unconditional.
+        label_dim: classes, the null class among them; 0 means unconditional.
+        null_class: the class that stands for none; "zeros" if an all-zero label does; None if nothing does.
         model_channels: unit of width, a multiple of 32.
         channel_mult: width of every level, in units of model_channels; may be fractions.
         num_blocks: residual blocks a level (one more in the decoder).
@@ -169,7 +178,7 @@ class OpenAIUNet(nn.Module):
         resblock_updown: residual blocks resample; else convolutions.
     Shapes: x [B, in_channels, H, H], noise_labels [B] or [1], class_labels [B, label_dim] or None (all zero)
         -> [B, out_channels, H, H].
-    Raises: ValueError: indivisible resolution, width or heads.
+    Raises: ValueError: indivisible resolution, width or heads, or no such null class.
     """
 
     def __init__(
@@ -190,9 +199,12 @@ class OpenAIUNet(nn.Module):
         split_first: bool = False,
         scale_shift: bool = True,
         resblock_updown: bool = False,
+        null_class: int | str | None = None,
     ) -> None:
         check_resolution(img_resolution, len(channel_mult))
+        check_null_class(null_class, label_dim)
         super().__init__()
+        self.null_class = null_class
         self.label_dropout, self.scale_shift, self.updown = label_dropout, scale_shift, resblock_updown
         self.dropout, self.num_blocks, self.attn_levels = dropout, num_blocks, frozenset(attn_levels)
         self.resolutions = resolutions(img_resolution, len(channel_mult))
@@ -254,9 +266,13 @@ class OpenAIUNet(nn.Module):
         if augment_labels is not None:
             raise ValueError("this network knows no augmentation; leave augment_labels out")
         emb = self.time_embed(self.map_noise(noise_labels))
-        if self.label_emb is not None and class_labels is not None:
-            kept = keep_labels(class_labels, self.label_dropout if self.training else 0.0)
-            emb = emb + kept @ self.label_emb.weight
+        if self.label_emb is not None:
+            table = self.label_emb.weight
+            if class_labels is not None:
+                class_labels = keep_labels(class_labels, self.label_dropout if self.training else 0.0)
+            class_labels = with_null_class(class_labels, self.null_class, table)
+            if class_labels is not None:
+                emb = emb + class_labels @ table
         kept_back = []
         for stage in self.input_blocks:
             x = _through(stage, x, emb)

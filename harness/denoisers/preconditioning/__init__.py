@@ -5,17 +5,20 @@
 | class          | c_skip                              | c_out                                  | c_in                      | c_noise            |
 |----------------|-------------------------------------|----------------------------------------|---------------------------|--------------------|
 | `VPPrecond`    | 1                                   | -sigma                                 | 1 / sqrt(sigma^2 + 1)     | (M - 1) t(sigma)   |
+| `SubVPPrecond` | 1                                   | -sigma                                 | 2 / (sigma + sqrt(sigma^2 + 4)) | (M - 1) t(sigma) |
 | `VEPrecond`    | 1                                   | sigma                                  | 1                         | ln(sigma / 2)      |
 | `IDDPMPrecond` | 1                                   | -sigma                                 | 1 / sqrt(sigma^2 + 1)     | M - 1 - argmin_j   |
 | `EDMPrecond`   | s_d^2 / (sigma^2 + s_d^2)           | sigma s_d / sqrt(sigma^2 + s_d^2)      | 1 / sqrt(sigma^2 + s_d^2) | ln(sigma) / 4      |
 
-Networks of discrete steps whose levels follow from a schedule of betas are in `discrete`, with iDDPM.
+Networks of discrete steps whose levels follow from a schedule are in `discrete`, with iDDPM. Sub-VP and discrete VE are
+not in the paper.
 """  # noqa: E501
 
 from harness.denoisers.preconditioning.base import Preconditioned
-from harness.denoisers.preconditioning.continuous import EDMPrecond, VEPrecond, VPPrecond
+from harness.denoisers.preconditioning.continuous import EDMPrecond, SubVPPrecond, VEPrecond, VPPrecond
 from harness.denoisers.preconditioning.discrete import (
     DDPMPrecond,
+    DiscreteVEPrecond,
     IDDPMPrecond,
     SampleDDPMPrecond,
     VelocityDDPMPrecond,
@@ -27,7 +30,9 @@ PRECONDITIONINGS: dict[str, type[Preconditioned]] = {
     cls.kind: cls
     for cls in (
         VPPrecond,
+        SubVPPrecond,
         VEPrecond,
+        DiscreteVEPrecond,
         IDDPMPrecond,
         EDMPrecond,
         DDPMPrecond,

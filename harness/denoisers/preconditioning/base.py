@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.denoisers.networks import NETWORKS
+from harness.hub.header import needs_class, null_class
 
 
 class Coefficients(NamedTuple):
@@ -76,14 +77,15 @@ class Preconditioned(nn.Module, ABC):
         self.use_fp16 = use_fp16
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
+        described = {"model_type": model_type, **network}
+        self.null_class, self.needs_class = null_class(described), needs_class(label_dim, described)
         self.config: dict[str, Any] = {
             "img_resolution": img_resolution,
             "img_channels": img_channels,
             "label_dim": label_dim,
             "use_fp16": use_fp16,
             **own,
-            "model_type": model_type,
-            **network,
+            **described,
         }  # the constructor's arguments: enough to build the same denoiser again
         out_channels = img_channels * (2 if variance else 1)
         self.model = NETWORKS[model_type](img_resolution, img_channels, out_channels, label_dim=label_dim, **network)
@@ -116,7 +118,7 @@ class Preconditioned(nn.Module, ABC):
         """D(x; sigma) for x [B, C, H, W] and sigma (), [B] or [B, 1, 1, 1].
 
         Args:
-            labels: [B, label_dim], one-hot; None means no class, which is an all-zero label.
+            labels: [B, label_dim], one-hot; None means no class, which is an all-zero label or the null class.
             augment_labels: [B, augment_dim]; None leaves that branch out.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Preconditionings of models that were trained at a continuum of noise levels: VP, VE and EDM."""
+"""Preconditionings of models that were trained at a continuum of noise levels: VP, sub-VP, VE and EDM."""
 
 import math
 from typing import Any
@@ -70,8 +70,64 @@ def vp_sigma(t: Tensor, beta_d: float, beta_min: float) -> Tensor:
 
 def vp_t(sigma: Tensor, beta_d: float, beta_min: float) -> Tensor:
     """Inverse of `vp_sigma`, in the arithmetic of sigma's dtype."""
-    # beta_d t^2 / 2 + beta_min t = ln(1 + sigma^2), solved for its root t >= 0
-    return ((beta_min**2 + 2 * beta_d * (1 + sigma**2).log()).sqrt() - beta_min) / beta_d
+    return _vp_root((1 + sigma**2).log(), beta_d, beta_min)
+
+
+def _vp_root(decay: Tensor, beta_d: float, beta_min: float) -> Tensor:
+    """The t >= 0 at which beta_d t^2 / 2 + beta_min t = decay, which is -2 ln m of the signal's share m."""
+    return ((beta_min**2 + 2 * beta_d * decay).sqrt() - beta_min) / beta_d
+
+
+class SubVPPrecond(Continuous):
+    """Sub-VP models: x_t = m y + (1 - m^2) n with the m(t) of VP, so sigma = 1/m - m.
+
+        m = 2 / (sigma + sqrt(sigma^2 + 4)),   -2 ln m = 2 asinh(sigma / 2) = beta_d t^2 / 2 + beta_min t
+
+    Args: as `VPPrecond`. The range is sigma(epsilon_t) to sigma(1), 1.0e-6 to 152.16 by default.
+    Source: Song et al. 2021 (arXiv 2011.13456), eq. 29 and app. B.
+    """
+
+    kind = "sub-vp"
+    formulas = Formulas(
+        "1",
+        "-sigma",
+        "2/(sigma + sqrt(sigma**2 + 4))",
+        "(M - 1)*t(sqrt((sigma + sqrt(sigma**2 + 4))**2/4 - 1))",
+    )
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        beta_d: float = 19.9,
+        beta_min: float = 0.1,
+        M: int = 1000,
+        epsilon_t: float = 1e-5,
+        model_type: str = "SongUNet",
+        **network: Any,
+    ) -> None:
+        # 1/m - m = 2 sinh(-ln m)
+        low, high = (2 * math.sinh((0.5 * beta_d * t**2 + beta_min * t) / 2) for t in (epsilon_t, 1.0))
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"beta_d": beta_d, "beta_min": beta_min, "M": M, "epsilon_t": epsilon_t},
+            sigma_min=low,
+            sigma_max=high,
+        )
+        self.beta_d = beta_d
+        self.beta_min = beta_min
+        self.M = M
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        t = _vp_root(2 * (sigma / 2).asinh(), self.beta_d, self.beta_min)
+        return Coefficients(1.0, -sigma, 2 / (sigma + (sigma**2 + 4).sqrt()), (self.M - 1) * t)
 
 
 class VEPrecond(Continuous):

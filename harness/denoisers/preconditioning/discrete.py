@@ -1,6 +1,8 @@
-"""Preconditionings of models that were trained at discrete noise levels: iDDPM, and DDPM with any betas.
+"""Preconditionings of models that were trained at discrete noise levels: iDDPM, VE, and DDPM with any betas.
 
 **iDDPM** (Karras et al. 2022, table 1) has a table u_0 > ... > u_{M-1} of its own, see `IDDPMPrecond`.
+
+**VE** has geometric levels, see `DiscreteVEPrecond`.
 
 **DDPM and its kin** follow from the betas of their schedule,
 
@@ -50,7 +52,7 @@ def _nearest(rising: Tensor, sigma: Tensor) -> Tensor:
         sigma: any shape.
     """
     between = (rising[1:] + rising[:-1]) / 2
-    return torch.bucketize(sigma.to(torch.float64), between, right=True)
+    return torch.bucketize(sigma.to(torch.float64).contiguous(), between, right=True)
 
 
 def betas(schedule: str, steps: int, start: float, end: float, given: Sequence[float] = ()) -> np.ndarray:
@@ -180,7 +182,70 @@ def iddpm_levels(M: int, C_1: float, C_2: float) -> Tensor:
     return torch.from_numpy(u)
 
 
-class DDPMPrecond(Preconditioned):
+class Stepped(Preconditioned):
+    """A model of discrete steps whose levels follow from its arguments.
+
+    Attributes:
+        levels: float64 [T], rising; no buffer, so that no cast rounds it.
+    """
+
+    levels: Tensor
+
+    def round_sigma(self, sigma: Tensor) -> Tensor:
+        levels = self.levels.to(sigma.device)
+        return levels[_nearest(levels, sigma)].to(sigma.dtype)
+
+    def _step(self, sigma: Tensor) -> Tensor:
+        """Index of the level nearest to each sigma, 0 the least."""
+        return _nearest(self.levels.to(sigma.device), sigma)
+
+
+class DiscreteVEPrecond(Stepped):
+    """Variance-exploding models of discrete steps (NCSN++ trained by SMLD): geometric levels, told by their index.
+
+    Args: sigma_min, sigma_max: least and largest level; M: how many. Others as the base.
+    Raises: ValueError: levels that do not rise.
+    Source: Song & Ermon 2019 (arXiv 1907.05600); Song et al. 2021 (arXiv 2011.13456), sec. 3.1 and app. B.
+    """
+
+    kind = "ve-discrete"
+    formulas = Formulas("1", "sigma", "1", "M - 1 - nearest(sigma)")
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        sigma_min: float = 0.02,
+        sigma_max: float = 100.0,
+        M: int = 1000,
+        model_type: str = "SongUNet",
+        **network: Any,
+    ) -> None:
+        if not (0 < sigma_min < sigma_max < math.inf and 2 <= M <= MAX_STEPS):
+            raise ValueError(
+                f"noise levels are 2 to {MAX_STEPS:,} and rise from above 0; we got {M} from {sigma_min} to {sigma_max}"
+            )
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"sigma_min": sigma_min, "sigma_max": sigma_max, "M": M},
+            sigma_min=float(sigma_min),
+            sigma_max=float(sigma_max),
+        )
+        self.levels = torch.tensor(np.geomspace(sigma_min, sigma_max, M), device="cpu")
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        label = (len(self.levels) - 1 - self._step(sigma)).to(sigma.dtype)  # 0 is the largest level
+        return Coefficients(1.0, sigma, 1.0, label)
+
+
+class DDPMPrecond(Stepped):
     """A network of discrete steps that predicts the noise.
 
     Args:
@@ -235,18 +300,14 @@ class DDPMPrecond(Preconditioned):
             variance=learn_sigma,
         )
         self.time_scale = time_scale
-        self.levels = torch.tensor(table, device="cpu")  # float64 [T], rising; no buffer, so that no cast rounds it
+        self.levels = torch.tensor(table, device="cpu")
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         return Coefficients(1.0, -sigma, (sigma**2 + 1).rsqrt(), self._label(sigma))
 
-    def round_sigma(self, sigma: Tensor) -> Tensor:
-        levels = self.levels.to(sigma.device)
-        return levels[_nearest(levels, sigma)].to(sigma.dtype)
-
     def _label(self, sigma: Tensor) -> Tensor:
         """c_noise: the network's time label, the step k of the nearest level times `time_scale`."""
-        return (_nearest(self.levels.to(sigma.device), sigma) * self.time_scale).to(sigma.dtype)
+        return (self._step(sigma) * self.time_scale).to(sigma.dtype)
 
 
 class VelocityDDPMPrecond(DDPMPrecond):

@@ -16,8 +16,18 @@ from harness.denoisers.checkpoints.formats.base import (
     Settings,
     errors_are_the_files,
 )
+from harness.hub.header import is_ours
 
 FILES = ("edm_snapshot", "score_sde", "openai", "diffusers_folder")
+
+ELSEWHERE = {
+    "x_embedder.proj.": "the weights of a DiT, which denoises latents, not images; latent models are not known here",
+    "first_stage_model.": "a latent diffusion model, which has an autoencoder; latent models are not known here",
+    "down_blocks.": "weights of diffusers without the config.json that says of what network; give a folder with both",
+    "param_groups": "an optimiser's state, not a network; the weights lie in another file of that training, such as "
+    "model*.pt or ema_*.pt",
+}
+"""What a file is that has names which begin so."""
 
 FORMATS = one_of(*classes_in(__name__, FILES, CheckpointFormat), group="harness.formats")  # type: ignore[type-abstract]
 
@@ -44,10 +54,8 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any] | None = None, kind:
     Raises:
         InputError: not a checkpoint known here, damaged, or with something in it that no checkpoint needs.
     """
-    if path.suffix == ".safetensors":
-        raise InputError(
-            f"{path}: a safetensors file is not imported; `harness inspect` says whether it is one of ours"
-        )
+    if path.suffix == ".safetensors" and is_ours(path):
+        raise InputError(f"{path}: a checkpoint of ours is not imported; use it as it is")
     candidates = _all_formats() if kind is None else [format_of(kind)]
     with errors_are_the_files(path):
         file, given = CheckpointFile(path), Settings(settings or {}, str(path))
@@ -78,15 +86,29 @@ def _recognised(file: CheckpointFile, candidates: Iterable[CheckpointFormat]) ->
                 return candidate
         except InputError as error:  # say, a zip file that torch did not write; it may be another format's
             problem = problem or error
+    if problem is None and (what := _elsewhere(file)):
+        raise InputError(f"{file.path}: {what}")
     raise problem or InputError(f"{file.path}: {_content(file)}; known: {', '.join(titles)}")
 
 
 def _content(file: CheckpointFile) -> str:
     """What a file that no format recognises holds, in words."""
     if file.path.is_dir():
-        return "a folder without config.json or unet/config.json"
-    if not file.is_torch_file:
+        return "a folder without config.json, unet/config.json or model_index.json"
+    if not file.is_torch_file and not file.is_safetensors:
         return f"not a checkpoint: it begins with {bytes(file.data[:8])!r}"
-    root = file.torch_object
+    root = file.state_dicts.get("", {}) if file.is_safetensors else file.torch_object
     names = ", ".join(str(key)[:60] for key in list(root)[:5]) if isinstance(root, dict) else type(root).__name__
+    if file.is_safetensors:
+        return f"a safetensors file of no network known here (it holds {names}), and no config.json lies beside it"
     return f"a file of torch.save, but of no network known here (it holds {names})"
+
+
+def _elsewhere(file: CheckpointFile) -> str | None:
+    """What a file is that is not meant to be read here, in words."""
+    root = file.torch_object
+    names = [
+        *(root if isinstance(root, dict) else ()),
+        *(name for found in file.state_dicts.values() for name in found),
+    ]
+    return next((what for start, what in ELSEWHERE.items() if any(str(name).startswith(start) for name in names)), None)

@@ -6,8 +6,9 @@ the package knows one format from another.
 """
 
 import math
+import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ from harness.core.errors import InputError
 from harness.denoisers.checkpoints.pickles.machine import Instance
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.checkpoints.pickles.torch_file import layout_of, mapped, read_torch_file
+from harness.denoisers.checkpoints.state_dicts import StateDict, is_safetensors, read_safetensors, state_dicts
 
 MAX_DEPTH = 6
 MAX_VALUES = 2000
@@ -81,6 +83,20 @@ class CheckpointFile:
         return layout_of(self.data) is not None
 
     @cached_property
+    def is_safetensors(self) -> bool:
+        """Whether it is a safetensors file, by its first bytes."""
+        return is_safetensors(self.data)
+
+    @cached_property
+    def state_dicts(self) -> dict[str, StateDict]:
+        """The state dicts in the file, by the key that holds each; "" is the file itself. None for other files.
+
+        Raises:
+            InputError: damaged, or with a global that no checkpoint needs.
+        """
+        return state_dicts(read_safetensors(self.path) if self.is_safetensors else self.torch_object)
+
+    @cached_property
     def torch_object(self) -> Any:
         """The object in a file of `torch.save`, its tensors as `LazyTensor`; None for any other file.
 
@@ -131,15 +147,21 @@ class Settings:
         self.assumed: dict[str, Any] = {}
         self._known: list[str] = []
 
-    def take(self, key: str, default: Any) -> Any:
+    def take(self, key: str, default: Any, stated: bool = False) -> Any:
         """The user's value for a key, else the default, which is then noted as assumed.
+
+        Args:
+            key: the option's name.
+            default: its value if the user gives none; of the type that values have.
+            stated: whether the default is what the file says, and so not assumed.
 
         Raises:
             InputError: a value of another type than the default's.
         """
         self._known.append(key)
         if key not in self.given:
-            self.assumed[key] = default
+            if not stated:
+                self.assumed[key] = default
             return default
         value = self.given[key]
         if type(value) is int and type(default) is float:
@@ -149,6 +171,57 @@ class Settings:
                 f"{self.where}: option {key} is {TYPE_NAMES[type(default)]}, such as {default!r}; we got {value!r}"
             )
         return value
+
+    def take_word(self, key: str, words: Sequence[str], default: str, stated: bool = False) -> str:
+        """As `take`, for a key that has one of some words.
+
+        Raises:
+            InputError: another value; with the words.
+        """
+        word: str = self.take(key, default, stated)
+        if word not in words:
+            raise InputError(f"{self.where}: option {key} is one of {', '.join(words)}; we got '{word}'")
+        return word
+
+    def take_null_class(self, classes: int, published: bool = False) -> dict[str, int | str]:
+        """The argument `null_class` of a network with a table of classes; none if no class is known to stand for none.
+
+        Args:
+            classes: rows of the table.
+            published: whether the network is known, and known to have no such class.
+
+        Raises:
+            InputError: a value that is no class, `zeros` or `none`.
+        """
+        if not classes:
+            return {}
+        given = self.given.get("null_class")
+        if type(given) is not int:
+            word = self.take_word("null_class", ("none", "zeros"), "none", stated=published)
+            return {} if word == "none" else {"null_class": word}
+        self._known.append("null_class")
+        if classes < 2 or not 0 <= given < classes:
+            raise InputError(f"{self.where}: option null_class is a class, 0 to {classes - 1}; we got {given}")
+        return {"null_class": given}
+
+    def take_state_dict(self, found: Mapping[str, StateDict]) -> str:
+        """The key of the state dict to read: the only one, the user's `weights`, else the moving average.
+
+        Args:
+            found: state dicts of networks, by the key of the file that holds each.
+
+        Raises:
+            InputError: several, of which none or more than one is by its name an average.
+        """
+        keys = list(found)
+        if len(keys) == 1:
+            return keys[0]
+        averaged = [key for key in keys if "ema" in re.split(r"[^a-z]+", key.lower())]
+        if len(averaged) != 1 and "weights" not in self.given:
+            raise InputError(
+                f"{self.where}: holds {len(keys)} networks, {', '.join(keys)}; say which by --set weights=KEY"
+            )
+        return self.take_word("weights", keys, averaged[0] if len(averaged) == 1 else keys[0])
 
     def check_all_taken(self) -> None:
         """Refuse settings that the format did not ask for.

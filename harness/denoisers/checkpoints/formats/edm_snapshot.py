@@ -41,7 +41,8 @@ class EDMSnapshot(CheckpointFormat):
     title: ClassVar[str] = "EDM snapshots (.pkl)"
 
     def recognise(self, file: CheckpointFile) -> bool:
-        return not file.is_torch_file and bytes(file.data[:1]) == b"\x80"  # a pickle of protocol 2 or later
+        begins = bytes(file.data[:1]) == b"\x80"  # a pickle of protocol 2 or later
+        return begins and not file.is_torch_file and not file.is_safetensors
 
     def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
         data, where = file.data, str(file.path)

@@ -1,4 +1,6 @@
-"""Checkpoints of improved-diffusion and guided-diffusion (`.pt`): a bare state dict, EMA or not, of an `OpenAIUNet`.
+"""Checkpoints of improved-diffusion and guided-diffusion (`.pt`): a state dict, EMA or not, of an `OpenAIUNet`.
+
+It is the whole file, or one level down in a dict.
 
 Tensors keep their names; the architecture is read off their shapes. Shapes do not tell attention heads and their order,
 the schedule and the size of images. The user's settings give them, else the published file with this architecture, else
@@ -10,16 +12,18 @@ public documentation of both.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
+from harness.denoisers.checkpoints.state_dicts import StateDict
 
 STAGE = re.compile(r"(input|output)_blocks\.([0-9]{1,4})\.([0-9]{1,4})\.")
 
-UPSAMPLER = 6
-"""Channels in and out of an upsampler: the image and a small one, the image and its variance."""
+UPSAMPLERS = (2, 6)
+"""Channels in and out of an upsampler, grey or in colour: the image and a small one, the image and its variance."""
 
 
 class Architecture(NamedTuple):
@@ -91,20 +95,32 @@ PUBLISHED: dict[Architecture, tuple[str, Flags]] = {
 class OpenAICheckpoint(CheckpointFormat):
     """A state dict of guided- or improved-diffusion.
 
-    Settings: the fields of `Flags`.
+    Settings: the fields of `Flags`; `null_class` where there are classes; `weights` where there are several networks.
     """
 
     kind: Literal["openai-diffusion"] = "openai-diffusion"
     title: ClassVar[str] = "guided- and improved-diffusion (.pt)"
 
     def recognise(self, file: CheckpointFile) -> bool:
-        root = file.torch_object
-        return isinstance(root, dict) and "time_embed.0.weight" in root and "input_blocks.0.0.weight" in root
+        return bool(_networks(file))
 
     def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
-        root, where = file.torch_object, str(file.path)
-        tensors = {str(name): tensor for name, tensor in root.items() if isinstance(tensor, LazyTensor)}
-        return read_state_dict(tensors, where, settings, [str(key)[:100] for key in root if str(key) not in tensors])
+        networks, where = _networks(file), str(file.path)
+        key = settings.take_state_dict(networks)
+        root = file.torch_object or {}
+        others = [str(name)[:100] for name, value in root.items() if name != key and (key or not _is_tensor(value))]
+        read = read_state_dict(networks[key], where, settings, others)
+        return replace(read, format=f"{read.format}, its '{key}'") if key else read
+
+
+def _networks(file: CheckpointFile) -> dict[str, StateDict]:
+    """The state dicts in a file that are of this format."""
+    firsts = ("time_embed.0.weight", "input_blocks.0.0.weight")
+    return {key: found for key, found in file.state_dicts.items() if all(first in found for first in firsts)}
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, LazyTensor)
 
 
 def read_state_dict(
@@ -149,8 +165,11 @@ def read_state_dict(
         "split_first": chosen.use_new_attention_order,
         "scale_shift": architecture.scale_shift,
         "resblock_updown": architecture.resblock_updown,
+        **settings.take_null_class(architecture.label_dim, published=name is not None),
     }
+    # without residual blocks that resample, both programs make the same network
     family = "guided-diffusion" if architecture.resblock_updown else "improved-diffusion"
+    family = family if name or architecture.resblock_updown else "guided- or improved-diffusion"
     return ReadCheckpoint(
         format=f"{family} checkpoint",
         preconditioning="ddpm-x0" if chosen.predict_xstart else "ddpm",
@@ -197,7 +216,7 @@ def _architecture(tensors: Mapping[str, LazyTensor], where: str) -> tuple[Archit
     embedded = shape("input_blocks.1.0.emb_layers.1.weight")[0]
     mult = tuple(w // width if w % width == 0 else w / width for w in widths)
     images, outputs = shape("input_blocks.0.0.weight")[1], shape("out.2.weight")[0]
-    if outputs not in (images, 2 * images) or images == outputs == UPSAMPLER:
+    if outputs not in (images, 2 * images) or (images == outputs and images in UPSAMPLERS):
         raise InputError(
             f"{where}: {images} channels in and {outputs} out: not a denoiser of images alone (an upsampler also takes "
             "a small image, which is not known here)"

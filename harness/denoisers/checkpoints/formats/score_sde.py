@@ -2,7 +2,16 @@
 
 The file holds the model, an optimizer, a counter and `ema`, the moving average of all parameters that learn, in the
 order of the model; the average is what is wanted. It says nothing of its configuration, so the architecture is read
-off the names and shapes: the parts of the network are one flat list, `all_modules.N`, in the order of execution.
+off the names and shapes: the parts of the network are one flat list, `all_modules.N`, in the order of execution. What
+the network was trained for is the user's to say, where its shapes leave it open:
+
+| process       | the network's label             | D(x; sigma)                                               |
+|---------------|---------------------------------|-----------------------------------------------------------|
+| `vp`          | 999 t                           | `VPPrecond`                                               |
+| `sub-vp`      | 999 t                           | `SubVPPrecond`                                            |
+| `vp-discrete` | step k of N, 0 the least noise  | `DDPMPrecond`, beta from beta_min / N to beta_max / N     |
+| `ve`          | ln sigma, by Fourier features   | `VEPrecond`                                               |
+| `ve-discrete` | level i of N, 0 the most noise  | `DiscreteVEPrecond`                                       |
 
 | there                                   | here                                                          |
 |-----------------------------------------|---------------------------------------------------------------|
@@ -15,14 +24,15 @@ Source: Song et al. 2021 (arXiv 2011.13456), app. H; Karras et al. 2022 (arXiv 2
 """  # noqa: E501
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
+from harness.denoisers.checkpoints.state_dicts import StateDict
 
 PART = re.compile(r"all_modules\.([0-9]{1,4})\.(.+)")
 Part = dict[str, LazyTensor]
@@ -33,24 +43,33 @@ PUBLISHED_ATTENTION = 16  # pixels; every published configuration has it there
 class ScoreSDECheckpoint(CheckpointFormat):
     """A checkpoint of score_sde_pytorch.
 
-    Settings: image_size, fir, sigma_min, sigma_max, beta_min, beta_max.
+    Settings: image_size, process, fir, sigma_min, sigma_max, beta_min, beta_max, num_scales, weights.
     """
 
     kind: Literal["score-sde"] = "score-sde"
     title: ClassVar[str] = "score_sde_pytorch (.pth)"
 
     def recognise(self, file: CheckpointFile) -> bool:
-        root = file.torch_object
-        names = root.get("model") if isinstance(root, dict) else None
-        return isinstance(names, dict) and "ema" in root and any("all_modules.0." in str(name) for name in names)
+        return bool(_networks(file))
 
     def read(self, file: CheckpointFile, settings: Settings) -> ReadCheckpoint:
-        root, where = file.torch_object, str(file.path)
-        weights, constants = _average(root, where)
+        root, where = file.torch_object or {}, str(file.path)
+        format = "score_sde_pytorch checkpoint"
+        if "ema" in root and "model" in root and "ema" not in file.state_dicts:
+            weights, constants = _average(root, where)
+            ignored = ["model (its moving average is used)"]
+        else:
+            networks = _networks(file)
+            key = settings.take_state_dict(networks)
+            constants = {name: tensor for name, tensor in networks[key].items() if _is_fixed(name)}
+            weights = {name: tensor for name, tensor in networks[key].items() if name not in constants}
+            ignored = [other for other in networks if other != key]
+            format = f"{format}, its '{key}'" if key else format
         walk = _LayerWalk(_parts({**weights, **constants}, where), where)
+        process = _process(walk, settings)
         published = PUBLISHED_ATTENTION * 2 ** walk.attention[0] if walk.attention else 32
         size = settings.take("image_size", published)
-        smooth = walk.encoder == "residual" or settings.take("fir", walk.fourier)
+        smooth = walk.encoder == "residual" or settings.take("fir", process in ("ve", "ve-discrete"))
         network = {
             "model_type": "SongUNet",
             "model_channels": walk.channels,
@@ -63,34 +82,119 @@ class ScoreSDECheckpoint(CheckpointFormat):
             "decoder_type": walk.decoder,
             "resample_filter": [1, 3, 3, 1] if smooth else [1, 1],
         }
-        own = _ve_range(constants, settings, where) if walk.fourier else _vp_betas(settings)
-        process = "ve, continuous" if walk.fourier else "vp, continuous (not sub-vp)"
+        kind, own = PROCESSES[process or "vp"](_table(constants, where), settings)
         return ReadCheckpoint(
-            format="score_sde_pytorch checkpoint",
-            preconditioning="ve" if walk.fourier else "vp",
+            format=format,
+            preconditioning=kind,
             arguments={"img_resolution": size, "img_channels": walk.image_channels, **own, **network},
             tensors={f"model.{_at_resolution(name, size)}": tensor for name, tensor in walk.tensors.items()},
             facts={"training": {"step": root["step"]}} if isinstance(root.get("step"), int) else {},
-            assumed={**settings.assumed, "process": process},
-            ignored=["model (its moving average is used)", *(["optimizer"] if "optimizer" in root else [])],
+            assumed=settings.assumed,
+            ignored=[*ignored, *(["optimizer"] if "optimizer" in root else [])],
+            not_yet=None if process else AMBIGUOUS,
         )
 
 
-def _vp_betas(settings: Settings) -> dict[str, float]:
-    low, high = settings.take("beta_min", 0.1), settings.take("beta_max", 20.0)
-    return {"beta_d": high - low, "beta_min": low}
+class Levels(NamedTuple):
+    """The model's table of noise levels, in units of images in [0, 1].
+
+    Attributes:
+        low, high, steps: its ends, and how many there are.
+        stated: whether the file has it.
+        geometric: whether it falls by the same factor at every step.
+    """
+
+    low: float
+    high: float
+    steps: int
+    stated: bool
+    geometric: bool = True
 
 
-def _ve_range(constants: Mapping[str, LazyTensor], settings: Settings, where: str) -> dict[str, float]:
-    """The noise range, from the model's table of levels: in units of [0, 1] there, of [-1, 1] here."""
-    table = constants["sigmas"].read() if "sigmas" in constants else np.array([0.01, 50.0])
+def _table(constants: Mapping[str, LazyTensor], where: str) -> Levels:
+    if "sigmas" not in constants:
+        return Levels(0.01, 50.0, 1000, stated=False)
+    table = constants["sigmas"].read()
     if table.ndim != 1 or not len(table) or not np.isfinite(table).all() or table.min() <= 0:
         raise InputError(f"{where}: tensor 'sigmas' is no table of noise levels; damaged")
     low, high = (float(f"{edge:.6g}") for edge in (table.min(), table.max()))  # kept as float32: 50 is 50.000004
-    return {
-        "sigma_min": 2 * settings.take("sigma_min", low),
-        "sigma_max": 2 * settings.take("sigma_max", high),
+    return Levels(low, high, len(table), True, np.allclose(table, np.geomspace(high, low, len(table)), rtol=1e-4))
+
+
+Process = tuple[str, dict[str, Any]]
+"""Kind of the preconditioning, and its own arguments."""
+
+
+def _vp(table: Levels, settings: Settings, kind: str = "vp") -> Process:
+    low, high = settings.take("beta_min", 0.1), settings.take("beta_max", 20.0)
+    return kind, {"beta_d": high - low, "beta_min": low}
+
+
+def _sub_vp(table: Levels, settings: Settings) -> Process:
+    return _vp(table, settings, "sub-vp")
+
+
+def _vp_discrete(table: Levels, settings: Settings) -> Process:
+    """DDPM's linear betas; the schedule has as many steps as the table, whether or not that is used."""
+    steps = settings.take("num_scales", table.steps, table.stated)
+    low, high = settings.take("beta_min", 0.1), settings.take("beta_max", 20.0)
+    schedule = {"beta_schedule": "linear", "num_steps": steps, "beta_start": low / steps, "beta_end": high / steps}
+    return "ddpm", schedule
+
+
+def _ve(table: Levels, settings: Settings) -> Process:
+    """The noise range: in units of [0, 1] there, of [-1, 1] here."""
+    return "ve", {
+        "sigma_min": 2 * settings.take("sigma_min", table.low, table.stated),
+        "sigma_max": 2 * settings.take("sigma_max", table.high, table.stated),
     }
+
+
+def _ve_discrete(table: Levels, settings: Settings) -> Process:
+    if not table.geometric:
+        raise InputError(f"{settings.where}: tensor 'sigmas' is no falling geometric series; not known here")
+    _, ends = _ve(table, settings)
+    return "ve-discrete", {**ends, "M": settings.take("num_scales", table.steps, table.stated)}
+
+
+PROCESSES: dict[str, Callable[[Levels, Settings], Process]] = {
+    "vp": _vp,
+    "vp-discrete": _vp_discrete,
+    "sub-vp": _sub_vp,
+    "ve": _ve,
+    "ve-discrete": _ve_discrete,
+}
+"""What the network was trained for, by the word for --set process."""
+
+AMBIGUOUS = (
+    "NCSN++ without Fourier features is the same network for VP, sub-VP and VE of discrete levels, and the file does "
+    "not say which; give --set process=vp, vp-discrete, sub-vp or ve-discrete"
+)
+
+
+def _process(walk: "_LayerWalk", settings: Settings) -> str | None:
+    """The process, a key of PROCESSES; None if the user has to say it.
+
+    Fourier features are of VE in continuous time. DDPM++ is taken for VP in continuous time, the most usual of three.
+    """
+    if walk.fourier:
+        return settings.take_word("process", ("ve",), "ve")
+    words = [word for word in PROCESSES if word != "ve"]
+    if walk.encoder != "standard" and "process" not in settings.given:
+        settings.take("process", "vp", stated=True)
+        return None
+    word = settings.take_word("process", [*words, "ve"], "vp")
+    return "ve-discrete" if word == "ve" else word  # with a positional embedding VE is told the index of a level
+
+
+def _networks(file: CheckpointFile) -> dict[str, StateDict]:
+    """The state dicts in a file that are of this format."""
+    return {key: found for key, found in file.state_dicts.items() if any(PART.match(name) for name in found)}
+
+
+def _is_fixed(name: str) -> bool:
+    """Whether a tensor does not learn: the levels, and the frequencies of Fourier features."""
+    return name in ("sigmas", "all_modules.0.W")
 
 
 def _at_resolution(name: str, size: int) -> str:
@@ -104,7 +208,7 @@ def _average(root: dict[Any, Any], where: str) -> tuple[dict[str, LazyTensor], d
     shadow = root["ema"].get("shadow_params") if isinstance(root["ema"], dict) else None
     if not isinstance(shadow, list) or not all(isinstance(tensor, LazyTensor) for tensor in [*model.values(), *shadow]):
         raise InputError(f"{where}: its model or its 'ema' holds something else than tensors; damaged")
-    fixed = {name for name, tensor in model.items() if name == "sigmas" or re.fullmatch(r"all_modules\.0\.W", name)}
+    fixed = {name for name in model if _is_fixed(name)}
     learn = [name for name in model if name not in fixed]
     if len(learn) != len(shadow):
         raise InputError(

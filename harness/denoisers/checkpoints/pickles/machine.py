@@ -47,6 +47,12 @@ CALL = 8
 LONGEST_BYTES = 255
 """Bytes of a key."""
 
+REFUSED = {
+    "torch_utils.persistence._reconstruct_persistent_obj": "a training state of EDM, which holds the optimiser and the "
+    "network of the last step; take the network-snapshot-*.pkl of the same step, which holds the averaged network"
+}
+"""What to say of globals by which a file that is not read here is known."""
+
 LARGEST_KEY = 1 << 31
 """Dicts of checkpoints count parameters and steps; keys far larger could be chosen so as to collide."""
 
@@ -223,7 +229,8 @@ class _Machine:
         full = f"{module}.{name}"
         if full not in self.allowed:
             raise _Problem(
-                f"asks for {full[:200]!r}, which is no part of such a file; nothing was imported or called. "
+                REFUSED.get(full)
+                or f"asks for {full[:200]!r}, which is no part of such a file; nothing was imported or called. "
                 "If you trust the file, extract its content yourself"
             )
         known = self.allowed[full]

@@ -4,7 +4,9 @@ The originals were run (tests/golden/families/README.md): their bare networks an
 """
 
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +15,8 @@ from harness.core.errors import InputError
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
 from harness.denoisers.checkpoints.formats import openai, read_checkpoint
 from harness.denoisers.checkpoints.formats.base import Settings
+from harness.denoisers.inspect import inspect
+from harness.denoisers.load import describe
 from tests.denoisers import families
 from tests.denoisers.test_networks import TOLERANCE, worst
 
@@ -113,7 +117,7 @@ def test_the_moving_average_is_used(tmp_path):
     assert torch.equal(ours, saved["ema"]["shadow_params"][0])
     assert not torch.equal(ours, saved["model"]["module.all_modules.0.weight"])
     assert found.facts == {"training": {"step": 7}}
-    assert found.assumed["process"] == "vp, continuous (not sub-vp)"
+    assert found.assumed["process"] == "vp"
     assert "optimizer" in found.ignored
 
 
@@ -221,6 +225,12 @@ def drop(saved, name):
             lambda s: s.update({"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}),
             "6 channels in and 6 out",
         ),
+        (
+            lambda s: s.update(
+                {"input_blocks.0.0.weight": torch.zeros(32, 2, 3, 3), "out.2.weight": torch.zeros(2, 32, 3, 3)}
+            ),
+            "2 channels in and 2 out",
+        ),
         (lambda s: s.update({"time_embed.0.weight": torch.zeros(())}), "'time_embed.0.weight' is missing or no matrix"),
         (lambda s: s.update({f"input_blocks.{'9' * 5000}.0.weight": torch.zeros(1)}), "no such tensor"),
         (lambda s: s.update({"input_blocks.9.0.weight": torch.zeros(1)}), "do not make a U-Net"),
@@ -249,3 +259,129 @@ def test_half_precision_files(tmp_path):
         assert worst(net(io["x"], io["sigma"]), io["D"]) < TOLERANCE  # the golden weights are halves as they are
     assert net.dtype == torch.float32
     assert math.isfinite(net.sigma_max)
+
+
+def positional(name):
+    """An NCSN++ with positional in place of Fourier features: one part fewer, and half the width."""
+    saved, model = families.song_state(name), {}
+    for key, tensor in saved["model"].items():
+        if key.endswith("all_modules.0.W"):
+            continue
+        renamed = re.sub(r"all_modules\.(\d+)\.", lambda part: f"all_modules.{int(part[1]) - 1}.", key)
+        first = renamed == "module.all_modules.0.weight"
+        model[renamed] = tensor[:, : tensor.shape[1] // 2].contiguous() if first else tensor
+    shadow = [tensor for key, tensor in model.items() if not key.endswith("sigmas")]
+    return {**saved, "model": model, "ema": {"shadow_params": shadow}}
+
+
+BETAS = np.linspace(0.1, 20, 1000) / 1000
+ABAR = np.cumprod(1 - BETAS)
+
+
+def mean(step):
+    """The original's scale of the image at t = step / 999 (`marginal_prob`)."""
+    t = step / 999
+    return math.exp(-0.25 * t**2 * 19.9 - 0.05 * t)
+
+
+PROCESS = {
+    "vp": lambda step: (mean(step), math.sqrt(1 - mean(step) ** 2)),
+    "sub-vp": lambda step: (mean(step), 1 - mean(step) ** 2),
+    "vp-discrete": lambda step: (math.sqrt(ABAR[step]), math.sqrt(1 - ABAR[step])),
+}
+"""Scale of the image and of the noise at a step of 1000, the network's label."""
+
+
+@pytest.mark.parametrize("process", PROCESS)
+@pytest.mark.parametrize("source", ["vp_ddpmpp", "ve_ncsnpp"])
+def test_processes_of_noise_that_keep_variance(tmp_path, process, source):
+    """D = (x_t - std F(x_t, label)) / scale, as the original's score and Tweedie's formula give it."""
+    saved = positional(source) if source == "ve_ncsnpp" else families.song_state(source)
+    path = families.write(tmp_path / "net.pth", saved)
+    net = load_foreign(path, dtype=torch.float64, options={"image_size": 16, "process": process})
+    assert net.kind == {"vp-discrete": "ddpm"}.get(process, process)
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    for step in (1, 300, 999):
+        scale, std = PROCESS[process](step)
+        expected = (x - std * net.model(x, torch.tensor([float(step)], dtype=torch.float64))) / scale
+        assert worst(net(x / scale, torch.tensor(std / scale, dtype=torch.float64)), expected) < 1e-6, step
+    harness.check_denoiser(net)
+
+
+@pytest.mark.parametrize("word", ["ve", "ve-discrete"])
+def test_discrete_ve(tmp_path, word):
+    """D = 2 (x01 + sigma01 h) - 1 with the network's h, which is told the level's index, 0 the largest."""
+    path = families.write(tmp_path / "net.pth", positional("ve_ncsnpp"))
+    net = load_foreign(path, dtype=torch.float64, options={"image_size": 16, "process": word})
+    assert (net.kind, net.sigma_min, net.sigma_max, len(net.levels)) == ("ve-discrete", 0.02, 100.0, 1000)
+    sigmas = np.exp(np.linspace(np.log(50), np.log(0.01), 1000))
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    for index in (0, 500, 999):
+        h = net.model(2 * x - 1, torch.tensor([float(index)], dtype=torch.float64))
+        ours = net(2 * x - 1, torch.tensor(2 * sigmas[index]))
+        assert worst(ours, 2 * (x + sigmas[index] * h) - 1) < 1e-9
+    assert net.config["resample_filter"] == [1, 3, 3, 1]
+    assert read_checkpoint(path, {"process": word}).assumed == {"image_size": 32}
+    harness.check_denoiser(net)
+    written = import_file(path, tmp_path / "net.safetensors", {"image_size": 16, "process": word})
+    assert torch.equal(harness.load_denoiser(written.path).levels, net.levels)
+    assert describe(written.path).rounds
+
+
+def test_what_is_assumed_can_be_said(tmp_path):
+    """Every line that an import prints as assumed is accepted by --set."""
+    path = families.write(tmp_path / "net.pth", families.song_state("vp_ddpmpp"))
+    assumed = read_checkpoint(path).assumed
+    assert assumed["process"] == "vp"
+    assert read_checkpoint(path, assumed).assumed == {}
+    path = families.write(tmp_path / "net.pt", families.openai_state("guided_adm"))
+    assumed = read_checkpoint(path).assumed
+    assert assumed["null_class"] == "none"
+    assert read_checkpoint(path, assumed).assumed == {}
+
+
+def test_a_pyramid_without_fourier_features_needs_the_process(tmp_path):
+    path = families.write(tmp_path / "net.pth", positional("ve_ncsnpp"))
+    with pytest.raises(InputError, match=r"the same network for VP, sub-VP and VE .* give --set process="):
+        load_foreign(path)
+    assert "give --set process=vp, vp-discrete, sub-vp or ve-discrete" in inspect(path)["usable"]
+    for name, process, message in [
+        ("ve_ncsnpp", "vp", "option process is one of ve; we got 'vp'"),
+        ("vp_ddpmpp", "edm", "process is one of vp, vp-discrete, sub-vp, ve-discrete, ve; we got 'edm'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load_foreign(families.write(tmp_path / "net.pth", families.song_state(name)), options={"process": process})
+
+
+def test_the_table_of_levels_is_what_the_file_says(tmp_path):
+    saved = positional("ve_ncsnpp")
+    saved["model"]["module.sigmas"] = torch.from_numpy(np.geomspace(20, 0.05, 40))
+    path = families.write(tmp_path / "net.pth", saved)
+    net = load_foreign(path, options={"process": "ve-discrete"})
+    assert (net.sigma_min, net.sigma_max, len(net.levels)) == (0.1, 40.0, 40)
+    assert load_foreign(path, options={"process": "vp-discrete"}).config["beta_end"] == 0.5
+    saved["model"]["module.sigmas"] = torch.linspace(20, 0.05, 40)
+    path = families.write(tmp_path / "net.pth", saved)
+    with pytest.raises(InputError, match="'sigmas' is no falling geometric series"):
+        load_foreign(path, options={"process": "ve-discrete"})
+    del saved["model"]["module.sigmas"]
+    path = families.write(tmp_path / "net.pth", saved)
+    assert read_checkpoint(path, {"process": "ve-discrete"}).assumed["num_scales"] == 1000
+
+
+def test_the_model_is_used_where_there_is_no_average(tmp_path):
+    saved = families.song_state("vp_ddpmpp")
+    path = families.write(tmp_path / "net.pth", {"model": saved["model"], "step": 7})
+    read = read_checkpoint(path)
+    assert read.format == "score_sde_pytorch checkpoint, its 'model'"
+    first = torch.from_numpy(read.tensors["model.map_layer0.weight"].read().copy())
+    assert torch.equal(first, saved["model"]["module.all_modules.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("guided_adm", "guided-diffusion"), ("guided_plain", "guided- or improved-diffusion")],
+)
+def test_programs_are_told_apart_only_where_they_can_be(tmp_path, name, format):
+    path = families.write(tmp_path / "net.pt", families.openai_state(name))
+    assert read_checkpoint(path).format == f"{format} checkpoint"
