@@ -24,3 +24,14 @@ class SamplingError(RuntimeError):
 
 class RunError(Exception):
     """A run had to stop (the disk is full, the store went away). What was stored is safe. Exit code 1."""
+
+
+class MachineError(RunError):
+    """A task could not be done because of the machine: memory, a worker that died, a file that is away.
+
+    It says nothing of the trial, so nothing is stored as failed, and the next run tries the task again.
+    """
+
+
+class WorkerStartError(RunError):
+    """Worker processes cannot start here. The run stops: no other task would fare better."""

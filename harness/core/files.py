@@ -34,3 +34,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with writing(path) as file:
         file.write(content)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of a database or a file system says that the disk is full."""
+    text = str(error).lower()
+    return "disk is full" in text or "no space left" in text or "disk quota" in text

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.config import Config, Names
-from harness.core.errors import SamplingError
+from harness.core.errors import MachineError
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
 from harness.metrics.features.configs import ExtractorConfig
@@ -304,15 +304,24 @@ def halve_batch(work: Callable[[int], Result], batch: int) -> tuple[Result, int]
     """What `work(batch)` gives, with as many rows per network call as the memory allows, and that number.
 
     Raises:
-        SamplingError: no memory for a single row.
+        MachineError: no memory for a single row.
     """
     import torch
 
     while True:
         try:
             return work(batch), batch
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             torch.cuda.empty_cache()
             if batch == 1:
-                raise SamplingError("out of memory with one row per network call; use a device with more") from None
+                raise MachineError("out of memory with one row per network call; use a device with more") from None
             batch //= 2
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device has no more memory; torch says so of a CPU's in the message alone."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -131,3 +131,6 @@ class _MirrorListener(SearchListener):
     def settled(self, rows: Rows, number: int) -> None:
         self.mirror.copy(rows)
         self.listener.settled(rows, number)
+
+    def note(self, text: str) -> None:
+        self.listener.note(text)

@@ -40,7 +40,7 @@ class Executor(futures.Executor, ABC):
         """Call `fn(*args, **kwargs, device=...)` on a free device.
 
         What the function raises is the future's exception. If the machinery fails (a process died), that is a
-        `RunError` that says how.
+        `MachineError` that says how.
         """
 
     @abstractmethod
