@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.console import RUN, BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
+from harness.cli.console import (
+    RUN,
+    BatchOption,
+    DeviceOption,
+    ExecutorOption,
+    FilesOption,
+    StoreOption,
+    err,
+    on,
+    print_table,
+)
 from harness.core.errors import InputError
 
 
@@ -68,8 +78,6 @@ def search(
     files: FilesOption = None,
 ) -> None:
     """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings."""
-    import signal
-
     from harness.cli.parsing import parse_label, parse_source
     from harness.cli.search_terminal import SearchProgress, result_lines, status_table
     from harness.execution.devices import devices_for
@@ -81,9 +89,8 @@ def search(
 
     if status:
         with Store(store, files, create=False) as opened:
-            out.print(status_table(opened, study))
+            print_table(status_table(opened, study))
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     labels = parse_label(label)
     request = SearchRequest(
         target=target,
@@ -105,7 +112,7 @@ def search(
     )
     planned = plan_search(request)
     for note in planned.notes:
-        err.print(f"note: {note}", style="yellow", markup=False)
+        err.print(f"note: {note}", style="yellow")
     devices_for(device)
     find_executor(executor)
     allowed = budget_of(planned, budget, evals)

@@ -6,14 +6,12 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.cli.console import LiveBar
+from harness.cli.console import LiveBar, plain
 from harness.cli.run_terminal import RunProgress
 from harness.core.errors import InputError
-from harness.core.text import printable
 from harness.experiments.plan import Planned
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, corrected
 from harness.search.loop import Budget
@@ -37,16 +35,15 @@ class SearchProgress(LiveBar, StudyListener):
 
     def __init__(self, console: Console, better: str) -> None:
         percent = TextColumn("{task.percentage:>3.0f} %")
-        super().__init__(
-            console, TextColumn("{task.fields[words]}"), BarColumn(bar_width=24), percent, TimeRemainingColumn()
-        )
+        words = TextColumn("{task.fields[words]}", markup=False)
+        super().__init__(console, words, BarColumn(bar_width=24), percent, TimeRemainingColumn())
         self.better = better
         self.bar = self.progress.add_task("", total=None, words="planning")
         self.budget = Budget(None)
         self.run = RunProgress(console)
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.progress.stop()
+        super().__exit__(*error)
         self.run.__exit__(*error)
 
     def began(self, rows: Rows, budget: Budget) -> None:
@@ -58,11 +55,14 @@ class SearchProgress(LiveBar, StudyListener):
     def settled(self, rows: Rows, number: int) -> None:
         row = rows[number]
         if row["status"] == FAILED:
-            self.progress.console.print(f"failed: no. {number}: {row['reason']}", style="red", markup=False)
+            self.say(f"failed: no. {number}: {row['reason']}", "red")
         self._show(rows)
 
+    def note(self, text: str) -> None:
+        self.say(text, "yellow")
+
     def finals(self, count: int) -> None:
-        self.progress.stop()
+        super().__exit__()
         self.run.__enter__()
 
     def started(self, trials: int, done: int, evaluations: int) -> None:
@@ -125,7 +125,7 @@ def status_table(store: Store, name: str | None = None) -> Table:
         wanted = len({final["fingerprint"] for final in finals or []})
         fresh = f"{measured} of {wanted}" if finals else "not yet"
         names = (one, spec["target"], record["denoiser"], record["metric"]["title"])
-        table.add_row(*(escape(printable(text)) for text in names), str(spec["nfe"]), stands, fresh, row["updated_at"])
+        table.add_row(*map(plain, names), str(spec["nfe"]), stands, fresh, row["updated_at"])
     return table
 
 

@@ -210,7 +210,8 @@ class _PlanRun:
                     self._write_failure(completed.key, completed.failure, completed.info)
 
     def _evaluations(self, planned: PlannedChunk) -> int:
-        return planned.seeds.size * self.measurements[planned.measurement].evaluations(planned.fingerprint)
+        each = self.measurements[planned.measurement].evaluations(planned.fingerprint, self.scheduler.slots)
+        return planned.seeds.size * each
 
     def _common_seeds(self, keys: Iterable[Key]) -> SeedRange:
         """The seeds that all of some measurements look at."""

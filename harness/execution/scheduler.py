@@ -121,6 +121,13 @@ class Scheduler:
         store.is_alive = is_alive
 
     @property
+    def slots(self) -> int:
+        """Tasks that run at a time, as far as is known before the executor is made."""
+        if self._executor is not None:
+            return self._executor.slots
+        return len(devices_for(self.device)[: self.make_executor.most])
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is wanted and nothing is being computed."""
         return not self._open and not self._at_work

@@ -210,7 +210,13 @@ def _converged(source: str, weights: str, dtype: str | None, device: str) -> dic
 
 
 def mosaic(images: np.ndarray, columns: int = 8) -> bytes:
-    """Byte images [N, C, H, W] (C is 1 or 3) as one PNG, in rows of `columns` with a pixel between them."""
+    """Byte images [N, C, H, W] as one PNG, in rows of `columns` with a pixel between them.
+
+    One channel is grey and three are RGB. A PNG has no place for other numbers of channels: each is a grey image then,
+    those of an image next to each other.
+    """
+    if images.shape[1] not in (1, 3):
+        images = np.concatenate(np.split(images, images.shape[1], axis=1), axis=3)
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 128, dtype=np.uint8)

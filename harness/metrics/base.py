@@ -264,6 +264,10 @@ class Metric(Config):
         """
         return nfe
 
+    def shared_evaluations(self, sampler: "Sampler") -> int:
+        """About how many more, which a worker spends once for all trials that are compared with the same thing."""
+        return 0
+
     def cautions(self, blocks: Sequence[Any]) -> list[str]:
         """What to keep in mind about the number of these blocks, in sentences."""
         return []

@@ -27,6 +27,9 @@ class Executor(futures.Executor, ABC):
     most: ClassVar[int | None] = None
     """Devices that it can put to work at a time; None for any number."""
 
+    start_seconds: ClassVar[float] = 0.0
+    """About how long it takes until the first task begins, for estimates."""
+
     def __init__(self, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)[: self.most]
 

@@ -87,6 +87,16 @@ def end_points(job: SamplingJob, steps: int) -> EndPoints:
     return known[key]
 
 
+def own_end_points(sampler: "Sampler", nfe: int, steps: int) -> int:
+    """Evaluations of a converged trajectory that no other trial shares: that of an SDE solver is its own."""
+    return nfe * steps // sampler.steps if sampler.solver.is_stochastic else 0
+
+
+def shared_end_points(sampler: "Sampler", steps: int) -> int:
+    """Evaluations of a converged trajectory that trials over the same range share: Heun's method takes two a step."""
+    return 0 if sampler.solver.is_stochastic else 2 * steps - 1
+
+
 def _reference(job: SamplingJob, steps: int) -> "Sampler":
     from harness.sampling.discretizations import EDM
     from harness.sampling.sampler import Sampler

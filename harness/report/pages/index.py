@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from harness.core.errors import InputError
-from harness.core.files import write_bytes
+from harness.core.files import write_output
 from harness.report.claims import judged_claims
 from harness.report.figures import history, svg
 from harness.report.holdout import holdout_results
@@ -66,10 +66,7 @@ def write_reports(store: Store, folder: Path) -> list[Path]:
         _search_entry(store, name, number, search_file_name(name, names)) for number, name in enumerate(studies)
     ]
     html = render_page("Reports", fragment("index.html", "body", entries=entries, older=older, claims=len(claims)))
-    try:
-        write_bytes(index, html.encode())
-    except OSError as error:
-        raise InputError(f"{index}: cannot write the index ({error.strerror}); give another --output") from None
+    write_output(index, html.encode(), what="the index")
     return [*written, index]
 
 
