@@ -5,6 +5,10 @@ class InputError(Exception):
     """Something the user gave cannot be used. The command line prints the message and exits with code 2."""
 
 
+NOT_FINITE = "the state is not finite (NaN or infinity)"
+"""Reason of a `SamplingError`, whichever solver comes upon it."""
+
+
 class SamplingError(RuntimeError):
     """A trial went wrong while it ran (say, a non-finite value). Recorded as a failed row with its step.
 
