@@ -4,6 +4,7 @@ Words of users stand in everything that is printed, so the consoles take no text
 cells with such words are `plain`.
 """
 
+import contextlib
 import errno
 import functools
 import os
@@ -192,6 +193,11 @@ def _longest(column: Column) -> int:
     cells = [str(cell) for cell in (column.header, *column.cells)]
     parts = [part for cell in cells for part in (cell.splitlines() if column.no_wrap else cell.split())]
     return max(map(cell_len, parts), default=0)
+
+
+def planning() -> contextlib.AbstractContextManager[Any]:
+    """Something that moves on a terminal while a grid is read: ten thousand trials take a while."""
+    return err.status("planning") if err.is_terminal else contextlib.nullcontext()
 
 
 def clock(seconds: float) -> str:

@@ -29,6 +29,7 @@ from harness.cli.console import (
     guarded,
     on,
     out,
+    planning,
     print_table,
 )
 from harness.core.errors import InputError
@@ -91,7 +92,8 @@ def run(
     from harness.experiments.plan import plan
     from harness.store.database import Store
 
-    plans = [plan(find_grid(grid), samples) for grid in grids]
+    with planning():
+        plans = [plan(find_grid(grid), samples) for grid in grids]
     failed = 0
     with Store(store, files) as opened:
         for planned in plans:
@@ -132,7 +134,8 @@ def plan(
     from harness.experiments.plan import plan as make_plan
     from harness.store.database import open_if_there
 
-    planned = make_plan(find_grid(grid), samples, absent_ok=True)
+    with planning():
+        planned = make_plan(find_grid(grid), samples, absent_ok=True)
     print_table(trial_table(planned))
     opened = open_if_there(store, files)
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
