@@ -1,7 +1,7 @@
 """One recipe in a process of its own, with one thread.
 
-`python -m harness.training RECIPE OUT WORK [--fresh] [--parent PID]`: `train_all` starts these, and they end with it. The
-command for people is `harness train`.
+`python -m harness.training RECIPE OUT WORK [--fresh] [--parent PID]`: `train_all` starts these, and they end with it.
+The command for people is `harness train`.
 """
 
 import os
