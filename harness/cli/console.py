@@ -261,8 +261,8 @@ class LiveBar:
                 tenth, printed = at if done > 0 else tenth, now
 
     def _print_line(self, task: Task, left: float | None) -> None:
-        bars = (BarColumn, TimeRemainingColumn)
-        parts = [str(column(task)).strip() for column in self.columns if not isinstance(column, bars)]
+        moving = (BarColumn, TimeRemainingColumn, TransferSpeedColumn)  # say nothing, or that of the last moment
+        parts = [str(column(task)).strip() for column in self.columns if not isinstance(column, moving)]
         parts += [f"about {clock(left)} left"] if left is not None else []
         try:
             self.say(" · ".join(part for part in (self.name, *parts) if part))

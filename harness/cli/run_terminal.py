@@ -3,7 +3,7 @@
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +15,7 @@ from harness.experiments.plan import Plan, Planned
 from harness.sampling.sampler import Sampler
 
 
-class _Rate(ProgressColumn):
+class _Rate(TransferSpeedColumn):
     """Evaluations per second."""
 
     def render(self, task: Task) -> Text:

@@ -284,9 +284,11 @@ def stop_reason(error: Exception) -> str:
     """Why a run cannot go on: the disk is full, or what the database or the file system says."""
     if is_full(error):
         return "the disk is full"
-    if isinstance(error, OSError) and not isinstance(error, StoreFileError):
-        return f"{error.filename}: {error.strerror}" if error.filename else f"{type(error).__name__}: {error}"
-    return f"the store cannot be written ({type(error).__name__}: {error})"
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename:
+        told = f"{error.filename}: {error.strerror}"
+    is_elsewhere = isinstance(error, OSError) and not isinstance(error, StoreFileError)
+    return told if is_elsewhere else f"the store cannot be written ({told})"
 
 
 def _merged(job: Job, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
