@@ -40,7 +40,7 @@ class Measurement(NamedTuple):
         first: the first seed.
         chunk: seeds per unit of work.
         trials: by fingerprint; the first of equal ones, its images kept if any of them asks for it.
-        per_panel: how many trials each panel has.
+        sharing: how many trials of a panel are compared with the same thing, by panel and its key.
         against: the reference, ready for use; None for a metric without one.
     """
 
@@ -52,7 +52,7 @@ class Measurement(NamedTuple):
     first: int
     chunk: int
     trials: dict[str, Planned]
-    per_panel: Mapping[str, int]
+    sharing: Mapping[tuple[str, str], int]
     against: Reference | None = None
 
     @property
@@ -123,11 +123,11 @@ class Measurement(NamedTuple):
         """
         item = self.trials[fingerprint]
         own = self.metric.evaluations(item.trial.sampler, item.nfe)
-        shared = self.metric.shared_evaluations(item.trial.sampler)
-        if not shared:
+        shared = self.metric.shared_evaluations(item.trial.sampler, item.nfe)
+        if shared is None:
             return own
-        trials = self.per_panel[item.panel]
-        return own + -(-shared * min(workers, trials) // trials)
+        trials = self.sharing[item.panel, shared.key]
+        return own + -(-shared.evaluations * min(workers, trials) // trials)
 
 
 def measurements(plan: Plan) -> list[Measurement]:
@@ -162,8 +162,9 @@ def _measurements(plan: Plan, metric: Metric) -> list[Measurement]:
     trials = unique_trials(plan.asked_of(metric))
     most = WIDE_CHUNK if metric.is_wide else CHUNK
     chunk = plan.grid.chunk or default_chunk(samples, most)
-    per_panel = Counter(item.panel for item in trials.values())
-    one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials, per_panel)
+    every = ((item.panel, metric.shared_evaluations(item.trial.sampler, item.nfe)) for item in trials.values())
+    sharing = Counter((panel, shared.key) for panel, shared in every if shared is not None)
+    one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials, sharing)
     return [one._replace(first=first + index * samples) for index in range(metric.range_count)]
 
 

@@ -66,6 +66,18 @@ class SamplingJob(NamedTuple):
     converged: dict[str, Any] | None = None
 
 
+class SharedEvaluations(NamedTuple):
+    """Evaluations per sample that trials share.
+
+    Args:
+        key: the same for trials that are compared with the same thing.
+        evaluations: about how many.
+    """
+
+    key: str
+    evaluations: int
+
+
 class Sheet(NamedTuple):
     """Byte images [N, C, H, W] that are shown together, in rows of so many columns."""
 
@@ -264,9 +276,9 @@ class Metric(Config):
         """
         return nfe
 
-    def shared_evaluations(self, sampler: "Sampler") -> int:
-        """About how many more, which a worker spends once for all trials that are compared with the same thing."""
-        return 0
+    def shared_evaluations(self, sampler: "Sampler", nfe: int) -> SharedEvaluations | None:
+        """What a worker spends once for all trials of a denoiser that are compared with the same thing; None for none."""
+        return None
 
     def cautions(self, blocks: Sequence[Any]) -> list[str]:
         """What to keep in mind about the number of these blocks, in sentences."""
