@@ -277,7 +277,7 @@ class Metric(Config):
         return nfe
 
     def shared_evaluations(self, sampler: "Sampler", nfe: int) -> SharedEvaluations | None:
-        """What a worker spends once for all trials of a denoiser that are compared with the same thing; None for none."""
+        """What a worker spends once for all trials of a denoiser compared with the same thing; None for none."""
         return None
 
     def cautions(self, blocks: Sequence[Any]) -> list[str]:
