@@ -106,18 +106,18 @@ def find_trial(store: Store, name: str) -> str:
 
 
 def _in_grid(store: Store, name: str) -> str:
-    """`GRID:DENOISER:SERIES@NFE`."""
+    """`GRID:DENOISER:SERIES@NFE`; names of denoisers and series may have colons themselves."""
     place, _, nfe = name.rpartition("@")
-    parts = place.split(":", 2)
-    if len(parts) != 3 or not nfe.isdigit():
+    grid, _, curve = place.partition(":")
+    if ":" not in curve or not nfe.isdigit():
         raise InputError(f"'{name}': a trial of a grid is named GRID:DENOISER:SERIES@NFE")
-    plan = store.grid(parts[0])
+    plan = store.grid(grid)
     if plan is None:
-        raise InputError(f"'{name}': no grid '{parts[0]}' in this store; it has: {', '.join(store.grid_names())}")
-    items = [item for item in plan["items"] if (item["panel"], item["series"]) == (parts[1], parts[2])]
+        raise InputError(f"'{name}': no grid '{grid}' in this store; it has: {', '.join(store.grid_names())}")
+    items = [item for item in plan["items"] if f"{item['panel']}:{item['series']}" == curve]
     if not items:
         known = sorted({f"{item['panel']}:{item['series']}" for item in plan["items"]})
-        raise InputError(f"'{name}': no such series; grid '{parts[0]}' has: {', '.join(known)}")
+        raise InputError(f"'{name}': no such series; grid '{grid}' has: {', '.join(known)}")
     fingerprints = {item["fingerprint"] for item in items if item["nfe"] == int(nfe)}
     if len(fingerprints) != 1:
         known = sorted({item["nfe"] for item in items})

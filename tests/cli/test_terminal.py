@@ -82,6 +82,14 @@ def test_names_are_shown_as_they_are(harness, tmp_path, name):
     assert f"named:a:{name}" in done.stderr  # not the picture that rich makes of :a:
 
 
+def test_a_denoiser_with_a_colon_can_be_compared(harness, tmp_path):
+    (tmp_path / "named.yaml").write_text(tiny(denoiser='"a:b"').replace("nfe: [3]", "nfe: [3, 4]"))
+    harness("run", "named.yaml", "--device", "cpu")
+    done = harness("compare", "named:a:b:Euler@3", "named:a:b:Euler@4")
+    assert done.exit_code == 0, done.output
+    assert "verdict: " in done.stdout or "no interval" in done.stdout
+
+
 def test_escape_sequences_of_names_do_not_reach_the_terminal(harness, tmp_path):
     (tmp_path / "named.yaml").write_text(tiny("T\\e[2J", "g", "S\\e]0;x\\a"))
     done = harness("plan", "named.yaml", "--device", "cpu")
