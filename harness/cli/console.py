@@ -1,31 +1,49 @@
-"""What all commands share: consoles, options, errors as messages, and progress bars that load nothing heavy."""
+"""What all commands share: consoles, options, errors as messages, and progress bars that load nothing heavy.
 
+Words of users stand in everything that is printed, so the consoles take no text for markup or emoji. In tables the
+cells with such words are `plain`.
+"""
+
+import contextlib
+import errno
 import functools
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column, Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from harness.core.errors import InputError, RunError, SamplingError
 from harness.core.text import printable
 
-out = Console(width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True)
+WIDE = 160
+"""Width of what is written where there is no terminal."""
+
+_LITERAL: Any = {"markup": False, "emoji": False, "highlight": False}
+out = Console(width=None if sys.stdout is not None and sys.stdout.isatty() else WIDE, **_LITERAL)
+err = Console(stderr=True, **_LITERAL)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,7 +108,9 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            sys.stdout.flush()
+            return result
         except InputError as error:
             raise exit_with(f"{error}", 2) from None
         except (RunError, SamplingError) as error:
@@ -100,37 +120,155 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
                 "interrupted; what was finished is stored, and the same command goes on from there", 130
             ) from None
         except BrokenPipeError:
-            sys.stderr.close()
+            _leave_stdout()
             raise typer.Exit(1) from None
+        except OSError as error:
+            raise exit_with(_told(error), 1) from None
 
     return wrapped
 
 
 def exit_with(message: str, code: int) -> typer.Exit:
     """Say what is wrong, and how to end."""
-    err.print("[bold red]error:[/] ", end="")
-    err.print(printable(message, keep="\n"), markup=False, highlight=False, soft_wrap=True)
+    try:
+        err.print("error: ", style="bold red", end="")
+        err.print(printable(message, keep="\n"), soft_wrap=True)
+    except OSError:  # the terminal is gone, or the disk is full
+        pass
     return typer.Exit(code)
 
 
+def _told(error: OSError) -> str:
+    """An error of the system, with the file; one of writing has none, and is mostly of standard output."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+        _leave_stdout()
+        return f"the output cannot be written: {reason}"
+    return reason
+
+
+def _leave_stdout() -> None:
+    """Write no more to standard output, which takes nothing: the interpreter would try once more when it ends."""
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def plain(text: str) -> Text:
+    """Words of a user as a table's cell."""
+    return Text(printable(text))
+
+
+FOLDED = 20
+"""Width below which a column that may be folded anywhere is not pressed."""
+
+
+def print_table(table: Table) -> None:
+    """Print a table in which no word is cut and no column is lost; where it is too narrow, a line a field.
+
+    A column with `overflow="fold"` may be broken within a word.
+    """
+    unlimited = out.options.update(max_width=100_000)
+    words = [_longest(column) for column in table.columns]
+    least = [
+        min(word, FOLDED) if column.overflow == "fold" else word
+        for word, column in zip(words, table.columns, strict=True)
+    ]
+    needed = Measurement.get(out, unlimited, table).minimum - sum(words) + sum(least)
+    for column, width in zip(table.columns, least, strict=True):
+        column.min_width = width
+    if needed <= out.width or not out.is_terminal:
+        out.print(table, width=max(needed, out.width))
+        return
+    if table.title:
+        out.print(table.title, style="italic")
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        for column, cell in zip(table.columns, row, strict=True):
+            if str(cell):
+                out.print(Text(f"{column.header}: ", style="bold"), cell, sep="")
+        out.print()
+
+
+def _longest(column: Column) -> int:
+    """The width of a column's longest word, or of its longest line if it may not be wrapped."""
+    cells = [str(cell) for cell in (column.header, *column.cells)]
+    parts = [part for cell in cells for part in (cell.splitlines() if column.no_wrap else cell.split())]
+    return max(map(cell_len, parts), default=0)
+
+
+def planning() -> contextlib.AbstractContextManager[Any]:
+    """Something that moves on a terminal while a grid is read: ten thousand trials take a while."""
+    return err.status("planning") if err.is_terminal else contextlib.nullcontext()
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+LOOK_SECONDS, LINE_SECONDS = 1.0, 60.0
+"""Without a terminal: how often a bar is looked at, and after how long there is a line whatever was done."""
+
+
 class LiveBar:
-    """A progress bar on a terminal, gone when the command ends; nothing is drawn elsewhere.
+    """A progress bar on a terminal, gone when the command ends; elsewhere a line every tenth of the work or minute.
 
     Args:
         console: where to draw.
         columns: what the bar shows.
+        name: of the work, at the start of every line.
     """
 
-    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
-        self.console = console
+    def __init__(self, console: Console, *columns: ProgressColumn, name: str = "") -> None:
+        self.console, self.columns, self.name = console, columns, name
         self.progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self.progress.start()
+        if not self.console.is_terminal:
+            self._thread = threading.Thread(target=self._print_lines, daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
         self.progress.stop()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line, above the bar if there is one."""
+        self.progress.console.print(Text(printable(text), style), soft_wrap=True)
+
+    def _print_lines(self) -> None:
+        """Look at the bar once a second; what is done before its length is known says nothing of the speed."""
+        started = printed = time.monotonic()
+        first, tenth = None, -1  # the first line is that of the first progress
+        while not self._ended.wait(LOOK_SECONDS):
+            task, now = self.progress.tasks[-1], time.monotonic()
+            if not task.total or task.completed >= task.total:
+                started = printed = now
+                continue
+            first = task.completed if first is None else first
+            done, at = task.completed - first, int(10 * task.completed / task.total)
+            if (done > 0 and at > tenth) or now - printed >= LINE_SECONDS:
+                left = (now - started) * (task.total - task.completed) / done if done > 0 else None
+                self._print_line(task, left)
+                tenth, printed = at if done > 0 else tenth, now
+
+    def _print_line(self, task: Task, left: float | None) -> None:
+        moving = (BarColumn, TimeRemainingColumn, TransferSpeedColumn)  # say nothing, or that of the last moment
+        parts = [str(column(task)).strip() for column in self.columns if not isinstance(column, moving)]
+        parts += [f"about {clock(left)} left"] if left is not None else []
+        try:
+            self.say(" · ".join(part for part in (self.name, *parts) if part))
+        except OSError:  # nobody reads it
+            self._ended.set()
 
 
 class CountBar(LiveBar):
@@ -142,7 +280,8 @@ class CountBar(LiveBar):
     """
 
     def __init__(self, console: Console, what: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         super().__init__(console, *columns)
         self.bar = self.progress.add_task(what, total=None)
 
@@ -167,5 +306,4 @@ class DownloadBar(LiveBar):
         self.progress.advance(self.bar, count)
 
     def waiting(self, reason: str, seconds: float) -> None:
-        text = f"{reason}; trying again in {seconds:g} s"
-        self.progress.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self.say(f"{reason}; trying again in {seconds:g} s", "yellow")

@@ -108,9 +108,9 @@ def _say(one: "Evaluation") -> None:
 
 def _skipped(skipped: list[str]) -> None:
     if skipped:
-        err.print(f"left out {len(skipped)} images that cannot be decoded:", markup=False, highlight=False)
+        err.print(f"left out {len(skipped)} images that cannot be decoded:")
         for line in skipped[:10]:
-            err.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+            err.print(f"  {line}", soft_wrap=True)
 
 
 @on(data)
@@ -142,7 +142,7 @@ def stats(
         "digest": statistics.digest,
     }
     for name, text in lines.items():
-        out.print(f"{name:<11}{text}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"{name:<11}{text}", soft_wrap=True)
 
 
 @on(data)

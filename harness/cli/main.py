@@ -1,5 +1,8 @@
 """The command line: thin commands over library calls. Heavy libraries are imported by the commands that need them."""
 
+import io
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -24,11 +27,15 @@ from harness.cli.console import (
     SetOption,
     StoreOption,
     err,
+    guarded,
     on,
     out,
+    planning,
+    print_table,
 )
 from harness.cli.stores import open_if_there, open_store
 from harness.core.errors import InputError
+from harness.core.files import write_output
 
 app = typer.Typer(
     name="harness",
@@ -78,27 +85,28 @@ def run(
     """Run grids: compute what the store lacks, measure every trial. Run again to resume.
 
     All grids are checked before the first one starts. The last line says how many trials are done and failed, and how
-    many chunks and network evaluations that took.
+    many chunks and network evaluations that took; the lines before it why trials failed, and how to go on. Without a
+    terminal there is a line of progress every tenth of the work or minute.
     """
-    import signal
-
     from harness.experiments.grid_files import find_grid
 
     paths = [find_grid(grid) for grid in grids]
 
-    from harness.cli.run_terminal import RunProgress
+    from harness.cli.run_terminal import RunProgress, failure_lines
     from harness.execution.run import run as run_plan
     from harness.experiments.plan import plan
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    plans = [plan(path, samples) for path in paths]
+    with planning():
+        plans = [plan(path, samples) for path in paths]
     failed = 0
     with open_store(store, files, create=True) as opened:
         for planned in plans:
             for note in planned.notes:
-                err.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-            with RunProgress(err) as listener:
+                err.print(f"note: {note}", soft_wrap=True)
+            with RunProgress(err, planned.name) as listener:
                 summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
+            for line in failure_lines(summary):
+                err.print(f"{planned.name}: {line}", soft_wrap=True)
             typer.echo(
                 f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
                 f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
@@ -129,19 +137,22 @@ def plan(
 
     from harness.cli.run_terminal import cost_table, trial_table
     from harness.execution.cost import costs
+    from harness.execution.executors import find_executor
     from harness.execution.levels import fill_levels
     from harness.experiments.checks import fetching
     from harness.experiments.plan import plan as make_plan
 
-    planned = make_plan(path, samples, absent_ok=True)
+    with planning():
+        planned = make_plan(path, samples, absent_ok=True)
     opened = open_if_there(store, files)
-    out.print(trial_table(planned))
+    print_table(trial_table(planned))
     for note in planned.notes:
-        out.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+        out.print(f"note: {note}", soft_wrap=True)
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
-    out.print(cost_table(costs(filled, opened, device, batch, executor)))
+    start = find_executor(executor).start_seconds
+    print_table(cost_table(costs(filled, opened, device, batch, executor), start))
     if planned.absent:
-        out.print(f"Not here yet: {fetching(planned.absent)}.", soft_wrap=True, markup=False, highlight=False)
+        out.print(f"Not here yet: {fetching(planned.absent)}.", soft_wrap=True)
 
 
 @on(app, LOOK)
@@ -220,7 +231,7 @@ def claims(
                 f"{opened.name}: no grid with claims was run into this store; begin with `harness run claims/field`"
             )
         written = write_claims(every, output, [] if grids else unrun(opened))
-    out.print(claims_table(every))
+    print_table(claims_table(every))
     typer.echo(written)
 
 
@@ -250,11 +261,12 @@ def show(
     if csv == "-":
         write_csv(trials, sys.stdout)
     elif csv:
-        with Path(csv).open("w", encoding="utf-8", newline="") as file:
-            write_csv(trials, file)
+        text = io.StringIO()
+        write_csv(trials, text)
+        write_output(Path(csv), text.getvalue().encode(), "--csv")
         typer.echo(csv)
     else:
-        out.print(results_table(trials))
+        print_table(results_table(trials))
 
 
 @on(app, LOOK)
@@ -270,7 +282,7 @@ def ls(
         for name, line in entries:
             text = f"  {name:<{width}} {line}"
             if out.is_terminal:
-                out.print(text, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
+                out.print(text, no_wrap=True, overflow="ellipsis")
             else:
                 typer.echo(text)
 
@@ -342,9 +354,9 @@ def import_(
     output = output or Path(f"{checkpoint.resolve().name.split('.')[0]}.safetensors")
     written = import_file(checkpoint, output, parse_settings(settings or []))
     for key, value in written.source.assumed.items():
-        err.print(f"assumed: {key} = {value} (the file does not say)", markup=False, highlight=False)
+        err.print(f"assumed: {key} = {value} (the file does not say)")
     for what in written.source.ignored:
-        err.print(f"ignored: {what}", markup=False, highlight=False)
+        err.print(f"ignored: {what}")
     typer.echo(f"{written.path}: {written.source.format}, SHA-256 {written.sha256}")
 
 
@@ -366,7 +378,7 @@ def inspect(
         typer.echo(json.dumps(facts, indent=2, default=str))
     else:
         for line in as_lines(facts):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
 
 
 @on(app, MODELS)
@@ -390,8 +402,31 @@ images.add_to(app)
 results.add_to(app)
 
 
+def _open_standard_streams() -> None:
+    """Standard streams that take every letter; where one is closed, the next file opened must not take its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stop_like_ctrl_c() -> None:
+    """A request to end, and a terminal that is closed, end a command as Ctrl-C does; unless `nohup` says otherwise."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 def main() -> Any:
     """Entry point of the `harness` command."""
+    _open_standard_streams()
+    _stop_like_ctrl_c()
     usual = warnings.formatwarning
 
     def brief(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
@@ -400,4 +435,7 @@ def main() -> Any:
         return f"warning: {message}\n" if is_ours else usual(message, category, *rest, **more)
 
     warnings.formatwarning = brief
-    return app()
+    try:
+        return guarded(app)()
+    except typer.Exit as end:  # its help has no place to go to
+        sys.exit(end.exit_code)

@@ -3,18 +3,19 @@
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import LiveBar
+from harness.cli.console import LiveBar, clock, plain
+from harness.core.text import printable
 from harness.execution.cost import Cost
-from harness.execution.run import Listener
+from harness.execution.run import Listener, Summary
 from harness.experiments.plan import Plan, Planned
 from harness.sampling.sampler import Sampler
 
 
-class _Rate(ProgressColumn):
+class _Rate(TransferSpeedColumn):
     """Evaluations per second."""
 
     def render(self, task: Task) -> Text:
@@ -24,14 +25,17 @@ class _Rate(ProgressColumn):
 class RunProgress(LiveBar, Listener):
     """The progress of a run: trials done, evaluations per second, time left.
 
-    Failures, and each note once, are printed everywhere.
+    Failures, and each note once, are printed everywhere. Without a terminal so is what the run begins with.
+
+    Args:
+        console: where to draw.
+        name: of the grid.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, name: str = "") -> None:
         percent = TextColumn("{task.percentage:>3.0f} %")
-        super().__init__(
-            console, TextColumn("{task.fields[trials]}"), BarColumn(), percent, _Rate(), TimeRemainingColumn()
-        )
+        trials = TextColumn("{task.fields[trials]}", markup=False)
+        super().__init__(console, trials, BarColumn(), percent, _Rate(), TimeRemainingColumn(), name=name)
         self.total = self.done = 0
         self.notes: set[str] = set()
         self.bar = self.progress.add_task("", total=None, trials="planning")
@@ -39,6 +43,9 @@ class RunProgress(LiveBar, Listener):
     def started(self, trials: int, done: int, evaluations: int) -> None:
         self.total, self.done = trials, done
         self.progress.update(self.bar, total=evaluations or 1, completed=0 if evaluations else 1, trials=self._text())
+        if evaluations and not self.console.is_terminal:
+            name = f"{self.name} · " if self.name else ""
+            self.say(f"{name}{trials} trials, {done} of them done; {evaluations:,} network evaluations to compute")
 
     def chunk(self, evaluations: int) -> None:
         self.progress.advance(self.bar, evaluations)
@@ -47,19 +54,35 @@ class RunProgress(LiveBar, Listener):
         self.done = min(self.done + 1, self.total)
         self.progress.update(self.bar, trials=self._text())
         if row["status"] == "failed":
-            step = "" if row.get("step") is None else f" at step {row['step']}"
+            step = "" if row.get("step") is None else f" at step {row['step'] + 1}"
             name = f"{planned.panel} · {planned.series} · NFE {planned.nfe}"
-            self.progress.console.print(f"failed: {name}{step}: {row['reason']}", style="red", markup=False)
+            self.say(f"failed: {name}{step}: {row['reason']}", "red")
         for note in (row.get("details") or {}).get("cautions", []):
             if note not in self.notes:
-                self.progress.console.print(f"note on {row['metric']}: {note}", markup=False, highlight=False)
+                self.say(f"note on {row['metric']}: {note}")
                 self.notes.add(note)
 
     def note(self, text: str) -> None:
-        self.progress.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+        self.say(text, "yellow")
 
     def _text(self) -> str:
         return f"{self.done}/{self.total} trials"
+
+
+REASONS = 5
+"""Reasons that are told one by one at the end of a run."""
+
+
+def failure_lines(summary: Summary) -> list[str]:
+    """Why trials of a run failed, the most frequent reason first, and how to go on."""
+    lines = []
+    for reason, is_transient, trials in summary.failures[:REASONS]:
+        remedy = "the same command tries again" if is_transient else "--retry-failed computes it again"
+        lines.append(f"{trials} failed: {printable(reason)}; {remedy}")
+    rest = summary.failures[REASONS:]
+    if rest:
+        lines.append(f"{sum(each.trials for each in rest)} failed for other reasons; `harness show` lists them")
+    return lines
 
 
 def trial_table(plan: Plan) -> Table:
@@ -67,7 +90,7 @@ def trial_table(plan: Plan) -> Table:
     asked = ", ".join(
         f"{metric.title}, N = {metric.default_samples(plan.grid.samples):,}" for metric in plan.grid.metrics
     )
-    table = Table(title=f"{plan.grid.title} · {asked}", title_justify="left")
+    table = Table(title=plain(f"{plan.grid.title} · {asked}"), title_justify="left")
     for name in ("denoiser", "series", "sampler", "NFE"):
         table.add_column(name)
     curves: dict[tuple[str, str], list[str]] = {}
@@ -77,38 +100,38 @@ def trial_table(plan: Plan) -> Table:
         curves.setdefault((item.panel, item.series), []).append(f"{guess}{item.nfe}")
         samplers[item.panel, item.series] = item.trial.sampler
     for (panel, series), budgets in curves.items():
-        table.add_row(panel, series, _in_words(samplers[panel, series]), " ".join(budgets))
+        table.add_row(plain(panel), plain(series), _in_words(samplers[panel, series]), " ".join(budgets))
     return table
 
 
-def cost_table(costs: list[Cost]) -> Table:
-    """What is missing, and the time it will take."""
+def cost_table(costs: list[Cost], start: float = 0.0) -> Table:
+    """What is missing, and the time it will take; `start` is that of the workers' start, in seconds."""
     table = Table(title="To be run", title_justify="left")
     for name in ("denoiser", "trials", "missing", "evaluations", "evaluations/s", "time"):
         table.add_column(name, justify="left" if name == "denoiser" else "right")
     for cost in costs:
         rate = f"{cost.rate:,.0f} ({cost.measured})" if cost.rate else cost.measured
         numbers = (f"{cost.trials}", f"{cost.missing}", f"{cost.evaluations:,}", rate, _time([cost]))
-        table.add_row(cost.panel, *numbers)
+        table.add_row(plain(cost.panel), *numbers)
     trials, lacking = sum(cost.trials for cost in costs), sum(cost.missing for cost in costs)
+    rows = sum(cost.evaluations for cost in costs)
     table.add_section()
-    table.add_row("all", f"{trials}", f"{lacking}", f"{sum(c.evaluations for c in costs):,}", "", _time(costs))
+    table.add_row(
+        "all",
+        f"{trials}",
+        f"{lacking}",
+        f"{rows:,}",
+        "",
+        _time(costs, start if lacking else 0.0),
+    )
     return table
 
 
-def _time(costs: list[Cost]) -> str:
+def _time(costs: list[Cost], start: float = 0.0) -> str:
     """The time of all together; at least that where some rate is not known."""
     known = [cost.seconds for cost in costs if cost.seconds is not None]
-    text = clock(sum(known))
+    text = clock(sum(known) + start)
     return text if len(known) == len(costs) else f"≥ {text}" if known and sum(known) else "–"
-
-
-def clock(seconds: float) -> str:
-    """A duration as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _in_words(sampler: Sampler) -> str:

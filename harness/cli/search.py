@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.console import RUN, BatchOption, DeviceOption, ExecutorOption, FilesOption, StoreOption, err, on, out
+from harness.cli.console import (
+    RUN,
+    BatchOption,
+    DeviceOption,
+    ExecutorOption,
+    FilesOption,
+    StoreOption,
+    err,
+    on,
+    print_table,
+)
 from harness.cli.stores import open_store
 from harness.core.errors import InputError, RunError
 
@@ -77,10 +87,8 @@ def search(
         from harness.cli.study_status import status_table
 
         with open_store(store, files, read_only=True) as opened:
-            out.print(status_table(opened, study))
+            print_table(status_table(opened, study))
         return
-
-    import signal
 
     from harness.cli.parsing import parse_label, parse_source
     from harness.cli.search_terminal import SearchProgress, failure_line, result_lines
@@ -91,7 +99,6 @@ def search(
     from harness.search.plan import SearchRequest, plan_search
     from harness.search.study import budget_of, run_study
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     labels = parse_label(label)
     request = SearchRequest(
         target=target,
@@ -113,7 +120,7 @@ def search(
     )
     planned = plan_search(request)
     for note in planned.notes:
-        err.print(f"note: {note}", style="yellow", markup=False)
+        err.print(f"note: {note}", style="yellow")
     devices_for(device)
     find_executor(executor)
     allowed = budget_of(planned, budget, evals)

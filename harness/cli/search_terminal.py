@@ -32,16 +32,15 @@ class SearchProgress(LiveBar, StudyListener):
 
     def __init__(self, console: Console, better: str) -> None:
         percent = TextColumn("{task.percentage:>3.0f} %")
-        super().__init__(
-            console, TextColumn("{task.fields[words]}"), BarColumn(bar_width=24), percent, TimeRemainingColumn()
-        )
+        words = TextColumn("{task.fields[words]}", markup=False)
+        super().__init__(console, words, BarColumn(bar_width=24), percent, TimeRemainingColumn())
         self.better = better
         self.bar = self.progress.add_task("", total=None, words="planning")
         self.budget = Budget(None)
         self.run = RunProgress(console)
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.progress.stop()
+        super().__exit__(*error)
         self.run.__exit__(*error)
 
     def began(self, rows: Rows, budget: Budget) -> None:
@@ -53,11 +52,14 @@ class SearchProgress(LiveBar, StudyListener):
     def settled(self, rows: Rows, number: int) -> None:
         row = rows[number]
         if row["status"] == FAILED:
-            self.progress.console.print(f"failed: no. {number}: {row['reason']}", style="red", markup=False)
+            self.say(f"failed: no. {number}: {row['reason']}", "red")
         self._show(rows)
 
+    def note(self, text: str) -> None:
+        self.say(text, "yellow")
+
     def finals(self, count: int) -> None:
-        self.progress.stop()
+        super().__exit__()
         self.run.__enter__()
 
     def started(self, trials: int, done: int, evaluations: int) -> None:
@@ -68,9 +70,6 @@ class SearchProgress(LiveBar, StudyListener):
 
     def trial(self, planned: Planned, row: dict[str, Any]) -> None:
         self.run.trial(planned, row)
-
-    def note(self, text: str) -> None:
-        self.run.note(text)
 
     def _show(self, rows: Rows) -> None:
         finished = sum(row["status"] != RUNNING for row in rows.values())

@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
+from harness.cli.console import plain
 from harness.core.errors import InputError
-from harness.core.text import printable
 from harness.search.progress import Budget, Rows, best_of, spent
 from harness.store.database import Store
 from harness.store.studies import DONE, FAILED, PRUNED, RUNNING, Studies
@@ -39,7 +38,7 @@ def status_table(store: Store, name: str | None = None) -> Table:
         fresh = f"{measured} of {wanted}" if finals else "not yet"
         moment = f"{row['updated_at'][:19]}Z"
         names = (one, spec["target"], record["denoiser"], record["metric"]["title"])
-        table.add_row(*(escape(printable(text)) for text in names), str(spec["nfe"]), stands, fresh, moment)
+        table.add_row(*map(plain, names), str(spec["nfe"]), stands, fresh, moment)
     return table
 
 

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from harness.cli.console import plain
 from harness.report.claims import JudgedClaim
 from harness.report.data import TrialResult
 from harness.report.text.choices import describe
@@ -18,13 +19,13 @@ COLOURS = {"done": "green", "failed": "red", "missing": "yellow"}
 def results_table(trials: list[TrialResult]) -> Table:
     """The columns that fit a terminal; `--csv` has all of them."""
     metrics = sorted({str(trial.made_with["metric"]) for trial in trials})
-    columns: list[tuple[str, Callable[[TrialResult], str]]] = [
-        ("denoiser", lambda trial: escape(trial.panel)),
-        ("series", lambda trial: escape(trial.series or str(describe(trial.sampler.get("solver"))))),
+    columns: list[tuple[str, Callable[[TrialResult], str | Text]]] = [
+        ("denoiser", lambda trial: plain(trial.panel)),
+        ("series", lambda trial: plain(trial.series or str(describe(trial.sampler.get("solver"))))),
     ]
     if len(metrics) > 1:
-        columns.append(("metric", lambda trial: trial.made_with["metric"]))
-    numbers: list[tuple[str, Callable[[TrialResult], str]]] = [
+        columns.append(("metric", lambda trial: plain(trial.made_with["metric"])))
+    numbers: list[tuple[str, Callable[[TrialResult], str | Text]]] = [
         ("steps", lambda trial: evaluations(trial.steps)),
         ("nfe", lambda trial: evaluations(trial.nfe)),
         (metrics[0] if len(metrics) == 1 else "value", lambda trial: significant(trial.value)),
@@ -35,9 +36,9 @@ def results_table(trials: list[TrialResult]) -> Table:
         numbers.insert(0, ("from seed", lambda trial: str(trial.first_seed)))
     if any(not math.isnan(trial.x) and trial.x != trial.nfe for trial in trials):
         numbers.insert(0, ("x", lambda trial: significant(trial.x)))
-    last: list[tuple[str, Callable[[TrialResult], str]]] = [
-        ("status", lambda trial: f"[{COLOURS[trial.status]}]{trial.status}[/]"),
-        ("trial", lambda trial: trial.fingerprint[:8]),
+    last: list[tuple[str, Callable[[TrialResult], str | Text]]] = [
+        ("status", lambda trial: Text(trial.status, COLOURS[trial.status])),
+        ("trial", lambda trial: Text(trial.fingerprint[:8])),
     ]
     reason = [("reason", _reason)] if any(trial.status == "failed" for trial in trials) else []
     table = Table(header_style="bold", box=None, pad_edge=False)
@@ -48,15 +49,15 @@ def results_table(trials: list[TrialResult]) -> Table:
     for name, _ in last:
         table.add_column(name, no_wrap=True)
     for name, _ in reason:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for trial in trials:
         table.add_row(*(cell(trial) for _, cell in (*columns, *numbers, *last, *reason)))
     return table
 
 
-def _reason(trial: TrialResult) -> str:
+def _reason(trial: TrialResult) -> Text:
     at = "" if math.isnan(trial.step) else f"step {trial.step:.0f}: "
-    return escape(at + trial.reason) if trial.reason else ""
+    return plain(at + trial.reason) if trial.reason else Text()
 
 
 def claims_table(judged: list[JudgedClaim]) -> Table:
@@ -68,7 +69,7 @@ def claims_table(judged: list[JudgedClaim]) -> Table:
         for place, judgement in enumerate(each.judgements):
             told = [asked.finding.measured or asked.finding.why for asked in judgement.asked]
             colour = VERDICTS[judgement.verdict]
-            statement = "" if place else escape(each.claim.statement)
-            verdict = f"[{colour}]{judgement.verdict}[/]"
-            table.add_row(statement, escape(judgement.panel), verdict, escape("; ".join(told)))
+            statement = plain("" if place else each.claim.statement)
+            verdict = Text(judgement.verdict, colour)
+            table.add_row(statement, plain(judgement.panel), verdict, plain("; ".join(told)))
     return table

@@ -79,12 +79,36 @@ def shorthand(value: Any) -> Any:
 Shorthand = BeforeValidator(shorthand)
 
 
+def repeated(values: Iterable[Any]) -> Any:
+    """The first value that a list has twice; None if there is none. Numbers are equal whatever their type."""
+    seen = set()
+    for value in values:
+        key = repr(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
+        if key in seen:
+            return value
+        seen.add(key)
+    return None
+
+
+def distinct(values: Any) -> Any:
+    """Values of a list, each of which stands there once.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    twice = repeated(values)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is there twice; remove one")
+    return values
+
+
 Names = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else freeze(value)),
     Field(min_length=1),
+    AfterValidator(distinct),
 ]
-"""One word or a list of words, at least one."""
+"""One word or a list of words, at least one, each once."""
 
 
 def freeze(value: Any) -> Any:

@@ -5,6 +5,10 @@ class InputError(Exception):
     """Something the user gave cannot be used. The command line prints the message and exits with code 2."""
 
 
+NOT_FINITE = "the state is not finite (NaN or infinity)"
+"""Reason of a `SamplingError`, whichever solver comes upon it."""
+
+
 class SamplingError(RuntimeError):
     """A trial went wrong while it ran (say, a non-finite value). Recorded as a failed row with its step.
 
@@ -24,3 +28,14 @@ class SamplingError(RuntimeError):
 
 class RunError(Exception):
     """A run had to stop (the disk is full, the store went away). What was stored is safe. Exit code 1."""
+
+
+class MachineError(RunError):
+    """A task could not be done because of the machine: memory, a worker that died, a file that is away.
+
+    It says nothing of the trial, so nothing is stored as failed, and the next run tries the task again.
+    """
+
+
+class WorkerStartError(RunError):
+    """Worker processes cannot start here. The run stops: no other task would fare better."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.core.errors import InputError
+
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
@@ -34,3 +36,27 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with writing(path) as file:
         file.write(content)
+
+
+def write_output(path: Path, content: bytes, option: str = "--output", what: str = "there") -> None:
+    """Write a file that a user asked for, like `write_bytes`.
+
+    Args:
+        path: where; its folder is made if need be.
+        content: all of it.
+        option: by which the user gave the place.
+        what: what the file is, for the message.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write {what} ({error.strerror}); give another {option}") from None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of a database or a file system says that the disk is full."""
+    text = str(error).lower()
+    return "disk is full" in text or "no space left" in text or "disk quota" in text

@@ -1,6 +1,11 @@
 """Words of a file, a server or a user on their way to a terminal, which must not take them for commands."""
 
+import re
+
 LONGEST = 300
+
+NUMBER = re.compile(r"[-+\d][-+\d.,e ()to%]*")
+"""Numbers, with their interval, which begin as formulas do."""
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -16,3 +21,8 @@ def printable(text: str, keep: str = "") -> str:
 def brief(text: str) -> str:
     """The same, and not too much of it."""
     return printable(text)[:LONGEST]
+
+
+def spreadsheet_text(text: str) -> str:
+    """Text as a cell of CSV: behind a quotation mark where a spreadsheet would run it as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(text) else text

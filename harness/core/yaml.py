@@ -3,6 +3,9 @@
 PyYAML reads YAML 1.1, where `off` is false, `1e-3` is a string and `012` is ten. Here plain scalars follow the core
 schema of YAML 1.2 (section 10.3.2): `1e-3` is a float, `off` a string, `.inf` infinity. Every node's line is kept, so
 that an error about a value can say where it stands.
+
+YAML 1.2 has no merge keys, but people use them: `<<: *a`, or `<<: [*a, *b]`, adds what the mapping lacks of others.
+What stands at the top under a key that begins with `x-` is for anchors alone, and read as nothing else.
 """
 
 import re
@@ -99,7 +102,10 @@ def loads(text: str, path: str | Path = "<text>") -> Document:
         if node is None:
             raise InputError(f"{path}:1: the file is empty; it needs at least one key")
         _walk(node, (), lines, path)
-        return Document(path, loader.construct_document(node), lines)
+        data = loader.construct_document(node)
+        if isinstance(data, dict):
+            data = {key: value for key, value in data.items() if not str(key).startswith("x-")}
+        return Document(path, data, lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -123,6 +129,7 @@ def _walk(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) ->
         for index, child in enumerate(node.value):
             _walk(child, (*where, index), lines, path)
     elif isinstance(node, yaml.MappingNode):
+        _merge(node, path)
         first: dict[str, int] = {}
         for key, child in node.value:
             name, line = str(key.value), key.start_mark.line + 1
@@ -133,6 +140,31 @@ def _walk(node: yaml.Node, where: Where, lines: dict[Where, int], path: Path) ->
             first[name] = line
             lines[(*where, name)] = line
             _walk(child, (*where, name), lines, path)
+
+
+def _merge(node: yaml.MappingNode, path: Path) -> None:
+    """Put what `<<` names into a mapping, before its own keys, which win, as earlier mappings do over later ones."""
+    own = [pair for pair in node.value if not _is_merge(pair[0])]
+    merges = [pair for pair in node.value if _is_merge(pair[0])]
+    if not merges:
+        return
+    if len(merges) > 1:
+        line = merges[1][0].start_mark.line + 1
+        raise InputError(f"{path}:{line}: duplicate key '<<'; merge several mappings with <<: [*a, *b]")
+    named, added = {str(key.value) for key, _ in own}, []
+    value = merges[0][1]
+    for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+        if not isinstance(part, yaml.MappingNode):
+            line = part.start_mark.line + 1
+            raise InputError(f"{path}:{line}: `<<` merges a mapping or a list of mappings; we got {part.value!r}")
+        _merge(part, path)
+        added += [pair for pair in part.value if str(pair[0].value) not in named]
+        named |= {str(key.value) for key, _ in added}
+    node.value = added + own
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.style is None
 
 
 def build(

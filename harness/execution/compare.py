@@ -113,16 +113,16 @@ def find_trial(store: Store, name: str) -> str:
 
 
 def _in_grid(store: Store, name: str) -> str:
-    """`GRID:DENOISER:SERIES@NFE`."""
+    """`GRID:DENOISER:SERIES@NFE`; names of denoisers and series may have colons themselves."""
     place, _, nfe = name.rpartition("@")
-    parts = place.split(":", 2)
-    if len(parts) != 3 or not nfe.isdigit():
+    grid, _, curve = place.partition(":")
+    if ":" not in curve or not nfe.isdigit():
         raise InputError(f"'{name}': a trial of a grid is named GRID:DENOISER:SERIES@NFE")
-    plan = store.grid(find_in_store(store, parts[0])) or {}
-    items = [item for item in plan["items"] if (item["panel"], item["series"]) == (parts[1], parts[2])]
+    plan = store.grid(find_in_store(store, grid)) or {}
+    items = [item for item in plan["items"] if f"{item['panel']}:{item['series']}" == curve]
     if not items:
         known = sorted({f"{item['panel']}:{item['series']}" for item in plan["items"]})
-        raise InputError(f"'{name}': no such series; grid '{parts[0]}' has: {', '.join(known)}")
+        raise InputError(f"'{name}': no such series; grid '{grid}' has: {', '.join(known)}")
     fingerprints = {item["fingerprint"] for item in items if item["nfe"] == int(nfe)}
     if len(fingerprints) != 1:
         known = sorted({item["nfe"] for item in items})

@@ -1,6 +1,10 @@
-"""What a plan will cost: evaluations that are missing, and the time they will take at a measured speed."""
+"""What a plan will cost: evaluations that are missing, and the time they will take at a measured speed.
+
+To the network's time comes what every chunk and trial takes beside it, and once the start of the workers.
+"""
 
 import time
+from collections import Counter
 from typing import NamedTuple
 
 from harness.denoisers.load import cards_of
@@ -13,6 +17,12 @@ from harness.store.database import Store
 
 TIMED_CALLS = 3
 
+CHUNK_SECONDS, TRIAL_SECONDS = 0.012, 0.05
+"""What the parent spends on a chunk (claim, file, row) and a trial (reading, measuring, row) beside the network.
+
+Measured on 2 CPU cores with `benchmarks/run_overhead.py`, of 64 features; the time of most plans is the network's.
+"""
+
 
 class Cost(NamedTuple):
     """What a plan's missing chunks come to, by panel.
@@ -20,6 +30,7 @@ class Cost(NamedTuple):
     Args:
         panel: name of the denoiser in the grid.
         trials: distinct trials of this panel, each once for every metric, and `missing` those that lack chunks.
+        chunks: units of work still to do.
         evaluations: network rows still to compute.
         rate: evaluations per second of all workers together; None for a network that is not here, of which nobody says.
         measured: where the rate is from: "store" (earlier chunks on such a device), "timed" (a few calls just now), or
@@ -29,16 +40,18 @@ class Cost(NamedTuple):
     panel: str
     trials: int
     missing: int
+    chunks: int
     evaluations: int
     rate: float | None
     measured: str
 
     @property
     def seconds(self) -> float | None:
-        """Estimated time; None where the rate is not known."""
+        """Estimated time, without the start of the workers; None where the rate is not known."""
+        overhead = self.chunks * CHUNK_SECONDS + self.missing * TRIAL_SECONDS
         if not self.evaluations:
-            return 0.0
-        return self.evaluations / self.rate if self.rate else None
+            return overhead
+        return self.evaluations / self.rate + overhead if self.rate else None
 
 
 def costs(
@@ -58,10 +71,9 @@ def costs(
     absent = {file.name for file in plan.absent}
     devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)
-    every = [
-        (measurement, _waiting(part))
-        for measurement, part in zip(wanted, plan_chunks(wanted, store).by_measurement, strict=True)
-    ]
+    needed = plan_chunks(wanted, store)
+    every = [(measurement, _waiting(part)) for measurement, part in zip(wanted, needed.by_measurement, strict=True)]
+    chunks = Counter(wanted[chunk.measurement].trials[chunk.fingerprint].panel for chunk in needed.chunks)
     by_panel = []
     rate: float | None
     for panel in plan.grid.denoisers:
@@ -79,14 +91,14 @@ def costs(
             for key, n in left.items()
             if measurement.trials[key].panel == panel
         ]
-        rows = sum(n * measurement.evaluations(key) for measurement, key, n in lacking)
+        rows = sum(n * measurement.evaluations(key, len(devices)) for measurement, key, n in lacking)
         choice = plan.grid.denoisers[panel]
         if absent.isdisjoint(cards_of(choice.source if choice.source is not None else panel)):
             rate, measured = _rate(own, store, devices, batch)
         else:
             stated = choice.rate
             rate, measured = (stated.evaluations_per_second, stated.device) if stated else (None, "not known")
-        by_panel.append(Cost(panel, len(own), len(lacking), rows, rate, measured))
+        by_panel.append(Cost(panel, len(own), len(lacking), chunks[panel], rows, rate, measured))
     return by_panel
 
 

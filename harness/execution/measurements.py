@@ -1,6 +1,7 @@
 """Measurements: a metric of the grid, the trials that it is asked of, and the seeds."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ class Measurement(NamedTuple):
         first: the first seed.
         chunk: seeds per unit of work.
         trials: by fingerprint; the first of equal ones, its images kept if any of them asks for it.
+        sharing: how many trials of a panel are compared with the same thing, by panel and its key.
         against: the reference, ready for use; None for a metric without one.
     """
 
@@ -50,6 +52,7 @@ class Measurement(NamedTuple):
     first: int
     chunk: int
     trials: dict[str, Planned]
+    sharing: Mapping[tuple[str, str], int]
     against: Reference | None = None
 
     @property
@@ -121,10 +124,18 @@ class Measurement(NamedTuple):
             **values,
         }
 
-    def evaluations(self, fingerprint: str) -> int:
-        """About how many evaluations a sample of a trial costs."""
+    def evaluations(self, fingerprint: str, workers: int) -> int:
+        """About how many evaluations a sample of a trial costs, where so many workers do the trials.
+
+        What trials of a denoiser share is computed once a worker, so each trial has its part of that.
+        """
         item = self.trials[fingerprint]
-        return self.metric.evaluations(item.trial.sampler, item.nfe)
+        own = self.metric.evaluations(item.trial.sampler, item.nfe)
+        shared = self.metric.shared_evaluations(item.trial.sampler, item.nfe)
+        if shared is None:
+            return own
+        trials = self.sharing[item.panel, shared.key]
+        return own + -(-shared.evaluations * min(workers, trials) // trials)
 
 
 def measurements(plan: Plan) -> list[Measurement]:
@@ -159,7 +170,9 @@ def _measurements(plan: Plan, metric: Metric) -> list[Measurement]:
     trials = unique_trials(plan.asked_of(metric))
     most = WIDE_CHUNK if metric.is_wide else CHUNK
     chunk = plan.grid.chunk or default_chunk(samples, most)
-    one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials)
+    every = ((item.panel, metric.shared_evaluations(item.trial.sampler, item.nfe)) for item in trials.values())
+    sharing = Counter((panel, shared.key) for panel, shared in every if shared is not None)
+    one = Measurement(metric, metric.identity, metric.sources, "", samples, first, chunk, trials, sharing)
     return [one._replace(first=first + index * samples) for index in range(metric.range_count)]
 
 

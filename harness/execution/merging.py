@@ -12,7 +12,8 @@ from harness.execution.measurements import Measurement
 from harness.execution.results import ChunkData, groups, merged_info
 from harness.execution.seed_ranges import SeedRange, seeds_of
 from harness.metrics.features.summary import FeatureSummary
-from harness.store.database import Chunk, Store
+from harness.store.chunk import Chunk
+from harness.store.database import Store
 
 
 class Merger:

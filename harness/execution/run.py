@@ -5,6 +5,7 @@ Running the same plan again computes only what is missing.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,12 +20,27 @@ from harness.execution.measurements import Measurement, measurements, with_refer
 from harness.execution.merging import Merger
 from harness.execution.plan_record import plan_record
 from harness.execution.results import groups, measure
-from harness.execution.scheduler import Job, Scheduler, unwritable
+from harness.execution.scheduler import Job, Scheduler, stop_reason
 from harness.execution.seed_ranges import SeedRange
-from harness.execution.worker import ChunkTask
+from harness.execution.worker import ChunkFailure, ChunkTask, failure_of
 from harness.experiments.plan import Plan, Planned
-from harness.store.database import Chunk, Store
+from harness.store.chunk import Chunk
+from harness.store.database import RESULT_KEY, Store
 from harness.store.names import keep_grid
+
+
+class FailureCount(NamedTuple):
+    """Trials of a run that failed for one reason.
+
+    Args:
+        reason: in words.
+        is_transient: the machine failed, not the trial; the next run tries again.
+        trials: how many.
+    """
+
+    reason: str
+    is_transient: bool
+    trials: int
 
 
 class Summary(NamedTuple):
@@ -36,6 +52,7 @@ class Summary(NamedTuple):
     chunks: int
     evaluations: int
     seconds: float
+    failures: tuple[FailureCount, ...] = ()
 
 
 class Listener:
@@ -51,7 +68,7 @@ class Listener:
         """A trial is complete, or failed."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know, such as that stored work is done again."""
+        """Something that a person should know: who is waited for, what is done again, pictures not drawn."""
 
 
 def run(
@@ -80,14 +97,15 @@ def run(
 
     Raises:
         InputError: no such device or executor, a stored file that was changed, or the folder of files is away.
-        RunError: the disk is full, or the store cannot be written.
+        RunError: the disk is full, the store cannot be written, or workers cannot start.
     """
-    scheduler = Scheduler(store, device, executor, retry_failed)
-    running = _PlanRun(plan, store, scheduler, batch, listener or Listener())
+    scheduler, listener = Scheduler(store, device, executor, retry_failed), listener or Listener()
+    scheduler.on_note = listener.note
+    running = _PlanRun(plan, store, scheduler, batch, listener)
     try:
         return running.run(force, record)
     except (OSError, SQLAlchemyError) as error:
-        reason = f"{unwritable(error)}; {scheduler.chunks} chunks of this run are stored and safe"
+        reason = f"{stop_reason(error)}; {scheduler.chunks} chunks of this run are stored and safe"
         running.note_unfinished(reason)
         raise RunError(f"{reason}; mend that and run the same command to go on") from error
     finally:
@@ -107,6 +125,7 @@ class _PlanRun:
         self.device, self.batch = scheduler.device, batch
         self.measurements: list[Measurement] = []
         self.statuses: dict[Key, str] = {}
+        self.failures: Counter[tuple[str, bool]] = Counter()
 
     def run(self, force: bool, record: bool) -> Summary:
         started = time.perf_counter()
@@ -140,7 +159,8 @@ class _PlanRun:
             self._compute(needed.chunks, needed.waiting)
         failed = sum(status == "failed" for status in self.statuses.values())
         spent, done = time.perf_counter() - started, len(self.statuses) - failed
-        return Summary(total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent)
+        failures = tuple(FailureCount(*reason, trials) for reason, trials in self.failures.most_common())
+        return Summary(total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent, failures)
 
     def _finish_stored(self, number: int, missing: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""
@@ -161,8 +181,9 @@ class _PlanRun:
         for key, bad in missing.failed.items():
             if key in have and have[key]["status"] == "failed":
                 self.statuses[number, key] = "failed"
+                self.failures[bad["reason"], False] += 1
             else:
-                self._write_failure((number, key), bad["reason"], bad["step"], bad["info"] or {})
+                self._write_failure((number, key), ChunkFailure(bad["reason"], bad["step"]), bad["info"] or {})
 
     def _compute(self, chunks: list[PlannedChunk], waiting: Mapping[Any, list[Key]]) -> None:
         """Have chunks computed, and measure trials as they become complete."""
@@ -200,10 +221,11 @@ class _PlanRun:
                 if completed.failure is None:
                     self._measure(completed.key)
                 else:
-                    self._write_failure(completed.key, *completed.failure, completed.info)
+                    self._write_failure(completed.key, completed.failure, completed.info)
 
     def _evaluations(self, planned: PlannedChunk) -> int:
-        return planned.seeds.size * self.measurements[planned.measurement].evaluations(planned.fingerprint)
+        each = self.measurements[planned.measurement].evaluations(planned.fingerprint, self.scheduler.slots)
+        return planned.seeds.size * each
 
     def _common_seeds(self, keys: Iterable[Key]) -> SeedRange:
         """The seeds that all of some measurements look at."""
@@ -225,21 +247,34 @@ class _PlanRun:
             shape = self.plan.described[measurement.trials[fingerprint].panel].shape
             values = measure(measurement.metric, chunks, measurement.against, device, shape=shape)
         except SamplingError as error:
-            self._write_failure(key, error.reason, None, {})
+            self._write_failure(key, failure_of(error)._replace(is_transient=True), {})  # the chunks are there
             return
-        self._write(key, {"status": "done", **values}, [chunk.info for chunk in chunks])
+        row = self._row(key, {"status": "done", **values}, [chunk.info for chunk in chunks])
+        self.store.put_result(row)
+        self.listener.trial(self._planned(key), row)
         self.statuses[key] = "done"
 
-    def _write_failure(self, key: Key, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
+    def _write_failure(self, key: Key, failure: ChunkFailure, info: Mapping[str, Any]) -> None:
+        """Write a failed row, unless the machine failed and the trial has a finished one, which still holds."""
         self.statuses[key] = "failed"
-        self._write(key, {"status": "failed", "reason": reason, "step": step}, [info])
+        self.failures[failure.reason, failure.is_transient] += 1
+        row = self._row(key, {"status": "failed", "reason": failure.reason, "step": failure.step}, [info])
+        if not (failure.is_transient and self._is_done(row)):
+            self.store.put_result(row)
+        self.listener.trial(self._planned(key), row)
 
-    def _write(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> None:
-        measurement, fingerprint = self.measurements[key[0]], key[1]
-        planned = measurement.trials[fingerprint]
-        row = measurement.row(planned.trial, values, infos, planned.notes)
-        self.store.put_result(row)
-        self.listener.trial(planned, row)
+    def _planned(self, key: Key) -> Planned:
+        return self.measurements[key[0]].trials[key[1]]
+
+    def _row(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> dict[str, Any]:
+        planned = self._planned(key)
+        return self.measurements[key[0]].row(planned.trial, values, infos, planned.notes)
+
+    def _is_done(self, row: Mapping[str, Any]) -> bool:
+        """Whether the store has a finished result in the place of a row."""
+        place = [row[name] for name in RESULT_KEY]
+        stored = self.store.results([row["fingerprint"]])
+        return any(one["status"] == "done" and [one[name] for name in RESULT_KEY] == place for one in stored)
 
     def note_unfinished(self, reason: str) -> None:
         """Say in the rows of the trials at work why they were not finished, if the store can still be written."""
@@ -247,6 +282,6 @@ class _PlanRun:
             if key in self.statuses:
                 continue
             try:
-                self._write(key, {"status": "failed", "reason": reason, "step": None}, [])
+                self._write_failure(key, ChunkFailure(reason, is_transient=True), {})
             except (OSError, SQLAlchemyError):
                 return

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from harness.core.errors import InputError
-from harness.core.files import write_bytes
+from harness.core.files import write_output
 from harness.datasets.image_bytes import to_bytes
 from harness.denoisers.load import load_denoiser
 from harness.execution.devices import devices_for
@@ -39,12 +38,19 @@ def sample_to_files(
     """Sample images and write them: to one sheet if `output` ends in .png, else to a folder, `SEED.png` each.
 
     Raises:
-        InputError: sampler, labels or device that do not fit, or a place that cannot be written.
+        InputError: sampler, labels or device that do not fit, a place that cannot be written, or a folder for images
+            that a PNG cannot hold.
         SamplingError: a state that is not finite.
     """
     if not seeds:
         raise InputError("no seeds were given; --seeds takes numbers and ranges such as 0-63")
     denoiser = load_denoiser(source, device=devices_for(device)[0])
+    is_sheet = output.suffix.lower() == ".png"
+    if not is_sheet and denoiser.shape[0] not in (1, 3):
+        raise InputError(
+            f"{output}: a PNG file holds 1 or 3 channels and these images have {denoiser.shape[0]}; give a sheet, "
+            "-o NAME.png, which shows each channel in grey, or take the numbers from harness.sample in Python"
+        )
     size = batch or min(BATCH, len(seeds))
     pictures, spent = [], 0
     for start in range(0, len(seeds), size):
@@ -53,18 +59,9 @@ def sample_to_files(
         pictures.append(to_bytes(out.images.cpu().numpy()))
         spent += int(out.nfe.sum())
     images = np.concatenate(pictures)
-    try:
-        if output.suffix.lower() == ".png":
-            write_bytes(output, mosaic(images))
-        else:
-            for seed, image in zip(seeds, images, strict=True):
-                _write(output / f"{seed:06d}.png", image)
-    except OSError as error:
-        raise InputError(f"{output}: cannot write there ({error.strerror}); give another --output") from None
+    if is_sheet:
+        write_output(output, mosaic(images))
+    else:
+        for seed, image in zip(seeds, images, strict=True):
+            write_output(output / f"{seed:06d}.png", mosaic(image[None], columns=1))
     return Sampled(len(seeds), spent / len(seeds), sampler.notes(denoiser))
-
-
-def _write(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-    Image.fromarray(np.ascontiguousarray(pixels)).save(path)

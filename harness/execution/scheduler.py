@@ -1,17 +1,19 @@
 """Chunks that are wanted, fed to an executor: claimed, submitted, collected and stored.
 
-Several processes may work over one store. A chunk is claimed before it is computed, the claims are renewed while it is,
-and a chunk that another process has claimed is waited for. Runs and searches share this scheduler: a run adds all the
-chunks that it lacks at once, a search adds the next seeds of a trial when it wants them.
+Several processes may work over one store. A chunk is claimed before it is computed, a thread renews the claims
+meanwhile, and a chunk that another process has claimed is waited for. Runs and searches share this scheduler: a run
+adds all the chunks that it lacks at once, a search adds the next seeds of a trial when it wants them.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
-from harness.core.errors import RunError
+from harness.core.errors import RunError, WorkerStartError
+from harness.core.files import is_full
 from harness.core.plugins import PluginError
 from harness.execution.devices import devices_for
 from harness.execution.executors import Executor, find_executor, is_alive
@@ -19,10 +21,14 @@ from harness.execution.provenance import versions
 from harness.execution.seed_ranges import SeedRange, seeds_of
 from harness.execution.worker import ChunkFailure, ChunkTask, failure_of, run_task
 from harness.metrics.feature_metric import MOSAIC
-from harness.store.database import Chunk, Store, is_full
+from harness.store.arrays import StoreFileError
+from harness.store.chunk import Chunk
+from harness.store.database import Store
+from harness.store.leases import Heartbeat, owner_in_words
 
-RENEW_SECONDS = 15.0
 POLL_SECONDS = 0.2
+WAIT_SECONDS = 5.0
+"""How long a scheduler waits for other processes before it says so."""
 
 
 class Job(NamedTuple):
@@ -88,6 +94,7 @@ class Scheduler:
         chunks, evaluations: what was computed here.
         workers: devices that are put to work at most; None for all.
         on_chunk: called with each chunk that is there now, and whether it was computed here.
+        on_note: called with what a person should know: who is waited for, pictures that could not be drawn.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class Scheduler:
         self.store, self.device, self.retry_failed = store, device, retry_failed
         self.workers: int | None = None
         self.on_chunk: Callable[[Job, bool], None] = lambda job, is_ours: None
+        self.on_note: Callable[[str], None] = lambda note: None
         self.name = executor if isinstance(executor, str) else executor.__name__
         self.make_executor = find_executor(executor) if isinstance(executor, str) else executor
         self.chunks = self.evaluations = 0
@@ -108,8 +116,16 @@ class Scheduler:
         self._claimed_by_others: list[Job] = []
         self._at_work: dict[Future[Any], list[Job]] = {}
         self._open: dict[Any, int] = {}
-        self._renewed = self._looked = time.monotonic()
+        self._looked = self._worked = time.monotonic()
+        self._heartbeat: Heartbeat | None = None
         store.is_alive = is_alive
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at a time, as far as is known before the executor is made."""
+        if self._executor is not None:
+            return self._executor.slots
+        return len(devices_for(self.device)[: self.make_executor.most])
 
     @property
     def is_idle(self) -> bool:
@@ -135,19 +151,19 @@ class Scheduler:
             for future in [future for future in self._at_work if future.done()]:
                 yield from self._receive(self._at_work[future], future)
                 del self._at_work[future]
+            self._worked = time.monotonic()
         elif self._claimed_by_others:
             time.sleep(POLL_SECONDS)
         if self._claimed_by_others and time.monotonic() - self._looked >= POLL_SECONDS:
             yield from self._look_at_others()
             self._looked = time.monotonic()
-        if time.monotonic() - self._renewed > RENEW_SECONDS:
-            self.store.renew()
-            self._renewed = time.monotonic()
 
     def close(self) -> None:
         """End what runs, and give back the claims of what was not finished."""
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         self.store.release()
 
     def _feed(self) -> None:
@@ -155,6 +171,7 @@ class Scheduler:
         while self._waiting:
             if self._executor is None:
                 self._executor = self.make_executor(devices_for(self.device)[: self.workers])
+                self._heartbeat = Heartbeat(self.store.renew)
             if len(self._at_work) >= self._executor.slots:
                 return
             jobs = self._next()
@@ -187,16 +204,12 @@ class Scheduler:
 
     def _receive(self, jobs: list[Job], future: Future[Any]) -> Iterator[Completed]:
         error = future.exception()
-        if isinstance(error, PluginError):  # of the machine, not of the trial: nothing is stored as failed
+        if isinstance(error, PluginError | WorkerStartError):  # every other task would end so
             raise error
         outcome = future.result() if error is None else failure_of(error)
         if isinstance(outcome, ChunkFailure):
-            info = {"batch": jobs[0].task.batch, "versions": versions()}
             for job in jobs:
-                if not job.is_stored:
-                    self.store.fail(job.chunk, outcome.reason, outcome.step, info)
-            for job in jobs:
-                yield from self._give_up(job, outcome, info)
+                yield from self._failed(job, outcome)
             return
         count = min(sum(job.seeds.size for job in jobs), MOSAIC)
         for name, png in outcome.pngs.items():
@@ -209,6 +222,20 @@ class Scheduler:
             self.chunks += 1
             self.evaluations += data.info["evaluations"]
             yield from self._arrived(job, is_ours=True)
+
+    def _failed(self, job: Job, failure: ChunkFailure) -> Iterator[Completed]:
+        """A chunk could not be computed: it stays failed if the trial is at fault, and is free again otherwise."""
+        info = {"batch": job.task.batch, "versions": versions()}
+        if job.is_stored:  # the numbers are there
+            self.on_note(f"pictures could not be drawn: {failure.reason}; the same command tries them again")
+            yield from self._arrived(job, is_ours=False)
+        elif failure.is_transient:
+            self.store.give_back(job.chunk)
+            yield from self._give_up(job, failure, info)
+        elif self.store.fail(job.chunk, failure.reason, failure.step, info):
+            yield from self._give_up(job, failure, info)
+        else:  # the claim lapsed, and another process has it
+            self._claimed_by_others.append(job)
 
     def _arrived(self, job: Job, is_ours: bool) -> Iterator[Completed]:
         self.on_chunk(job, is_ours)
@@ -227,6 +254,7 @@ class Scheduler:
     def _look_at_others(self) -> Iterator[Completed]:
         """What became of chunks that other processes had claimed: done, failed, or given up and free again."""
         jobs, self._claimed_by_others = self._claimed_by_others, []
+        owners: set[str] = set()
         trials: dict[str, set[str]] = {}
         for job in jobs:
             trials.setdefault(job.chunk.extractor, set()).add(job.chunk.fingerprint)
@@ -245,11 +273,22 @@ class Scheduler:
                 yield from self._give_up(job, ChunkFailure(row["reason"], row["step"]), row["info"] or {})
             else:
                 self._claimed_by_others.append(job)
+                owners.add(owner_in_words(row["owner"]))
+        if owners and not self._at_work and time.monotonic() - self._worked > WAIT_SECONDS:
+            who, count = ", ".join(sorted(owners)), len(self._claimed_by_others)
+            self.on_note(f"waiting for {count} chunks of {who}; a claim that is not renewed for a minute is taken over")
+            self._worked = math.inf
 
 
-def unwritable(error: Exception) -> str:
-    """Why the store cannot be written: the disk is full, or what the database or the file system says."""
-    return "the disk is full" if is_full(error) else f"the store cannot be written ({type(error).__name__}: {error})"
+def stop_reason(error: Exception) -> str:
+    """Why a run cannot go on: the disk is full, or what the database or the file system says."""
+    if is_full(error):
+        return "the disk is full"
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename:
+        told = f"{error.filename}: {error.strerror}"
+    is_elsewhere = isinstance(error, OSError) and not isinstance(error, StoreFileError)
+    return told if is_elsewhere else f"the store cannot be written ({told})"
 
 
 def _merged(job: Job, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:

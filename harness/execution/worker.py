@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from harness.core.config import Config, plugins_of
-from harness.core.errors import InputError, RunError, SamplingError
+from harness.core.errors import InputError, MachineError, RunError, SamplingError
 from harness.core.plugins import require_plugins
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.load import identity, load_denoiser
@@ -58,43 +58,73 @@ class Computed(NamedTuple):
 
 
 class ChunkFailure(NamedTuple):
-    """Why chunks could not be computed, and at which step of the sampler, if that is known."""
+    """Why chunks could not be computed.
+
+    Args:
+        reason: in words for a row.
+        step: at which step of the sampler, from 0; None if that is not known.
+        is_transient: the machine failed, not the trial; the next run tries again.
+    """
 
     reason: str
     step: int | None = None
+    is_transient: bool = False
 
 
 def failure_of(error: BaseException) -> ChunkFailure:
     """An exception in words for a row."""
     if isinstance(error, SamplingError):
         return ChunkFailure(error.reason, error.step)
-    if isinstance(error, InputError | RunError):
-        return ChunkFailure(str(error))
-    return ChunkFailure(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    is_ours = isinstance(error, InputError | RunError)
+    told = str(error) if is_ours else f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return ChunkFailure(told, is_transient=_is_transient(error))
+
+
+def _is_transient(error: BaseException | None) -> bool:
+    """Whether the machine is at fault: memory, a file, a library that is not there; or what came of one of these."""
+    import torch
+
+    seen = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, RunError | OSError | MemoryError | ImportError | torch.OutOfMemoryError):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_of_device(error: BaseException) -> bool:
+    """Whether a GPU reports an error, after which its process can compute nothing more there."""
+    import torch
+
+    is_memory = isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, RuntimeError) and not is_memory and str(error).startswith(("CUDA error", "HIP error"))
 
 
 def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
     """Sample or observe the seeds of a task's chunks, and keep of each what its metric needs.
 
     If the device runs out of memory, the rows per network call are halved until it does not. A trial that cannot be
-    computed is an answer, not an exception: a state or features that are not finite, no memory for a single row, a
-    denoiser that cannot be loaded or does not fit the sampler.
+    computed is an answer, not an exception: a state or features that are not finite, a denoiser that does not fit the
+    sampler; and so is one that the machine cannot compute: no memory for a single row, a file that is away.
 
     Raises:
         PluginError: this process lacks a plugin that the task needs.
+        MachineError: the device reports an error; only another process can go on with it.
     """
     require_plugins(task.plugins)
     try:
         return _compute(task, device)
     except Exception as error:
+        if _is_of_device(error):
+            raise MachineError(str(error).splitlines()[0]) from None
         return failure_of(error)
 
 
 def _compute(task: ChunkTask, device: str) -> Computed:
     started = time.perf_counter()
     trial = Trial.model_validate_json(task.trial)
-    load = _remembered if task.remember and device == "cpu" else _denoiser
-    denoiser = load(_source(trial), trial.weights, trial.dtype, device)
+    denoiser = _loaded(trial, device, task.remember)
     saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
     seeds = [seed for seed_range in task.seeds for seed in range(seed_range.first, seed_range.last + 1)]
     metric = METRICS.read_json(task.metric)
@@ -143,6 +173,21 @@ def _source(trial: Trial) -> str:
     return trial.denoiser if isinstance(trial.denoiser, str) else trial.denoiser.model_dump_json()
 
 
+def _loaded(trial: Trial, device: str, remember: bool) -> Denoiser:
+    """The denoiser of a trial; the plan has looked at it, so what cannot be loaded is a matter of the machine.
+
+    Raises:
+        MachineError: it cannot be loaded.
+    """
+    load = _remembered if remember and device == "cpu" else _denoiser
+    try:
+        return load(_source(trial), trial.weights, trial.dtype, device)
+    except Exception as error:
+        if _is_of_device(error):
+            raise
+        raise MachineError(f"the denoiser cannot be loaded: {failure_of(error).reason}") from error
+
+
 @lru_cache(maxsize=2)
 def _denoiser(source: str, weights: str, dtype: str | None, device: str) -> Denoiser:
     """The last denoisers used stay loaded: chunks of one trial follow each other."""
@@ -165,7 +210,13 @@ def _converged(source: str, weights: str, dtype: str | None, device: str) -> dic
 
 
 def mosaic(images: np.ndarray, columns: int = 8) -> bytes:
-    """Byte images [N, C, H, W] (C is 1 or 3) as one PNG, in rows of `columns` with a pixel between them."""
+    """Byte images [N, C, H, W] as one PNG, in rows of `columns` with a pixel between them.
+
+    One channel is grey and three are RGB. A PNG has no place for other numbers of channels: each is a grey image then,
+    those of an image next to each other.
+    """
+    if images.shape[1] not in (1, 3):
+        images = np.concatenate(np.split(images, images.shape[1], axis=1), axis=3)
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 128, dtype=np.uint8)

@@ -19,10 +19,10 @@ Everything is validated before any compute; an error names the file, the line, t
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Names, Positive, freeze
+from harness.core.config import Config, Names, Positive, distinct, freeze
 from harness.core.yaml import Document
 from harness.denoisers.load import DenoiserSpec
 from harness.experiments.claims import Claim
@@ -35,6 +35,7 @@ Counts = Annotated[
     tuple[Annotated[int, Field(ge=1, le=MAX_STEPS)], ...],
     Field(min_length=1),
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else (value,)),
+    AfterValidator(distinct),
 ]
 AxisPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]

@@ -79,7 +79,8 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     try:
         drawn = sample(probe, sampler.model_copy(update=changes), seeds=[0])
     except SamplingError as error:
-        raise InputError(f"step {error.step} of {sampler.steps}: {error.reason}") from None
+        at = "" if error.step is None else f"step {error.step + 1} of {sampler.steps}: "
+        raise InputError(f"{at}{error.reason}") from None
     return int(drawn.nfe[0])
 
 

@@ -1,11 +1,13 @@
 """Plans: a grid's denoisers x series x budgets as trials, each with its place in the figure."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core import yaml
+from harness.core.config import repeated
 from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description, Window
@@ -125,6 +127,7 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     check_seeds(grid, document)
     check_features(grid, document, names)
     described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
+    _check_size(grid, document)
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}
     drawn: dict[tuple[str, str], _Curve] = {}
@@ -142,8 +145,6 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
                     kept = {key: getattr(series, key) for key in ("note", "role", "paper")}
                     curves.setdefault(item.series, {"name": item.series, "base": item.base, **kept})
                     items.append(item)
-                if len(items) > MAX_TRIALS:
-                    raise document.error(("series", index), f"more than {MAX_TRIALS:,} trials; use shorter lists")
     for index, metric in enumerate(grid.metrics):
         if not any(concerns(metric, item.base, item.panel) for item in items):
             raise document.error(
@@ -158,18 +159,44 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     return Plan(name, grid, items, source, list(curves.values()), described, tuple(absent), place)
 
 
+def _check_size(grid: Grid, document: Document) -> None:
+    """Refuse a grid of too many trials by the lengths of its lists, before any of them is made."""
+    total = 0
+    for index, series in enumerate(grid.series):
+        holder = _holder(series, grid)
+        for panel in series.only or grid.denoisers:
+            lists = [options for where, options in _lists(_raw(series, panel)) if where[-1] not in NOT_AXES]
+            total += math.prod(map(len, lists)) * len(holder.nfe or holder.steps or (0,))
+        if total > MAX_TRIALS:
+            told = f"{total:,} trials up to here are more than {MAX_TRIALS:,}; use shorter lists"
+            raise document.error(("series", index), told)
+
+
+def _raw(series: Series, panel: str) -> dict[str, Any]:
+    """The sampler of a series on one denoiser, with its lists."""
+    return {**series.sampler, **series.per_denoiser.get(panel, {})}
+
+
+def _holder(series: Series, grid: Grid) -> Series | Grid:
+    """What gives the budgets of a series: itself, or the grid."""
+    return series if series.nfe or series.steps or series.along else grid
+
+
 def _curves(series: Series, index: int, panel: str, grid: Grid, document: Document) -> Iterator[_Curve]:
     """One curve for every combination of the lists in a series' sampler, but for the list along the curve."""
     base: Where = ("series", index, "sampler")
     own = series.per_denoiser.get(panel, {})
     moved: dict[str, Where] = {axis: ("series", index, "per_denoiser", panel, axis) for axis in own}
-    raw = {**series.sampler, **own}
+    raw = _raw(series, panel)
     along = tuple((series.along or ("" if grid.x == "nfe" else grid.x)).split("."))
     axes = [(where, options) for where, options in _lists(raw) if where[-1] not in NOT_AXES]
     for where, options in axes:
+        place = (*moved[str(where[0])], *where[1:]) if where[0] in moved else (*base, *where)
         if not options:
-            place = (*moved[str(where[0])], *where[1:]) if where[0] in moved else (*base, *where)
             raise document.error(place, "an empty list leaves nothing to run; give it values, or remove the key")
+        twice = repeated(options)
+        if twice is not None:
+            raise document.error(place, f"{_in_words(twice)} is there twice; remove one")
     points = next((options for where, options in axes if where == along), None)
     if series.along and points is None:
         here = ".".join(along)
@@ -280,7 +307,7 @@ def _budgets(
             f"solver '{sampler.solver.kind}' has a fixed NFE, so its curve against NFE runs along budgets; remove "
             f"along, or give the grid x: {series.along}",
         )
-    holder: Series | Grid = series if series.nfe or series.steps or series.along else grid
+    holder = _holder(series, grid)
     where: Where = curve.base[:2] if holder is series else ()
     if holder.nfe and holder.steps:
         raise document.error((*where, "steps"), "give either `nfe` or `steps`, not both")

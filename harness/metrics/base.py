@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.config import Config, Names
-from harness.core.errors import InputError, SamplingError
+from harness.core.errors import InputError, MachineError, SamplingError
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
 from harness.metrics.cautions import ImageKind
@@ -70,6 +70,18 @@ class SamplingJob(NamedTuple):
     batch: int | None = None
     keep: tuple[str, ...] = ()
     converged: dict[str, Any] | None = None
+
+
+class SharedEvaluations(NamedTuple):
+    """Evaluations per sample that trials share.
+
+    Args:
+        key: the same for trials that are compared with the same thing.
+        evaluations: about how many.
+    """
+
+    key: str
+    evaluations: int
 
 
 class Sheet(NamedTuple):
@@ -299,6 +311,10 @@ class Metric(Config):
         """
         return nfe
 
+    def shared_evaluations(self, sampler: "Sampler", nfe: int) -> SharedEvaluations | None:
+        """What a worker spends once for all trials of a denoiser compared with the same thing; None for none."""
+        return None
+
     def cautions(
         self, blocks: Sequence[Any], reference: Reference | None = None, images: ImageKind | None = None
     ) -> list[str]:
@@ -366,15 +382,24 @@ def halve_batch(work: Callable[[int], Result], batch: int) -> tuple[Result, int]
     """What `work(batch)` gives, with as many rows per network call as the memory allows, and that number.
 
     Raises:
-        SamplingError: no memory for a single row.
+        MachineError: no memory for a single row.
     """
     import torch
 
     while True:
         try:
             return work(batch), batch
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             torch.cuda.empty_cache()
             if batch == 1:
-                raise SamplingError("out of memory with one row per network call; use a device with more") from None
+                raise MachineError("out of memory with one row per network call; use a device with more") from None
             batch //= 2
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device has no more memory; torch says so of a CPU's in the message alone."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

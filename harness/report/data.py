@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from harness.core.errors import InputError
+from harness.core.text import spreadsheet_text
 from harness.metrics.floor import floor_key
 from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.old_plans import current_plan
@@ -76,7 +77,8 @@ class TrialResult:
         self.nfe = number["nfe"] if number["nfe"] > 0 else planned
         self.nfe_min, self.nfe_max = number["nfe_min"], number["nfe_max"]
         self.x = self.nfe if against_nfe else as_float(item.get("x"))
-        self.step, self.seconds, self.evaluations = number["step"], number["seconds"], number["evaluations"]
+        self.step = number["step"] + 1  # rows count from 0, people from 1
+        self.seconds, self.evaluations = number["seconds"], number["evaluations"]
         self.finished_at: str = own.get("finished_at") or ""
         self.details: Mapping[str, Any] = own.get("details") or {}
         self.replicates: tuple[float, ...] = tuple(own.get("replicates") or ())
@@ -287,8 +289,9 @@ def results(store: Store | Path | str | None = None, grid: str | None = None) ->
 
 
 def write_csv(trials: Iterable[TrialResult], file: TextIO) -> None:
-    """Write trials as CSV with the columns `COLUMNS`; NaN is an empty cell."""
+    """Write trials as CSV with the columns `COLUMNS`; NaN is an empty cell, and no spreadsheet runs one."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for trial in trials:
-        writer.writerow("" if value != value else value for value in trial.record().values())
+        values = ("" if value != value else value for value in trial.record().values())
+        writer.writerow(spreadsheet_text(value) if isinstance(value, str) else value for value in values)

@@ -59,7 +59,7 @@ class SearchTrial:
         self.duplicate_of: int | None = row["twin"]
         self.incumbent: int | None = row["rival"]
         self.reason: str = row["reason"] or ""
-        self.step: int | None = row["step"]
+        self.step: int | None = None if row["step"] is None else row["step"] + 1  # rows count from 0
         self.evaluations: int = row["evaluations"] or 0
         self.rungs = [rung for rung in row["rungs"] or [] if math.isfinite(as_float(rung.get("value")))]
         last: dict[str, Any] = self.rungs[-1] if self.rungs else {}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.core.errors import SamplingError
+from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.brownian import Brownian, Clock
 from harness.sampling.denoiser import Denoiser, Metered
 from harness.sampling.noise import Noise
@@ -92,9 +92,12 @@ class Dynamics:
             rows: which of the N samples x holds; None for all.
 
         Raises:
-            SamplingError: a time at or below 0, where the ODE has no right-hand side.
+            SamplingError: a time at or below 0, where the ODE has no right-hand side; or one that is not a number, to
+                which a drift that is not finite leads an adaptive solver.
         """
         if not bool((t > 0).all()):
+            if bool(t.isnan().any()):
+                raise SamplingError(NOT_FINITE)
             raise SamplingError(
                 f"the solver evaluates at t = {t.min().item():.4g}, at or below 0; use fewer or other steps, or a "
                 "second stage nearer to the first (a smaller alpha)"

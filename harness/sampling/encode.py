@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.core.errors import InputError, SamplingError
+from harness.core.errors import NOT_FINITE, InputError, SamplingError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels, initial_state, state_dtype
 from harness.sampling.optimize import with_levels
@@ -76,6 +76,6 @@ def encode(
     for step in trajectory(dynamics, sampler, times.flip(0), x):
         x = step.x
         if not bool(torch.isfinite(x).all()):
-            raise SamplingError("the state is not finite (NaN or infinity)", step.number)
+            raise SamplingError(NOT_FINITE, step.number)
     latents = x / (time_steps.sigmas[0] * dynamics.s(time_steps.times[0]))
     return Encoded(latents, dynamics.nfe, dynamics.calls, dynamics.rows)

@@ -108,7 +108,7 @@ def _check_descent(time_steps: TimeSteps) -> None:
         if len(rises):
             at = int(rises[0])
             raise InputError(
-                f"the {name} go from {values[at]:.4g} to {values[at + 1]:.4g} after step {at} and do not fall; the VP "
+                f"the {name} go from {values[at]:.4g} to {values[at + 1]:.4g} in step {at + 1} and do not fall; the VP "
                 "curve turns round over a narrow noise range: widen it (sigma_min, sigma_max), or use another "
                 "discretization"
             )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.core.errors import SamplingError
+from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels, initial_state
 from harness.sampling.optimize import with_levels
@@ -78,5 +78,5 @@ def sample(
     if sampler.end != "zero":
         x = x / begun.dynamics.s(times[-1])
     if bad := [number for number, ok in finite.items() if not bool(ok)]:
-        raise SamplingError("the state is not finite (NaN or infinity)", bad[0])
+        raise SamplingError(NOT_FINITE, bad[0])
     return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows)

@@ -14,7 +14,7 @@ from harness.core.errors import InputError, RunError, SamplingError
 from harness.execution.devices import call_shape, devices_for
 from harness.execution.executors import Executor
 from harness.execution.measurements import Measurement
-from harness.execution.scheduler import Completed, Scheduler, unwritable
+from harness.execution.scheduler import Completed, Scheduler, stop_reason
 from harness.execution.worker import ChunkFailure, failure_of
 from harness.search.candidates import Candidate
 from harness.search.optuna_bridge import Suggester
@@ -36,7 +36,7 @@ class SearchListener:
         """Trial `number` is done, pruned or failed."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know, such as that stored work is done again."""
+        """Something that a person should know: who is waited for, or that stored work is done again."""
 
 
 def run_search(
@@ -65,18 +65,19 @@ def run_search(
         The study's trials by number.
 
     Raises:
-        RunError: the disk is full, or the store cannot be written.
+        RunError: the disk is full, the store cannot be written, or the machine fails otherwise.
     """
     first = devices_for(device)[0]
     most = CPU_ROWS if first == "cpu" else call_shape(measurement.samples, first, None)
     rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
     blocks = SeedBlocks(store, measurement, batch or rows, search.rungs)
-    scheduler = Scheduler(store, device, executor, retry_failed)
+    scheduler, listener = Scheduler(store, device, executor, retry_failed), listener or SearchListener()
+    scheduler.on_note = listener.note
     algebra = first if measurement.is_wide else "cpu"
     try:
-        return _Run(search, measurement, store, budget, blocks, scheduler, listener or SearchListener(), algebra).run()
+        return _Run(search, measurement, store, budget, blocks, scheduler, listener, algebra).run()
     except (OSError, SQLAlchemyError) as error:
-        raise RunError(f"{unwritable(error)}; mend that and give the same command to go on") from error
+        raise RunError(f"{stop_reason(error)}; mend that and give the same command to go on") from error
     finally:
         scheduler.close()
 
@@ -134,6 +135,10 @@ class _Run:
                 self.wanted.discard(number)
                 if failure is None:
                     self._measure(number)
+                elif failure.is_transient:  # later trials would be chosen by what says nothing of this one
+                    raise RunError(
+                        f"trial no. {number}: {failure.reason}; mend that and give the same command to go on"
+                    )
                 else:
                     self._fail(number, failure)
 

@@ -20,10 +20,11 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError
+from harness.core.files import is_full
 from harness.search.plan import SearchPlan
 from harness.search.progress import Rows
 from harness.search.space import SpacePoint
-from harness.store.database import Store, is_full
+from harness.store.database import Store
 from harness.store.studies import DONE, PRUNED, RUNNING, SUGGESTED, Studies
 
 STATEFUL = ("grid", "qmc", "cmaes", "nsga2")

@@ -18,7 +18,8 @@ from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.execution.worker import ChunkTask
 from harness.experiments.trial import Trial
 from harness.metrics.features.summary import FeatureSummary
-from harness.store.database import Chunk, Store
+from harness.store.chunk import Chunk
+from harness.store.database import Store
 
 
 class SeedBlocks:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+class StoreFileError(OSError):
+    """A file of the store cannot be written or removed."""
+
+
 class ArrayFiles:
     """A folder of `.npz` files, each named by a key and checked against the SHA-256 that the store's row holds.
 
@@ -24,13 +28,20 @@ class ArrayFiles:
         self.folder = folder
 
     def write(self, key: str, arrays: "Mapping[str, np.ndarray]") -> str:
-        """Store arrays under a key (hexadecimal) and return the file's SHA-256."""
+        """Store arrays under a key (hexadecimal) and return the file's SHA-256.
+
+        Raises:
+            StoreFileError: the file cannot be written.
+        """
         import numpy as np
 
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **dict(arrays))
         content = buffer.getvalue()
-        write_bytes(self._path(key), content)
+        try:
+            write_bytes(self._path(key), content)
+        except OSError as error:
+            raise StoreFileError(error.errno, error.strerror, error.filename) from error
         return hashlib.sha256(content).hexdigest()
 
     def read(self, key: str, sha256: str) -> "dict[str, np.ndarray]":
@@ -79,8 +90,15 @@ class ArrayFiles:
         return self._path(key).stat().st_size if self.has(key) else 0
 
     def remove(self, key: str) -> None:
-        """Delete a key's file, if there."""
-        self._path(key).unlink(missing_ok=True)
+        """Delete a key's file, if there.
+
+        Raises:
+            StoreFileError: it cannot be deleted.
+        """
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreFileError(error.errno, error.strerror, error.filename) from error
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npz"

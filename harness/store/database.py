@@ -6,12 +6,11 @@ trial and number of seeds) are merges of chunks. Arrays are files beside the dat
 """
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -19,30 +18,18 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from harness.core.errors import InputError
 from harness.store import tables
 from harness.store.arrays import ArrayFiles
+from harness.store.chunk import Chunk, covering, named
 from harness.store.connection import open_database, parse_url, sqlite_file
-from harness.store.leases import Owner, lapsed, outliving
+from harness.store.leases import LEASE_SECONDS, OUTLIVING, LeaseWatch, Owner, is_stale, outliving
 
 if TYPE_CHECKING:
     import numpy as np
 
-LEASE_SECONDS = 60.0
 TRIES = 10
+RESULT_KEY = ("fingerprint", "extractor", "reference", "first_seed", "n")
+"""Columns that tell results apart."""
+
 DEFAULT_STORE = "results/harness.sqlite"
-
-
-class Chunk(NamedTuple):
-    """A run of seeds of one trial under one feature extractor: first to last seed, both included."""
-
-    fingerprint: str
-    first: int
-    last: int
-    extractor: str
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the four fields."""
-        text = "\n".join([self.fingerprint, str(self.first), str(self.last), self.extractor])
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Store:
@@ -78,6 +65,7 @@ class Store:
         self.files = ArrayFiles(Path(files) if files else beside / "files")
         self.owner = Owner.this()
         self.is_alive: Callable[[str, str], bool] = lambda executor, handle: False
+        self.watch = LeaseWatch()
         opened = open_database(self._url, self.name, create, read_only)
         self.engine, self.notes, self._lacking = opened
 
@@ -124,7 +112,7 @@ class Store:
     def claim(self, chunk: Chunk, retry_failed: bool = False, within: tuple[int, int] | None = None) -> bool:
         """Take a chunk for this process: False if another has it, or it is done or failed.
 
-        A claim whose lease has lapsed, or whose process on this host is gone, is taken over.
+        A claim whose process is gone, or that was seen unchanged for as long as a lease, is taken over.
 
         Args:
             chunk: which.
@@ -137,8 +125,8 @@ class Store:
         claim |= {"owner": str(self.owner), "expires": time.time() + LEASE_SECONDS}
         try:
             with self.engine.begin() as connection:
-                connection.execute(sa.insert(table).values(claim | _named(chunk)))
-                covered = connection.scalar(sa.select(table.c.id).where(_covering(chunk, within)).limit(1)) is not None
+                connection.execute(sa.insert(table).values(claim | named(chunk)))
+                covered = connection.scalar(sa.select(table.c.id).where(covering(chunk, within)).limit(1)) is not None
                 if covered:  # by chunks that were merged meanwhile
                     connection.execute(sa.delete(table).where(table.c.key == chunk.key))
             return not covered
@@ -158,7 +146,7 @@ class Store:
 
     def lapsed(self, row: Mapping[str, Any]) -> bool:
         """Whether a claim may be taken over."""
-        return lapsed(row, self.is_alive)
+        return self.watch.lapsed(row, self.is_alive)
 
     def hand_over(self, chunks: Iterable[Chunk], executor: str, handle: str) -> None:
         """Make claims of this process those of work that goes on without it.
@@ -174,15 +162,19 @@ class Store:
 
     def renew(self) -> None:
         """Extend the leases of this process's claims."""
-        table = tables.chunks
-        mine = (table.c.status == "claimed") & (table.c.owner == str(self.owner))
-        self.write(sa.update(table).where(mine).values(expires=time.time() + LEASE_SECONDS))
+        self.write(sa.update(tables.chunks).where(self._mine()).values(expires=time.time() + LEASE_SECONDS))
 
     def release(self) -> None:
         """Give back the claims of this process that were not finished."""
-        table = tables.chunks
         with contextlib.suppress(SQLAlchemyError):
-            self.write(sa.delete(table).where((table.c.status == "claimed") & (table.c.owner == str(self.owner))))
+            self.write(sa.delete(tables.chunks).where(self._mine()))
+
+    def _mine(self, handed_over: bool = False) -> sa.ColumnElement[bool]:
+        """The claims of this process, and if so asked those of work that goes on without its process."""
+        table = tables.chunks
+        ours = table.c.owner == str(self.owner)
+        ours = ours | table.c.owner.startswith(OUTLIVING) if handed_over else ours
+        return (table.c.status == "claimed") & ours
 
     def finish(self, chunk: Chunk, arrays: "Mapping[str, np.ndarray]", info: Mapping[str, Any]) -> None:
         """Store a chunk's moments: the file first, then the row that vouches for it.
@@ -194,8 +186,8 @@ class Store:
         with self.engine.begin() as connection:
             if connection.execute(sa.update(table).where(table.c.key == chunk.key).values(values)).rowcount:
                 return
-            if connection.scalar(sa.select(table.c.id).where(_covering(chunk)).limit(1)) is None:
-                connection.execute(sa.insert(table).values(_named(chunk) | values))
+            if connection.scalar(sa.select(table.c.id).where(covering(chunk)).limit(1)) is None:
+                connection.execute(sa.insert(table).values(named(chunk) | values))
                 return
         self.files.remove(chunk.key)
 
@@ -221,7 +213,7 @@ class Store:
                 if connection.execute(sa.delete(table).where(parted)).rowcount != len(keys):
                     connection.rollback()
                     return False
-                connection.execute(sa.insert(table).values({**_named(whole), "status": "done", "info": dict(info)}))
+                connection.execute(sa.insert(table).values({**named(whole), "status": "done", "info": dict(info)}))
                 # The file comes last, when no other process can be writing it, nor have a row that vouches for it.
                 sha256 = self.files.write(whole.key, arrays)
                 connection.execute(sa.update(table).where(table.c.key == whole.key).values(sha256=sha256))
@@ -231,11 +223,17 @@ class Store:
             self.files.remove(key)
         return True
 
-    def fail(self, chunk: Chunk, reason: str, step: int | None, info: Mapping[str, Any]) -> None:
-        """Record that a chunk could not be computed, and why."""
-        table, values = tables.chunks, {"status": "failed", "reason": reason, "step": step, "info": dict(info)}
-        same = (table.c.key == chunk.key) & (table.c.status != "done")  # another process may have made it meanwhile
-        self.write(sa.update(table).where(same).values(expires=None, **values))
+    def fail(self, chunk: Chunk, reason: str, step: int | None, info: Mapping[str, Any]) -> bool:
+        """Record that a chunk could not be computed, and why; False if its claim is another's by now."""
+        values = {"status": "failed", "reason": reason, "step": step, "info": dict(info), "expires": None}
+        same = self._mine(handed_over=True) & (tables.chunks.c.key == chunk.key)
+        with self.engine.begin() as connection:
+            return connection.execute(sa.update(tables.chunks).where(same).values(values)).rowcount == 1
+
+    def give_back(self, chunk: Chunk) -> None:
+        """Let a claimed chunk be computed by whoever wants it next."""
+        same = self._mine(handed_over=True) & (tables.chunks.c.key == chunk.key)
+        self.write(sa.delete(tables.chunks).where(same))
 
     def forget(
         self,
@@ -292,8 +290,9 @@ class Store:
         self.files.remove(key)
 
     def drop_claims(self, dry_run: bool = False) -> int:
-        """Drop claims whose lease is over or whose process is gone; returns how many there were."""
-        old = [row["key"] for row in self.all_chunks() if row["status"] == "claimed" and self.lapsed(row)]
+        """Drop claims whose process is gone, and those of a day ago; returns how many there were."""
+        claims = [row for row in self.all_chunks() if row["status"] == "claimed"]
+        old = [row["key"] for row in claims if is_stale(row, self.is_alive)]
         for part in [] if dry_run else _portions(old):
             self.write(sa.delete(tables.chunks).where(tables.chunks.c.key.in_(part or [])))
         return len(old)
@@ -311,7 +310,7 @@ class Store:
 
     def put_result(self, row: Mapping[str, Any]) -> None:
         """Write one trial's result at its number of seeds, in place of an earlier one."""
-        key = {name: row[name] for name in ("fingerprint", "extractor", "reference", "first_seed", "n")}
+        key = {name: row[name] for name in RESULT_KEY}
         self.replace(tables.results, key, {**row, "finished_at": now()})
 
     def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
@@ -391,26 +390,6 @@ class Store:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _named(chunk: Chunk) -> dict[str, Any]:
-    """The columns that say which chunk a row is of."""
-    return {
-        "key": chunk.key,
-        "fingerprint": chunk.fingerprint,
-        "first_seed": chunk.first,
-        "last_seed": chunk.last,
-        "extractor": chunk.extractor,
-    }
-
-
-def _covering(chunk: Chunk, within: tuple[int, int] | None = None) -> sa.ColumnElement[bool]:
-    """Finished chunks that hold all seeds of this one and more, but none outside of `within`."""
-    table = tables.chunks
-    same = (table.c.fingerprint == chunk.fingerprint) & (table.c.extractor == chunk.extractor)
-    around = (table.c.first_seed <= chunk.first) & (table.c.last_seed >= chunk.last) & (table.c.key != chunk.key)
-    inside = sa.true() if within is None else (table.c.first_seed >= within[0]) & (table.c.last_seed <= within[1])
-    return same & around & inside & (table.c.status == "done")
-
-
 def now() -> str:
     """The time in UTC, to the second, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -419,12 +398,6 @@ def now() -> str:
 def moment() -> str:
     """The time in UTC, to the microsecond, ISO 8601: what was worked on last is told by it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error of the database or the file system says that the disk is full."""
-    text = str(error).lower()
-    return "disk is full" in text or "no space left" in text or "disk quota" in text
 
 
 def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:

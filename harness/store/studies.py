@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from harness.core.errors import InputError
 from harness.store import tables
-from harness.store.database import LEASE_SECONDS, Store, moment, now
-from harness.store.leases import lapsed
+from harness.store.database import Store, moment, now
+from harness.store.leases import LEASE_SECONDS
 
 RUNNING, DONE, PRUNED, FAILED = "running", "done", "pruned", "failed"
 
@@ -81,13 +81,13 @@ class Studies:
     def take_mirror(self, name: str) -> bool:
         """Take it on to copy slots to Optuna's tables; False while another process does.
 
-        A lease like that of a chunk: it lapses, and counts for nothing when its process on this host is gone.
+        A lease like that of a chunk: it lapses when it is seen unchanged for a minute, or its process is gone.
         """
         table, study = tables.studies, self.find(name)
         if study is None:
             return False
         owner, expires = study["mirror_owner"], study["mirror_expires"]
-        if owner is not None and not lapsed({"owner": owner, "expires": expires}):
+        if owner is not None and not self.store.lapsed({"key": f"study {name}", "owner": owner, "expires": expires}):
             return False
         before = table.c.mirror_owner.is_(None)
         if owner is not None:

@@ -1,9 +1,13 @@
-"""One recipe in a process of its own: `python -m harness.training RECIPE OUT WORK [--fresh]`, one thread.
+"""One recipe in a process of its own, with one thread.
 
-`train_all` starts these; the command for people is `harness train`.
+`python -m harness.training RECIPE OUT WORK [--fresh] [--parent PID]`: `train_all` starts these, and they end with it.
+The command for people is `harness train`.
 """
 
+import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -23,9 +27,19 @@ def tell(at: Progress) -> None:
     )
 
 
+def end_with(parent: int, seconds: float = 1.0) -> None:
+    """End this process when its parent is another than this one: a later command would train beside it."""
+    while os.getppid() == parent:
+        time.sleep(seconds)
+    os._exit(1)
+
+
 def main(arguments: list[str]) -> int:
     """Train, and return the exit code: 0 done, 1 the run failed, 2 the input is wrong."""
     recipe, out, work = (Path(argument) for argument in arguments[:3])
+    if "--parent" in arguments:
+        parent = int(arguments[arguments.index("--parent") + 1])
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     try:
         print(train(load_recipe(recipe), out, resume="--fresh" not in arguments, progress=tell, work=work), flush=True)

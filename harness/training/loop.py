@@ -124,7 +124,7 @@ def _steps(recipe: Recipe, task: TrainingTask, state: TrainingState, end: int) -
         loss = task.objective(state.network, data.take(rows), state.generator)
         if not math.isfinite(value := loss.item()):
             raise TrainingError(
-                f"{recipe.name}: the loss became {value} in step {state.step} ({seen:,} images); "
+                f"{recipe.name}: the loss became {value} in step {state.step + 1} ({seen:,} images); "
                 "use a lower `lr`, a `clip`, or a longer `ramp_images` in the recipe"
             )
         state.optimizer.zero_grad(set_to_none=True)

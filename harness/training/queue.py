@@ -103,6 +103,7 @@ def train_all(
 
 def _start(path: Path, name: str, out: Path, work: Path, fresh: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "harness.training", str(path), str(out), str(work), *(["--fresh"] * fresh)]
+    command += ["--parent", str(os.getpid())]
     with (work / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | dict.fromkeys(THREADS, "1")

@@ -162,5 +162,5 @@ def test_a_failed_trial_exits_with_1(harness, monkeypatch):
     done = harness("run", "small.yaml", "--device", "cpu")
     assert done.exit_code == 1
     assert "0 of 4 trials done, 4 failed" in done.stdout
-    assert "failed: exact · Euler · NFE 5 at step 3: the state is not finite" in done.stderr.replace("\n", " ")
+    assert "failed: exact · Euler · NFE 5 at step 4: the state is not finite" in done.stderr.replace("\n", " ")
     assert harness("report").exit_code == 0

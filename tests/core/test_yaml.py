@@ -56,6 +56,52 @@ def test_duplicate_keys_at_any_depth():
         yaml.loads("a:\n  x: 1\n  x: 2\n")
 
 
+MERGES = """
+x-common:
+  levels: &levels {kind: edm, rho: 5}
+a: &a {solver: heun, discretization: *levels}
+b: {<<: *a, solver: euler}
+c: {solver: ddim, <<: [*a, {solver: rk4, clip: true}]}
+d:
+  <<: &d
+    <<: *levels
+    rho: 7
+  steps: 4
+"<<": {"<<": text}
+"""
+
+
+def test_merge_keys():
+    document = yaml.loads(MERGES)
+    edm = {"kind": "edm", "rho": 5}
+    assert document.data == {
+        "a": {"solver": "heun", "discretization": edm},
+        "b": {"discretization": edm, "solver": "euler"},
+        "c": {"discretization": edm, "clip": True, "solver": "ddim"},
+        "d": {"kind": "edm", "rho": 7, "steps": 4},
+        "<<": {"<<": "text"},
+    }
+    assert list(document.data["b"]) == ["discretization", "solver"]
+    lines = [document.line(where) for where in [("b", "solver"), ("b", "discretization", "rho"), ("c", "clip")]]
+    assert lines == [5, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {<<: 5}", "<text>:1: `<<` merges a mapping or a list of mappings; we got '5'"),
+        ("a: {<<: [{b: 1}, x]}", "<text>:1: `<<` merges a mapping or a list of mappings; we got 'x'"),
+        ("a:\n  <<: {b: 1}\n  <<: {c: 1}", "<text>:3: duplicate key '<<'; merge several mappings with <<: [*a, *b]"),
+        ("a: {<<: {b: 1, b: 2}}", "<text>:1: duplicate key 'b' (first on line 1); remove one of the two"),
+        ("a: &a {<<: *a}", "<text>: nested deeper than 100 levels"),
+    ],
+)
+def test_what_cannot_be_merged(text, message):
+    with pytest.raises(InputError) as caught:
+        yaml.loads(text)
+    assert str(caught.value) == message
+
+
 def test_an_alias_bomb_is_refused_quickly():
     layers = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     layers += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from harness.core.errors import InputError, RunError
+from harness.core.errors import InputError, MachineError, RunError
 from harness.execution.devices import devices_for
-from harness.execution.executors.processes import ProcessExecutor
+from harness.execution.executors.processes import ProcessExecutor, _death
 from harness.execution.run import run
 from harness.experiments.plan import plan
 from harness.store.database import Store
@@ -189,10 +189,10 @@ def test_a_worker_that_dies_twice_on_a_task_fails_it():
                     os.kill(worker.process.pid, signal.SIGKILL)
                     killed.add(worker.process.pid)
             time.sleep(0.05)
-        assert str(future.exception(60)) == (
-            "the worker process died twice on these chunks (killed by signal 9); out of memory?"
+        assert str(future.exception(60)).startswith(
+            "the worker process died twice on these chunks (killed by signal 9); out of memory? Take fewer rows"
         )
-        assert isinstance(future.exception(), RunError)
+        assert isinstance(future.exception(), MachineError)
         assert executor.slots == 1
         assert executor.submit(pid).result(60) not in killed  # the fresh worker is alive
         with pytest.raises(ValueError, match="not a task"):  # and says what is wrong
@@ -218,6 +218,100 @@ def test_shutdown_ends_what_runs():
     executor.shutdown()
     assert time.monotonic() - started < 60
     assert isinstance(future.exception(1), RunError)
+
+
+def fail_on_device(*, device):
+    raise MachineError(f"CUDA error in {os.getpid()}")
+
+
+def unreadable(*, device):
+    raise FileNotFoundError(2, "No such file", "x.npz")
+
+
+def test_what_a_task_or_its_process_may_do_wrong():
+    executor = ProcessExecutor(["cpu"])
+    try:
+        first = executor.submit(pid).result(120)
+        with pytest.raises(FileNotFoundError, match=r"x\.npz"):  # an error of the system is an answer, and no death
+            executor.submit(unreadable).result(120)
+        assert executor.submit(pid).result(120) == first
+        with pytest.raises(MachineError, match=r"CUDA error in \d+") as failed:  # another process tried it again
+            executor.submit(fail_on_device).result(120)
+        assert str(first) not in str(failed.value)
+    finally:
+        executor.shutdown()
+
+
+def test_only_a_kill_is_a_matter_of_memory():
+    assert str(_death(3)) == "the worker process died twice on these chunks (exit code 3)"
+    assert "memory" not in str(_death(-signal.SIGSEGV))
+    assert "memory" in str(_death(-signal.SIGKILL))
+
+
+STARTS_WORKERS = """
+from harness.execution.executors.processes import ProcessExecutor
+executor = ProcessExecutor(["cpu"])
+try:
+    executor.submit(print).result(100)
+finally:
+    executor.shutdown()
+"""
+
+
+def test_a_program_without_a_main_guard_is_told_so_once(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(STARTS_WORKERS)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert 'put the call under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+
+
+def test_a_program_from_standard_input_is_told_so():
+    done = subprocess.run([sys.executable], input=STARTS_WORKERS, capture_output=True, text=True, timeout=240)
+    assert done.stderr.count("Traceback") == 1
+    assert "'<stdin>' is no file; save the program" in done.stderr.splitlines()[-1]
+
+
+def test_a_worker_that_cannot_start_says_what_stands_above(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(f"import os\nassert 'HARNESS_WORKER_STARTS' not in os.environ\n{STARTS_WORKERS}")
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=240)
+    assert "a worker process could not start (exit code 1)" in done.stderr.splitlines()[-1]
+
+
+OUTLIVES = """
+import os, signal, time
+from harness.execution.executors.processes import ProcessExecutor
+
+def work(device):
+    print(os.getpid(), flush=True)
+    time.sleep(300)
+
+if __name__ == "__main__":
+    ProcessExecutor(["cpu"]).submit(work)
+    time.sleep(300)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(OUTLIVES)
+    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        deadline = time.monotonic() + 20
+        while _runs(worker) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not _runs(worker)
+
+
+def _runs(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_devices():

@@ -5,13 +5,14 @@ from importlib import import_module
 import pytest
 import torch
 
-from harness.core.errors import RunError
+from harness.core.errors import MachineError, RunError
 from harness.execution import run as run_module
 from harness.execution import scheduler as scheduler_module
 from harness.execution import worker as chunk_module
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
 from harness.experiments.plan import plan
+from harness.store import arrays as array_files
 from harness.store.database import Owner, Store
 
 GRID = """
@@ -177,16 +178,152 @@ def test_a_trial_that_fails_is_a_row_and_the_sweep_goes_on(store, grid, monkeypa
     assert all(row["status"] == "done" for row in store.results())
 
 
-def test_a_full_disk_stops_the_run_and_loses_nothing(store, grid, monkeypatch):
-    real, written = store.files.write, []
+def test_a_failure_of_the_machine_is_tried_again_by_the_next_run(store, grid, monkeypatch):
+    real = chunk_module.load_denoiser
 
-    def write(key, arrays):
+    def away(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory", "net.safetensors")
+
+    monkeypatch.setattr(chunk_module, "load_denoiser", away)
+    summary = run_module.run(grid(), store, device="cpu")
+    assert (summary.done, summary.failed, summary.chunks) == (0, 4, 0)
+    ((reason, is_transient, trials),) = summary.failures
+    assert reason.startswith("the denoiser cannot be loaded: FileNotFoundError")
+    assert (is_transient, trials) == (True, 4)
+    assert {row["status"] for row in store.results()} == {"failed"}
+    assert store.all_chunks() == []
+    monkeypatch.setattr(chunk_module, "load_denoiser", real)
+    chunk_module._denoiser.cache_clear()
+    again = run_module.run(grid(), store, device="cpu")
+    assert (again.done, again.failed, again.failures) == (4, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_transient"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory: 1 bytes"), True),
+        (ImportError("no module named scipy"), True),
+        (OSError(5, "Input/output error", "/mnt/x"), True),
+        (ValueError("a bug of a plugin"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_the_machines_and_what_is_the_trials(store, grid, monkeypatch, error, is_transient):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("harness.sampling.sample.sample", fail)
+    summary = run_module.run(grid(), store, device="cpu")
+    assert [each.is_transient for each in summary.failures] == [is_transient]
+    assert {row["status"] for row in store.all_chunks()} == (set() if is_transient else {"failed"})
+    second = run_module.run(grid(), store, device="cpu")
+    assert [each.trials for each in second.failures] == [4]
+
+
+def test_an_error_of_the_device_goes_to_a_fresh_process(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be ...")
+
+    monkeypatch.setattr(chunk_module, "_compute", fail)
+    with pytest.raises(MachineError, match=r"^CUDA error: an illegal memory access was encountered$"):
+        chunk_module.run_task(chunk_module.ChunkTask("", (), "", 1, False), device="cpu")
+
+
+def test_a_finished_row_outlives_failures_of_the_machine(store, grid, monkeypatch):
+    """A lost file whose chunk cannot be computed again, and pictures that cannot be drawn."""
+    notes = []
+    listener = run_module.Listener()
+    listener.note = notes.append
+    run_module.run(grid(GRID.replace("mosaics: [7]\n", "")), store, device="cpu")
+    before = values(store)
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("harness.sampling.sample.sample", fail)
+    summary = run_module.run(grid(), store, device="cpu", listener=listener)
+    assert (summary.done, summary.failed) == (4, 0)
+    assert len(notes) == 2
+    assert all(note.startswith("pictures could not be drawn: out of memory with one row") for note in notes)
+    assert values(store) == before
+    store.files.remove(store.all_chunks()[0]["key"])
+    summary = run_module.run(grid(), store, device="cpu")
+    assert (summary.done, summary.failed) == (3, 1)
+    assert values(store) == before
+
+
+def test_a_failure_after_another_process_took_the_chunk_is_not_stored(store, grid, monkeypatch):
+    """The claim lapsed meanwhile; the other process's answer counts."""
+    monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.01)
+    planned = grid(GRID.replace("[3, 7]", "[3]").replace("mosaics: [7]\n", ""))
+    run_module.run(planned, store, device="cpu")
+    rows, arrays = store.all_chunks(), {}
+    for row in rows:
+        arrays[row["key"]] = store.moments(row)
+        store.drop_chunk(row["key"])
+    other = Store(store.name.removeprefix("sqlite:///"))
+    other.owner = Owner("elsewhere", 1, "1")
+
+    def fail(*_, **__):
+        with store.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE harness_chunks SET owner = 'elsewhere|1|1'")
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("harness.sampling.sample.sample", fail)
+
+    def look(self, real=scheduler_module.Scheduler._look_at_others):
+        for row in rows:
+            if not other.files.has(row["key"]):
+                chunk = run_module.Chunk(row["fingerprint"], row["first_seed"], row["last_seed"], row["extractor"])
+                other.finish(chunk, arrays[row["key"]], row["info"])
+        return real(self)
+
+    monkeypatch.setattr(scheduler_module.Scheduler, "_look_at_others", look)
+    summary = run_module.run(planned, store, device="cpu")
+    assert (summary.done, summary.failed) == (2, 0)
+    assert {row["status"] for row in store.all_chunks()} == {"done"}
+
+
+def test_an_error_of_the_system_beside_the_store_is_told_as_it_is(store, grid, monkeypatch):
+    def lost(*_, **__):
+        raise OSError(5, "Input/output error", "/mnt/reference.npz")
+
+    monkeypatch.setattr(run_module, "with_reference", lost)
+    with pytest.raises(RunError, match=r"^/mnt/reference\.npz: Input/output error; 0 chunks of this run are stored"):
+        run_module.run(grid(), store, device="cpu")
+
+
+def test_who_is_waited_for_is_said_once(store, monkeypatch):
+    monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(scheduler_module, "WAIT_SECONDS", 0.0)
+    notes = []
+    other = Store(store.name.removeprefix("sqlite:///"))
+    other.owner = Owner("node7 boot pid:[1]", 12, "1")
+    monkeypatch.setattr(store, "claim", lambda chunk, *_: other.claim(chunk) and False)
+    scheduler = scheduler_module.Scheduler(store, "cpu", InlineExecutor)
+    scheduler.on_note = notes.append
+    task = chunk_module.ChunkTask("", (), "", 4, False)
+    chunk = run_module.Chunk("f" * 64, 0, 3, "x")
+    scheduler.add(scheduler_module.Job(chunk, ("key",), task, run_module.SeedRange(0, 3)))
+    for _ in range(4):
+        assert list(scheduler.step()) == []
+    scheduler.close()
+    assert notes == [
+        "waiting for 1 chunks of process 12 on node7; a claim that is not renewed for a minute is taken over"
+    ]
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(store, grid, monkeypatch):
+    real, written = array_files.write_bytes, []
+
+    def write(path, content):
         if len(written) == 5:
             raise OSError(28, "No space left on device")
-        written.append(key)
-        return real(key, arrays)
+        written.append(path)
+        return real(path, content)
 
-    monkeypatch.setattr(store.files, "write", write)
+    monkeypatch.setattr(array_files, "write_bytes", write)
     with pytest.raises(RunError, match="the disk is full; 4 chunks of this run are stored and safe"):
         run_module.run(grid(), store, device="cpu")
     done = [row for row in store.chunks(store.grid("grid")["metrics"][0]["extractor"]) if row["status"] == "done"]
@@ -195,7 +332,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(store, grid, monkeypatch):
     reasons = [row["reason"] for row in store.results() if row["status"] == "failed"]
     assert reasons
     assert all("disk is full" in reason for reason in reasons)
-    monkeypatch.setattr(store.files, "write", real)
+    monkeypatch.setattr(array_files, "write_bytes", real)
     summary = run_module.run(grid(), store, device="cpu")
     assert summary.chunks == 12 - 4
     assert all(row["status"] == "done" for row in store.results())

@@ -193,7 +193,7 @@ def test_a_second_stage_that_needs_short_steps():
     """With alpha above 1, few steps are refused and more are not."""
     sampler = Sampler.model_validate({"solver": {"kind": "rk2", "alpha": 1.3}})
     assert steps_for(63, sampler, 0.0, math.inf).steps == 32
-    with pytest.raises(InputError, match="step 0 of 2: the solver evaluates at t = -"):
+    with pytest.raises(InputError, match="step 1 of 2: the solver evaluates at t = -"):
         steps_for(11, sampler, 0.0, math.inf)
 
 

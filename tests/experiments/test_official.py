@@ -66,7 +66,8 @@ def test_time_follows_from_the_stated_rate(empty):
     """26.3 images/s at NFE 35 are 920 evaluations/s."""
     said = harness("plan", "official/low_nfe_cifar10").stdout
     evaluations, hours, minutes = re.search(r"│ all .* ([\d,]{9,}) │ .* (\d+) h (\d+) min │", said).groups()
-    assert int(hours) * 60 + int(minutes) == round(int(evaluations.replace(",", "")) / 920 / 60)
+    network = int(evaluations.replace(",", "")) / 920 / 60
+    assert network - 1 < int(hours) * 60 + int(minutes) < 1.01 * network  # chunks and trials take their time as well
 
 
 @pytest.mark.parametrize("name", ["official/fig2_cifar10", "official/imagenet64"])

@@ -15,6 +15,7 @@ from harness.report.figures.quality import leading
 from harness.report.pages.claims import claim_table, render_claims, unrun, write_claims
 from harness.report.pages.grid import render
 from harness.report.pages.index import write_reports
+from harness.report.pages.metrics import GridReport, metrics
 from harness.report.tables.answer import answer_table
 from tests.report import synthetic
 from tests.report.test_page import EVIL, words
@@ -167,6 +168,32 @@ def test_of_many_curves_the_best_are_drawn_in_full(store):
     for curve in many.curves:
         assert f"<title>{curve.name}</title>" in drawn  # what a browser shows to whoever points at the line
         assert (f">{curve.name}</text>" in drawn) == (curve.name in named)
+
+
+def test_a_page_of_very_many_curves_names_the_best_and_folds_the_rest(make_store):
+    """Copies of the paper's choices under other names: 26 series, of which all but the leading are grey."""
+    plan = synthetic.plan()
+    plan["panels"] = plan["panels"][:1]
+    plan["items"] = [item for item in plan["items"] if item["panel"] == plan["panels"][0]["name"]]
+    ours = [item for item in plan["items"] if item["series"] == "Our choices"]
+    for copy in range(22):
+        name = f"copy {copy}"
+        plan["series"].append({"name": name, "note": None, "role": None, "paper": None})
+        plan["items"] += [item | {"series": name} for item in ours]
+    report = GridReport(make_store(the_plan=plan), "fig2")
+    (metric,) = report.metrics
+    panel = metric.panels[0]
+    named = set().union(*(leading(each, lower_is_better=True) for each in metric.panels))
+    assert set(report.legend) == named and len(named) < 10
+    assert len({metric.looks[name].colour for name in named}) >= min(len(named), 6)
+    section = next(iter(metrics(report))).html
+    assert section.count("<li>") < 16
+    others = len({curve.name for curve in metric.curves} - named)
+    assert f"{others} other curves; each says its name when pointed at" in section
+    drawn = svg.inline(quality.plot(metric.data, panel, looks=metric.looks), "x")
+    assert f"; and {len(panel.curves) - len(leading(panel, lower_is_better=True))} other curves." in drawn
+    height = float(drawn.split('viewBox="0 0 ')[1].split('"')[0].split()[1])
+    assert height < 500
 
 
 def _looks(data):

@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 import harness
 from harness.cli.tables import results_table
@@ -33,7 +34,7 @@ def test_missing_and_failed(make_store):
     assert math.isnan(data.trials[0].value)
     assert data.trials[0].nfe == 8  # as planned
     failed = next(trial for trial in data.trials if trial.status == "failed")
-    assert (failed.reason, failed.step, failed.nfe) == ("non-finite value in x", 2, 5)
+    assert (failed.reason, failed.step, failed.nfe) == ("non-finite value in x", 3, 5)
 
 
 def test_results_that_differ_are_left_out_with_the_reason(make_store):
@@ -120,8 +121,8 @@ def test_the_terminal_table_escapes_markup(make_store):
     table = results_table(trial_results(store, "fig2"))
     assert table.row_count == 80
     columns = {str(column.header): list(column.cells) for column in table.columns}
-    assert columns["status"][0] == "[red]failed[/]"
-    assert columns["reason"][:2] == [r"step 3: \[red]bad\[/red] value", ""]
+    assert columns["status"][0] == Text("failed", "red")
+    assert columns["reason"][:2] == [Text("step 4: [red]bad[/red] value"), Text()]
 
 
 def test_the_terminal_table_has_no_reasons_where_nothing_failed(make_store):

@@ -97,6 +97,15 @@ def test_series_look_alike_nowhere():
     assert len(names) == len(set(names))
 
 
+def test_a_thousand_series_look_alike_nowhere():
+    looks = styles([{"name": str(number)} for number in range(1000)], first=["900", "700"])
+    assert len(set(looks.values())) == 1000
+    assert list(looks) == [str(number) for number in range(1000)]
+    assert [looks[name] for name in ("900", "700")] == list(styles([{"name": "a"}, {"name": "b"}]).values())
+    legend = line_entries({name: looks[name] for name in ("900", "999")}, "series")
+    assert "stroke-dasharray" in legend["999"].symbol
+
+
 def test_series_look_the_same_in_every_grid_order():
     looks = styles([{"name": "a", "role": "baseline"}, {"name": "b", "role": None}, {"name": "c", "role": "ours"}])
     assert [style.marker for style in looks.values()] == ["s", "^", "o"]

@@ -193,7 +193,7 @@ def test_trials_and_costs_add_up(store, html):
 def test_every_slot_is_listed(html):
     assert len(re.findall(r'<tr class="(?:slot|failed)">', html)) == 61
     text = words(html)
-    assert "non-finite value in x (step 7)" in text and "repeat of 5" in text
+    assert "non-finite value in x (step 8)" in text and "repeat of 5" in text
     assert "worse than No. … by … to … at … images" in text
 
 

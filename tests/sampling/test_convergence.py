@@ -71,6 +71,28 @@ def test_churn_leaves_a_gaussian_with_its_own_spread():
     assert images.mean().item() == pytest.approx(0.0, abs=0.5 * 4 / math.sqrt(4000))
 
 
+class Lost(Gaussian):
+    """NaN below a noise level, as a network of low precision may be."""
+
+    below = math.inf
+
+    def __call__(self, x, sigma, labels=None):
+        denoised = super().__call__(x, sigma, labels)
+        return torch.where(sigma.reshape(-1, 1, 1, 1) < self.below, torch.nan, denoised)
+
+
+@pytest.mark.parametrize("below", [math.inf, 1.0])
+@pytest.mark.parametrize("solver", ["rk45", "solve_ivp", "adaptive_sde", "heun"])
+def test_a_network_that_gives_nan_is_told_as_that(solver, below):
+    """An adaptive solver takes its next time from the drift, and must not blame the time."""
+    denoiser = Lost(mean=0.3, std=0.5, shape=(1, 2, 2))
+    denoiser.below = below
+    sampler = Sampler.model_validate({"solver": solver} if solver != "heun" else {"solver": solver, "steps": 8})
+    with pytest.raises(SamplingError, match=r"^the state is not finite") as caught:
+        sample(denoiser, sampler, [0, 1])
+    assert caught.value.step is not None
+
+
 def test_alpha_above_one_may_evaluate_past_zero(mixture):
     sampler = Sampler.model_validate({"solver": {"kind": "rk2", "alpha": 4.0}, "steps": 5})
     with pytest.raises(SamplingError, match="at or below 0") as caught:

@@ -134,7 +134,7 @@ def test_samplers_that_do_not_fit():
         ({"sampler": {"discretization": listed}}, 4, r"lists 3 levels, which take 5 evaluations; NFE 4 is too few"),
         ({"sampler": {"solver": "rk45"}}, 35, "picks its own steps"),
         ({"sampler": {"discretization": outside}}, 35, "no noise range is left"),
-        ({"sampler": {"solver": {"kind": "rk2", "alpha": 20.0}}}, 35, "step 0 of 2: the solver evaluates at t = -"),
+        ({"sampler": {"solver": {"kind": "rk2", "alpha": 20.0}}}, 35, "step 1 of 2: the solver evaluates at t = -"),
         ({"sampler": {"solver": "unipc"}}, 1, "too few|at least"),
     ):
         with pytest.raises(InputError, match=message):

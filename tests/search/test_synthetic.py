@@ -6,7 +6,9 @@ import re
 import pytest
 
 from harness.cli.search_terminal import result_lines
-from harness.core.errors import InputError
+from harness.core.errors import InputError, RunError
+from harness.execution.scheduler import Completed
+from harness.execution.worker import ChunkFailure
 from harness.report.pages.search import render_search
 from harness.search import holdout
 from harness.search import loop as searching
@@ -124,6 +126,22 @@ def test_failed_trials_count_and_the_search_goes_on(monkeypatch, tmp_path):
     assert failed
     assert len(rows) == 20
     assert all((row["reason"], row["step"]) == ("the state is not finite", 3) for row in failed)
+
+
+def test_a_failure_of_the_machine_stops_a_search_and_leaves_no_trace(monkeypatch, tmp_path):
+    """Later trials would be chosen by what says nothing of this one; with the machine mended the study goes on."""
+    with monkeypatch.context() as broken:
+        install(broken, SyntheticMetric())
+        gone = [Completed(1, ChunkFailure("the worker process died", is_transient=True))]
+        broken.setattr(searching.SeedBlocks, "lacking", lambda *_: gone)
+        with pytest.raises(RunError, match=r"^trial no. 1: the worker process died; mend that and give"):
+            conduct(planned(tmp_path, method="random"), tmp_path, 20)
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        (name,) = Studies(store).names()
+        assert FAILED not in {row["status"] for row in Studies(store).slots(name)}
+    install(monkeypatch, SyntheticMetric())
+    rows = conduct(planned(tmp_path, method="random"), tmp_path, 20).rows
+    assert len(rows) == 20 and FAILED not in {row["status"] for row in rows.values()}
 
 
 def test_repeats_cost_nothing(metric, tmp_path):

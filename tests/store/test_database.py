@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import InputError
 from harness.store import database as module
+from harness.store import leases
 from harness.store.database import Chunk, Owner, Store
 
 CHUNK = Chunk("f" * 64, 0, 63, "pixels")
@@ -55,23 +57,66 @@ def test_another_live_process_keeps_its_claim(path, store):
     assert store.claim(CHUNK)
 
 
-def test_a_lapsed_lease_is_taken_over(path, store, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock by which claims are watched, in seconds: `clock.now` may be set."""
+    made = SimpleNamespace(now=0.0, time=time.time)
+    made.monotonic = lambda: made.now
+    monkeypatch.setattr(leases, "time", made)
+    return made
+
+
+def test_a_claim_that_stays_as_it_is_for_a_minute_is_taken_over(path, store, clock):
     other = as_owner(path)
     assert other.claim(CHUNK)
-    later = time.time() + module.LEASE_SECONDS + 1
-    monkeypatch.setattr(module.time, "time", lambda: later)
-    assert store.claim(CHUNK)
+    for now, taken in ((0, False), (leases.LEASE_SECONDS, False), (leases.LEASE_SECONDS + 1, True)):
+        clock.now = now
+        assert store.claim(CHUNK) == taken
     assert not other.claim(CHUNK)
 
 
-def test_renewing_keeps_a_lease(path, store, monkeypatch):
+def test_renewing_keeps_a_lease(path, store, clock):
     other = as_owner(path)
     assert other.claim(CHUNK)
-    start = time.time()
-    monkeypatch.setattr(module.time, "time", lambda: start + module.LEASE_SECONDS * 0.9)
-    other.renew()
-    monkeypatch.setattr(module.time, "time", lambda: start + module.LEASE_SECONDS * 1.5)
     assert not store.claim(CHUNK)
+    for _ in range(3):
+        clock.now += leases.LEASE_SECONDS * 0.9
+        other.renew()
+        assert not store.claim(CHUNK)
+
+
+@pytest.mark.parametrize("wrong_by", [-3600.0, 3600.0, -1.6e9])
+def test_a_wrong_clock_elsewhere_neither_loses_claims_nor_keeps_them(path, store, clock, monkeypatch, wrong_by):
+    """The clock of the machine that claims is behind, ahead, or at the start of 1970."""
+    other = as_owner(path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(module, "time", SimpleNamespace(time=lambda: time.time() + wrong_by))
+        assert other.claim(CHUNK)
+        assert not store.claim(CHUNK)
+        clock.now += 50
+        other.renew()
+    for passed, taken in ((50, False), (61, True)):  # renewed once, and then no more
+        clock.now += passed
+        assert store.claim(CHUNK) == taken
+
+
+def test_a_failure_leaves_the_claim_of_another_alone(path, store, clock):
+    other = as_owner(path)
+    assert other.claim(CHUNK)
+    assert not store.claim(CHUNK)
+    clock.now = leases.LEASE_SECONDS + 1
+    assert store.claim(CHUNK)
+    assert not other.fail(CHUNK, "NaN", 3, {})
+    other.give_back(CHUNK)
+    (row,) = store.chunks("pixels")
+    assert (row["status"], row["owner"]) == ("claimed", str(store.owner))
+    assert store.fail(CHUNK, "NaN", 3, {})
+
+
+def test_a_chunk_that_is_given_back_is_free(path, store):
+    assert store.claim(CHUNK)
+    store.give_back(CHUNK)
+    assert as_owner(path).claim(CHUNK)
 
 
 def test_a_dead_process_on_this_host_loses_its_claim_at_once(path, store):

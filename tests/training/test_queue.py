@@ -3,6 +3,7 @@
 import pytest
 
 from harness.core.errors import InputError
+from harness.training.__main__ import end_with
 from harness.training.loop import TrainingError
 from harness.training.queue import find_recipes, longest_first, train_all
 from harness.training.recipe import load_recipe
@@ -30,6 +31,14 @@ def test_no_recipes_and_twice_the_same_name(tmp_path):
         find_recipes([path, path])
     with pytest.raises(InputError, match="workers must be at least 1"):
         train_all([path], tmp_path, workers=0)
+
+
+def test_a_training_ends_with_its_parent(monkeypatch):
+    parents, ended = iter([7, 7, 1]), []
+    monkeypatch.setattr("os.getppid", lambda: next(parents))
+    monkeypatch.setattr("os._exit", ended.append)
+    end_with(7, seconds=0)
+    assert ended == [1] and list(parents) == []
 
 
 def test_trains_in_processes_and_a_failure_stops_no_other(tmp_path):

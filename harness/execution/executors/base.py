@@ -27,6 +27,9 @@ class Executor(futures.Executor, ABC):
     most: ClassVar[int | None] = None
     """Devices that it can put to work at a time; None for any number."""
 
+    start_seconds: ClassVar[float] = 0.0
+    """About how long it takes until the first task begins, for estimates."""
+
     def __init__(self, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)[: self.most]
 
@@ -40,7 +43,7 @@ class Executor(futures.Executor, ABC):
         """Call `fn(*args, **kwargs, device=...)` on a free device.
 
         What the function raises is the future's exception. If the machinery fails (a process died), that is a
-        `RunError` that says how.
+        `MachineError` that says how.
         """
 
     @abstractmethod

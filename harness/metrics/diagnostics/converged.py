@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.core.errors import InputError, SamplingError
-from harness.metrics.base import SamplingJob
+from harness.metrics.base import SamplingJob, SharedEvaluations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +85,14 @@ def end_points(job: SamplingJob, steps: int) -> EndPoints:
         del known[next(iter(known))]
     known[key] = EndPoints(out.images, out.rows)
     return known[key]
+
+
+def shared_end_points(sampler: "Sampler", nfe: int, steps: int) -> SharedEvaluations:
+    """What a converged trajectory of so many steps costs, and who shares it: see `_reference`."""
+    levels, is_own = sampler.discretization, sampler.solver.is_stochastic
+    ends = [getattr(levels, name, None) for name in ("sigma_min", "sigma_max")]
+    key = f"{sampler.solver if is_own else ''}|{sampler.clip_denoised}|{ends}"
+    return SharedEvaluations(key, steps * nfe // sampler.steps if is_own else 2 * steps - 1)
 
 
 def _reference(job: SamplingJob, steps: int) -> "Sampler":

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from harness.core.errors import InputError
-from harness.metrics.base import SamplingJob
+from harness.metrics.base import SamplingJob, SharedEvaluations
 from harness.metrics.diagnostics.base import Diagnostic, SampleValues, rmse
-from harness.metrics.diagnostics.converged import check_path, end_points
+from harness.metrics.diagnostics.converged import check_path, end_points, shared_end_points
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,10 @@ class ConvergenceOrder(Diagnostic):
         check_path(sampler, self.kind, self.reference, sampler.steps * 2**self.doublings)
 
     def evaluations(self, sampler: "Sampler", nfe: int) -> int:
-        return nfe * (2 ** (self.doublings + 1) - 1) + self.reference // 2
+        return nfe * (2 ** (self.doublings + 1) - 1)
+
+    def shared_evaluations(self, sampler: "Sampler", nfe: int) -> SharedEvaluations:
+        return shared_end_points(sampler, nfe, self.reference)
 
     def measure(self, job: SamplingJob) -> SampleValues:
         import torch

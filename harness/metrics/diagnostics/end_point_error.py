@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.metrics.base import SamplingJob
+from harness.metrics.base import SamplingJob, SharedEvaluations
 from harness.metrics.diagnostics.base import Diagnostic, SampleValues, rmse
-from harness.metrics.diagnostics.converged import check_path, end_points
+from harness.metrics.diagnostics.converged import check_path, end_points, shared_end_points
 
 if TYPE_CHECKING:
     from harness.sampling.sampler import Sampler
@@ -31,7 +31,10 @@ class EndPointError(Diagnostic):
         check_path(sampler, self.kind, self.reference, sampler.steps)
 
     def evaluations(self, sampler: "Sampler", nfe: int) -> int:
-        return nfe + self.reference // 2  # trials share the reference
+        return nfe
+
+    def shared_evaluations(self, sampler: "Sampler", nfe: int) -> SharedEvaluations:
+        return shared_end_points(sampler, nfe, self.reference)
 
     def measure(self, job: SamplingJob) -> SampleValues:
         from harness.sampling.optimize import with_levels

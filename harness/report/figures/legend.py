@@ -10,6 +10,7 @@ from harness.report.curves import CurvePanel
 from harness.report.data import FloorBand
 from harness.report.figures.style import FLOOR, INK, MUTED, Style, plain_style
 from harness.report.figures.svg import symbol
+from harness.report.text.numbers import plural
 
 SIZE = (0.44, 0.2)  # inches
 
@@ -73,6 +74,13 @@ def line_entries(styles: Mapping[str, Style], prefix: str) -> dict[str, LegendEn
     return {
         name: legend_entry(f"{prefix}{index}", name, line(style)) for index, (name, style) in enumerate(styles.items())
     }
+
+
+def others_entry(count: int) -> LegendEntry:
+    """The grey lines of so many curves that have no entry of their own."""
+    words = f"{plural(count, 'other curve')}; each says its name when pointed at, and the tables have all"
+    look: Any = {"color": FLOOR.light, "lw": 1.0, "alpha": 0.55}
+    return legend_entry("mark-others", words, lambda axes: axes.plot([0.15, 1.85], [0.5] * 2, **look))
 
 
 def mark_entries(panels: list[CurvePanel], floor: FloorBand | None, ranges: str = "") -> list[LegendEntry]:

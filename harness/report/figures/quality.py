@@ -32,7 +32,7 @@ from harness.report.figures.legend import cross, diamond, floor_band, range_bars
 from harness.report.figures.style import FLOOR, LABEL, MUTED, RULE, TICK, Style, plain_style, styles
 from harness.report.figures.svg import SAYS
 from harness.report.text.formula import symbols
-from harness.report.text.numbers import NONE, evaluations, significant
+from harness.report.text.numbers import NONE, evaluations, plural, significant
 
 WIDTH, HEADING, BOTTOM, ROW, ROW_WITH_PAPER = 4.1, 0.24, 0.06, 0.25, 0.42  # inches
 MANY = 6
@@ -40,6 +40,9 @@ MANY = 6
 
 NAMED = 3
 """How many those are."""
+
+FOLDED = 24
+"""Curves of a panel above which strip and words have those that are drawn in full alone."""
 
 STRIP = "Lowest NFE within 3 % of the best, and its range"
 
@@ -98,17 +101,18 @@ def plot(
     panel, frame, looks = panel or every[0], frame or common_frame(data, every), looks or styles(data.plan["series"])
     if frame is None:
         raise ValueError(f"{data.title}: no trial is done yet, so there is nothing to draw")
-    rows = [ROW_WITH_PAPER if curve.published else ROW for curve in panel.curves]
-    has_strip = any(curve.lowest or curve.published for curve in panel.curves)
+    named = leading(panel, data.lower_is_better)
+    told = [curve for curve in panel.curves if curve.name in named or len(panel.curves) <= FOLDED]
+    rows = [ROW_WITH_PAPER if curve.published else ROW for curve in told]
+    has_strip = any(curve.lowest or curve.published for curve in told)
     height = TOP + MAIN + TICKS + (HEADING + sum(rows) + BOTTOM if has_strip else 0.0)
-    figure = Figure(figsize=(WIDTH, height), label=_words(panel, frame))
+    figure = Figure(figsize=(WIDTH, height), label=_words(panel, frame, told))
     left = max(LEFT, label_room(frame))
     wide = 1 - (left + RIGHT) / WIDTH
     axes = figure.add_axes((left / WIDTH, 1 - (TOP + MAIN) / height, wide, MAIN / height))
     prepare(axes, frame)
     if data.floor:
         _draw_floor(axes, frame, data.floor)
-    named = leading(panel, data.lower_is_better)
     for order, curve in enumerate(panel.curves):
         if curve.is_level:
             _draw_level(axes, curve, looks[curve.name], frame, 3 + order)
@@ -120,7 +124,7 @@ def plot(
         _name_lines(axes, [curve for curve in panel.curves if curve.name in named and curve.done], looks, frame)
     if has_strip:
         below = figure.add_axes((left / WIDTH, BOTTOM / height, wide, sum(rows) / height))
-        _draw_strip(below, panel, frame, looks, rows)
+        _draw_strip(below, told, frame, looks, rows)
     return axes
 
 
@@ -193,7 +197,9 @@ def _draw_curve(axes: Axes, curve: SeriesCurve, style: Style, frame: Frame, orde
     cross(axes, failed, 0.985, colour, transform=axes.get_xaxis_transform(), clip_on=False)
 
 
-def _draw_strip(axes: Axes, panel: CurvePanel, frame: Frame, looks: Mapping[str, Style], rows: list[float]) -> None:
+def _draw_strip(
+    axes: Axes, curves: list[SeriesCurve], frame: Frame, looks: Mapping[str, Style], rows: list[float]
+) -> None:
     """Rows of so many inches, a curve each, on axes that are as high as all of them."""
     top = sum(rows)
     axes.set(xscale="log", xlim=frame.x, ylim=(0, top))
@@ -204,7 +210,7 @@ def _draw_strip(axes: Axes, panel: CurvePanel, frame: Frame, looks: Mapping[str,
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.text(0, top + 0.07, STRIP, transform=axes.get_yaxis_transform(), fontsize=LABEL, color=MUTED.light)
-    for curve, height in zip(panel.curves, rows, strict=True):
+    for curve, height in zip(curves, rows, strict=True):
         axes.axhline(top, color=RULE.light, lw=0.7, clip_on=False)
         _draw_lowest(axes, curve, looks[curve.name], frame, top - 0.13)
         _draw_published(axes, curve, frame, top - 0.305)
@@ -253,10 +259,10 @@ def _annotate(axes: Axes, frame: Frame, ends: tuple[float, float], y: float, tex
     axes.annotate(text, (ends[1] if right else ends[0], y), xytext=offset, **look)
 
 
-def _words(panel: CurvePanel, frame: Frame) -> str:
-    """The panel for readers who do not see it."""
+def _words(panel: CurvePanel, frame: Frame, told: list[SeriesCurve]) -> str:
+    """The panel for readers who do not see it, with these of its curves."""
     parts = []
-    for curve in panel.curves:
+    for curve in told:
         if curve.lowest:
             best, nfe = significant(curve.lowest.best.value), evaluations(curve.lowest.rule.cost)
             sure = ", undecided" if curve.lowest.rule.undecided else ""
@@ -267,5 +273,7 @@ def _words(panel: CurvePanel, frame: Frame) -> str:
             parts.append(f"{curve.name}: {word} {significant(top.value)} at {significant(top.x)}")
         else:
             parts.append(f"{curve.name}: {NONE}")
+    if len(told) < len(panel.curves):
+        parts.append(f"and {plural(len(panel.curves) - len(told), 'other curve')}")
     axis = "NFE" if frame.counts else frame.x_title
     return f"{frame.y_title} against {axis} for {panel.title}. " + "; ".join(parts) + "."

@@ -4,6 +4,7 @@ Figures are drawn with the light colours; in the page each becomes a CSS variabl
 light or dark setting. No meaning rests on colour alone: every series has a marker of its own.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,12 +23,16 @@ class Colour(NamedTuple):
     dark: str
 
 
+LineStyle = str | tuple[float, tuple[float, ...]]
+"""A line style of matplotlib: a word, or where it begins and how long ink and gaps are."""
+
+
 class Style(NamedTuple):
     """The look of a series."""
 
     colour: Colour
     marker: str
-    line: str
+    line: LineStyle
 
     @property
     def plot(self) -> dict[str, Any]:
@@ -73,19 +78,28 @@ MARKERS = ("^", "D", "v", "P", "p", "<", ">")
 LINES = ("-", "--", "-.", ":")
 
 
-def styles(series: Sequence[dict[str, Any]]) -> dict[str, Style]:
+def styles(series: Sequence[dict[str, Any]], first: Sequence[str] = ()) -> dict[str, Style]:
     """A style for every series of a plan, by name: grey squares for the baseline, blue circles for the last of ours.
 
-    After six other series the colours repeat with another line.
+    After six other series the colours repeat with another line. No two series look the same.
+
+    Args:
+        series: entries of the plan.
+        first: names of series that get the looks that are told apart best.
     """
     baseline = next((entry["name"] for entry in series if entry.get("role") == "baseline"), None)
     ours = next((entry["name"] for entry in reversed(series) if entry.get("role") == "ours"), None)
     by_series = {baseline: Style(BASELINE, "s", "-"), ours: Style(OURS, "o", "-")}
-    others = [entry["name"] for entry in series if entry["name"] not in by_series]
-    for index, name in enumerate(others):
-        line = LINES[index // len(OTHERS) % len(LINES)]
-        by_series[name] = Style(OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)], line)
+    names = dict.fromkeys([*first, *(entry["name"] for entry in series)])
+    for index, name in enumerate(name for name in names if name not in by_series):
+        by_series[name] = Style(OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)], _line(index))
     return {entry["name"]: by_series[entry["name"]] for entry in series}
+
+
+def _line(index: int) -> LineStyle:
+    """The line of a series: a word for the first, and then dashes of growing lengths, so that no look repeats."""
+    place, again = index // len(OTHERS) % len(LINES), index // math.lcm(len(OTHERS) * len(LINES), len(MARKERS))
+    return (0.0, (4.0 * again + place, 2.0)) if again else LINES[place]
 
 
 def ramp(count: int) -> list[Style]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from harness.core.errors import InputError
-from harness.core.files import write_bytes
+from harness.core.files import write_output
 from harness.report.claims import JudgedClaim, judged_claims
 from harness.report.figures import history, svg
 from harness.report.holdout import holdout_results
@@ -85,10 +85,7 @@ def write_reports(store: Store, folder: Path) -> Reports:
         "Reports",
         fragment("index.html", "body", entries=entries, unwritten=made.unwritten, claims=len(claims)),
     )
-    try:
-        write_bytes(index, html.encode())
-    except OSError as error:
-        raise InputError(f"{index}: cannot write the index ({error.strerror}); give another --output") from None
+    write_output(index, html.encode(), what="the index")
     made.files.append(index)
     return made
 

@@ -8,7 +8,7 @@ from harness.report.curves import CurvePanel, panels
 from harness.report.data import GridData, load
 from harness.report.figures import noise_levels, quality, svg, trajectories
 from harness.report.figures.image_sheets import galleries, level_sheets
-from harness.report.figures.legend import line_entries, mark_entries
+from harness.report.figures.legend import line_entries, mark_entries, others_entry
 from harness.report.figures.noise_levels import LevelPanel, level_panels
 from harness.report.figures.style import Style, styles
 from harness.report.pages.page import FigurePanel, PageSection, fragment
@@ -27,15 +27,15 @@ class MetricReport:
 
     Args:
         data: the results.
-        looks: of the series.
         prefix: of the ids in its figures; different for every metric of a page.
 
-    `axis` is the title of the horizontal axis. `is_flat` says that nothing runs along it, so that every curve is one
-    trial; `is_ruled` that the 3 % rule applies.
+    `looks` are those of the series, which all metrics of a page share. `axis` is the title of the horizontal axis.
+    `is_flat` says that nothing runs along it, so that every curve is one trial; `is_ruled` that the 3 % rule applies.
     """
 
-    def __init__(self, data: GridData, looks: dict[str, Style], prefix: str) -> None:
-        self.data, self.looks, self.prefix = data, looks, prefix
+    def __init__(self, data: GridData, prefix: str) -> None:
+        self.data, self.prefix = data, prefix
+        self.looks: dict[str, Style] = {}
         self.panels: list[CurvePanel] = panels(data)
         self.curves = [curve for panel in self.panels for curve in panel.curves]
         self.is_flat = not has_curves(self.panels)
@@ -59,12 +59,22 @@ class GridReport:
         self.store = store
         self.every = load(store, grid)
         self.plan = self.every[0].plan
-        looks = styles(self.plan["series"])
-        self.metrics = [MetricReport(data, looks, f"{prefix}{index}") for index, data in enumerate(self.every)]
+        self.metrics = [MetricReport(data, f"{prefix}{index}") for index, data in enumerate(self.every)]
+        series = self.plan["series"]
+        leading = _leading(self.metrics) if len(series) > quality.FOLDED else []
+        looks = styles(series, leading)
+        for metric in self.metrics:
+            metric.looks = looks
         self.panels = [metric.panels for metric in self.metrics]
-        self.legend = line_entries(looks, "series")
+        self.legend = line_entries({name: looks[name] for name in leading} if leading else looks, "series")
         has_published = any(curve.published for metric in self.metrics for curve in metric.curves)
         self.paper: Paper | None = load_paper() if has_published else None
+
+
+def _leading(metrics: list[MetricReport]) -> list[str]:
+    """The curves that some figure of a page draws in full."""
+    panels = [(metric.data.lower_is_better, panel) for metric in metrics for panel in metric.panels]
+    return list(dict.fromkeys(name for lower, panel in panels for name in sorted(quality.leading(panel, lower))))
 
 
 def metrics(report: GridReport) -> Iterable[PageSection]:
@@ -83,6 +93,8 @@ def _metric(report: GridReport, metric: MetricReport, is_first: bool) -> PageSec
     lines = {line.label: line.style for panel in levels for line in panel.lines if line.label not in metric.looks}
     line_legend = list(line_entries(lines, f"{metric.prefix}line").values()) if level_figures else []
     names = {curve.name for curve in metric.curves}
+    others = names.difference(report.legend)
+    marks += [others_entry(len(others))] if others and figures else []
     heading = data.title
     if metric.is_ruled:
         heading = "Quality against cost" if len(report.metrics) == 1 else f"{data.title} against cost"

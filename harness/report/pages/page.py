@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from harness.core.errors import InputError
-from harness.core.files import write_bytes
+from harness.core.files import write_output
 from harness.report.figures.legend import SIZE, LegendEntry
 from harness.report.figures.style import variables
 
@@ -112,10 +111,7 @@ def write_page(html: str, out: Path) -> Path:
         InputError: the file cannot be written.
     """
     out = Path(out)
-    try:
-        write_bytes(out, html.encode())
-    except OSError as error:
-        raise InputError(f"{out}: cannot write the report ({error.strerror}); give another --output") from None
+    write_output(out, html.encode(), what="the report")
     return out
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from harness.core.text import spreadsheet_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -141,12 +143,12 @@ class Table(NamedTuple):
         return records
 
     def csv(self) -> str:
-        """The table as CSV."""
+        """The table as CSV, whose cells no spreadsheet runs."""
         lines = self.records()
         out = io.StringIO()
         writer = csv.DictWriter(out, list(lines[0]) if lines else [], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows({name: spreadsheet_text(cell) for name, cell in line.items()} for line in lines)
         return out.getvalue()
 
     def frame(self) -> "pd.DataFrame":

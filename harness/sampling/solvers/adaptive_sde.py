@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.core.config import Positive, Real
-from harness.core.errors import SamplingError
+from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.brownian import Clock
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers import sde_form
@@ -112,7 +112,7 @@ class AdaptiveSDE(SDESolver):
         allowed = (self.rtol * low.abs().maximum(before.abs())).clip(min=self.atol)
         error = ((low - high) / allowed).square().mean(dim=tuple(range(1, x.ndim)), keepdim=True).sqrt()
         if not bool(error.isfinite().all()):
-            raise SamplingError("the state is not finite (NaN or infinity)")
+            raise SamplingError(NOT_FINITE)
         taken = error <= 1
         new = _Walk(
             torch.where(taken, high, x),

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.core.errors import SamplingError
+from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import Euler
@@ -102,7 +102,7 @@ class RK45(Solver):
         scale = self._scale(x.abs().maximum(x_next.abs()))
         error = _norm(h * _combine(ERROR, k) / scale)
         if not bool(error.isfinite().all()):
-            raise SamplingError("the state is not finite (NaN or infinity)")
+            raise SamplingError(NOT_FINITE)
         taken = error < 1
         # the error estimate is of order 5 in h; MOST where it is 0; no growth right after a step that was refused
         factor = (SAFETY * error**EXPONENT).clip(LEAST, MOST)

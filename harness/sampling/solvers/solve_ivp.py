@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.core.errors import SamplingError
+from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.solvers.base import Solver
 from harness.sampling.solvers.euler import Euler
@@ -47,12 +47,15 @@ class SolveIVP(Solver):
         """One sample [C, H, W] at t_next."""
         from scipy.integrate import solve_ivp
 
-        start = here.x[row : row + 1]
+        start, is_finite = here.x[row : row + 1], True
 
         def drift(t: float, x: np.ndarray) -> np.ndarray:
+            nonlocal is_finite
             state = torch.from_numpy(x).to(start).reshape(start.shape)
             at = torch.tensor([t], dtype=torch.float64, device=start.device)
-            return dynamics.at(state, at, [row]).drift.flatten().double().cpu().numpy()
+            slope = dynamics.at(state, at, [row]).drift.flatten().double().cpu().numpy()
+            is_finite = bool(np.isfinite(slope).all())
+            return slope
 
         span = (here.t.item(), t_next.item())
         atol = self.rtol if self.atol is None else self.atol
@@ -60,5 +63,6 @@ class SolveIVP(Solver):
             drift, span, start.flatten().double().cpu().numpy(), method=self.method, rtol=self.rtol, atol=atol
         )
         if not solved.success:
-            raise SamplingError(f"solve_ivp: {solved.message}")
+            # SciPy makes its steps smaller and smaller where the drift is NaN
+            raise SamplingError(f"solve_ivp: {solved.message}" if is_finite else NOT_FINITE)
         return torch.from_numpy(solved.y[:, -1]).to(start).reshape(start.shape[1:])
