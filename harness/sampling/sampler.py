@@ -59,7 +59,7 @@ class Sampler(Config):
         >>> levels = {"kind": "edm", "rho": 5.0}
         >>> sampler = Sampler.model_validate({"solver": "dpmpp_2m", "discretization": levels, "steps": 4})
         >>> sampler.solver
-        DPMpp2M(kind='dpmpp_2m', form='midpoint')
+        DPMpp2M(kind='dpmpp_2m', lower_order_final=False, form='midpoint')
         >>> sampler.sigmas(load_denoiser("ideal"))
         tensor([8.0000e+01, 1.4102e+01, 9.6602e-01, 2.0000e-03], dtype=torch.float64)
         >>> Sampler.model_validate_json(sampler.model_dump_json()) == sampler
@@ -153,7 +153,8 @@ class Sampler(Config):
             InputError: the range has no part in common with the denoiser's, or the levels cannot be made.
         """
         if self.steps < self.least_steps:
-            why = "afs needs" if self.afs else f"solver '{self.solver.kind}' with end {self.end} needs"
+            ends = "" if self.end == "zero" else f" with end {self.end}"
+            why = "afs needs" if self.afs else f"solver '{self.solver.kind}'{ends} needs"
             raise InputError(f"{why} at least {self.least_steps} levels; we got steps {self.steps}; raise it")
         levels = self.discretization
         within = levels.clamp(denoiser.sigma_min, denoiser.sigma_max)

@@ -65,7 +65,7 @@ class Studies:
         differ = [
             f"{key} is {_short(study['spec'].get(key))} there and {_short(spec.get(key))} here"
             for key in [*spec, *(key for key in study["spec"] if key not in spec)]
-            if study["spec"].get(key) != spec.get(key)
+            if _unnamed(study["spec"].get(key)) != _unnamed(spec.get(key))
         ]
         if differ:
             raise InputError(
@@ -161,6 +161,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _unnamed(value: Any) -> Any:
+    """A part of a spec without the names of its settings, which decide nothing."""
+    if isinstance(value, list):
+        return [_unnamed(each) for each in value]
+    return {key: inner for key, inner in value.items() if key != "name"} if isinstance(value, dict) else value
 
 
 def _short(value: Any, most: int = 120) -> str:

@@ -244,7 +244,7 @@ def test_a_folder_of_files_that_is_away_stops_everything_that_needs_it(harness, 
     assert "0 chunks and 0 network" in harness("run", grid, "--files", "away").stdout
     next((tmp_path / "away").rglob("*.npz")).unlink()
     done = harness("run", grid, "--files", "away")
-    assert "note: 1 chunks have no file in away, and are computed again" in done.stderr
+    assert "1 chunks have no file in away, and are computed again" in done.stderr
     assert " 1 chunks and " in done.stdout
     assert " 2 chunks and " in harness("run", grid, "--force").stdout
 

@@ -181,7 +181,8 @@ def test_a_terminal_that_is_closed_ends_a_run_as_ctrl_c_does(tmp_path):
         tiny().replace("nfe: [3]", "nfe: [4]").replace("reference: 16", "reference: 90000")
     )
     command = [sys.executable, "-m", "harness.cli", "run", "long.yaml", "--executor", "inline", "--device", "cpu"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup  # noqa: E731
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
         assert "1 trials, 0 of them done" in process.stderr.readline()
         process.send_signal(signal.SIGHUP)
         _, told = process.communicate(timeout=120)

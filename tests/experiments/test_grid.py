@@ -93,8 +93,6 @@ SAME_NAMES = {
     "by budgets": """
   - {name: Heun, nfe: [3, 5], sampler: {stochasticity: {kind: churn, S_churn: 5}}}
   - {name: "Heun, NFE 5", sampler: {solver: euler, stochasticity: {kind: churn, S_churn: 6}}}""",
-    "of a repeated value": """
-  - {name: Heun, sampler: {discretization: {kind: edm, rho: [5, 5]}}}""",
     "of values that are written alike": """
   - {name: Heun, sampler: {solver: [heun, {kind: heun}]}}""",
 }

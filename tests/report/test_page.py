@@ -98,7 +98,8 @@ def test_the_summary_tells_the_finding(html):
     assert "(the baseline’s curve ends too soon for more)" in text
     assert "takes 1024 or more, a factor of 4.0 (the seeds allow any factor), which is undecided" in text
     assert (
-        "the paper reports 7.3 times (CIFAR-10, VP), 300 times (CIFAR-10, VE) and 3.2 times (ImageNet-64, ADM)" in text
+        "The paper reports, by FID, 7.3 times (CIFAR-10, VP), 300 times (CIFAR-10, VE) and 3.2 times (ImageNet-64, ADM)"
+        in text
     )
     assert "79 of 80 trials are done, 1 failed. Each is judged by 512 images, from seeds 0 to 511" in text
     assert "FD-digits is not FID" in text

@@ -126,7 +126,7 @@ def install(monkeypatch, metric, reverse=False):
     blocks = type("Blocks", (SyntheticBlocks,), {"metric": metric})
     scheduler = type("Scheduler", (SyntheticScheduler,), {"reverse": reverse})
 
-    def measure_rung(measurement, pieces, device):
+    def measure_rung(measurement, pieces, device, shape):
         ((trial, count, _),) = pieces
         value, left_out, sizes = metric.measured(trial, measurement.first, count, measurement.chunk)
         starts = [measurement.first + sum(sizes[:index]) for index in range(len(sizes))]

@@ -91,7 +91,7 @@ def shared_end_points(sampler: "Sampler", nfe: int, steps: int) -> SharedEvaluat
     """What a converged trajectory of so many steps costs, and who shares it: see `_reference`."""
     levels, is_own = sampler.discretization, sampler.solver.is_stochastic
     ends = [getattr(levels, name, None) for name in ("sigma_min", "sigma_max")]
-    key = f"{sampler.solver if is_own else ''}|{sampler.clip_denoised}|{ends}"
+    key = f"{sampler.solver if is_own else ''}|{sampler.clip_denoised}|{sampler.end}|{ends}"
     return SharedEvaluations(key, steps * nfe // sampler.steps if is_own else 2 * steps - 1)
 
 
@@ -104,8 +104,8 @@ def _reference(job: SamplingJob, steps: int) -> "Sampler":
     levels = EDM(sigma_min=sigmas[-1].item(), sigma_max=sigmas[0].item())
     if given.solver.is_stochastic:
         return given.model_copy(update={"discretization": levels, "steps": steps})
-    clip = given.clip_denoised
-    return Sampler(discretization=levels, steps=steps, clip_denoised=clip, noise_device=given.noise_device)
+    kept = {name: getattr(given, name) for name in ("clip_denoised", "end", "noise_device")}
+    return Sampler(discretization=levels, steps=steps, **kept)
 
 
 class Follower:
