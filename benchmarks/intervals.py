@@ -19,11 +19,11 @@ from harness.metrics.references import Reference, find_reference, read_reference
 from harness.metrics.statistics.jackknife import Replicates, compare, jackknife
 from harness.metrics.statistics.moments import Moments
 
-BLOCKS = 10
+BLOCKS = 12
 
 
 def cut(features: np.ndarray) -> list[FeatureSummary]:
-    """Ten blocks of consecutive rows."""
+    """Blocks of consecutive rows."""
     return [FeatureSummary(Moments.of(part)) for part in np.array_split(features, BLOCKS)]
 
 
