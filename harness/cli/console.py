@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 import typer
@@ -102,6 +102,9 @@ def on(
     return lambda function: app.command(name, rich_help_panel=panel)(guarded(function))
 
 
+INTERRUPTED = "interrupted; what was finished is stored, and the same command goes on from there"
+
+
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
     """A command whose errors are messages: exit code 2 for the user's, 1 for a run's, 130 for Ctrl-C."""
 
@@ -116,16 +119,35 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
         except (RunError, SamplingError) as error:
             raise exit_with(f"{error}", 1) from None
         except KeyboardInterrupt:
-            raise exit_with(
-                "interrupted; what was finished is stored, and the same command goes on from there", 130
-            ) from None
+            raise exit_with(INTERRUPTED, 130) from None
         except BrokenPipeError:
             _leave_stdout()
             raise typer.Exit(1) from None
         except OSError as error:
             raise exit_with(_told(error), 1) from None
+        except typer.Exit:
+            raise
+        except Exception:
+            if not Interruption.was_asked:
+                raise
+            raise exit_with(INTERRUPTED, 130) from None
 
     return wrapped
+
+
+class Interruption:
+    """Whether a signal asked this process to end.
+
+    A library that calls back into Python may turn the KeyboardInterrupt that it meets there into an error of its own.
+    """
+
+    was_asked = False
+
+    @classmethod
+    def ask(cls, number: int, frame: FrameType | None) -> None:
+        """The handler of such a signal."""
+        cls.was_asked = True
+        raise KeyboardInterrupt
 
 
 def exit_with(message: str, code: int) -> typer.Exit:

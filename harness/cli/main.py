@@ -22,6 +22,7 @@ from harness.cli.console import (
     ExecutorOption,
     FilesOption,
     Grouped,
+    Interruption,
     SamplesOption,
     SearchOption,
     SetOption,
@@ -417,10 +418,10 @@ def _open_standard_streams() -> None:
 
 def _stop_like_ctrl_c() -> None:
     """A request to end, and a terminal that is closed, end a command as Ctrl-C does; unless `nohup` says otherwise."""
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, Interruption.ask)
 
 
 def main() -> Any:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 from rich.console import Console
 from rich.progress import TextColumn
@@ -295,3 +296,15 @@ def test_reasons_at_the_end_of_a_run():
     assert lines[0] == "9 failed: reason 0; the same command tries again"
     assert lines[1] == "8 failed: reason 1; --retry-failed computes it again"
     assert lines[5:] == ["7 failed for other reasons; `harness show` lists them"]
+
+
+@pytest.mark.parametrize(("asked", "error"), [(True, typer.Exit), (False, ValueError)])
+def test_an_interruption_that_a_library_turned_into_an_error_is_one(monkeypatch, asked, error):
+    monkeypatch.setattr(console.Interruption, "was_asked", asked)
+
+    def command():
+        raise ValueError("Error serializing to JSON: KeyboardInterrupt")
+
+    with pytest.raises(error) as raised:
+        console.guarded(command)()
+    assert not asked or raised.value.exit_code == 130
