@@ -56,6 +56,19 @@ def write_output(path: Path, content: bytes, option: str = "--output", what: str
         raise InputError(f"{path}: cannot write {what} ({error.strerror}); give another {option}") from None
 
 
+def read_head(path: Path, count: int) -> bytes:
+    """The first bytes of a file that a user named, at most so many.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
+
+
 def is_full(error: BaseException) -> bool:
     """Whether an error of a database or a file system says that the disk is full."""
     text = str(error).lower()

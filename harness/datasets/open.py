@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.core.errors import InputError
+from harness.core.files import read_head
 from harness.datasets import cifar, digits, idx, image_files, numpy_files
 from harness.datasets.archives import ZipMembers
 from harness.datasets.image_files import ImageFiles
@@ -73,7 +74,7 @@ def find_images(source: str | Path) -> ImageFiles | ImageSet:
 
 
 def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
-    head = _head(path)
+    head = read_head(path, 512)
     compressed = head[:2] == idx.GZIP
     inner = _inflated_head(head) if compressed else head
     if compressed and inner[:3] != idx.HEAD:
@@ -110,14 +111,6 @@ def _cifar_part(part: str | None, path: Path) -> cifar.Part:
 def _no_part(part: str | None, path: Path) -> None:
     if part is not None:
         raise InputError(f"{path}: only CIFAR's archives have parts; leave '#{part}' out")
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(512)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
 
 
 def _inflated_head(head: bytes) -> bytes:

@@ -21,6 +21,7 @@ import numpy as np
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.core.files import read_head
 from harness.datasets import digits, numpy_files
 from harness.datasets.folders import folder_digest
 from harness.datasets.image_bytes import from_bytes
@@ -169,7 +170,7 @@ def read_reference(
 
 def _from_file(place: Place, choice: ExtractorConfig) -> Reference:
     assert place.path is not None
-    is_pickle = place.path.suffix != ".npz" and _head(place.path)[:1] == PICKLE
+    is_pickle = place.path.suffix != ".npz" and read_head(place.path, 1) == PICKLE
     statistics = read_pickled(place.path, choice.edm2_metric) if is_pickle else read_statistics(place.path)
     if statistics.extractor is not None and statistics.extractor != choice.identity:
         raise InputError(
@@ -278,7 +279,7 @@ def _is_statistics(path: Path, prefers: bool) -> bool:
     """
     if path.suffix == ".zip":  # of images; it may have a million members
         return False
-    head = _head(path)
+    head = read_head(path, 16)
     if head.startswith(numpy_files.MAGIC):
         _check_bytes(path)
         return False
@@ -312,11 +313,3 @@ def _check_bytes(path: Path) -> None:
             f"{path}: {array.dtype} {list(array.shape)} are no images, which are bytes. If these are features f "
             f"[N, d], mu is f.mean(0) and sigma is numpy.cov(f, rowvar=False): {REMEDY}"
         )
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(16)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None

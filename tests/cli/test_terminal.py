@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -66,7 +67,6 @@ def terminal(monkeypatch):
     return at
 
 
-FULL = Path("/dev/full")
 NAMES = ["Heun [ours]", "ODE [/SDE]", "a :smile: b", "[red]x"]
 
 
@@ -162,13 +162,22 @@ def test_standard_output_that_is_closed(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def no_file_grows():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+FULL = [("output.txt", no_file_grows, "File too large")]
+if Path("/dev/full").exists():  # Linux alone has a file that is always full; a limit on files is everywhere
+    FULL.append(("/dev/full", None, "No space left on device"))
+
+
 @pytest.mark.parametrize("arguments", [("ls", "executors"), ("--help",)])
-def test_standard_output_that_is_full(tmp_path, arguments):
-    with FULL.open("w") as full:
-        done = run(*arguments, cwd=tmp_path, stdout=full)
+@pytest.mark.parametrize(("output", "limit", "reason"), FULL, ids=[output for output, *_ in FULL])
+def test_standard_output_that_is_full(tmp_path, arguments, output, limit, reason):
+    with (tmp_path / output).open("w") as full:
+        done = run(*arguments, cwd=tmp_path, stdout=full, preexec_fn=limit)
     assert done.returncode == 1
-    assert done.stderr.decode() == "error: the output cannot be written: No space left on device\n"
+    assert done.stderr.decode() == f"error: the output cannot be written: {reason}\n"
 
 
 def test_standard_output_that_nobody_reads(tmp_path):

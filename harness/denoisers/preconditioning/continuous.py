@@ -42,7 +42,7 @@ class VPPrecond(Continuous):
         model_type: str = "SongUNet",
         **network: Any,
     ) -> None:
-        low, high = (float(vp_sigma(torch.tensor(t, device="cpu"), beta_d, beta_min)) for t in (epsilon_t, 1.0))
+        low, high = (self.level(t, beta_d, beta_min) for t in (epsilon_t, 1.0))
         super().__init__(
             img_resolution,
             img_channels,
@@ -57,6 +57,11 @@ class VPPrecond(Continuous):
         self.beta_d = beta_d
         self.beta_min = beta_min
         self.M = M
+
+    @staticmethod
+    def level(t: float, beta_d: float, beta_min: float) -> float:
+        """The noise level at a time, for the ends of the range."""
+        return float(vp_sigma(torch.tensor(t, device="cpu"), beta_d, beta_min))
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         t = vp_t(sigma, self.beta_d, self.beta_min)
@@ -78,7 +83,7 @@ def _vp_root(decay: Tensor, beta_d: float, beta_min: float) -> Tensor:
     return ((beta_min**2 + 2 * beta_d * decay).sqrt() - beta_min) / beta_d
 
 
-class SubVPPrecond(Continuous):
+class SubVPPrecond(VPPrecond):
     """Sub-VP models: x_t = m y + (1 - m^2) n with the m(t) of VP, so sigma = 1/m - m.
 
         m = 2 / (sigma + sqrt(sigma^2 + 4)),   -2 ln m = 2 asinh(sigma / 2) = beta_d t^2 / 2 + beta_min t
@@ -95,35 +100,9 @@ class SubVPPrecond(Continuous):
         "(M - 1)*t(sqrt((sigma + sqrt(sigma**2 + 4))**2/4 - 1))",
     )
 
-    def __init__(
-        self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
-        beta_d: float = 19.9,
-        beta_min: float = 0.1,
-        M: int = 1000,
-        epsilon_t: float = 1e-5,
-        model_type: str = "SongUNet",
-        **network: Any,
-    ) -> None:
-        # 1/m - m = 2 sinh(-ln m)
-        low, high = (2 * math.sinh((0.5 * beta_d * t**2 + beta_min * t) / 2) for t in (epsilon_t, 1.0))
-        super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
-            own={"beta_d": beta_d, "beta_min": beta_min, "M": M, "epsilon_t": epsilon_t},
-            sigma_min=low,
-            sigma_max=high,
-        )
-        self.beta_d = beta_d
-        self.beta_min = beta_min
-        self.M = M
+    @staticmethod
+    def level(t: float, beta_d: float, beta_min: float) -> float:
+        return 2 * math.sinh((0.5 * beta_d * t**2 + beta_min * t) / 2)  # 1/m - m = 2 sinh(-ln m)
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         t = _vp_root(2 * (sigma / 2).asinh(), self.beta_d, self.beta_min)
