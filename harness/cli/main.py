@@ -34,7 +34,7 @@ from harness.cli.console import (
     planning,
     print_table,
 )
-from harness.cli.stores import open_if_there, open_store
+from harness.cli.stores import open_if_there, open_store, say_note
 from harness.core.errors import InputError
 from harness.core.files import write_output
 
@@ -103,7 +103,7 @@ def run(
     with open_store(store, files, create=True) as opened:
         for planned in plans:
             for note in planned.notes:
-                err.print(f"note: {note}", soft_wrap=True)
+                say_note(note)
             with RunProgress(err, planned.name) as listener:
                 summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
             for line in failure_lines(summary):
@@ -308,7 +308,7 @@ def sample(
         parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
     )
     for note in sampled.notes:
-        err.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+        say_note(note)
     typer.echo(f"{output}: {sampled.images} images, NFE {sampled.nfe:g}")
 
 

@@ -48,4 +48,4 @@ def open_if_there(store: str | None, files: Path | None) -> "Store | None":
 
 def say_note(text: str) -> None:
     """Say what a person should know, beside the output."""
-    err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"note: {text}", soft_wrap=True)

@@ -93,7 +93,7 @@ def costs(
         ]
         rows = sum(n * measurement.evaluations(key, len(devices)) for measurement, key, n in lacking)
         choice = plan.grid.denoisers[panel]
-        if absent.isdisjoint(cards_of(choice.source if choice.source is not None else panel)):
+        if absent.isdisjoint(cards_of(choice.source_of(panel))):
             rate, measured = _rate(own, store, devices, batch)
         else:
             stated = choice.rate

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core.errors import InputError
+from harness.core.files import read_head
 from harness.execution.executors import is_alive
 from harness.execution.merging import merge_rows, together
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
@@ -162,15 +163,10 @@ def _keys_of_neighbours(store: Store) -> set[str]:
     if own is None:
         return keys
     for path in sorted(own.parent.iterdir()):
-        if path.is_file() and not path.samefile(own) and _is_sqlite(path):
+        if path.is_file() and not path.samefile(own) and read_head(path, len(SQLITE)) == SQLITE:
             with contextlib.suppress(NoStoreError), Store(str(path), store.files.folder, read_only=True) as other:
                 keys |= {row["key"] for row in other.all_chunks()} | other.keys_in_facts()
     return keys
-
-
-def _is_sqlite(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(SQLITE)) == SQLITE
 
 
 def _size(store: Store) -> int:

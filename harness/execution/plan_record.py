@@ -20,7 +20,7 @@ def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
             "title": panel.title or name,
             "paper": panel.paper,
             "weights": plan.described[name].identity,
-            "card": denoiser_facts(panel.source if panel.source is not None else name, plan.described[name]),
+            "card": denoiser_facts(panel.source_of(name), plan.described[name]),
         }
         for name, panel in grid.denoisers.items()
     ]

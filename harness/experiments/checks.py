@@ -63,7 +63,7 @@ def absent_files(grid: Grid) -> list[Absent]:
     Raises:
         InputError: a denoiser that is not known.
     """
-    sources = [panel.source if panel.source is not None else name for name, panel in grid.denoisers.items()]
+    sources = [panel.source_of(name) for name, panel in grid.denoisers.items()]
     names = [name for source in sources for name in cards_of(source)]
     names += [name for metric in grid.metrics for name in metric.cards]
     cards = load_cards()
@@ -154,7 +154,7 @@ def describe_panel(name: str, panel: Panel, document: Document, absent: Collecti
     where: Where = ("denoisers", name)
     check_paper(panel.paper, (*where, "paper"), document)
     try:
-        source = panel.source if panel.source is not None else name
+        source = panel.source_of(name)
         described = describe(source, absent_ok=bool(absent))
         if set(absent).isdisjoint(cards_of(source)):
             verify(source)

@@ -72,6 +72,10 @@ class Panel(Config):
     dtype: Literal["float32", "float64"] | None = None
     rate: StatedRate | None = None
 
+    def source_of(self, name: str) -> str | DenoiserSpec:
+        """How the denoiser is loaded, under this name in the grid."""
+        return name if self.source is None else self.source
+
 
 class Series(Config):
     """One curve of every panel: a sampler, with what differs by denoiser.

@@ -28,7 +28,7 @@ from harness.experiments.checks import (
 from harness.experiments.grid import Grid, Series, load_grid
 from harness.experiments.grid_files import grid_name, place_of
 from harness.experiments.nfe import count_nfe, steps_for
-from harness.experiments.notes import joined_notes, sampler_notes
+from harness.experiments.notes import Rounding, joined_notes, sampler_notes
 from harness.experiments.trial import Trial
 from harness.metrics.base import Metric
 from harness.sampling.sampler import Sampler
@@ -127,6 +127,10 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     check_seeds(grid, document)
     check_features(grid, document, names)
     described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
+    roundings = {
+        name: rounding_of(panel.source_of(name)) if described[name].rounds else None
+        for name, panel in grid.denoisers.items()
+    }
     _check_size(grid, document)
     items: list[Planned] = []
     curves: dict[str, dict[str, Any]] = {}
@@ -135,7 +139,7 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
         check_names(series, index, grid, document)
         for panel in series.only or grid.denoisers:
             for curve in _curves(series, index, panel, grid, document):
-                for item in _trials(curve, panel, grid, described[panel], document):
+                for item in _trials(curve, panel, grid, described[panel], roundings[panel], document):
                     is_other = drawn.setdefault((panel, item.series), curve) is not curve
                     if is_other or curves.get(item.series, {"base": item.base})["base"] != item.base:
                         raise document.error(
@@ -235,11 +239,12 @@ def _with(value: dict[str, Any], where: Where, new: Any) -> dict[str, Any]:
     return {**value, key: new if len(where) == 1 else _with(value[key], where[1:], new)}
 
 
-def _trials(curve: _Curve, panel: str, grid: Grid, described: Description, document: Document) -> Iterator[Planned]:
+def _trials(
+    curve: _Curve, panel: str, grid: Grid, described: Description, rounding: Rounding | None, document: Document
+) -> Iterator[Planned]:
     """The trials of one curve on one denoiser: its points, at each budget."""
     choice = grid.denoisers[panel]
-    source = choice.source if choice.source is not None else panel
-    rounding = rounding_of(source) if described.rounds else None
+    source = choice.source_of(panel)
     for raw in curve.samplers:
         sampler = yaml.build(Sampler, document, curve.base, raw, curve.moved)
         by_nfe, budgets = _budgets(curve, raw, sampler, grid, document)
