@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from harness.denoisers.preconditioning import PRECONDITIONINGS
+from harness.report.text.formula import html
 from harness.sampling import discretizations, schedules
 from harness.sampling.discretizations.iddpm import iddpm_levels
 from harness.training import losses
+from tests.denoisers import nets
 
 NUMPY = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "tan", "arctan")}
 SIGMA = torch.tensor([0.02, 0.5, 3.0, 40.0], dtype=torch.float64)
@@ -54,8 +56,7 @@ def test_discretizations(cls):
 
 @pytest.mark.parametrize("kind", PRECONDITIONINGS)
 def test_preconditionings(kind):
-    cls = PRECONDITIONINGS[kind]
-    made = cls(**SIZE)
+    made = PRECONDITIONINGS[kind](**SIZE, **nets.ARGUMENTS.get(kind, {}))
     sigma = made.round_sigma(SIGMA)
     functions = {
         "t": lambda s: schedules.VP_DEFAULT.t(torch.as_tensor(s)).numpy(),
@@ -63,9 +64,15 @@ def test_preconditionings(kind):
     }
     functions["nearest"] = lambda s, near=functions["nearest"]: np.array(near(s))
     names = {"sigma": sigma.numpy(), "M": 1000, "sigma_data": 0.5, "time_scale": 1, **functions}
-    for expression, coefficient in zip(cls.formulas, made.coefficients(sigma), strict=True):
+    for expression, coefficient in zip(made.formulas, made.coefficients(sigma), strict=True):
         expected = np.broadcast_to(np.asarray(coefficient, dtype=float), (4,))
         assert np.allclose(value(expression, **names), expected, rtol=1e-9), expression
+
+
+@pytest.mark.parametrize("kind", PRECONDITIONINGS)
+def test_preconditionings_are_written_as_formulas(kind):
+    """The report writes those of the class: what stands for a power is no plain text."""
+    assert all("**" not in html(formula) for formula in PRECONDITIONINGS[kind].formulas)
 
 
 @kinds((losses.VPLoss, losses.VELoss, losses.IDDPMLoss, losses.EDMLoss))

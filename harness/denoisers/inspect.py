@@ -14,6 +14,7 @@ from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.checkpoints.formats.base import plain
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import Preconditioned
+from harness.denoisers.preconditioning.base import Formulas
 from harness.hub.header import Layout, is_ours, read_header
 
 WIDEST = 40
@@ -69,10 +70,11 @@ def _weights(tensors: Mapping[str, LazyTensor | Layout]) -> str:
 def _network(net: Preconditioned, low: float, high: float) -> dict[str, Any]:
     """What the network is; it has no storage."""
     steps = getattr(net, "levels", None)
-    arguments = to_json(net.config)
+    arguments = {name: value for name, value in to_json(net.config).items() if name not in Formulas._fields}
     return {
         "architecture": arguments.pop("model_type"),
         "preconditioning": net.kind,
+        "coefficients": net.formulas._asdict(),
         "images": list(net.shape),
         "classes": net.label_dim,
         "sigma_min": low,

@@ -49,7 +49,7 @@ MAX_SIDES = 16
 MAX_PLACE = 1 << 44
 
 
-Kind = Literal["vp", "sub-vp", "ve", "ve-discrete", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0"]
+Kind = Literal["vp", "sub-vp", "ve", "ve-discrete", "iddpm", "edm", "ddpm", "ddpm-v", "ddpm-x0", "flow", "expression"]
 """Kinds of preconditioning."""
 
 CLASS_TABLES = ("OpenAIUNet", "DiffusersUNet")

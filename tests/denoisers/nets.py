@@ -10,10 +10,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
+from harness.denoisers.preconditioning import PRECONDITIONINGS, EDMPrecond, Preconditioned
 
 FOLDER = Path(__file__).parent.parent / "golden" / "networks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+ARGUMENTS = {"expression": EDMPrecond.formulas._asdict()}
+"""What a kind of preconditioning has to be given beside the size of its network."""
 
 
 def sidecar(name: str) -> dict[str, Any]:

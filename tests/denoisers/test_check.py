@@ -42,7 +42,8 @@ def test_what_can_be_loaded(source):
 def test_every_preconditioning_of_every_network(kind, model_type):
     torch.manual_seed(0)
     size = {"model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1}
-    net = PRECONDITIONINGS[kind](8, 1, 3, model_type=model_type, **size).eval().requires_grad_(False)
+    given = nets.ARGUMENTS.get(kind, {})
+    net = PRECONDITIONINGS[kind](8, 1, 3, model_type=model_type, **size, **given).eval().requires_grad_(False)
     harness.check_denoiser(net, identity=kind != "ddpm-x0")
 
 

@@ -221,6 +221,7 @@ def test_nothing_is_judged_by_a_rule_that_does_not_apply(store):
         ("-sigma", "−<i>σ</i>"),
         ("(M - 1)*t(sigma)", "(<i>M</i> − 1) <i>t</i>(<i>σ</i>)"),
         ("log(sigma)/4", "log(<i>σ</i>)/4"),
+        ("minimum(sigma, 2)/abs(sigma - 1)", "minimum(<i>σ</i>, 2)/|<i>σ</i> − 1|"),
         ("a/(b*c)", "<i>a</i>/(<i>b</i> <i>c</i>)"),
         ("a - (b - c)", "<i>a</i> − (<i>b</i> − <i>c</i>)"),
         ("2**(1/rho)", "2<sup>1/<i>ρ</i></sup>"),

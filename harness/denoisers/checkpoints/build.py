@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
+from harness.denoisers.preconditioning.base import Formulas
 from harness.denoisers.preconditioning.discrete import MAX_STEPS
 from harness.hub.header import Layout
 
@@ -94,6 +95,8 @@ def _check(name: str, value: Any) -> None:
         for key, inner in value.items():
             _check(f"config.{key}", inner)
         return
+    if name in Formulas._fields and isinstance(value, str):
+        return  # a formula of `ExpressionPrecond`, which bounds it and says what is wrong with it
     longest = MAX_STEPS if name in LONG_LISTS else LONGEST_LIST
     items = value if isinstance(value, list | tuple) else [value]
     most = LARGEST.get(name.removeprefix("config."), LARGEST_ARGUMENT)

@@ -9,13 +9,15 @@
 | `VEPrecond`    | 1                                   | sigma                                  | 1                         | ln(sigma / 2)      |
 | `IDDPMPrecond` | 1                                   | -sigma                                 | 1 / sqrt(sigma^2 + 1)     | M - 1 - argmin_j   |
 | `EDMPrecond`   | s_d^2 / (sigma^2 + s_d^2)           | sigma s_d / sqrt(sigma^2 + s_d^2)      | 1 / sqrt(sigma^2 + s_d^2) | ln(sigma) / 4      |
+| `FlowPrecond`  | 1 / (1 + sigma)                     | -sigma / (1 + sigma)                   | 1 / (1 + sigma)           | time_scale sigma / (1 + sigma) |
+| `ExpressionPrecond` | given                          | given                                  | given                     | given              |
 
-Networks of discrete steps whose levels follow from a schedule are in `discrete`, with iDDPM. Sub-VP and discrete VE are
-not in the paper.
+Networks of discrete steps whose levels follow from a schedule are in `discrete`, with iDDPM. Sub-VP, discrete VE and flow
+are not in the paper. The formulas of `ExpressionPrecond` are arguments, kept in the checkpoint.
 """  # noqa: E501
 
 from harness.denoisers.preconditioning.base import Preconditioned
-from harness.denoisers.preconditioning.continuous import EDMPrecond, SubVPPrecond, VEPrecond, VPPrecond
+from harness.denoisers.preconditioning.continuous import EDMPrecond, FlowPrecond, SubVPPrecond, VEPrecond, VPPrecond
 from harness.denoisers.preconditioning.discrete import (
     DDPMPrecond,
     DiscreteVEPrecond,
@@ -23,8 +25,18 @@ from harness.denoisers.preconditioning.discrete import (
     SampleDDPMPrecond,
     VelocityDDPMPrecond,
 )
+from harness.denoisers.preconditioning.expression import ExpressionPrecond
 
-__all__ = ["PRECONDITIONINGS", "EDMPrecond", "IDDPMPrecond", "Preconditioned", "VEPrecond", "VPPrecond"]
+__all__ = [
+    "PRECONDITIONINGS",
+    "EDMPrecond",
+    "ExpressionPrecond",
+    "FlowPrecond",
+    "IDDPMPrecond",
+    "Preconditioned",
+    "VEPrecond",
+    "VPPrecond",
+]
 
 PRECONDITIONINGS: dict[str, type[Preconditioned]] = {
     cls.kind: cls
@@ -38,6 +50,8 @@ PRECONDITIONINGS: dict[str, type[Preconditioned]] = {
         DDPMPrecond,
         VelocityDDPMPrecond,
         SampleDDPMPrecond,
+        FlowPrecond,
+        ExpressionPrecond,
     )
 }
 """Every preconditioning by its kind."""

@@ -48,11 +48,12 @@ class Preconditioned(nn.Module, ABC):
         own: arguments of the subclass, kept so that the denoiser can be built again.
         sigma_min, sigma_max: noise levels that the model supports.
         variance: whether the raw network has 2 C output channels; the second half, a variance, is not used.
+    Attributes: formulas: the coefficients as expressions; of the class, or of a denoiser that was given its own.
     Raises: ValueError: unknown model_type, or an argument the network refuses.
     """
 
     kind: ClassVar[str]
-    formulas: ClassVar[Formulas]
+    formulas: Formulas
     cost = 1
 
     def __init__(

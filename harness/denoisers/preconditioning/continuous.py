@@ -1,4 +1,4 @@
-"""Preconditionings of models that were trained at a continuum of noise levels: VP, sub-VP, VE and EDM."""
+"""Preconditionings of models that were trained at a continuum of noise levels: VP, sub-VP, VE, EDM and flow."""
 
 import math
 from typing import Any
@@ -192,3 +192,60 @@ class EDMPrecond(Continuous):
         variance = sigma**2 + self.sigma_data**2
         root = variance.sqrt()
         return Coefficients(self.sigma_data**2 / variance, sigma * self.sigma_data / root, 1 / root, sigma.log() / 4)
+
+
+class FlowPrecond(Continuous):
+    """Flow matching on straight paths, also called rectified flow: the network predicts the velocity n - y.
+
+        x_t = (1 - t) y + t n,   t = sigma / (1 + sigma),   so x_t = x / (1 + sigma) for x = y + sigma n
+
+    The image is y = x_t - t F. Time runs from data at t = 0 to noise at t = 1. Some of the sources count it from noise
+    to data; a network of theirs predicts y - n and is told 1 - t.
+
+    Args:
+        sigma_min, sigma_max: supported levels, by default all.
+        time_scale: the network's time label is t times this; many published networks take 1000 t.
+        Others as the base.
+    Raises: ValueError: levels that do not rise from 0 or above, or a time scale that is not positive and finite.
+    Source: Lipman et al. 2023 (arXiv 2210.02747); Liu et al. 2023 (arXiv 2209.03003); Esser et al. 2024
+        (arXiv 2403.03206).
+    """
+
+    kind = "flow"
+    formulas = Formulas("1/(sigma + 1)", "-sigma/(sigma + 1)", "1/(sigma + 1)", "time_scale*sigma/(sigma + 1)")
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        sigma_min: float = 0.0,
+        sigma_max: float = math.inf,
+        time_scale: float = 1.0,
+        model_type: str = "DhariwalUNet",
+        **network: Any,
+    ) -> None:
+        low, high = float(sigma_min), float(sigma_max)
+        if not (0 <= low < high and 0 < time_scale < math.inf):
+            raise ValueError(
+                "sigma_min is 0 or more and below sigma_max, and time_scale is positive and finite; we got "
+                f"{sigma_min}, {sigma_max} and {time_scale}"
+            )
+        super().__init__(
+            img_resolution,
+            img_channels,
+            label_dim,
+            use_fp16,
+            model_type,
+            network,
+            own={"sigma_min": low, "sigma_max": high, "time_scale": time_scale},
+            sigma_min=low,
+            sigma_max=high,
+        )
+        self.time_scale = time_scale
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        share = 1 / (sigma + 1)  # 1 - t, of the image in x_t
+        t = sigma * share
+        return Coefficients(share, -t, share, self.time_scale * t)

@@ -1,6 +1,6 @@
 """Expressions as mathematics: the formulas that stand beside the code, as HTML, and names with Greek letters.
 
-An expression is parsed, never evaluated: names, numbers, + - * / **, and calls of a function of one argument.
+An expression is parsed, never evaluated: names, numbers, + - * / **, and calls of functions.
 """
 
 import ast
@@ -64,8 +64,11 @@ def _written(node: ast.expr) -> tuple[Markup, int]:
             return Markup("√({})").format(_part(argument, ADD)), ATOM
         case ast.Call(func=ast.Name(id="floor"), args=[argument]):
             return Markup("⌊{}⌋").format(_part(argument, ADD)), ATOM
-        case ast.Call(func=ast.Name(id=name), args=[argument]):
-            return Markup("{}({})").format(_name(name, upright=True), _part(argument, ADD)), ATOM
+        case ast.Call(func=ast.Name(id="abs"), args=[argument]):
+            return Markup("|{}|").format(_part(argument, ADD)), ATOM
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as arguments, keywords=[]):
+            parts = Markup(", ").join(_part(argument, ADD) for argument in arguments)
+            return Markup("{}({})").format(_name(name, upright=True), parts), ATOM
     raise ValueError("not an expression of the known form")
 
 

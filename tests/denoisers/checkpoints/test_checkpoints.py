@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from harness.core.errors import InputError
-from harness.denoisers.checkpoints.safetensors_file import load, save
+from harness.denoisers.checkpoints.safetensors_file import load, save, without_weights
 from harness.denoisers.inspect import as_lines, inspect
 from harness.denoisers.preconditioning import PRECONDITIONINGS
 from harness.hub.header import read_contents, read_header
@@ -20,7 +20,7 @@ SMALL = {"model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_res
 
 def small(kind="edm", model_type="SongUNet"):
     torch.manual_seed(0)
-    return PRECONDITIONINGS[kind](8, 1, model_type=model_type, **SMALL).eval()
+    return PRECONDITIONINGS[kind](8, 1, model_type=model_type, **SMALL, **nets.ARGUMENTS.get(kind, {})).eval()
 
 
 @pytest.fixture
@@ -207,6 +207,44 @@ def test_network_that_cannot_be_built(path, changes):
     with_arguments(path, **changes)
     with pytest.raises(InputError, match="cannot build the network that the file describes"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("__import__('os').system('ls')", 'position 12: "\'" is not allowed'),
+        ("9**9**9", r"c_out: '9\*\*9\*\*9', position 1: \*\* of 9 and 3\.8742e\+08 has no value"),
+        ("1 +", "position 4: invalid syntax"),
+        ("log(sigma - 1)", r"c_out 'log\(sigma - 1\)' is nan at sigma = 0.002"),
+        ("x" * 5_000_000, "at most 200 characters; we got 5,000,000"),
+        (7, "c_out: an expression is text, such as '1'; we got a int"),
+        (["sigma"], "argument c_out is far too large, or of a type that no network takes"),
+        (None, "c_out: an expression is text"),
+    ],
+)
+@pytest.mark.parametrize("read", [load, inspect, without_weights])
+def test_formulas_of_a_file_that_are_none(tmp_path, read, text, message):
+    path = tmp_path / "net.safetensors"
+    save(path, small("expression"), {})
+    with_arguments(path, c_out=text)
+    with pytest.raises(InputError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: cannot build the network that the file describes: ")
+    assert len(str(caught.value)) < 1500 and "\n" not in str(caught.value)
+
+
+def test_inspect_shows_the_coefficients(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save(path, small("expression"), {})
+    facts = inspect(path)
+    assert facts["coefficients"] == nets.ARGUMENTS["expression"]
+    assert facts["arguments"]["sigma_data"] == 0.5
+    lines = list(as_lines(facts))
+    assert "    c_skip   sigma_data**2/(sigma**2 + sigma_data**2)" in lines
+    assert sum("c_skip" in line for line in lines) == 1
+    save(path, small("flow"), {})
+    assert inspect(path)["coefficients"]["c_noise"] == "time_scale*sigma/(sigma + 1)"
+    assert (inspect(path)["arguments"]["time_scale"], inspect(path)["sigma_max"]) == (1.0, "inf")
 
 
 def test_not_finite(path):
