@@ -107,10 +107,10 @@ def _network(item: Planned, name: str) -> Cell:
 
 
 def _training(item: Planned, part: str) -> Cell:
-    kind = _kind(item)
-    if kind is None:
+    loss = LOSSES.find(_kind(item) or "")
+    if loss is None:  # not a network, or of a kind that is not trained here
         return Cell()
-    text = getattr(LOSSES.find(kind), part)
+    text = getattr(loss, part)
     return Cell(formula=text) if part == "weighting" else Cell(words=text)
 
 
@@ -128,14 +128,15 @@ def _numbers(sampler: Sampler) -> str:
 
 
 def _kind_numbers(item: Planned) -> str:
-    """The numbers of a preconditioning and its loss, as the code has them by default."""
+    """The numbers of a preconditioning and its loss, if it has one here, as the code has them by default."""
     kind = _kind(item)
     if kind is None:
         return ""
     shared = ("img_resolution", "img_channels", "label_dim", "use_fp16", "model_type")
     arguments = inspect.signature(PRECONDITIONINGS[kind].__init__).parameters.values()
     own = {p.name: p.default for p in arguments if p.default is not p.empty and p.name not in shared}
-    return _list(own | LOSSES.read(kind).model_dump(mode="json", exclude={"kind"}))
+    loss = LOSSES.read(kind).model_dump(mode="json", exclude={"kind"}) if kind in LOSSES.kinds else {}
+    return _list(own | loss)
 
 
 def _list(numbers: dict[str, Any]) -> str:
