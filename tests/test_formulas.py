@@ -8,10 +8,12 @@ from harness.denoisers.preconditioning import PRECONDITIONINGS
 from harness.report.text.formula import html
 from harness.sampling import discretizations, schedules
 from harness.sampling.discretizations.iddpm import iddpm_levels
-from harness.training import losses
+from harness.training.losses import COLUMNS, DenoisingLoss
+from harness.training.noise_distributions import NOISE_DISTRIBUTIONS, LogNormal
+from harness.training.weights import LOSS_WEIGHTS
 from tests.denoisers import nets
 
-NUMPY = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "tan", "arctan")}
+NUMPY = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "tan", "arctan", "minimum")}
 SIGMA = torch.tensor([0.02, 0.5, 3.0, 40.0], dtype=torch.float64)
 SIZE = {"img_resolution": 8, "img_channels": 1, "model_channels": 32, "channel_mult": [1], "num_blocks": 1}
 
@@ -75,9 +77,15 @@ def test_preconditionings_are_written_as_formulas(kind):
     assert all("**" not in html(formula) for formula in PRECONDITIONINGS[kind].formulas)
 
 
-@kinds((losses.VPLoss, losses.VELoss, losses.IDDPMLoss, losses.EDMLoss))
-def test_loss_weights(cls):
-    loss = cls()
-    names = {"sigma": SIGMA.numpy(), **loss.model_dump(exclude={"kind"})}
-    assert np.allclose(value(cls.weighting, **names), loss.weight(SIGMA).numpy(), rtol=1e-9)
+@pytest.mark.parametrize("choice", [*LOSS_WEIGHTS.kinds, *LOSS_WEIGHTS.aliases, {"kind": "power", "exponent": 1.0}])
+def test_loss_weights(choice):
+    weight, network = LOSS_WEIGHTS.read(choice), PRECONDITIONINGS["edm"](**SIZE, sigma_data=0.7).double()
+    names = {"sigma": SIGMA.numpy(), "sigma_data": 0.7, "c_out": lambda _: network.coefficients(SIGMA).out.numpy()}
+    found = DenoisingLoss(LogNormal(), weight, sigma_data=0.7).weigh(SIGMA, network)
+    assert np.allclose(value(weight.formula, **names), found.numpy(), rtol=1e-6)
+    assert "**" not in html(weight.formula)
+
+
+@kinds((*NOISE_DISTRIBUTIONS.members, *COLUMNS.members))
+def test_noise_distributions_are_told_in_words(cls):
     assert cls.distribution

@@ -11,21 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.cli import images, results, search
+from harness.cli import images, models, results, search
 from harness.cli.console import (
     LOOK,
-    MODELS,
     RUN,
     BatchOption,
     DeviceOption,
-    DownloadBar,
     ExecutorOption,
     FilesOption,
     Grouped,
     Interruption,
     SamplesOption,
     SearchOption,
-    SetOption,
     StoreOption,
     err,
     guarded,
@@ -312,92 +309,7 @@ def sample(
     typer.echo(f"{output}: {sampled.images} images, NFE {sampled.nfe:g}")
 
 
-@on(app, MODELS)
-def fetch(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Names of files, as --list shows them.", metavar="NAME...")
-    ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Show what can be fetched, and what is here.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is here.")] = False,
-) -> None:
-    """Download official networks and statistics by name: checked, resumed, imported."""
-    from harness.denoisers.fetch import fetch as fetch_files
-    from harness.denoisers.fetch import fetchable_files
-
-    if listed:
-        for entry in fetchable_files():
-            size = "size not known" if entry.size is None else f"{entry.size:,} bytes"
-            here = "here" if entry.here else "not here"
-            typer.echo(f"{entry.name:<36} {entry.kind:<10} {size:>18}  {here:<9} {entry.about}")
-        return
-    if not names:
-        raise InputError("harness fetch takes names, and none was given; `harness fetch --list` shows what there is")
-    with DownloadBar(err) as bar:
-        for file in fetch_files(names, force, bar):
-            state = "pinned" if file.pinned else "fetched" if file.new else "was here, intact"
-            typer.echo(f"{file.name}: {file.path}, SHA-256 {file.sha256}, {state}")
-
-
-@on(app, MODELS, "import")
-def import_(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="A snapshot, .pth, .pt or .safetensors of another program, or a folder of diffusers.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write.  [default: NAME.safetensors, here]")
-    ] = None,
-    settings: SetOption = None,
-) -> None:
-    """Write another program's checkpoint as one of ours, once. Nothing in it is executed."""
-    from harness.denoisers.checkpoints.convert import import_file
-    from harness.denoisers.checkpoints.formats.base import parse_settings
-
-    output = output or Path(f"{checkpoint.resolve().name.split('.')[0]}.safetensors")
-    written = import_file(checkpoint, output, parse_settings(settings or []))
-    for key, value in written.source.assumed.items():
-        err.print(f"assumed: {key} = {value} (the file does not say)")
-    for what in written.source.ignored:
-        err.print(f"ignored: {what}")
-    typer.echo(f"{written.path}: {written.source.format}, SHA-256 {written.sha256}")
-
-
-@on(app, MODELS)
-def inspect(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours or of another program.")],
-    settings: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
-) -> None:
-    """Show what a checkpoint is: network, noise range, training, what was ignored. Loads no weights."""
-    from harness.denoisers.checkpoints.formats.base import parse_settings
-    from harness.denoisers.inspect import as_lines
-    from harness.denoisers.inspect import inspect as look
-
-    facts = look(checkpoint, parse_settings(settings or []))
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(facts, indent=2, default=str))
-    else:
-        for line in as_lines(facts):
-            out.print(line, soft_wrap=True)
-
-
-@on(app, MODELS)
-def train(
-    recipes: Annotated[
-        list[Path], typer.Argument(help="Recipes, such as pretrained/recipes/digits-vp.yaml.", metavar="RECIPE...")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints.")] = Path("pretrained"),
-    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time, one thread each.")] = 2,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of resuming.")] = False,
-) -> None:
-    """Train networks from recipes. Stop and run again to resume."""
-    from harness.training.queue import train_all
-
-    for path in train_all(recipes, output, workers=workers, fresh=fresh):
-        typer.echo(path)
-
-
+models.add_to(app)
 search.add_to(app)
 images.add_to(app)
 results.add_to(app)

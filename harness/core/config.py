@@ -65,6 +65,9 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A finite float above zero."""
 
+Count = Annotated[int, Field(ge=1)]
+"""A whole number of things, at least one."""
+
 
 def unwritten(default: Any) -> Any:
     """Metadata of a field that came later than results: at its default it is not written, and fingerprints stay."""

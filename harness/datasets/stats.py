@@ -35,6 +35,15 @@ class Stats(NamedTuple):
     digest: str
     skipped: list[str]
 
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation over all pixels of all channels, in [-1, 1]: sigma_data of the paper's preconditioning.
+
+        The mean of the squares, less the square of the mean.
+        """
+        mean = self.unit_mean.mean()
+        return float(np.sqrt((self.unit_std**2 + self.unit_mean**2).mean() - mean**2))
+
 
 def stats(images: ImageSet, batch: int = BATCH) -> Stats:
     """Compute the statistics of a data set; memory grows by 16 bytes per image.

@@ -15,7 +15,7 @@ from harness.hub.cards import denoiser_cards
 from harness.sampling.discretizations import IDDPM
 from harness.sampling.discretizations.iddpm import iddpm_levels
 from harness.sampling.sampler import Sampler
-from harness.training.losses import LOSSES
+from harness.training.losses import COLUMNS
 
 SKIPPED = ("kind", "levels", "reference", "seeds", "sigmas")
 
@@ -41,8 +41,8 @@ def design(plan: Plan) -> dict[str, Any]:
     }
     network = {name: [_network(item, name) for item in columns] for name in ("c_skip", "c_out", "c_in", "c_noise")}
     training = {
-        "Noise distribution": [_training(item, "distribution") for item in columns],
-        "Loss weight": [_training(item, "weighting") for item in columns],
+        "Noise distribution": [_noise_distribution(item) for item in columns],
+        "Loss weight": [_loss_weight(item) for item in columns],
     }
     groups = {"Sampling": sampling, "Network and preconditioning": network, "Training": training}
     numbers = {"Parameters": {"Sampling": [Cell(words=_numbers(item.trial.sampler)) for item in columns]}}
@@ -106,12 +106,14 @@ def _network(item: Planned, name: str) -> Cell:
     return Cell(formula=getattr(PRECONDITIONINGS[kind].formulas, name))
 
 
-def _training(item: Planned, part: str) -> Cell:
-    loss = LOSSES.find(_kind(item) or "")
-    if loss is None:  # not a network, or of a kind that is not trained here
-        return Cell()
-    text = getattr(loss, part)
-    return Cell(formula=text) if part == "weighting" else Cell(words=text)
+def _noise_distribution(item: Planned) -> Cell:
+    column = COLUMNS.find(_kind(item) or "")  # none for no network, or one of a kind that Table 1 has no column for
+    return Cell() if column is None else Cell(words=column.distribution)
+
+
+def _loss_weight(item: Planned) -> Cell:
+    column = COLUMNS.find(_kind(item) or "")
+    return Cell() if column is None else Cell(formula=column().weight().formula)
 
 
 def _numbers(sampler: Sampler) -> str:
@@ -135,8 +137,9 @@ def _kind_numbers(item: Planned) -> str:
     shared = ("img_resolution", "img_channels", "label_dim", "use_fp16", "model_type")
     arguments = inspect.signature(PRECONDITIONINGS[kind].__init__).parameters.values()
     own = {p.name: p.default for p in arguments if p.default is not p.empty and p.name not in shared}
-    loss = LOSSES.read(kind).model_dump(mode="json", exclude={"kind"}) if kind in LOSSES.kinds else {}
-    return _list(own | loss)
+    column = COLUMNS.read(kind) if kind in COLUMNS.kinds else None
+    training = column.model_dump(mode="json", exclude={"kind", "exponent"}, exclude_none=True) if column else {}
+    return _list(own | training)
 
 
 def _list(numbers: dict[str, Any]) -> str:

@@ -30,7 +30,6 @@ from harness.experiments.trial import LabelPolicy
 from harness.metrics import METRICS, FrechetDigits, Metric
 from harness.sampling.sampler import MAX_STEPS
 
-Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[
     tuple[Annotated[int, Field(ge=1, le=MAX_STEPS)], ...],
     Field(min_length=1),

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Real, Shape, one_of
+from harness.core.config import Config, Count, Real, Shape, one_of
 from harness.core.embedded import data_dir, sha256_of
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
@@ -33,7 +33,6 @@ from harness.hub.header import FORMAT, Contents, Kind, read_contents, read_heade
 FEATURES_FORMAT = "harness-digit-features-1"
 
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

@@ -1,32 +1,38 @@
-"""The training loop: Adam, an exponential moving average of the weights, and a state file to resume from.
+"""The training loop: Adam, moving averages of the weights, snapshots, and a state to resume from.
 
 A run that is stopped and resumed ends with the same bits as one that was not. The result holds the averaged weights,
 the recipe and its origin, and no time or place, so that it can be reproduced.
 """
 
+import contextlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from harness.core.errors import RunError
+from harness.core.errors import InputError, RunError
+from harness.core.files import write_bytes
 from harness.training import state as states
-from harness.training.recipe import Recipe
-from harness.training.state import TrainingState
-from harness.training.tasks import TrainingTask, task_of
+from harness.training.processes import Process
+from harness.training.recipe import DenoiserRecipe, Recipe
+from harness.training.state import Layout, TrainingState
+from harness.training.tasks import TrainingTask, each, parts_of, task_of
+from harness.training.tensorboard import event_writer
 
 WORK = Path("results/training")
-"""Where state files and logs go unless told otherwise, relative to the working directory."""
+"""Where states, logs and snapshots go unless told otherwise, a folder a run; relative to the working directory."""
 
 REPORTS = 200
 """Lines in the log of a whole run."""
+
+LOG = "stats.jsonl"
 
 
 class TrainingError(RunError):
@@ -34,7 +40,15 @@ class TrainingError(RunError):
 
 
 class Progress(NamedTuple):
-    """Where a run stands. `loss` is the mean since the last report, `seconds` all time spent in steps."""
+    """Where a run stands.
+
+    Args:
+        name: of the recipe; step, steps: done and in all; images: seen.
+        loss: mean since the last report.
+        rate: learning rate.
+        seconds: all time spent in steps.
+        images_per_second: since the last report.
+    """
 
     name: str
     step: int
@@ -43,6 +57,20 @@ class Progress(NamedTuple):
     loss: float
     rate: float
     seconds: float
+    images_per_second: float
+
+    @property
+    def seconds_left(self) -> float:
+        """Time until the end, at the speed so far."""
+        return self.seconds / self.step * (self.steps - self.step)
+
+
+class Snapshot(NamedTuple):
+    """An average of the weights that was kept during a run: after how many images, which one, and its file."""
+
+    images: int
+    average: str
+    path: Path
 
 
 def train(
@@ -53,102 +81,290 @@ def train(
     work: Path = WORK,
     save_every: float = 60.0,
     stop_after: int | None = None,
+    process: Process | None = None,
+    micro_batch: int | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    on_snapshot: Callable[[Snapshot], None] = lambda snapshot: None,
 ) -> Path:
     """Train a network from a recipe.
 
     Args:
         recipe: see `load_recipe`.
         out: folder of the result, `<name>.safetensors`.
-        resume: continue from a state file, and leave a finished result alone; False starts afresh.
+        resume: continue from a state, and leave a finished result alone; False starts afresh.
         progress: called a few hundred times in a run.
-        work: folder of the state file and of the log `<name>.jsonl`.
-        save_every: seconds between state files.
+        work: the folder `<work>/<name>` has the state, the log `stats.jsonl` and the folder `snapshots`.
+        save_every: seconds between states.
         stop_after: save the state and return after this many steps of the run; None runs to the end.
+        process: this process among those that train together; None: alone, on the CPU.
+        micro_batch: images of one pass through the network; gradients of the passes of a step are summed. None: all of
+            a process at once. The result is the same but for the rounding of sums.
+        note: told what a person should know, such as a damaged state.
+        on_snapshot: called with each snapshot that was written.
 
     Returns:
         The path of the result.
 
     Raises:
         TrainingError: the loss is not finite.
-        InputError: a state file that cannot be used.
+        InputError: data or choices that do not fit, or a state that cannot be used.
+        RunError: a file that cannot be written.
     """
-    result, saved, log = (
-        out / f"{recipe.name}.safetensors",
-        work / f"{recipe.name}.state",
-        work / f"{recipe.name}.jsonl",
-    )
-    if resume and is_result_of(result, recipe):
-        return result
-    work.mkdir(parents=True, exist_ok=True)
-    with _own_random_stream(recipe.seed):
+    process = process or Process()
+    layout = _layout(recipe, process, micro_batch)
+    result, folder = out / f"{recipe.name}.safetensors", work / recipe.name
+    with _own_random_stream(recipe.seed, process):
         task = task_of(recipe)
-        state = states.initial(task.build(), recipe.optimizer, recipe.seed)
-        if resume and saved.exists():
-            states.restore(state, saved, recipe.fingerprint())
-        end = recipe.steps if stop_after is None else min(stop_after, recipe.steps)
-        last = time.monotonic()
-        for report in _steps(recipe, task, state, end):
-            with log.open("a" if report.step > 1 else "w") as lines:
-                lines.write(json.dumps(report._asdict()) + "\n")
-            if progress is not None:
-                progress(report)
-            if time.monotonic() - last > save_every:
-                states.save(state, saved, recipe.fingerprint())
-                last = time.monotonic()
-        states.save(state, saved, recipe.fingerprint())
-    if state.step == recipe.steps:
-        task.save(state.average, result)
-        saved.unlink()
+        fingerprint = recipe.fingerprint(task.identity())
+        if resume and is_result_of(result, fingerprint):
+            return result
+        run = _Run(recipe, task, process, layout, folder, fingerprint, on_snapshot)
+        if resume and states.restore(run.state, folder, fingerprint, layout, process.rank, note):
+            note(f"{recipe.name}: goes on from step {run.state.step:,} of {recipe.steps:,}")
+        process.wait()  # until all have read the state
+        if process.is_first:
+            _cut(folder / LOG, run.state.step)
+            if not run.state.step:
+                states.remove(folder)
+        _to_end(run, recipe.steps if stop_after is None else min(stop_after, recipe.steps), progress, save_every)
+        if run.state.step == recipe.steps and process.is_first:
+            with _writing(result):
+                task.save(run.state.averages[0], result)
+            states.remove(folder)
+        process.wait()
     return result
 
 
-@contextmanager
-def _own_random_stream(seed: int) -> Iterator[None]:
+def _layout(recipe: Recipe, process: Process, micro_batch: int | None) -> Layout:
+    if process.world > 1 and not isinstance(recipe, DenoiserRecipe):
+        raise InputError(f"{recipe.name}: this kind of network is trained by one process; start it without a launcher")
+    own, rest = divmod(recipe.batch, process.world)
+    if rest:
+        raise InputError(
+            f"{recipe.name}: a batch of {recipe.batch} images cannot be shared equally by {process.world} processes"
+        )
+    if micro_batch is not None and (micro_batch < 1 or own % micro_batch):
+        raise InputError(
+            f"--micro-batch {micro_batch}: the {own} images of a process are no multiple of it; take a divisor"
+        )
+    return Layout(process.world, micro_batch or own)
+
+
+def _to_end(run: "_Run", end: int, progress: Callable[[Progress], None] | None, save_every: float) -> None:
+    """Run steps up to `end`, with the log, the states and the last state."""
+    last = time.monotonic()
+    log = run.folder / LOG
+    if run.process.is_first:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    with event_writer(run.folder if run.process.is_first else None) as events:
+        for report in run.steps(end):
+            if run.process.is_first:
+                with _writing(log), log.open("a") as lines:
+                    lines.write(json.dumps(report._asdict()) + "\n")
+                events(report.images, loss=report.loss, rate=report.rate, images_per_second=report.images_per_second)
+                if progress is not None:
+                    progress(report)
+            if run.should_save(time.monotonic() - last > save_every):
+                run.save()
+                last = time.monotonic()
+    run.save()
+
+
+class _Run:
+    """A run between its start and its end: the network on its device, and what one step does."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: TrainingTask,
+        process: Process,
+        layout: Layout,
+        folder: Path,
+        fingerprint: str,
+        on_snapshot: Callable[[Snapshot], None],
+    ) -> None:
+        self.recipe, self.task, self.process, self.layout = recipe, task, process, layout
+        self.folder, self.fingerprint, self.on_snapshot = folder, fingerprint, on_snapshot
+        self.precision = recipe.precision if isinstance(recipe, DenoiserRecipe) else "float32"
+        self.dtype = torch.float64 if self.precision == "float64" else torch.float32
+        network = task.build().to(process.device, self.dtype)
+        self.state: TrainingState = states.initial(network, recipe.optimizer, len(recipe.ema.names), recipe.seed)
+        if process.rank:  # dropout of each process is its own
+            torch.manual_seed(recipe.seed + (process.rank << 32))
+
+    def steps(self, end: int) -> Iterator[Progress]:
+        """Run steps up to `end` and yield progress; at each yield the state is complete and can be saved."""
+        recipe, state = self.recipe, self.state
+        every = max(1, recipe.steps // REPORTS)
+        wrapped = self.process.wrapped(state.network)
+        is_compiled = isinstance(recipe, DenoiserRecipe) and recipe.compile
+        network = cast(nn.Module, torch.compile(wrapped)) if is_compiled else wrapped
+        losses: list[Tensor] = []
+        began = time.monotonic()
+        with _draws(self.task, state, ahead=self.process.device.type != "cpu") as draw:
+            while state.step < end:
+                seen = state.step * recipe.batch
+                losses.append(self._step(wrapped, network, draw(), seen))
+                state.step += 1
+                snapshots = [count for count in recipe.snapshots if seen < count <= seen + recipe.batch]
+                if state.step % every == 0 or state.step in (1, end) or snapshots:
+                    # one look at the device for many steps
+                    values = self.process.mean(torch.stack(losses).double()).tolist()
+                    self._check(values)
+                    now = time.monotonic()
+                    state.seconds, spent, began = state.seconds + now - began, now - began, now
+                    for count in snapshots:
+                        self._snapshot(count)
+                    yield Progress(
+                        recipe.name,
+                        state.step,
+                        recipe.steps,
+                        seen + recipe.batch,
+                        sum(values) / len(values),
+                        recipe.optimizer.rate(seen, recipe.images),
+                        state.seconds,
+                        len(values) * recipe.batch / max(spent, 1e-9),
+                    )
+                    losses, began = [], time.monotonic()
+
+    def _step(self, wrapped: nn.Module, network: nn.Module, batch: tuple[Tensor | None, ...], seen: int) -> Tensor:
+        """One step of the optimiser and of the averages; the mean loss of this process's images, ()."""
+        recipe, state, device = self.recipe, self.state, self.process.device
+        own = recipe.batch // self.process.world
+        batch = each(batch, lambda tensor: tensor[self.process.rank * own : (self.process.rank + 1) * own])
+        parts = list(parts_of(batch, self.layout.micro_batch))
+        total = torch.zeros((), device=device)
+        state.optimizer.zero_grad(set_to_none=True)
+        for part in parts:
+            is_last = part is parts[-1]
+            with contextlib.nullcontext() if is_last or self.process.world == 1 else wrapped.no_sync():  # type: ignore[operator]
+                with self._arithmetic():
+                    moved = each(part, self._moved)
+                    loss = self.task.loss(network, moved, state.network) * (self.layout.micro_batch / own)
+                loss.backward()
+            total = total + loss.detach()
+        parameters: list[Tensor] = list(state.network.parameters())
+        if recipe.optimizer.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, recipe.optimizer.clip)
+        for group in state.optimizer.param_groups:
+            group["lr"] = recipe.optimizer.rate(seen, recipe.images)
+        state.optimizer.step()
+        for average, keep in zip(state.averages, recipe.ema.decays(seen, recipe.batch), strict=True):
+            averaged: list[Tensor] = list(average.parameters())
+            torch._foreach_lerp_(averaged, parameters, 1 - keep)  # keep average + (1 - keep) weights
+        return total
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return tensor.to(self.process.device, self.dtype, non_blocking=True)
+        return tensor.to(self.process.device, non_blocking=True)
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.process.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _check(self, values: list[float]) -> None:
+        """Stop a run whose loss is not finite, before anything of it is saved."""
+        for index, value in enumerate(values):
+            if not math.isfinite(value):
+                step = self.state.step - len(values) + index + 1
+                kept = sorted((self.folder / "snapshots").glob("*.safetensors"))
+                last = f"the last good snapshot is {kept[-1]}" if kept else "there is no snapshot yet"
+                raise TrainingError(
+                    f"{self.recipe.name}: the loss became {value} in step {step:,} "
+                    f"({(step - 1) * self.recipe.batch:,} images); use a lower `lr`, a `clip`, or a longer "
+                    f"`ramp_images` in the recipe; {last}"
+                )
+
+    def _snapshot(self, count: int) -> None:
+        """Keep the averages in files of their own."""
+        if not self.process.is_first:
+            return
+        seen = self.state.step * self.recipe.batch
+        for name, average in zip(self.recipe.ema.names, self.state.averages, strict=True):
+            path = self.folder / "snapshots" / f"{self.recipe.name}-{count:09d}-{name}.safetensors"
+            with _writing(path):
+                self.task.save(average, path, {"images": seen, "steps": self.state.step, "average": name})
+            self.on_snapshot(Snapshot(count, name, path))
+
+    def should_save(self, wanted: bool) -> bool:
+        """Whether to save now: the first process's clock decides for all."""
+        decision = torch.tensor(float(wanted and self.process.is_first))
+        return bool(self.process.mean(decision.to(self.process.device)) > 0)
+
+    def save(self) -> None:
+        """Write the state; every process gives its random streams."""
+        streams = self.process.gather(states.streams_here(self.process.rank))
+        if self.process.is_first:
+            with _writing(self.folder / states.STATE):
+                states.save(self.state, self.folder, self.fingerprint, self.layout, streams)
+
+
+def _cut(log: Path, step: int) -> None:
+    """Leave out what a log says of steps that are done again."""
+    if log.exists():
+        lines = log.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_bytes(log, "".join(kept).encode())
+
+
+@contextlib.contextmanager
+def _own_random_stream(seed: int, process: Process) -> Iterator[None]:
     """torch's own random stream (initial weights, dropout) seeded inside, untouched outside."""
-    with torch.random.fork_rng(devices=[]):
+    devices = [process.device] if process.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 
 
-def _steps(recipe: Recipe, task: TrainingTask, state: TrainingState, end: int) -> Iterator[Progress]:
-    """Run steps up to `end` and yield progress; at each yield the state is complete and can be saved."""
-    data = task.data()
-    every = max(1, recipe.steps // REPORTS)
-    parameters: list[Tensor] = list(state.network.parameters())
-    averages: list[Tensor] = list(state.average.parameters())
-    total, count, began = 0.0, 0, time.monotonic()
-    while state.step < end:
-        seen = state.step * recipe.batch
-        rate = recipe.optimizer.rate(seen, recipe.images)
-        rows = torch.randint(len(data.labels), (recipe.batch,), generator=state.generator)
-        loss = task.objective(state.network, data.take(rows), state.generator)
-        if not math.isfinite(value := loss.item()):
-            raise TrainingError(
-                f"{recipe.name}: the loss became {value} in step {state.step + 1} ({seen:,} images); "
-                "use a lower `lr`, a `clip`, or a longer `ramp_images` in the recipe"
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.optimizer.clip is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, recipe.optimizer.clip)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.step()
-        keep = recipe.ema.decay(seen, recipe.batch)
-        torch._foreach_lerp_(averages, parameters, 1 - keep)  # average = keep average + (1 - keep) weights
-        state.step, total, count = state.step + 1, total + value, count + 1
-        if state.step % every == 0 or state.step in (1, end):
-            state.seconds, began = state.seconds + time.monotonic() - began, time.monotonic()
-            yield Progress(
-                recipe.name, state.step, recipe.steps, seen + recipe.batch, total / count, rate, state.seconds
-            )
-            total, count = 0.0, 0
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole. Free space or "
+            "mend the place, and run the same command again"
+        ) from error
 
 
-def is_result_of(path: Path, recipe: Recipe) -> bool:
-    """Whether the file is a finished result of exactly this recipe."""
+@contextlib.contextmanager
+def _draws(task: TrainingTask, state: TrainingState, ahead: bool) -> Iterator[Callable[[], tuple[Tensor | None, ...]]]:
+    """A function that draws the next batch; with `ahead`, a thread draws the one after it meanwhile.
+
+    `state.draws` is what the generator was before the draws that were not handed out yet, so that a state saved between
+    two steps resumes there.
+    """
+
+    def now() -> tuple[Tensor | None, ...]:
+        batch = task.draw(state.generator)
+        state.draws = state.generator.get_state()
+        return batch
+
+    if not ahead:
+        yield now
+        return
+    with ThreadPoolExecutor(1) as pool:
+
+        def pinned() -> tuple[Tensor | None, ...]:
+            return each(task.draw(state.generator), Tensor.pin_memory)
+
+        waiting: list[Future[tuple[Tensor | None, ...]]] = [pool.submit(pinned)]
+
+        def later() -> tuple[Tensor | None, ...]:
+            batch = waiting.pop().result()
+            state.draws = state.generator.get_state()
+            waiting.append(pool.submit(pinned))
+            return batch
+
+        yield later
+
+
+def is_result_of(path: Path, fingerprint: str) -> bool:
+    """Whether the file is a finished result of the recipe with this fingerprint."""
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("recipe_fingerprint") == recipe.fingerprint()
+            return (file.metadata() or {}).get("recipe_fingerprint") == fingerprint
     except (OSError, SafetensorError):
         return False

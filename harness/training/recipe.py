@@ -8,19 +8,23 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Positive, Shorthand, freeze, one_of
-from harness.training.losses import Loss
+from harness.core.config import Config, Count, Positive, Shape, Shorthand, distinct, freeze, one_of, unwritten
+from harness.training.augmentation import Augmentation
+from harness.training.averages import EMA, HalfLifeEMA
+from harness.training.losses import DenoisingLoss, EDMLoss, Loss
+from harness.training.networks import EDM, IDDPM, TRAINABLE, UNETS, Expressions, Preconditioning, UNetConfig
+from harness.training.noise_distributions import IDDPMNoise, Noise, NoiseDistribution
+from harness.training.weights import EDMWeight, LossWeight, Weight
 
-Count = Annotated[int, Field(ge=1)]
+SIGMA_DATA = 0.5
+"""The paper's: standard deviation of photographs in [-1, 1]."""
 
-
-Counts = Annotated[tuple[Count, ...], Field(min_length=1), BeforeValidator(freeze)]
-Sizes = Annotated[tuple[Count, ...], BeforeValidator(freeze)]
+Precision = Literal["float32", "float64", "bf16"]
 
 
 class Adam(Config):
@@ -57,77 +61,6 @@ class Adam(Config):
         return self.lr * ramp * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
 
 
-class EMA(Config):
-    """Exponential moving average of the weights; the average is what is kept.
-
-    After k images the half-life is min(halflife_images, ramp * k), so that the first, bad weights are soon forgotten.
-
-    Args:
-        halflife_images: images until a weight's share has halved.
-        ramp: half-life as a part of the images seen; None: no warm-up.
-    Source: Karras et al. 2022 (arXiv 2206.00364), App. F.2 (the EMA half-life of Table 7).
-    """
-
-    halflife_images: Positive = 500_000.0
-    ramp: Positive | None = 0.05
-
-    def decay(self, seen: int, batch: int) -> float:
-        """What the average keeps of itself in a step of `batch` images, after `seen` images."""
-        halflife = self.halflife_images if self.ramp is None else min(self.halflife_images, self.ramp * seen)
-        # after `halflife` images the product of the decays is 1/2; at the very first step nothing is kept
-        return 0.5 ** (batch / halflife) if halflife > 0 else 0.0
-
-
-class UNetConfig(Config):
-    """Arguments that the raw networks share.
-
-    Args:
-        model_channels: channels at the highest resolution, before channel_mult.
-        channel_mult: channels of each resolution, as multiples; each further resolution is half as large.
-        channel_mult_emb: width of the embedding, as a multiple of model_channels.
-        num_blocks: residual blocks of a resolution.
-        attn_resolutions: image sizes, in pixels, at which blocks have self-attention.
-        dropout: probability that an activation is zeroed in training.
-    """
-
-    model_channels: Count = 16
-    channel_mult: Counts = (1, 2)
-    channel_mult_emb: Count = 4
-    num_blocks: Count = 1
-    attn_resolutions: Sizes = (4,)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class SongUNetConfig(UNetConfig):
-    """A U-Net of Song et al. 2021 (arXiv 2011.13456): DDPM++ with the defaults, NCSN++ with fourier and residual.
-
-    Args:
-        embedding_type: of the noise level.
-        channel_mult_noise: width of the noise level's embedding, as a multiple of model_channels.
-        fourier_scale: standard deviation of the frequencies of the fourier embedding, per unit of its noise label. They
-            are kept with the weights and are no argument of the network. 16 is usual and lets neighbouring levels look
-            unrelated, which short training cannot mend; with less the network is smooth in sigma.
-        encoder_type, decoder_type, resample_filter: see `harness.denoisers.networks.song`.
-    """
-
-    kind: Literal["SongUNet"] = "SongUNet"
-    embedding_type: Literal["positional", "fourier"] = "positional"
-    channel_mult_noise: Count = 1
-    fourier_scale: Positive = 16.0
-    encoder_type: Literal["standard", "skip", "residual"] = "standard"
-    decoder_type: Literal["standard", "skip"] = "standard"
-    resample_filter: Counts = (1, 1)
-
-
-class DhariwalUNetConfig(UNetConfig):
-    """The U-Net of Dhariwal and Nichol 2021 (arXiv 2105.05233), ADM; blocks under 64 channels have no attention."""
-
-    kind: Literal["DhariwalUNet"] = "DhariwalUNet"
-
-
-UNETS = one_of(SongUNetConfig, DhariwalUNetConfig)
-
-
 class Recipe(Config):
     """A training recipe: data, length and optimiser.
 
@@ -136,55 +69,159 @@ class Recipe(Config):
         minutes: about how long it takes with one thread of an ordinary CPU, measured. It orders the queue only.
         dataset: what to learn.
         seed: of the initial weights, the order of images and all noise.
-        batch: images of a step; drawn with replacement.
+        batch: images of a step, over all devices; drawn with replacement.
         images: length of the run in images, rounded up to whole steps.
         optimizer: see Adam.
-        ema: see EMA.
+        ema: average of the weights; what is kept. See `harness.training.averages`.
+        snapshots: numbers of images after which the averages are kept in a file of their own.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
     minutes: Positive = 1.0
-    dataset: Literal["digits"] = "digits"
+    dataset: Annotated[str, Field(min_length=1)] = "digits"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     batch: Count = 256
     images: Count
     optimizer: Annotated[Adam, Shorthand] = Adam()
-    ema: EMA = EMA()
+    ema: EMA = HalfLifeEMA()
+    snapshots: Annotated[tuple[Count, ...], BeforeValidator(freeze), AfterValidator(distinct)] = ()
+
+    @model_validator(mode="after")
+    def _snapshots_within(self) -> Self:
+        late = [count for count in self.snapshots if count > self.images]
+        if late:
+            raise ValueError(f"snapshots: {late[0]:,} images are more than the run has ({self.images:,}); remove it")
+        return self
 
     @property
     def steps(self) -> int:
         """Number of steps of the run."""
         return -(-self.images // self.batch)
 
-    def canonical(self) -> str:
-        """All that the result depends on, as JSON with sorted keys."""
-        fields = self.model_dump(mode="json", exclude={"minutes"})
-        if fields.get("weights") == "float32":  # recipes from before the field keep their fingerprints
-            del fields["weights"]
-        return json.dumps(fields, sort_keys=True)
+    def canonical(self, data: str | None = None) -> str:
+        """All that the result depends on, as JSON with sorted keys.
 
-    def fingerprint(self) -> str:
+        Args:
+            data: identity of the data set, where that is not its name; see `TrainingData.identity`.
+        """
+        fields = self.model_dump(mode="json", exclude={"minutes", "snapshots"})
+        return json.dumps(fields | ({} if data is None else {"dataset": data}), sort_keys=True)
+
+    def fingerprint(self, data: str | None = None) -> str:
         """SHA-256 of the canonical JSON, in hex: a comment or a default written out changes nothing."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
+        return hashlib.sha256(self.canonical(data).encode()).hexdigest()
 
 
 class DenoiserRecipe(Recipe):
-    """How to train a denoiser.
+    """How to train a denoiser: the paper's training design space, every axis free.
 
     Args:
-        preconditioning: the column of Table 1 in Karras et al. 2022 (arXiv 2206.00364).
+        preconditioning: c_skip, c_out, c_in and c_noise.
         network: the raw network inside it.
-        loss: noise distribution and weight; the paper pairs each preconditioning with the loss of its column.
+        loss: a column of Table 1, noise distribution and weight in one word; or else both of:
+        noise: distribution of the noise levels.
+        weight: of the squared error at a noise level.
+        sigma_data: standard deviation of the data, for every part that uses it and states none of its own; `auto`
+            measures it over all pixels. None: what a part states, else 0.5.
+        augmentation: non-leaky augmentation; None: none.
+        flip: mirror every second image left to right without telling the network.
         label_policy: `none` learns p(x); `class` learns p(x | class), from one-hot classes.
-        weights: type of the numbers in the result's file. Training computes in float32 either way.
+        shape: (C, H, W) that the data must have; None: whatever it has.
+        classes: number of classes that the data must have; None: whatever it has.
+        precision: arithmetic of training; bf16 is mixed precision, with weights and optimiser in float32.
+        compile: whether torch.compile translates the network for training.
+        weights: type of the numbers in the result's file.
+    Raises: a combination that cannot work, or a field that nothing would use.
     """
 
     kind: Literal["denoiser"] = "denoiser"
-    preconditioning: Literal["vp", "ve", "iddpm", "edm"]
+    preconditioning: Annotated[Preconditioning, TRAINABLE]
     network: Annotated[UNetConfig, UNETS]
-    loss: Loss
+    loss: Loss | None = None
+    noise: Annotated[Noise | None, unwritten(None)] = None
+    weight: Annotated[Weight | None, unwritten(None)] = None
+    sigma_data: Annotated[Positive | Literal["auto"] | None, unwritten(None)] = None
+    augmentation: Annotated[Annotated[Augmentation, Shorthand] | None, unwritten(None)] = None
+    flip: Annotated[bool, unwritten(False)] = False
     label_policy: Literal["none", "class"] = "none"
-    weights: Literal["float32", "float16"] = "float32"
+    shape: Annotated[Shape | None, unwritten(None)] = None
+    classes: Annotated[Count | None, unwritten(None)] = None
+    precision: Annotated[Precision, unwritten("float32")] = "float32"
+    compile: Annotated[bool, unwritten(False)] = False
+    weights: Annotated[Literal["float32", "float16"], unwritten("float32")] = "float32"
+
+    @model_validator(mode="after")
+    def _works(self) -> Self:
+        pair = (self.noise, self.weight)
+        if (self.loss is None and None in pair) or (self.loss is not None and pair != (None, None)):
+            raise ValueError(
+                "a recipe has `noise` and `weight`, or `loss`, which is a column of Table 1 and stands for both"
+            )
+        if self.sigma_data is not None and not any(map(_takes_sigma_data, (self.preconditioning, self._weight))):
+            raise ValueError(
+                f"sigma_data: neither preconditioning '{_kind(self.preconditioning)}' nor weight "
+                f"'{_kind(self._weight)}' uses it, or both state their own; remove it"
+            )
+        noise, own = self._noise, self.preconditioning
+        if isinstance(noise, IDDPMNoise) and isinstance(own, IDDPM):
+            theirs, levels = (noise.C_1, noise.C_2, noise.M), (own.C_1, own.C_2, own.M)
+            if theirs != levels:
+                raise ValueError(
+                    f"noise 'iddpm' has C_1, C_2, M = {theirs} and preconditioning 'iddpm' has {levels}; "
+                    "a network of discrete levels is trained at its own; give both the same"
+                )
+        return self
+
+    @property
+    def _noise(self) -> NoiseDistribution:
+        noise = self.noise if self.loss is None else self.loss
+        assert noise is not None
+        return noise
+
+    @property
+    def _weight(self) -> LossWeight:
+        weight = self.weight if self.loss is None else self.loss.weight()
+        assert weight is not None
+        return weight
+
+    def data_deviation(self, measured: float | None = None) -> float:
+        """sigma_data for the parts that state none: the recipe's, else the one that the other part states, else 0.5.
+
+        Args:
+            measured: standard deviation of the data over all pixels, for `auto`.
+        """
+        if self.sigma_data == "auto":
+            assert measured is not None
+            return measured
+        stated = (
+            self.sigma_data,
+            *(getattr(part, "sigma_data", None) for part in (self.preconditioning, self._weight)),
+        )
+        return next((value for value in stated if value is not None), SIGMA_DATA)
+
+    def denoising_loss(self, measured: float | None = None) -> DenoisingLoss:
+        """The loss; `measured` as in `data_deviation`."""
+        return DenoisingLoss(self._noise, self._weight, self.augmentation, self.data_deviation(measured))
+
+    def canonical(self, data: str | None = None) -> str:
+        fields: dict[str, Any] = json.loads(super().canonical(data))
+        if self.preconditioning.model_dump(exclude_defaults=True) == {}:
+            fields["preconditioning"] = _kind(self.preconditioning)
+        if self.loss is None:
+            del fields["loss"]
+        elif isinstance(self.loss, EDMLoss) and self.loss.sigma_data is None:
+            # a column used to bring the paper's number; recipes of that time keep their fingerprint
+            fields["loss"]["sigma_data"] = SIGMA_DATA if self.sigma_data is None else None
+        return json.dumps(fields, sort_keys=True)
+
+
+def _kind(choice: Config) -> str:
+    return str(choice.model_dump()["kind"])
+
+
+def _takes_sigma_data(part: Config) -> bool:
+    """Whether a part of a recipe asks for the recipe's sigma_data."""
+    return isinstance(part, EDM | Expressions | EDMWeight) and part.sigma_data is None
 
 
 class ClassifierRecipe(Recipe):
@@ -198,6 +235,7 @@ class ClassifierRecipe(Recipe):
     """
 
     kind: Literal["classifier"] = "classifier"
+    dataset: Literal["digits"] = "digits"
     channels: Count = 32
     width: Count = 64
     penalty: Annotated[float, Field(ge=0)] = 0.1

@@ -1,126 +1,215 @@
-"""What a recipe asks for, in torch: a network, the data, and the number to make small."""
+"""What a recipe asks for, in torch: a network, the random numbers of a step, and the loss to make small."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from harness.core.errors import InputError
 from harness.denoisers.checkpoints import safetensors_file
-from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
-from harness.hub.digits import CLASSES, SHAPE, Digits, load_digits, split_digits
+from harness.denoisers.preconditioning import Preconditioned
+from harness.hub.digits import CLASSES, Digits, split_digits
 from harness.metrics.features.digits import FORMAT, DigitClassifier
-from harness.training.losses import EDMLoss, VELoss
-from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe, SongUNetConfig
+from harness.training.augmentation import Augmentation
+from harness.training.data import open_training_data
+from harness.training.losses import Batch
+from harness.training.networks import build_network
+from harness.training.recipe import ClassifierRecipe, DenoiserRecipe, Recipe
 
-FOURIER_SCALE = 16.0
-"""Standard deviation of the frequencies that a fourier embedding draws for itself."""
+AnyBatch = TypeVar("AnyBatch", bound=tuple[Any, ...])
+
+DIGITS = "scikit-learn load_digits, 1,797 images (UCI Optical Recognition of Handwritten Digits)"
 
 
 class TrainingTask(Protocol):
-    """One kind of training."""
+    """One kind of training. A batch is a NamedTuple of tensors [N, ...] and None, and holds all that is random."""
+
+    def identity(self) -> str | None:
+        """Identity of the data set, for the recipe's fingerprint; None where its name says it."""
 
     def build(self) -> nn.Module:
         """A fresh network; its weights come from torch's own random stream."""
 
-    def data(self) -> Digits:
-        """All images and classes to learn from."""
+    def draw(self, generator: Generator) -> tuple[Tensor | None, ...]:
+        """The images of the next step, with all its random numbers, on the CPU."""
 
-    def objective(self, network: nn.Module, batch: Digits, generator: Generator) -> Tensor:
-        """The mean loss of a batch, ()."""
+    def loss(self, network: nn.Module, batch: Any, inner: nn.Module) -> Tensor:
+        """The mean loss of a batch or a part of it, (); `inner` is the network without what wraps it."""
 
-    def save(self, network: nn.Module, path: Path) -> None:
-        """Write the trained network, whole or not at all: safetensors, with configuration and origin in the header."""
+    def save(self, network: nn.Module, path: Path, snapshot: dict[str, object] | None = None) -> None:
+        """Write a trained network, whole or not at all: safetensors, with configuration and origin in the header.
+
+        Args:
+            network: what to write.
+            path: of the file.
+            snapshot: what is to be said of a network that is not the result: how far it is, which average it has. Its
+                numbers stay as they are, since averages of other widths are made from them.
+        """
 
 
-class DenoisingTask(NamedTuple):
-    """Learn to remove noise."""
+class DenoisingTask:
+    """Learn to remove noise.
 
-    recipe: DenoiserRecipe
+    Raises:
+        InputError: data that cannot be opened or is not what the recipe says, or choices that cannot work together.
+    """
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the preconditioned network, JSON-ready, under the names of the official constructors."""
-        loss = self.recipe.loss
-        own: dict[str, float] = {}
-        if self.recipe.preconditioning == "ve" and isinstance(loss, VELoss):
-            # a VE network supports the levels that its loss draws; the others have a range of their own
-            own = {"sigma_min": loss.sigma_min, "sigma_max": loss.sigma_max}
-        if self.recipe.preconditioning == "edm" and isinstance(loss, EDMLoss):
-            own = {"sigma_data": loss.sigma_data}
-        unet = self.recipe.network.model_dump(mode="json", exclude={"fourier_scale"})
-        return {
-            "img_resolution": SHAPE[1],
-            "img_channels": SHAPE[0],
-            "label_dim": CLASSES if self.recipe.label_policy == "class" else 0,
-            **own,
-            "model_type": unet.pop("kind"),
-            **unet,
-        }
+    def __init__(self, recipe: DenoiserRecipe) -> None:
+        self.recipe = recipe
+        self.data = open_training_data(recipe.dataset)
+        self._check_data()
+        self.objective = recipe.denoising_loss(self.data.deviation)
+        self.label_dim = self.data.label_dim if recipe.label_policy == "class" else 0
 
-    def build(self) -> nn.Module:
-        """The preconditioned network D(x, sigma, labels)."""
-        network = PRECONDITIONINGS[self.recipe.preconditioning](**self.arguments())
-        wanted = self.recipe.network
-        if isinstance(wanted, SongUNetConfig) and wanted.embedding_type == "fourier":
-            network.get_buffer("model.map_noise.freqs").mul_(wanted.fourier_scale / FOURIER_SCALE)
+    def identity(self) -> str | None:
+        return None if self.data.identity == self.recipe.dataset else self.data.identity
+
+    def build(self) -> Preconditioned:
+        """The preconditioned network D(x, sigma, labels).
+
+        Raises:
+            InputError: choices that the network refuses, or that give numbers that are not finite.
+        """
+        recipe = self.recipe
+        try:
+            network = build_network(
+                recipe.preconditioning,
+                recipe.network,
+                self.data.shape,
+                self.label_dim,
+                Augmentation.LABELS if recipe.augmentation is not None else 0,
+                self.objective.noise,
+                self.objective.sigma_data,
+            )
+        except ValueError as error:
+            raise InputError(f"{recipe.name}: {error}") from None
+        self._check_levels(network)
         return network
 
-    def data(self) -> Digits:
-        """All 1,797 digits: nothing is held out, since samples are compared with the same distribution."""
-        return load_digits()
+    def draw(self, generator: Generator) -> Batch:
+        """Rows, flips, noise levels, augmentation and noise, in this order."""
+        recipe, data = self.recipe, self.data
+        rows = torch.randint(data.length, (recipe.batch,), generator=generator)
+        images = data.read(rows)
+        if recipe.flip:
+            mirrored = torch.rand([len(rows), 1, 1, 1], generator=generator) < 0.5
+            images = torch.where(mirrored, images.flip(3), images)
+        labels = None
+        if self.label_dim:
+            assert data.labels is not None
+            labels = functional.one_hot(data.labels[rows], self.label_dim).float()
+        return self.objective.draw(images, labels, generator)
 
-    def objective(self, network: nn.Module, batch: Digits, generator: Generator) -> Tensor:
+    def loss(self, network: nn.Module, batch: Batch, inner: nn.Module) -> Tensor:
         """The recipe's loss, averaged over images and pixels."""
-        one_hot = functional.one_hot(batch.labels, CLASSES).float() if self.recipe.label_policy == "class" else None
-        return self.recipe.loss(network, batch.images, one_hot, generator=generator).mean()
+        assert isinstance(inner, Preconditioned)
+        return self.objective(network, batch, inner).mean()
 
-    def save(self, network: nn.Module, path: Path) -> None:
+    def save(self, network: nn.Module, path: Path, snapshot: dict[str, object] | None = None) -> None:
         assert isinstance(network, Preconditioned)
-        safetensors_file.save(path, network, origin(self.recipe), getattr(torch, self.recipe.weights))
+        data = DIGITS if self.identity() is None else f"{self.data.name}, {self.data.length:,} images"
+        about = origin(self.recipe, self.identity(), data) | (snapshot or {})
+        stored = torch.float32 if snapshot else getattr(torch, self.recipe.weights)
+        safetensors_file.save(path, network, about, stored)
+
+    def _check_data(self) -> None:
+        recipe, data = self.recipe, self.data
+        if recipe.shape is not None and tuple(recipe.shape) != tuple(data.shape):
+            raise InputError(
+                f"{recipe.name}: the recipe is for images of shape {list(recipe.shape)}, and those of {data.name} have "
+                f"{list(data.shape)}; convert them (`harness data convert`), or change `shape` and the network"
+            )
+        if recipe.label_policy == "class" and not data.label_dim:
+            raise InputError(f"{recipe.name}: label_policy 'class' needs classes, and {data.name} has none; use 'none'")
+        if recipe.classes is not None and recipe.classes != data.label_dim:
+            raise InputError(
+                f"{recipe.name}: the recipe is for {recipe.classes} classes, and {data.name} has {data.label_dim}; "
+                "change `classes`, or the data set"
+            )
+        halvings = len(recipe.network.channel_mult) - 1
+        if data.shape[1] % 2**halvings:
+            raise InputError(
+                f"{recipe.name}: {halvings + 1} resolutions halve the images {halvings} times, and {data.shape[1]} "
+                f"pixels are no multiple of {2**halvings}; shorten network.channel_mult, or resize the images"
+            )
+
+    def _check_levels(self, network: Preconditioned) -> None:
+        """Refuse choices whose numbers are not finite at the ends of the noise levels that will be drawn."""
+        for level in self.objective.noise.ends():
+            sigma = torch.tensor(level, dtype=torch.float32)
+            found = {
+                f"c_{name.replace('inp', 'in')}": value for name, value in network.coefficients(sigma)._asdict().items()
+            }
+            found["weight"] = self.objective.weigh(sigma, network)
+            for name, value in found.items():
+                if not torch.as_tensor(value).isfinite():
+                    raise InputError(
+                        f"{self.recipe.name}: noise '{self.objective.noise.model_dump()['kind']}' draws sigma = "
+                        f"{level:.4g}, where {name} is {float(value)} (preconditioning '{network.kind}', weight "
+                        f"'{self.objective.weight.model_dump()['kind']}'); narrow the noise distribution, or change one"
+                    )
 
 
-class ClassifyingTask(NamedTuple):
-    """Learn to tell the digits apart, from the training part of the split."""
+class LabelledBatch(NamedTuple):
+    """Images [N, 1, 8, 8] and their classes [N]."""
 
-    recipe: ClassifierRecipe
+    images: Tensor
+    labels: Tensor
 
-    def build(self) -> nn.Module:
+
+class ClassifyingTask:
+    """Learn to tell the digits apart, from the 1,437 images of the split that are not held out."""
+
+    def __init__(self, recipe: ClassifierRecipe) -> None:
+        self.recipe = recipe
+        self.digits: Digits = split_digits().train
+
+    def identity(self) -> str | None:
+        return None
+
+    def build(self) -> DigitClassifier:
         """The classifier."""
         return DigitClassifier(self.recipe.channels, self.recipe.width, CLASSES)
 
-    def data(self) -> Digits:
-        """The 1,437 images that are not held out."""
-        return split_digits().train
+    def draw(self, generator: Generator) -> LabelledBatch:
+        """Images moved by up to a pixel each way."""
+        rows = torch.randint(len(self.digits.labels), (self.recipe.batch,), generator=generator)
+        return LabelledBatch(shift(self.digits.images[rows], generator), self.digits.labels[rows])
 
-    def objective(self, network: nn.Module, batch: Digits, generator: Generator) -> Tensor:
-        """Cross entropy of images moved by up to a pixel each way, plus the penalty on the hidden layer."""
-        assert isinstance(network, DigitClassifier)
-        hidden = network.hidden_layer(shift(batch.images, generator))
-        error = functional.cross_entropy(network.head(hidden.tanh()), batch.labels)
+    def loss(self, network: nn.Module, batch: LabelledBatch, inner: nn.Module) -> Tensor:
+        """Cross entropy, plus the penalty on the hidden layer."""
+        assert isinstance(inner, DigitClassifier)
+        hidden = inner.hidden_layer(batch.images)
+        error = functional.cross_entropy(inner.head(hidden.tanh()), batch.labels)
         return error + self.recipe.penalty * hidden.square().mean()
 
-    def save(self, network: nn.Module, path: Path) -> None:
+    def save(self, network: nn.Module, path: Path, snapshot: dict[str, object] | None = None) -> None:
         config = {"channels": self.recipe.channels, "width": self.recipe.width, "classes": CLASSES}
-        facts = {"test_accuracy": test_accuracy(network), "origin": origin(self.recipe)}
+        about = {
+            "test_accuracy": test_accuracy(network),
+            "origin": origin(self.recipe, None, DIGITS) | (snapshot or {}),
+        }
         header = {
             "format": FORMAT,
             "config": json.dumps(config, sort_keys=True),
-            "facts": json.dumps(facts, sort_keys=True),
+            "facts": json.dumps({"test_accuracy": test_accuracy(network), "origin": about}, sort_keys=True),
             "recipe_fingerprint": self.recipe.fingerprint(),
         }
         safetensors_file.write_tensors(path, network.state_dict(), header)
 
 
-def origin(recipe: Recipe) -> dict[str, object]:
-    """Where the weights come from: the recipe and the library, and nothing of time or place."""
+def origin(recipe: Recipe, identity: str | None, data: str) -> dict[str, object]:
+    """Where the weights come from: the recipe, the data and the library, and nothing of time or place."""
     return {
-        "recipe": json.loads(recipe.canonical()),
-        "recipe_fingerprint": recipe.fingerprint(),
+        "recipe": json.loads(recipe.canonical(identity)),
+        "recipe_fingerprint": recipe.fingerprint(identity),
         "images": recipe.steps * recipe.batch,
         "steps": recipe.steps,
-        "data": "scikit-learn load_digits, 1,797 images (UCI Optical Recognition of Handwritten Digits)",
+        "data": data,
         "torch": torch.__version__,
     }
 
@@ -139,6 +228,18 @@ def test_accuracy(network: nn.Module) -> float:
     held = split_digits().test
     with torch.no_grad():
         return (network.eval()(held.images).argmax(1) == held.labels).double().mean().item()
+
+
+def parts_of(batch: AnyBatch, size: int) -> Iterator[AnyBatch]:
+    """A batch in parts of so many images, in order."""
+    for start in range(0, len(batch[0]), size):
+        yield each(batch, lambda tensor: tensor[start : start + size])  # noqa: B023 - used at once
+
+
+def each(batch: AnyBatch, change: Any) -> AnyBatch:
+    """A batch with every tensor changed."""
+    changed: list[Any] = [None if tensor is None else change(tensor) for tensor in batch]
+    return type(batch)(*changed)
 
 
 def task_of(recipe: Recipe) -> TrainingTask:

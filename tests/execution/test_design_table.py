@@ -5,7 +5,7 @@ import pytest
 from harness.denoisers.preconditioning import PRECONDITIONINGS
 from harness.execution import design_table
 from harness.experiments.plan import plan
-from harness.training.losses import LOSSES
+from harness.training.losses import COLUMNS
 
 GRID = """
 title: One network
@@ -30,7 +30,7 @@ def test_every_kind_has_its_formulas_whether_or_not_it_is_trained_here(tmp_path,
     groups = {group["title"]: group["rows"] for group in design_table.design(planned)["groups"]}
     written = [row["cells"][0]["formula"] for row in groups["Network and preconditioning"]]
     assert written == list(PRECONDITIONINGS[kind].formulas)
-    assert ("Training" in groups) == (kind in LOSSES.kinds)
+    assert ("Training" in groups) == (kind in COLUMNS.kinds)
     numbers = groups["Parameters"][-1]["cells"][0]["words"]
     assert ("sigma_data = 0.5" in numbers) == (kind in ("edm", "expression"))
     assert ("time_scale = 1" in numbers) == (kind == "flow" or kind.startswith("ddpm"))
