@@ -129,7 +129,8 @@ def stats(
     if as_json:
         import json
 
-        typer.echo(json.dumps(statistics._asdict(), indent=2, default=lambda value: getattr(value, "tolist", str)()))
+        facts = statistics._asdict() | {"sigma_data": statistics.sigma_data}
+        typer.echo(json.dumps(facts, indent=2, default=lambda value: getattr(value, "tolist", str)()))
         return
     channels = ", ".join(f"{mean:.2f} ± {std:.2f}" for mean, std in zip(statistics.mean, statistics.std, strict=True))
     counts = statistics.classes
@@ -138,6 +139,7 @@ def stats(
         "images": f"{statistics.images:,} of {'x'.join(map(str, statistics.shape))} (channels, height, width)",
         "classes": classes,
         "bytes": f"{channels} (mean ± standard deviation of each channel, 0 to 255)",
+        "sigma_data": f"{statistics.sigma_data:.4f} (standard deviation over all pixels, in -1 to 1)",
         "duplicates": f"{statistics.duplicates:,}",
         "digest": statistics.digest,
     }

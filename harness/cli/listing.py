@@ -27,6 +27,13 @@ def listing(axis: str | None = None) -> dict[str, list[tuple[str, str]]]:
         "scalings": lambda: _union("harness.sampling.schedules", "SCALINGS"),
         "stochasticity": lambda: _union("harness.sampling.stochasticity", "STOCHASTICITY"),
         "formats": lambda: _union("harness.denoisers.checkpoints.formats", "FORMATS"),
+        "preconditionings": lambda: _union("harness.training.networks", "TRAINABLE"),
+        "noise-distributions": lambda: _union("harness.training.noise_distributions", "NOISE_DISTRIBUTIONS"),
+        "loss-weights": lambda: _union("harness.training.weights", "LOSS_WEIGHTS"),
+        "losses": lambda: _union("harness.training.losses", "COLUMNS"),
+        "raw-networks": lambda: _union("harness.training.networks", "UNETS"),
+        "averages": lambda: _union("harness.training.averages", "EMAS"),
+        "recipes": _recipes,
         "metrics": lambda: _union("harness.metrics", "METRICS"),
         "extractors": lambda: _union("harness.metrics.features.configs", "EXTRACTORS"),
         "executors": _executors,
@@ -74,6 +81,20 @@ def _grids() -> list[tuple[str, str]]:
     from harness.experiments.grid_files import grid_names
 
     return [(name, load_grid(path)[0].title) for name, path in grid_names().items()]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    from harness.core.embedded import data_dir
+    from harness.training.recipe import DenoiserRecipe, load_recipe
+
+    rows = []
+    for path in sorted((data_dir("pretrained") / "recipes").rglob("*.yaml")):
+        recipe = load_recipe(path)
+        about = f"{recipe.dataset}, {recipe.images:,} images"
+        if isinstance(recipe, DenoiserRecipe):
+            about += f", preconditioning {recipe.preconditioning.model_dump()['kind']}"
+        rows.append((recipe.name, about))
+    return rows
 
 
 def _executors() -> list[tuple[str, str]]:

@@ -91,9 +91,12 @@ def run(
     paths = [find_grid(grid) for grid in grids]
 
     from harness.cli.run_terminal import RunProgress, failure_lines
+    from harness.cli.train_terminal import train_for
     from harness.execution.run import run as run_plan
     from harness.experiments.plan import plan
 
+    for path in paths:
+        train_for(path, device, executor)
     with planning():
         plans = [plan(path, samples) for path in paths]
     failed = 0

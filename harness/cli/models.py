@@ -1,4 +1,4 @@
-"""Commands about networks: `fetch`, `import`, `inspect`, `train`."""
+"""Commands about networks: `fetch`, `import`, `inspect`, `train`, `average`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     on(app, MODELS, "import")(import_)
     on(app, MODELS)(inspect)
     on(app, MODELS)(train)
+    on(app, MODELS)(average)
 
 
 def fetch(
@@ -115,3 +116,27 @@ def train(
             paths = train_all(found, output, workers, fresh, work, device, executor, micro_batch, bar)
     for path in paths:
         typer.echo(path)
+
+
+def average(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, such as results/training/NAME.")],
+    width: Annotated[float, typer.Option("--width", help="Relative width of the average, sigma_rel, up to 0.28.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="After how many images.  [default: the last snapshot]")
+    ] = None,
+) -> None:
+    """Make an average of the weights of another width from a run's snapshots, after training."""
+    from harness.training.posthoc import average_of_run
+
+    made = average_of_run(run, width, output, images)
+    if made.is_rough:
+        err.print(
+            f"note: the snapshots do not reach this width: the fit leaves {made.error:.2g} of its profile; take a "
+            "width nearer to those that were tracked, or keep more snapshots",
+            soft_wrap=True,
+        )
+    typer.echo(
+        f"{made.path}: width {width:g} after {made.images:,} images, from {made.snapshots} snapshots, "
+        f"error of the fit {made.error:.2g}"
+    )

@@ -1,11 +1,16 @@
 """Training on a terminal: networks done, images seen, images per second, time left."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
-from harness.cli.console import LiveBar
-from harness.execution.trainings import TrainingListener
+from harness.cli.console import LiveBar, err
+from harness.execution.trainings import TrainingListener, needed_trainings, train_all, write_levels
+from harness.experiments.grid import load_grid
+from harness.experiments.training_table import FOLDER
+from harness.training.recipe import DenoiserRecipe, load_recipe
 
 
 class _Rate(TransferSpeedColumn):
@@ -31,3 +36,20 @@ class TrainingBar(LiveBar, TrainingListener):
 
     def at(self, networks: int, images: int) -> None:
         self.progress.update(self.bar, completed=images, networks=f"{networks}/{self.count} networks")
+
+
+def train_for(grid: Path, device: str | None, executor: str) -> None:
+    """Train the networks of a grid's table that are missing; nothing for a grid without one."""
+    table = load_grid(grid)[0].training
+    if table is None:
+        return
+    recipes = needed_trainings(table)
+    if recipes:
+        err.print(f"{len(recipes)} networks to train first, {sum(recipe.images for recipe in recipes):,} images in all")
+        with TrainingBar(err) as bar:
+            train_all(recipes, FOLDER, work=FOLDER, device=device, executor=executor, listener=bar)
+    for network in table.networks():
+        if network.images is None:  # networks that were trained elsewhere have no curves yet
+            recipe = load_recipe(network.recipe).model_copy(update={"name": network.name, "seed": network.seed})
+            if isinstance(recipe, DenoiserRecipe):
+                write_levels(recipe, network.path(), FOLDER / network.name)

@@ -1,5 +1,6 @@
 """A plan as the report needs it: JSON that names panels, series and items, without code."""
 
+import json
 from itertools import groupby
 from typing import Any
 
@@ -8,7 +9,10 @@ from harness.denoisers.load import Source
 from harness.execution.design_table import design
 from harness.execution.measurements import Measurement
 from harness.experiments.plan import Plan
+from harness.experiments.training_table import FOLDER, TrainingTable
 from harness.hub.cards import denoiser_cards
+from harness.training.loop import LEVELS
+from harness.training.recipe import load_recipe
 
 
 def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
@@ -57,7 +61,39 @@ def plan_record(plan: Plan, measurements: list[Measurement]) -> dict[str, Any]:
         "series": plan.series,
         "items": items,
         "design": design(plan) if grid.design else None,
+        **({"training": training_record(grid.training)} if grid.training else {}),
         "claims": [claim.model_dump(mode="json", exclude_none=True) for claim in grid.claims],
+    }
+
+
+def training_record(table: TrainingTable) -> dict[str, Any]:
+    """What the report needs to know of trained networks: the table, and each training's loss by noise level."""
+    networks = list(table.networks())
+    results = [network for network in networks if network.images is None]
+    return {
+        "rows": [{"name": name, "about": about} for name, about in table.rows.items()],
+        "columns": [{"name": name, "paper": paper} for name, paper in table.columns.items()],
+        "networks": [
+            {
+                "panel": network.panel,
+                "row": network.row,
+                "column": network.column,
+                "seed": network.seed,
+                "images": load_recipe(network.recipe).images if network.images is None else network.images,
+                "is_last": network.images is None,
+            }
+            for network in networks
+        ],
+        "levels": [
+            {
+                "row": network.row,
+                "column": network.column,
+                "seed": network.seed,
+                **{name: curve for name, curve in json.loads(path.read_text()).items() if name != "weights"},
+            }
+            for network in results
+            if (path := FOLDER / network.name / LEVELS).is_file()
+        ],
     }
 
 

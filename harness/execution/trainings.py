@@ -10,16 +10,25 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.core.files import write_bytes
+from harness.denoisers.checkpoints.safetensors_file import load
 from harness.execution.devices import devices_for
 from harness.execution.executors import Executor, find_executor
+from harness.execution.sample_images import sample_to_files
+from harness.experiments.training_table import TrainingTable
 from harness.hub.cache import locked
-from harness.training.loop import LOG, WORK, Progress, TrainingError, train
+from harness.sampling.sampler import Sampler
+from harness.training.levels import IMAGES, level_profile, loss_by_level
+from harness.training.loop import LEVELS, LOG, WORK, Progress, Snapshot, TrainingError, initial_network, train
 from harness.training.processes import training_process
-from harness.training.recipe import Recipe, load_recipe
+from harness.training.recipe import DenoiserRecipe, Recipe, load_recipe
+from harness.training.tasks import DenoisingTask
 
 LOOK_SECONDS = 1.0
 """How often the logs of what is trained are looked at."""
@@ -155,8 +164,53 @@ def run_training(training: Training, device: str) -> list[str]:
             process=process,
             micro_batch=training.micro_batch,
             note=notes.append,
+            on_snapshot=partial(draw_snapshot, device=device),
         )
+        if process.is_first and isinstance(recipe, DenoiserRecipe):
+            write_levels(recipe, training.out / f"{recipe.name}.safetensors", training.work / recipe.name)
     return notes
+
+
+def draw_snapshot(snapshot: Snapshot, device: str) -> None:
+    """A sheet of images beside a snapshot, from the paper's deterministic sampler at NFE 35; of the first average."""
+    if snapshot.is_first:
+        sampler, sheet = Sampler.model_validate({"solver": "heun", "steps": 18}), snapshot.path.with_suffix(".png")
+        sample_to_files(str(snapshot.path), sampler, list(range(64)), None, sheet, device)
+
+
+def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path) -> None:
+    """Write the loss by noise level before and after training to `levels.json`, unless it is there."""
+    path, sha256 = folder / LEVELS, sha256_of(result)
+    if path.is_file() and json.loads(path.read_text()).get("weights") == sha256:
+        return
+    task = DenoisingTask(recipe)
+    images, labels = task.some(IMAGES)
+    untrained = initial_network(task, recipe.seed)
+    profile = level_profile(task.objective, untrained, images)
+    curves = {
+        **profile._asdict(),
+        "before": loss_by_level(task.objective, untrained, images, labels),
+        "after": loss_by_level(task.objective, load(result), images, labels),
+    }
+    write_bytes(path, json.dumps({"weights": sha256, **{name: list(curve) for name, curve in curves.items()}}).encode())
+
+
+def needed_trainings(table: TrainingTable) -> list[Recipe]:
+    """The recipes of a table's networks of which a file is missing, with their seeds; one name is one training.
+
+    Raises:
+        InputError: a recipe that cannot be used, or one without a snapshot that the table asks for.
+    """
+    needed: dict[str, Recipe] = {}
+    for network in table.networks():
+        if network.path().is_file() or network.name in needed:
+            continue
+        recipe = load_recipe(network.recipe)
+        lacking = set(table.snapshots) - set(recipe.snapshots)
+        if lacking:
+            raise InputError(f"{network.recipe}: no snapshot at {min(lacking):,} images; add it to its `snapshots`")
+        needed[network.name] = recipe.model_copy(update={"name": network.name, "seed": network.seed})
+    return sorted(needed.values(), key=lambda recipe: -recipe.minutes)
 
 
 @contextmanager

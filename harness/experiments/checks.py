@@ -9,6 +9,7 @@ from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description
 from harness.denoisers.load import cards_of, describe, verify
 from harness.experiments.grid import Grid, Panel, Series
+from harness.experiments.training_table import FOLDER
 from harness.experiments.trial import LabelPolicy
 from harness.hub.cards import is_here, load_cards
 from harness.hub.header import NAME_NULL_CLASS
@@ -47,6 +48,26 @@ def check_seeds(grid: Grid, document: Document) -> None:
         at = "first_seed" if "first_seed" in document.data else "samples"
         raise document.error(
             (at,), f"seeds go up to {MAX_SEED} and these to {last}; lower first_seed, samples or ranges"
+        )
+
+
+def check_trained(grid: Grid, document: Document) -> None:
+    """The networks of a table of trainings are there, and so are their snapshots.
+
+    Raises:
+        InputError: some are not; with how to get them.
+    """
+    if grid.training is None:
+        return
+    networks = list(grid.training.networks())
+    missing = [network for network in networks if not network.path().is_file()]
+    if missing:
+        names = sorted({network.name for network in missing})
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        raise document.error(
+            ("training",),
+            f"{len(missing)} of {len(networks)} networks are not trained yet: {shown}; `harness run {document.path}` "
+            f"trains them first (in {FOLDER})",
         )
 
 

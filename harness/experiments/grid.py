@@ -26,6 +26,7 @@ from harness.core.config import Config, Names, Positive, distinct, freeze
 from harness.core.yaml import Document
 from harness.denoisers.load import DenoiserSpec
 from harness.experiments.claims import Claim
+from harness.experiments.training_table import TrainingTable
 from harness.experiments.trial import LabelPolicy
 from harness.metrics import METRICS, FrechetDigits, Metric
 from harness.sampling.sampler import MAX_STEPS
@@ -135,7 +136,8 @@ class Grid(Config):
         chunk: seeds per unit of work; a worker takes as many at a time as fill one network call. By default the
             largest power of two that gives at least twelve, from 8 to 32; where the moments of features are large up
             to 1000.
-        denoisers: name -> Panel; a list of names will do.
+        denoisers: name -> Panel; a list of names will do. A grid with `training` has those of its table.
+        training: networks that are trained first, by configuration, as in the paper's Table 2.
         series: the curves.
         nfe: budgets; each means the largest step count whose NFE is at most that.
         steps: step counts, in place of nfe.
@@ -155,7 +157,8 @@ class Grid(Config):
     samples: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
     first_seed: Annotated[int, Field(ge=0)] = 0
     chunk: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    denoisers: Annotated[dict[Name, Panel], BeforeValidator(_by_name), Field(min_length=1)]
+    training: TrainingTable | None = None
+    denoisers: Annotated[dict[Name, Panel], BeforeValidator(_by_name)] = Field(default_factory=dict)
     series: Annotated[list[Series], Field(min_length=1)]
     nfe: Counts | None = None
     steps: Counts | None = None
@@ -164,6 +167,17 @@ class Grid(Config):
     x_title: str | None = None
     design: bool = False
     claims: Annotated[tuple[Claim, ...], BeforeValidator(freeze)] = ()
+
+    @model_validator(mode="after")
+    def _has_denoisers(self) -> "Grid":
+        if self.training is not None and self.denoisers:
+            raise ValueError("a grid has `denoisers`, or `training`, which makes them; remove one")
+        if self.training is not None:
+            panels = {network.panel: Panel(source=str(network.path())) for network in self.training.networks()}
+            object.__setattr__(self, "denoisers", panels)
+        if not self.denoisers:
+            raise ValueError("a grid needs `denoisers`, at least one")
+        return self
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Grid":

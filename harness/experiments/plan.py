@@ -22,6 +22,7 @@ from harness.experiments.checks import (
     check_mosaics,
     check_names,
     check_seeds,
+    check_trained,
     describe_panel,
     fetching,
 )
@@ -123,6 +124,7 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     if absent and not absent_ok:
         raise InputError(f"{path}: {len(absent)} of its files are not here; {fetching(absent)}")
     names = [file.name for file in absent]
+    check_trained(grid, document)
     check_metrics(grid, document)
     check_seeds(grid, document)
     check_features(grid, document, names)

@@ -29,6 +29,9 @@ from harness.training.tensorboard import event_writer
 WORK = Path("results/training")
 """Where states, logs and snapshots go unless told otherwise, a folder a run; relative to the working directory."""
 
+LEVELS = "levels.json"
+"""The loss by noise level before and after training, in the folder of a run."""
+
 REPORTS = 200
 """Lines in the log of a whole run."""
 
@@ -71,6 +74,8 @@ class Snapshot(NamedTuple):
     images: int
     average: str
     path: Path
+    is_first: bool
+    """Whether it is the average that results have."""
 
 
 def train(
@@ -282,11 +287,12 @@ class _Run:
         if not self.process.is_first:
             return
         seen = self.state.step * self.recipe.batch
-        for name, average in zip(self.recipe.ema.names, self.state.averages, strict=True):
-            path = self.folder / "snapshots" / f"{self.recipe.name}-{count:09d}-{name}.safetensors"
+        for index, (name, average) in enumerate(zip(self.recipe.ema.names, self.state.averages, strict=True)):
+            which = f"-{name}" if index else ""  # the first is the one that results have
+            path = self.folder / "snapshots" / f"{self.recipe.name}-{count:09d}{which}.safetensors"
             with _writing(path):
                 self.task.save(average, path, {"images": seen, "steps": self.state.step, "average": name})
-            self.on_snapshot(Snapshot(count, name, path))
+            self.on_snapshot(Snapshot(count, name, path, not index))
 
     def should_save(self, wanted: bool) -> bool:
         """Whether to save now: the first process's clock decides for all."""
@@ -299,6 +305,12 @@ class _Run:
         if self.process.is_first:
             with _writing(self.folder / states.STATE):
                 states.save(self.state, self.folder, self.fingerprint, self.layout, streams)
+
+
+def initial_network(task: TrainingTask, seed: int) -> Any:
+    """The network before its first step."""
+    with _own_random_stream(seed, Process()):
+        return task.build()
 
 
 def _cut(log: Path, step: int) -> None:

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
@@ -47,6 +48,10 @@ class NoiseDistribution(Config):
     def ends(self) -> Levels:
         """The least and the greatest level; of an unbounded distribution, those five standard deviations out."""
 
+    @abstractmethod
+    def density(self, sigma: np.ndarray) -> np.ndarray:
+        """Probability density of ln sigma at levels, float64 of any shape; 0 where no level is drawn."""
+
 
 class VPNoise(NoiseDistribution):
     """Variance preserving: sigma(t) with t uniform between epsilon_t and 1. Table 1, column VP.
@@ -78,6 +83,13 @@ class VPNoise(NoiseDistribution):
         low, high = self.sigma(torch.tensor([self.epsilon_t, 1.0], dtype=torch.float64)).tolist()
         return Levels(low, high)
 
+    def density(self, sigma: np.ndarray) -> np.ndarray:
+        # ln sigma = ln(e^a - 1) / 2 with a(t) = beta_d t^2 / 2 + beta_min t, so d ln sigma / dt = a' / (2 (1 - e^-a))
+        a = np.log1p(sigma**2)
+        slope = np.sqrt(self.beta_min**2 + 2 * self.beta_d * a)  # a'(t) = beta_d t + beta_min
+        inside = (self.ends().low <= sigma) & (sigma <= self.ends().high)
+        return np.where(inside, -2 * np.expm1(-a) / slope / (1 - self.epsilon_t), 0.0)
+
 
 class LogUniform(NoiseDistribution):
     """Uniform in log sigma between the ends. Table 1, column VE.
@@ -105,6 +117,10 @@ class LogUniform(NoiseDistribution):
 
     def ends(self) -> Levels:
         return Levels(self.sigma_min, self.sigma_max)
+
+    def density(self, sigma: np.ndarray) -> np.ndarray:
+        inside = (self.sigma_min <= sigma) & (sigma <= self.sigma_max)
+        return np.where(inside, 1 / math.log(self.sigma_max / self.sigma_min), 0.0)
 
 
 class IDDPMNoise(NoiseDistribution):
@@ -136,6 +152,14 @@ class IDDPMNoise(NoiseDistribution):
         levels = self.levels()
         return Levels(levels[-1].item(), levels[0].item())
 
+    def density(self, sigma: np.ndarray) -> np.ndarray:
+        """That of levels spread evenly in ln sigma between each and the next: the levels themselves are discrete."""
+        rising = np.log(self.levels().double().numpy()[::-1])
+        place = np.searchsorted(rising, np.log(sigma), side="right").clip(1, len(rising) - 1)
+        gaps = rising[place] - rising[place - 1]
+        inside = (rising[0] <= np.log(sigma)) & (np.log(sigma) <= rising[-1])
+        return np.where(inside, 1 / ((len(rising) - 1) * gaps), 0.0)
+
 
 @lru_cache
 def _levels(M: int, C_1: float, C_2: float) -> Tensor:
@@ -165,6 +189,10 @@ class LogNormal(NoiseDistribution):
 
     def ends(self) -> Levels:
         return Levels(*(math.exp(self.P_mean + side * TAIL * self.P_std) for side in (-1, 1)))
+
+    def density(self, sigma: np.ndarray) -> np.ndarray:
+        z = (np.log(sigma) - self.P_mean) / self.P_std
+        return np.exp(-(z**2) / 2) / (self.P_std * math.sqrt(2 * math.pi))
 
 
 NOISE_DISTRIBUTIONS = one_of(

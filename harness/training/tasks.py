@@ -98,11 +98,18 @@ class DenoisingTask:
         if recipe.flip:
             mirrored = torch.rand([len(rows), 1, 1, 1], generator=generator) < 0.5
             images = torch.where(mirrored, images.flip(3), images)
-        labels = None
-        if self.label_dim:
-            assert data.labels is not None
-            labels = functional.one_hot(data.labels[rows], self.label_dim).float()
-        return self.objective.draw(images, labels, generator)
+        return self.objective.draw(images, self._one_hot(rows), generator)
+
+    def some(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Images from all over the data set, at most so many, and their one-hot classes, or None."""
+        rows = torch.linspace(0, self.data.length - 1, min(count, self.data.length)).long()
+        return self.data.read(rows), self._one_hot(rows)
+
+    def _one_hot(self, rows: Tensor) -> Tensor | None:
+        if not self.label_dim:
+            return None
+        assert self.data.labels is not None
+        return functional.one_hot(self.data.labels[rows], self.label_dim).float()
 
     def loss(self, network: nn.Module, batch: Batch, inner: nn.Module) -> Tensor:
         """The recipe's loss, averaged over images and pixels."""

@@ -22,6 +22,7 @@ def test_levels_classes_and_duplicates(batch):
     assert np.allclose(found.mean, values.mean((0, 2, 3))) and np.allclose(found.std, values.std((0, 2, 3)))
     unit = values / 127.5 - 1
     assert np.allclose(found.unit_mean, unit.mean((0, 2, 3))) and np.allclose(found.unit_std, unit.std((0, 2, 3)))
+    assert found.sigma_data == pytest.approx(unit.std(), rel=1e-12)
     assert found.digest == of_array("x", images).digest() and found.skipped == []
 
 
