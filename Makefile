@@ -5,18 +5,23 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Grids that train networks first, for an hour or more.
+TRAINING := $(wildcard grids/*_training.yaml)
 # One test process a core, with one thread each. Each begins with its own part of the list of tests and then takes from the others,
 # so that nearly every file is the work of one process, which makes the file's fixtures once.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo figures test test-slow lint docs bench pretrained clean
+.PHONY: demo figures training test test-slow lint docs bench pretrained clean
 
 demo: $(STAMP)
 	$(BIN)/harness run grids/fig2_deterministic.yaml
 	@$(BIN)/harness report fig2_deterministic
 
 figures: $(STAMP)
-	$(BIN)/harness run grids/*.yaml; code=$$?; $(BIN)/harness report --all && exit $$code
+	$(BIN)/harness run $(filter-out $(TRAINING),$(wildcard grids/*.yaml)); code=$$?; $(BIN)/harness report --all && exit $$code
+
+training: $(STAMP)
+	$(BIN)/harness run $(TRAINING); code=$$?; $(BIN)/harness report --all && exit $$code
 
 test test-slow: export OMP_NUM_THREADS := 1
 
@@ -42,7 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.intervals
 
 pretrained: $(STAMP)
-	$(BIN)/harness train pretrained/recipes/*.yaml --fresh -o pretrained
+	$(BIN)/harness train pretrained/recipes/digits-*.yaml --fresh -o pretrained
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -12,6 +12,7 @@ from harness.cli.images import data, ref
 from harness.cli.main import app
 from harness.denoisers.load import DENOISERS
 from harness.experiments.grid import Grid, Panel, Series
+from harness.experiments.training_table import TrainingTable
 from harness.metrics import METRICS
 from harness.metrics.features.configs import EXTRACTORS
 from harness.sampling import discretizations, schedules, stochasticity
@@ -22,6 +23,13 @@ from harness.sampling.stochasticity.restart import RestartInterval
 from harness.search.plan import METHODS, PRUNERS
 from harness.search.targets import EnqueuedSetting, Target, target_names
 from harness.search.template import Choices, NumberRange
+from harness.training.augmentation import Augmentation
+from harness.training.averages import EMAS
+from harness.training.losses import COLUMNS
+from harness.training.networks import TRAINABLE, UNETS
+from harness.training.noise_distributions import NOISE_DISTRIBUTIONS
+from harness.training.recipe import Adam, ClassifierRecipe, DenoiserRecipe
+from harness.training.weights import LOSS_WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 GROUPS = (data, ref)
@@ -55,13 +63,35 @@ def test_every_alias_is_documented():
     assert all(f"`{alias}`" in GRIDS for alias in [*ALIASES, *discretizations.ALIASES])
 
 
+TRAINING = [
+    *(
+        member
+        for union in (TRAINABLE, UNETS, NOISE_DISTRIBUTIONS, LOSS_WEIGHTS, COLUMNS, EMAS)
+        for member in union.members
+    ),
+    *(DenoiserRecipe, ClassifierRecipe, Adam, Augmentation, TrainingTable),
+]
+
+
+@pytest.mark.parametrize("model", TRAINING, ids=lambda model: model.__name__)
+def test_every_key_of_a_recipe_is_documented(model):
+    text = (ROOT / "docs" / "training.md").read_text()
+    words = [field.default if name == "kind" else name for name, field in model.model_fields.items()]
+    assert [word for word in words if not re.search(rf"`{word}[`:]|\b{word}: |kind: {word}\b", text)] == []
+
+
+def test_every_alias_of_a_recipe_is_documented():
+    text = (ROOT / "docs" / "training.md").read_text()
+    assert all(f"`{alias}`" in text for alias in [*NOISE_DISTRIBUTIONS.aliases, *LOSS_WEIGHTS.aliases])
+
+
 def test_every_command_is_documented():
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert len(names) == 18
+    assert len(names) == 19
     names += [
         f"{group.info.name} {command.callback.__name__}" for group in GROUPS for command in group.registered_commands
     ]
-    assert len(names) == 21
+    assert len(names) == 22
     readme = (ROOT / "README.md").read_text()
     for name in names:
         assert f"`harness {name}" in COMMANDS

@@ -21,7 +21,8 @@ from harness.training.tasks import task_of
 from harness.training.weights import EDMWeight, InverseCOut
 from tests.conftest import golden
 
-FILES = sorted((Path(__file__).parents[2] / "pretrained" / "recipes").glob("*.yaml"))
+RECIPE_FOLDER = Path(__file__).parents[2] / "pretrained" / "recipes"
+FILES = sorted(RECIPE_FOLDER.glob("digits-*.yaml"))
 TINY = """\
 kind: denoiser
 name: tiny
