@@ -1,10 +1,10 @@
 """Training on a terminal: networks done, images seen, images per second, time left."""
 
+import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.text import Text
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from harness.cli.console import LiveBar, err
 from harness.execution.trainings import TrainingListener, needed_trainings, train_all, write_levels
@@ -13,21 +13,15 @@ from harness.experiments.training_table import FOLDER
 from harness.training.recipe import DenoiserRecipe, load_recipe
 
 
-class _Rate(TransferSpeedColumn):
-    """Images per second, of all that train."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} images/s" if task.speed else "", style="progress.data.speed")
-
-
 class TrainingBar(LiveBar, TrainingListener):
     """The progress of a queue of trainings."""
 
     def __init__(self, console: Console) -> None:
         percent = TextColumn("{task.percentage:>3.0f} %")
         networks = TextColumn("{task.fields[networks]}", markup=False)
-        super().__init__(console, networks, BarColumn(), percent, _Rate(), TimeRemainingColumn())
+        super().__init__(console, networks, BarColumn(), percent, TimeRemainingColumn())
         self.count = 0
+        self.first: tuple[float, int] | None = None  # when images were first counted, and how many there were
         self.bar = self.progress.add_task("", total=None, networks="planning")
 
     def started(self, networks: int, images: int) -> None:
@@ -35,7 +29,10 @@ class TrainingBar(LiveBar, TrainingListener):
         self.progress.update(self.bar, total=images, networks=f"0/{networks} networks")
 
     def at(self, networks: int, images: int) -> None:
-        self.progress.update(self.bar, completed=images, networks=f"{networks}/{self.count} networks")
+        now = time.monotonic()
+        began, seen = self.first = self.first or (now, images)
+        speed = f", {(images - seen) / (now - began):,.0f} images/s" if images > seen else ""
+        self.progress.update(self.bar, completed=images, networks=f"{networks}/{self.count} networks{speed}")
 
 
 def train_for(grid: Path, device: str | None, executor: str) -> None:

@@ -116,7 +116,7 @@ def train_all(
         The paths of the results, in the order in which the recipes started.
 
     Raises:
-        InputError: no such device or executor.
+        InputError: no such device or executor, or all that failed did so for what the user gave.
         TrainingError: some failed; names them, with the reason of each. The same command goes on from the last states.
     """
     listener = listener or TrainingListener()
@@ -125,7 +125,7 @@ def train_all(
     make = find_executor(executor) if isinstance(executor, str) else executor
     listener.started(len(recipes), sum(recipe.images for recipe in recipes))
     running: dict[Future[Any], Recipe] = {}
-    failed: list[str] = []
+    failed: dict[str, Exception] = {}
     pool = make((devices * (workers or 1))[: workers or len(devices)])
     with _watched(recipes, work, listener) as finished:
         try:
@@ -143,12 +143,14 @@ def train_all(
                     elif not isinstance(error, Exception):
                         raise error
                     else:
-                        failed.append(f"{error}" if recipe.name in str(error) else f"{recipe.name}: {error}")
+                        failed[recipe.name] = error
                     listener.say(f"{recipe.name}: {'done' if error is None else 'failed'}")
         finally:
             pool.shutdown(cancel_futures=True)
     if failed:
-        raise TrainingError("training failed: " + "; ".join(failed))
+        told = (str(error) if name in str(error) else f"{name}: {error}" for name, error in failed.items())
+        is_input = all(isinstance(error, InputError) for error in failed.values())
+        raise (InputError if is_input else TrainingError)("training failed: " + "; ".join(told))
     return [out / f"{recipe.name}.safetensors" for recipe in recipes]
 
 
@@ -167,7 +169,7 @@ def run_training(training: Training, device: str) -> list[str]:
             on_snapshot=partial(draw_snapshot, device=device),
         )
         if process.is_first and isinstance(recipe, DenoiserRecipe):
-            write_levels(recipe, training.out / f"{recipe.name}.safetensors", training.work / recipe.name)
+            write_levels(recipe, training.out / f"{recipe.name}.safetensors", training.work / recipe.name, device)
     return notes
 
 
@@ -178,7 +180,7 @@ def draw_snapshot(snapshot: Snapshot, device: str) -> None:
         sample_to_files(str(snapshot.path), sampler, list(range(64)), None, sheet, device)
 
 
-def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path) -> None:
+def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path, device: str = "cpu") -> None:
     """Write the loss by noise level before and after training to `levels.json`, unless it is there."""
     path, sha256 = folder / LEVELS, sha256_of(result)
     if path.is_file() and json.loads(path.read_text()).get("weights") == sha256:
@@ -189,8 +191,8 @@ def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path) -> None:
     profile = level_profile(task.objective, untrained, images)
     curves = {
         **profile._asdict(),
-        "before": loss_by_level(task.objective, untrained, images, labels),
-        "after": loss_by_level(task.objective, load(result), images, labels),
+        "before": loss_by_level(task.objective, untrained.to(device), images, labels),
+        "after": loss_by_level(task.objective, load(result, device), images, labels),
     }
     write_bytes(path, json.dumps({"weights": sha256, **{name: list(curve) for name, curve in curves.items()}}).encode())
 

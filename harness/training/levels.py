@@ -15,10 +15,10 @@ from torch import Generator, Tensor, nn
 from harness.denoisers.preconditioning import Preconditioned
 from harness.training.losses import Batch, DenoisingLoss
 
-LOWEST, HIGHEST, COUNT = 0.002, 80.0, 32
+LOWEST, HIGHEST, COUNT = 0.002, 80.0, 25
 """The levels that are looked at: those of the paper's sampler, evenly spaced in ln sigma."""
 
-IMAGES = 256
+IMAGES = 128
 """Images that a loss by level is the mean over, with one noise each for all levels."""
 
 
@@ -74,18 +74,21 @@ def loss_by_level(
 
     Args:
         objective: the loss; its noise distribution and augmentation are not used.
-        network: the denoiser, whatever its mode; it is evaluated without gradients and without dropout.
+        network: the denoiser, on its device, whatever its mode; it is evaluated without gradients and dropout.
         images: [N, C, H, W] in [-1, 1].
         labels: one-hot classes [N, label_dim], or None.
         seed: of the noise, one tensor for all levels.
     """
     noise = torch.randn(images.shape, generator=Generator().manual_seed(seed))
+    device = next((parameter.device for parameter in network.parameters()), images.device)
+    images, noise = images.to(device), noise.to(device)
+    labels = None if labels is None else labels.to(device)
     was_training = network.training
     network.eval()
     found = []
     with torch.no_grad():
         for sigma in levels():
-            same = sigma.float().expand(len(images), 1, 1, 1)
+            same = sigma.float().to(device).expand(len(images), 1, 1, 1)
             batch = Batch(images, labels, same, None, noise)
             found.append(objective._replace(augmentation=None)(network, batch).double().mean().item())
     network.train(was_training)

@@ -86,8 +86,8 @@ def test_trains_what_is_missing_and_measures_all(folder):
     assert [(one["images"], one["is_last"]) for one in record["networks"][:2]] == [(16, False), (48, True)]
     levels = record["levels"]
     assert [(one["row"], one["seed"]) for one in levels] == [("A", 0), ("A", 3), ("E", 0), ("E", 3)]
-    assert {len(levels[0][name]) for name in ("sigma", "before", "after", "density", "effective_weight")} == {32}
-    assert levels[2]["effective_weight"] == pytest.approx([1.0] * 32, rel=1e-6)
+    assert {len(levels[0][name]) for name in ("sigma", "before", "after", "density", "effective_weight")} == {25}
+    assert levels[2]["effective_weight"] == pytest.approx([1.0] * 25, rel=1e-6)
     assert levels[2]["before"] != levels[2]["after"]
 
     again = run("run", "grid.yaml")

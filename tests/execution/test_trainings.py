@@ -85,4 +85,4 @@ def test_the_command(tmp_path):
     assert [json.loads(line)["images"] for line in lines] == [4, 8]
     assert run("train", str(recipe), *options).exit_code == 0
     refused = run("train", str(recipe), *options, "--micro-batch", "3")
-    assert refused.exit_code == 1 and "no multiple of it" in refused.stderr
+    assert refused.exit_code == 2 and "no multiple of it" in refused.stderr
