@@ -7,9 +7,9 @@ one process. A task whose process dies goes on from its last state, once.
 import json
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from harness.hub.cache import locked
 from harness.sampling.sampler import Sampler
 from harness.training.levels import IMAGES, level_profile, loss_by_level
 from harness.training.loop import LEVELS, LOG, WORK, Progress, Snapshot, TrainingError, initial_network, train
-from harness.training.processes import training_process
+from harness.training.processes import Process, training_process
 from harness.training.recipe import DenoiserRecipe, Recipe, load_recipe
 from harness.training.tasks import DenoisingTask
 
@@ -156,20 +156,28 @@ def train_all(
 
 def run_training(training: Training, device: str) -> list[str]:
     """Train one network in this process; what a worker does. Returns notes for a person."""
+    with training_process(device) as process:
+        return _train(training, process)
+
+
+def _train(training: Training, process: Process, progress: Callable[[Progress], None] | None = None) -> list[str]:
+    """Train one network, draw its snapshots, and look at its loss by noise level; files are the first process's."""
     recipe, notes = training.recipe, list[str]()
-    with _alone(recipe, training.work), training_process(device) as process:
-        train(
+    busy = f"{recipe.name}: another command trains it in {training.work}; wait for it, or give another --work"
+    with locked(training.work / recipe.name, busy) if process.is_first else nullcontext():
+        result = train(
             recipe,
             training.out,
             resume=not training.fresh,
+            progress=progress if process.is_first else None,
             work=training.work,
             process=process,
             micro_batch=training.micro_batch,
             note=notes.append,
-            on_snapshot=partial(draw_snapshot, device=device),
+            on_snapshot=partial(draw_snapshot, device=str(process.device)),
         )
         if process.is_first and isinstance(recipe, DenoiserRecipe):
-            write_levels(recipe, training.out / f"{recipe.name}.safetensors", training.work / recipe.name, device)
+            write_levels(recipe, result, training.work / recipe.name, str(process.device))
     return notes
 
 
@@ -263,20 +271,12 @@ def train_together(
         The paths of the results; none in processes other than the first.
     """
     chosen = device or ("cuda" if devices_for(None)[0] != "cpu" else "cpu")
-    results = []
     with training_process(chosen) as process:
         for recipe in recipes:
-            with _alone(recipe, work) if process.is_first else nullcontext():
-                progress = print_progress if process.is_first else None
-                path = train(recipe, out, not fresh, progress, work, process=process, micro_batch=micro_batch)
-                results.append(path)
-    return results if process.is_first else []
-
-
-def _alone(recipe: Recipe, work: Path) -> AbstractContextManager[None]:
-    """The lock of a run: two commands must not train it at a time."""
-    busy = f"{recipe.name}: another command trains it in {work}; wait for it, or give another --work"
-    return locked(work / recipe.name, busy)
+            for note in _train(Training(recipe, out, work, fresh, micro_batch), process, print_progress):
+                if process.is_first:
+                    print(note, file=sys.stderr)
+        return [out / f"{recipe.name}.safetensors" for recipe in recipes] if process.is_first else []
 
 
 def print_progress(at: Progress) -> None:

@@ -1,6 +1,9 @@
 """The queue: several recipes, each a task of an executor."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -86,3 +89,22 @@ def test_the_command(tmp_path):
     assert run("train", str(recipe), *options).exit_code == 0
     refused = run("train", str(recipe), *options, "--micro-batch", "3")
     assert refused.exit_code == 2 and "no multiple of it" in refused.stderr
+
+
+def test_processes_of_a_launcher_train_one_network(tmp_path):
+    """The command under `torchrun`: one result, one log, and one line of output."""
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text(
+        "kind: denoiser\nname: a\npreconditioning: edm\nloss: edm\nbatch: 4\nimages: 8\nsnapshots: [4]\n"
+        "network: {kind: SongUNet, model_channels: 4, channel_mult: [1], attn_resolutions: []}\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "harness", "train", str(recipe), "-o", str(tmp_path), "--work", str(tmp_path / "w")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "a.safetensors")]
+    files = sorted(path.name for path in (tmp_path / "w" / "a").rglob("*") if path.is_file())
+    assert files == ["a-000000004.png", "a-000000004.safetensors", "levels.json", "stats.jsonl"]
+    assert len((tmp_path / "w" / "a" / "stats.jsonl").read_text().splitlines()) == 2
