@@ -52,8 +52,8 @@ def losses(pair, steps, folder):
 
 @pytest.mark.parametrize("pair", PAIRS, ids=named)
 def test_every_mix_trains(pair, tmp_path):
-    seen = losses(pair, 3, tmp_path)
-    assert seen[-1].step == 3 and all(at.loss > 0 for at in seen)
+    seen = losses(pair, 2, tmp_path)
+    assert seen[-1].step == 2 and all(at.loss > 0 for at in seen)
 
 
 @pytest.mark.slow

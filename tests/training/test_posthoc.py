@@ -17,7 +17,7 @@ from harness.training.networks import SongUNetConfig
 from harness.training.posthoc import average_of_run
 from harness.training.recipe import Adam, DenoiserRecipe
 
-STEPS = 400
+STEPS = 200
 RECIPE = DenoiserRecipe(
     name="tiny",
     preconditioning="edm",
@@ -62,11 +62,11 @@ def test_equals_the_average_that_is_tracked_in_training(run, tmp_path, sigma_rel
 
 def test_an_earlier_time_and_what_is_refused(run, tmp_path):
     out = tmp_path / "made.safetensors"
-    assert average_of_run(run, 0.1, out, images=800).images == 800
-    assert average_of_run(run, 0.05, out, images=80).is_rough is False  # the tracked width itself
-    assert average_of_run(run, 0.25, out, images=80).is_rough
-    with pytest.raises(InputError, match="no snapshot after 801 images; there are: 80, 160"):
-        average_of_run(run, 0.1, out, images=801)
+    assert average_of_run(run, 0.1, out, images=400).images == 400
+    assert average_of_run(run, 0.05, out, images=40).is_rough is False  # the tracked width itself
+    assert average_of_run(run, 0.25, out, images=40).is_rough
+    with pytest.raises(InputError, match="no snapshot after 401 images; there are: 40, 80"):
+        average_of_run(run, 0.1, out, images=401)
     with pytest.raises(InputError, match=r"at most 0\.28; we got 0\.5"):
         average_of_run(run, 0.5, out)
     with pytest.raises(InputError, match="no snapshots of power-function averages; train with `ema: power`"):
@@ -76,6 +76,6 @@ def test_an_earlier_time_and_what_is_refused(run, tmp_path):
 def test_the_command(run, tmp_path):
     out = tmp_path / "made.safetensors"
     done = CliRunner().invoke(app, ["average", str(run), "--width", "0.08", "-o", str(out)])
-    assert done.exit_code == 0 and done.stdout.startswith(f"{out}: width 0.08 after 1,600 images, from 40 snapshots")
-    rough = CliRunner().invoke(app, ["average", str(run), "--width", "0.25", "-o", str(out), "--images", "80"])
+    assert done.exit_code == 0 and done.stdout.startswith(f"{out}: width 0.08 after 800 images, from 40 snapshots")
+    rough = CliRunner().invoke(app, ["average", str(run), "--width", "0.25", "-o", str(out), "--images", "40"])
     assert rough.exit_code == 0 and "do not reach this width" in rough.stderr
