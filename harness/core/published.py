@@ -35,6 +35,24 @@ class PaperPanel(NamedTuple):
     source: str = ""
 
 
+class PaperConfigurations(NamedTuple):
+    """What has been published of training configurations: the paper's Table 2.
+
+    Args:
+        columns: FID of each configuration (A to F), by the paper's name of the data set and the architecture.
+        titles: of the columns, for people.
+        status: how sure the figures are, in short.
+        meaning: the same in a sentence.
+        spread: how far such an FID moves from run to run, as a share of itself.
+    """
+
+    columns: dict[str, dict[str, float]]
+    titles: dict[str, str]
+    status: str
+    meaning: str
+    spread: float
+
+
 class Paper(NamedTuple):
     """The published figures in use.
 
@@ -43,12 +61,14 @@ class Paper(NamedTuple):
         status: how sure the figures are, in short.
         meaning: the same in a sentence.
         panels: by the paper's name of the network, for Figure 2; for others by figure and name, `figure4.cifar10_vp`.
+        configurations: of training.
     """
 
     citation: str
     status: str
     meaning: str
     panels: dict[str, PaperPanel]
+    configurations: PaperConfigurations
 
 
 @cache
@@ -62,7 +82,16 @@ def load_paper() -> Paper:
         for key, entry in data[figure].items()
     }
     panels |= {key: _peers(data["titles"][key], entry) for key, entry in data.items() if key.startswith("peers_")}
-    return Paper(data["citation"], status["status"], status["meaning"], panels)
+    return Paper(data["citation"], status["status"], status["meaning"], panels, _configurations(data))
+
+
+def _configurations(data: dict[str, Any]) -> PaperConfigurations:
+    """Table 2, turned: a row of the file has the FIDs of one configuration, column by column."""
+    names, status = data["table2"]["columns"], data["statuses"]["table2"]
+    rows = {name: entry["fid"] for name, entry in data["table2"].items() if isinstance(entry, dict) and "fid" in entry}
+    columns = {name: {row: fids[place] for row, fids in rows.items()} for place, name in enumerate(names)}
+    titles = {name: data["titles"][name] for name in names}
+    return PaperConfigurations(columns, titles, status["status"], status["meaning"], data["spread"])
 
 
 def _peers(title: str, entry: dict[str, Any]) -> PaperPanel:

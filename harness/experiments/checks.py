@@ -120,20 +120,26 @@ def check_features(grid: Grid, document: Document, absent: Collection[str] = ())
 
 
 def check_claims(grid: Grid, curves: Collection[str], document: Document) -> None:
-    """The tests of claims name metrics, curves and denoisers that the grid has; `curves` are all that it draws."""
+    """The tests of claims use names that the grid has; `curves` are all that it draws."""
     metrics = {metric.name: metric for metric in grid.metrics}
+    training = getattr(grid, "training", None)
     known: dict[str, Collection[str]] = {"metric": metrics, "series": curves, "denoiser": grid.denoisers}
+    known |= {"configuration": training.rows, "architecture": training.columns} if training else {}
     for index, claim in enumerate(grid.claims):
         for place, test in enumerate(claim.tests):
             where: Where = ("claims", index, "tests", place)
-            named = {"metric": (test.metric,), "series": (test.series, *test.others), "denoiser": test.denoisers or ()}
-            for word, names in named.items():
+            if test.subject == "architecture" and not training:
+                rule = f"'{test.kind}' compares training configurations, and this grid trains none"
+                raise document.error(where, f"{rule}; give it `training`, or remove the test")
+            for word, names in {"metric": (test.metric,), **test.names}.items():
                 for name in names:
                     if name not in known[word]:
                         have = ", ".join(known[word])
                         raise document.error(where, f"no {word} '{name}' in this grid; it has: {have}")
-            if test.series in test.others:
-                raise document.error(where, f"compares '{test.series}' with itself; name another series")
+            one, others = test.sides
+            if one in others:
+                word = "series" if test.subject == "denoiser" else "configuration"
+                raise document.error(where, f"compares '{one}' with itself; name another {word}")
             if metrics[test.metric].range_count < test.ranges:
                 raise document.error(where, f"'{test.kind}' needs `ranges: {test.ranges}` of metric '{test.metric}'")
 

@@ -1,4 +1,7 @@
-"""What the tests of claims look at: finished trials with their blocks of seeds, and differences of paired ones."""
+"""What the tests of claims look at: finished trials with their blocks of seeds, and differences of paired ones.
+
+Tests of training configurations look at what the networks of one got, a number for each training seed.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -33,16 +36,36 @@ class ClaimPoint(NamedTuple):
     is_distance: bool
 
 
-class Look(NamedTuple):
-    """What a test looks at on one denoiser.
+class SeedScores(NamedTuple):
+    """The last snapshots of one training configuration on one architecture, as a test sees them.
 
     Args:
-        points: the finished trials of a series under a metric on one of its ranges of seeds (0 the first), by x.
+        values: the metric of each finished network, a training seed each; distances at infinite N.
+        trials: their fingerprints.
         missing: why there are fewer than planned; "" where all are there.
+        lower_is_better: which way the metric is better.
     """
 
-    points: Callable[[str, str, int], list[ClaimPoint]]
-    missing: Callable[[str, str, int], str]
+    values: tuple[float, ...]
+    trials: tuple[str, ...]
+    missing: str
+    lower_is_better: bool
+
+
+class Look(NamedTuple):
+    """What a test looks at on one denoiser, or on one architecture of a grid that trains.
+
+    Args:
+        points: of a denoiser: the finished trials of a series under a metric on one of its ranges of seeds (0 the
+            first), by x.
+        missing: why there are fewer than planned; "" where all are there.
+        scores: of an architecture: the networks of a configuration under a metric, judged by a series; None for the
+            first.
+    """
+
+    points: Callable[[str, str, int], list[ClaimPoint]] = lambda series, metric, part: []
+    missing: Callable[[str, str, int], str] = lambda series, metric, part: "has no trials here"
+    scores: Callable[[str, str, str | None], SeedScores] = lambda row, metric, series: SeedScores((), (), "", True)
 
 
 class Undecided(Exception):

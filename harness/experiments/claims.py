@@ -6,21 +6,34 @@
         tests:
           - {kind: faster, metric: fd-digits, series: Heun, than: Euler}
 
-A test is asked of every denoiser that it names, by default of all. It answers `holds`, `does not hold` or `undecided`;
-a claim holds on a denoiser where all of its tests do, and does not where one does not. Nothing holds whose interval
-does not: the intervals of a test's comparisons hold together with 95 % probability (Bonferroni), so that many
-comparisons do not make a finding of a chance. Distances are compared at infinite N, so that N decides nothing.
+A test is asked of every denoiser that it names, by default of all, and one of training configurations of every
+architecture. It answers `holds`, `does not hold` or `undecided`; a claim holds where all of its tests do, and does not
+where one does not. Nothing holds whose interval does not: the intervals of a test's comparisons hold together with 95 %
+probability (Bonferroni), so that many comparisons do not make a finding of a chance. Distances are compared at infinite
+N, so that N decides nothing.
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core.config import Config, Finite, Names, Positive, freeze, one_of
+from harness.experiments.claim_base import (
+    ClaimTest,
+    CurveTest,
+    Finding,
+    Places,
+    Series,
+    Verdict,
+    either,
+    gap_in_words,
+    listing,
+    ratio_in_words,
+    span_in_words,
+)
 from harness.experiments.claim_points import (
     ClaimPoint,
     Look,
@@ -34,92 +47,15 @@ from harness.experiments.claim_points import (
     values_of,
     with_enough,
 )
+from harness.experiments.configuration_claim import Configuration
 from harness.metrics.statistics.decisions import MAY_BE_ZERO, cost_ratio, lowest_within
-from harness.metrics.statistics.jackknife import CONFIDENCE, Interval, jackknife_of
-
-Verdict = Literal["holds", "does not hold", "undecided"]
+from harness.metrics.statistics.jackknife import CONFIDENCE, jackknife_of
 
 EQUIVALENCE = 0.90
 """Confidence of the interval that is to lie inside a margin: two one-sided tests of 5 % (Schuirmann 1987)."""
 
 
-class Finding(NamedTuple):
-    """The answer of a test on one denoiser.
-
-    Args:
-        verdict: what follows.
-        measured: the number behind it with its interval, in words.
-        why: why it is undecided; "" otherwise.
-        trials: fingerprints of the trials that it rests on.
-    """
-
-    verdict: Verdict
-    measured: str
-    why: str
-    trials: tuple[str, ...]
-
-
-Series = Annotated[str, Field(min_length=1)]
-Places = Annotated[tuple[Finite, ...], BeforeValidator(freeze), Field(min_length=1)]
-
-
-class ClaimTest(Config):
-    """Base of all tests.
-
-    Args:
-        metric: its name in the grid, such as `fd-digits`.
-        series: the curve that the claim is about.
-        denoisers: the grid's denoisers that it is asked of; all if left out.
-
-    Attributes:
-        ranges: disjoint ranges of seeds that it looks at.
-    """
-
-    ranges: ClassVar[int] = 1
-
-    kind: str
-    metric: Annotated[str, Field(min_length=1)]
-    series: Series
-    denoisers: Names | None = None
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """The series that it is compared with."""
-        return ()
-
-    @abstractmethod
-    def in_words(self) -> str:
-        """What it asks, for a reader of the page."""
-
-    @abstractmethod
-    def ask(self, look: Look) -> Finding:
-        """The answer on one denoiser.
-
-        Raises:
-            Undecided: what is there does not allow an answer.
-        """
-
-    def points(
-        self, look: Look, series: str, range_index: int = 0, at: Sequence[float] | None = None
-    ) -> list[ClaimPoint]:
-        """The points of a series, at these places or at all.
-
-        Raises:
-            Undecided: some are missing.
-        """
-        if why := look.missing(series, self.metric, range_index):
-            raise Undecided(f"{series}: {why}")
-        points = look.points(series, self.metric, range_index)
-        if at is not None:
-            points = [point for point in points if point.x in at]
-            if len(points) < len(at):
-                raise Undecided(f"{series}: no trial at {_listing(sorted(set(at) - {point.x for point in points}))}")
-        if not points:
-            raise Undecided(f"{series}: no trials")
-        return points
-
-
-class Lower(ClaimTest):
+class Lower(CurveTest):
     """A series has a lower value than others: on average over their common places, or at each.
 
     Args:
@@ -142,8 +78,8 @@ class Lower(ClaimTest):
     def in_words(self) -> str:
         what = self.metric if self.to is None else f"distance of {self.metric} from {self.to:g}"
         where = "at " if self.at and len(self.at) == 1 else "at each of " if self.each else "on average over "
-        places = "the common points" if self.at is None else _listing(self.at)
-        return f"{what} of {self.series} is below that of {_either(self.than)}, {where}{places}"
+        places = "the common points" if self.at is None else listing(self.at)
+        return f"{what} of {self.series} is below that of {either(self.than)}, {where}{places}"
 
     def ask(self, look: Look) -> Finding:
         gaps, trials = [], []
@@ -163,12 +99,12 @@ class Lower(ClaimTest):
         under = [name for name, gap, _ in found if gap.high < 0]
         verdict: Verdict = "does not hold" if over else "holds" if len(under) == len(found) else "undecided"
         open_ = [name for name, gap, _ in found if gap.low <= 0 <= gap.high]
-        why = "" if verdict != "undecided" else f"undecided against {_listing(open_)}"
-        told = "; ".join(f"{name}: {_ratio(gap) if logs else _in_words(gap)}" for name, gap, logs in found)
+        why = "" if verdict != "undecided" else f"undecided against {listing(open_)}"
+        told = "; ".join(f"{name}: {ratio_in_words(gap) if logs else gap_in_words(gap)}" for name, gap, logs in found)
         return Finding(verdict, told, why, tuple(dict.fromkeys(trials)))
 
 
-class Equivalent(ClaimTest):
+class Equivalent(CurveTest):
     """Two series differ by less than a margin that was fixed beforehand.
 
     Args:
@@ -203,10 +139,10 @@ class Equivalent(ClaimTest):
         outside = gap.low > self.margin or (not self.one_sided and gap.high < -self.margin)
         verdict: Verdict = "holds" if inside else "does not hold" if outside else "undecided"
         why = "" if verdict != "undecided" else f"the 90 % interval reaches across the margin {self.margin:g}"
-        return Finding(verdict, _in_words(gap, EQUIVALENCE), why, (one[0].fingerprint, two[0].fingerprint))
+        return Finding(verdict, gap_in_words(gap, EQUIVALENCE), why, (one[0].fingerprint, two[0].fingerprint))
 
 
-class Faster(ClaimTest):
+class Faster(CurveTest):
     """A series needs fewer evaluations than another, each to within 3 % of its own best.
 
     Args:
@@ -241,7 +177,7 @@ class Faster(ClaimTest):
         return Finding("holds" if ratio.low > self.factor else "does not hold", told, "", trials)
 
 
-class BestBetween(ClaimTest):
+class BestBetween(CurveTest):
     """The best place on a curve lies between two ends: some point inside is better than every point outside.
 
     Args:
@@ -273,7 +209,7 @@ class BestBetween(ClaimTest):
         against = [difference(best_in, each, level) for each in outside]
         refuting = [difference(best_out, each, level) for each in inside]
         gap = difference(best_in, best_out, level)
-        told = f"best inside at {best_in.x:g}, outside at {best_out.x:g}: {_in_words(gap)}"
+        told = f"best inside at {best_in.x:g}, outside at {best_out.x:g}: {gap_in_words(gap)}"
         verdict: Verdict = "undecided"
         if all(each.high < 0 for each in against):
             verdict = "holds"
@@ -283,7 +219,7 @@ class BestBetween(ClaimTest):
         return Finding(verdict, told, why, tuple(point.fingerprint for point in points))
 
 
-class Chosen(ClaimTest):
+class Chosen(CurveTest):
     """The best point of a curve is better than another series on other seeds than those that it was chosen on.
 
     The metric needs `ranges: 2`. What one range of seeds chooses is judged by the other, and the two gains are
@@ -329,7 +265,7 @@ class Chosen(ClaimTest):
             verdict = "holds" if gap.low > -self.margin else "does not hold" if gap.high < -self.margin else "undecided"
             why = f"the interval reaches below the margin, {-self.margin:g}"
         places = " and ".join(dict.fromkeys(f"{point.x:g}" for point, _ in pairs))
-        told = f"at {places}, chosen on other seeds: {_in_words(gap, confidence)}"
+        told = f"at {places}, chosen on other seeds: {gap_in_words(gap, confidence)}"
         trials = (*(each.fingerprint for each in self.points(look, self.series, 0)), pairs[0][1].fingerprint)
         return Finding(verdict, told, why if verdict == "undecided" else "", trials)
 
@@ -347,7 +283,7 @@ class Chosen(ClaimTest):
         return point, other[0]
 
 
-class Above(ClaimTest):
+class Above(CurveTest):
     """The value of every point of a series is above a number.
 
     Args:
@@ -371,12 +307,12 @@ class Above(ClaimTest):
             verdict = "holds"
         elif any(each.high < self.value for each in found):
             verdict = "does not hold"
-        told = "; ".join(_span(each) for each in found)
+        told = "; ".join(span_in_words(each) for each in found)
         why = f"an interval holds {self.value:g}" if verdict == "undecided" else ""
         return Finding(verdict, told, why, tuple(point.fingerprint for point in points))
 
 
-TESTS = one_of(Lower, Equivalent, Faster, BestBetween, Chosen, Above)
+TESTS = one_of(Lower, Equivalent, Faster, BestBetween, Chosen, Above, Configuration)
 
 
 class Claim(Config):
@@ -394,13 +330,21 @@ class Claim(Config):
     published: str = ""
     tests: Annotated[tuple[Annotated[ClaimTest, TESTS], ...], BeforeValidator(freeze), Field(min_length=1)]
 
-    def of(self, denoiser: str) -> list[ClaimTest]:
-        """The tests that are asked of a denoiser."""
-        return [test for test in self.tests if test.denoisers is None or denoiser in test.denoisers]
+    @model_validator(mode="after")
+    def _one_subject(self) -> "Claim":
+        if len({test.subject for test in self.tests}) > 1:
+            raise ValueError(
+                "some tests are asked of denoisers and some of architectures, so no verdict is of all; make two claims"
+            )
+        return self
+
+    def of(self, subject: str) -> list[ClaimTest]:
+        """The tests that are asked of a denoiser or an architecture."""
+        return [test for test in self.tests if test.only is None or subject in test.only]
 
 
 def judge(tests: Iterable[ClaimTest], look: Look) -> list[Finding]:
-    """The findings of the tests of one denoiser, at least one."""
+    """The findings of the tests of one subject, at least one."""
     found = []
     for test in tests:
         try:
@@ -411,30 +355,9 @@ def judge(tests: Iterable[ClaimTest], look: Look) -> list[Finding]:
 
 
 def verdict_of(findings: Sequence[Finding]) -> Verdict:
-    """What follows from all tests of a claim on a denoiser."""
+    """What follows from all tests of a claim on one subject."""
     verdicts = {finding.verdict for finding in findings}
     for verdict in ("does not hold", "undecided"):
         if verdict in verdicts:
             return verdict
     return "holds"
-
-
-def _in_words(gap: Interval, confidence: float = CONFIDENCE) -> str:
-    tail = "" if confidence == CONFIDENCE else f", {confidence:.0%}"
-    return f"{gap.estimate:+.2g} ({gap.low:+.2g} to {gap.high:+.2g}{tail})"
-
-
-def _ratio(gap: Interval) -> str:
-    return f"{math.exp(gap.estimate):.3g} times ({math.exp(gap.low):.3g} to {math.exp(gap.high):.3g})"
-
-
-def _span(interval: Interval) -> str:
-    return f"{interval.estimate:.3g} ({interval.low:.3g} to {interval.high:.3g})"
-
-
-def _either(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-
-
-def _listing(values: Sequence[object]) -> str:
-    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)

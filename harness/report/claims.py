@@ -1,27 +1,30 @@
-"""The claims of the grids in a store, each judged on every denoiser by the rows that the store holds."""
+"""The claims of the grids in a store, each judged on every denoiser or architecture by the rows of the store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.experiments.claims import Claim, ClaimPoint, ClaimTest, Finding, Look, Verdict, judge, verdict_of
+from harness.experiments.claim_base import ClaimTest, Finding, Verdict
+from harness.experiments.claim_points import ClaimPoint, Look, SeedScores
+from harness.experiments.claims import Claim, judge, verdict_of
 from harness.metrics.statistics.jackknife import Replicates
 from harness.report.data import GridData, TrialResult, load
 from harness.report.text.numbers import plural
+from harness.report.training import Training, score_board, training_of
 from harness.store.database import Store
 
 
 class Asked(NamedTuple):
-    """A test and its finding on one denoiser."""
+    """A test and its finding on one subject."""
 
     test: ClaimTest
     finding: Finding
 
 
 class Judgement(NamedTuple):
-    """A claim on one denoiser.
+    """A claim on one denoiser, or on one architecture of a grid that trains.
 
     Args:
-        panel: title of the denoiser in the grid.
+        panel: title of the denoiser in the grid, or name of the architecture.
         verdict: what follows from all tests.
         asked: the tests with their findings.
     """
@@ -32,13 +35,13 @@ class Judgement(NamedTuple):
 
 
 class JudgedClaim(NamedTuple):
-    """A claim with its judgement on each denoiser that its tests name.
+    """A claim with its judgement on each denoiser or architecture that its tests name.
 
     Args:
         grid: name of the grid that holds it.
         title: the grid's.
         claim: it.
-        judgements: one a denoiser, in the grid's order.
+        judgements: one a denoiser or architecture, in the grid's order.
     """
 
     grid: str
@@ -72,15 +75,39 @@ def _of_grid(store: Store, name: str) -> list[JudgedClaim]:
 
 
 def _judgements(claim: Claim, plan: Mapping[str, Any], every: Sequence[GridData]) -> list[Judgement]:
-    denoisers = {item["panel"]: item["denoiser"] for item in plan["items"]}
     judgements = []
-    for panel in plan["panels"]:
-        tests = claim.of(denoisers[panel["name"]])
+    for name, title, look in _subjects(claim, plan, every):
+        tests = claim.of(name)
         if tests:
-            found = judge(tests, _look(panel["name"], every))
+            found = judge(tests, look)
             asked = [Asked(test, finding) for test, finding in zip(tests, found, strict=True)]
-            judgements.append(Judgement(panel["title"], verdict_of(found), asked))
+            judgements.append(Judgement(title, verdict_of(found), asked))
     return judgements
+
+
+def _subjects(claim: Claim, plan: Mapping[str, Any], every: Sequence[GridData]) -> list[tuple[str, str, Look]]:
+    """What a claim is asked of: name in the grid, title, and what its tests look at there."""
+    if claim.tests[0].subject == "architecture":
+        training = training_of(plan)
+        names = [column.name for column in training.columns] if training else []
+        return [(name, name, _column_look(training, name, every)) for name in names if training]
+    denoisers = {item["panel"]: item["denoiser"] for item in plan["items"]}
+    return [(denoisers[panel["name"]], panel["title"], _look(panel["name"], every)) for panel in plan["panels"]]
+
+
+def _column_look(training: Training, column: str, every: Sequence[GridData]) -> Look:
+    by_metric = {data.metric["metric"]: data for data in every}
+
+    def scores(row: str, metric: str, series: str | None) -> SeedScores:
+        data = by_metric[metric]
+        board = score_board(training, data, series)
+        if board is None:
+            return SeedScores((), (), "has no trials on this architecture", data.lower_is_better)
+        standing = board.standings[row, column]
+        trials = tuple(score.trial.fingerprint for score in standing.last if score.trial.done)
+        return SeedScores(tuple(standing.values), trials, standing.missing, data.lower_is_better)
+
+    return Look(scores=scores)
 
 
 def _look(panel: str, every: Sequence[GridData]) -> Look:

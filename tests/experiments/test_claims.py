@@ -1,10 +1,15 @@
 """Tests of claims on made points, whose truth is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.experiments.claims import TESTS, Claim, ClaimPoint, Look, judge, verdict_of
+from harness.experiments.checks import check_claims
+from harness.experiments.claim_points import ClaimPoint, Look, SeedScores
+from harness.experiments.claims import TESTS, Claim, judge, verdict_of
+from harness.experiments.grid import load_grid
 from harness.experiments.plan import plan
 from harness.metrics.statistics.jackknife import Replicates
 
@@ -193,6 +198,79 @@ def test_a_claim_asks_the_denoisers_that_its_tests_name():
     claim = Claim.model_validate({"statement": "s", "source": "p", "tests": tests})
     assert (len(claim.of("one")), len(claim.of("two"))) == (2, 1)
 
+
+class TestConfiguration:
+    test = {"kind": "configuration", "row": "B", "than": "A"}  # noqa: RUF012
+
+    def ask(self, one, two, lower=True, **changes):
+        """The finding where `one` are the values of B by training seed, and `two` those of A."""
+        sides = {"A": SeedScores(tuple(two), ("a",) * len(two), "", lower)}
+        sides |= {"B": SeedScores(tuple(one), ("b",) * len(one), "", lower)}
+        look = Look(scores=lambda row, metric, series: sides[row])
+        (found,) = judge([TESTS.read({"metric": "fd", **self.test, **changes})], look)
+        return found
+
+    @pytest.mark.parametrize(
+        ("gain", "verdict"), [(1.0, "holds"), (-1.0, "does not hold"), (0.01, "undecided"), (0.0, "undecided")]
+    )
+    def test_follows_the_interval_over_training_seeds(self, gain, verdict):
+        seeds = [0.9, 1.0, 1.1]
+        lower = self.ask([seed + 2 - gain for seed in seeds], [seed + 2 for seed in seeds])
+        higher = self.ask([seed + gain for seed in seeds], seeds, lower=False)
+        assert (lower.verdict, higher.verdict) == (verdict, verdict)
+        assert bool(lower.why) == (verdict == "undecided") and len(lower.trials) == 6
+
+    @pytest.mark.parametrize(("gain", "verdict"), [(1.0, "holds"), (0.5, "undecided"), (0.0, "does not hold")])
+    def test_a_margin(self, gain, verdict):
+        seeds = [1.9, 2.0, 2.1]
+        found = self.ask([seed - gain for seed in seeds], seeds, margin=0.5)
+        assert found.verdict == verdict
+        turned = {"holds": "does not hold", "does not hold": "holds", "undecided": "undecided"}
+        assert self.ask([seed - gain for seed in seeds], seeds, margin=0.5, better=False).verdict == turned[verdict]
+
+    def test_what_cannot_be_compared_says_so(self):
+        assert self.ask([1.0], [1.0, 2.0]).why == "B: training seeds done: 1; an interval takes 2"
+        assert "do not differ at all" in self.ask([1.0, 1.0], [2.0, 2.0]).why
+        assert self.ask([1.0, 1.1], [1.0, 1.1]).why.endswith("the interval holds no difference")
+
+    def test_denoisers_and_architectures_do_not_mix(self):
+        tests = [{"metric": "fd", **self.test}, {"metric": "fd", **LOWER}]
+        with pytest.raises(ValueError, match="make two claims"):
+            Claim.model_validate({"statement": "s", "source": "p", "tests": tests})
+
+    def test_a_grid_must_train(self, tmp_path):
+        path = tmp_path / "grid.yaml"
+        path.write_text(GRID.replace("{kind: faster, metric: fd-digits, series: Heun, than: Euler}", WISH))
+        with pytest.raises(InputError, match=r"grid.yaml:12: .*this grid trains none; give it `training`"):
+            plan(path)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "words"),
+        [
+            ("row: B", "row: G", "no configuration 'G' in this grid; it has: A, B"),
+            ("than: A", "than: B", "compares 'B' with itself; name another configuration"),
+            ("row: B", "row: B, columns: ADM", "no architecture 'ADM' in this grid; it has: VP"),
+            ("row: B", "row: B, series: Eulr", "no series 'Eulr' in this grid; it has: Heun"),
+        ],
+    )
+    def test_names_that_a_grid_has_not(self, tmp_path, old, new, words):
+        path = tmp_path / "grid.yaml"
+        grid, document = self.trained(path, WISH)
+        check_claims(grid, ["Heun"], document)
+        grid, document = self.trained(path, WISH.replace(old, new))
+        with pytest.raises(InputError, match=words):
+            check_claims(grid, ["Heun"], document)
+
+    def trained(self, path, wish):
+        """A grid as if it trained two configurations on one architecture."""
+        path.write_text(GRID.replace("{kind: faster, metric: fd-digits, series: Heun, than: Euler}", wish))
+        grid, document = load_grid(path)
+        training = SimpleNamespace(rows=("A", "B"), columns=("VP",))
+        parts = {name: getattr(grid, name) for name in ("metrics", "denoisers", "claims")}
+        return SimpleNamespace(training=training, **parts), document
+
+
+WISH = "{kind: configuration, metric: fd-digits, row: B, than: A}"
 
 GRID = """title: T
 samples: 24

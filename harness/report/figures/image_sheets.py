@@ -43,6 +43,7 @@ class Gallery(NamedTuple):
     title: str
     chosen: list[ImageSheet]
     others: list[ImageSheet]
+    panel: str = ""
 
 
 def galleries(store: Store, data: GridData, panels: list[CurvePanel], shown: set[str]) -> list[Gallery]:
@@ -62,7 +63,7 @@ def galleries(store: Store, data: GridData, panels: list[CurvePanel], shown: set
 
 
 def _gallery(panel: CurvePanel, pictures: dict[str, bytes], data: GridData) -> Gallery:
-    gallery = Gallery(panel.title, [], [])
+    gallery = Gallery(panel.title, [], [], panel.name)
     for curve in panel.curves:
         kept = [trial for trial in curve.done if trial.fingerprint in pictures]
         best = _chosen(curve, kept, data)

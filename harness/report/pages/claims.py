@@ -113,7 +113,7 @@ def _asked(judged: JudgedClaim) -> list[str]:
     """The tests in words, with the networks where they are not of all."""
     words = []
     for test in judged.claim.tests:
-        of = f" ({', '.join(test.denoisers)})" if test.denoisers else ""
+        of = f" ({', '.join(test.only)})" if test.only else ""
         words.append(f"{test.in_words()}{of}.")
     return words
 

@@ -12,7 +12,7 @@ from harness.report.pages.page import PageSection, fragment, render_page, write_
 from harness.report.tables.answer import answer_table
 from harness.report.tables.design import design_table
 from harness.report.tables.table import NUMBER, RowGroup, Table, TableColumn, code
-from harness.report.tables.trials import failed_table, missing, trial_table
+from harness.report.tables.trials import failed_table, missing, missing_networks, trial_table
 from harness.report.text.numbers import listing, significant, span
 from harness.report.text.provenance import Fact, Identity, card_facts, facts, identity, setting_notes
 from harness.report.text.summary import summarize
@@ -22,7 +22,7 @@ from harness.store.names import shortened
 TEMPLATE = "grid.html"
 PAGES = ("index", "claims")
 """Pages of a folder of reports that are no grid's."""
-SECTIONS = ("design", "metrics", "trials", "unfinished", "method", "provenance")
+SECTIONS = ("design", "training", "metrics", "trials", "unfinished", "method", "provenance")
 """From top to bottom. Each is a function of a `GridReport` to its sections: here, or in a module of this folder with
 the same name."""
 
@@ -66,7 +66,8 @@ def render(store: Store, grid: str) -> str:
     plan = report.plan
     title = plan["title"] or plan["name"]
     summary = summarize(report.every, report.panels)
-    answer = answer_table({metric.data.title: metric.panels for metric in report.metrics if metric.is_ruled})
+    ruled = [] if report.training else [metric for metric in report.metrics if metric.is_ruled]
+    answer = answer_table({metric.data.title: metric.panels for metric in ruled})
     header = fragment(TEMPLATE, "header", title=title, answer=answer, description=plan["description"], summary=summary)
     sections = [section for name in SECTIONS for section in _made(name, report)]
     return render_page(title, header, sections, ["report.js"], legend=report.legend)
@@ -108,13 +109,21 @@ def unfinished(report: GridReport) -> Iterable[PageSection]:
             TEMPLATE,
             "unfinished_section",
             failed=failed_table(every, report.panels),
-            missing=[line for data, own in zip(every, report.panels, strict=True) for line in missing(data, own)],
+            missing=_missing(report),
             missing_count=counts["missing"],
             trial_count=sum(len(data.every_range) for data in every),
             left_out=left_out,
             nothing=f"{nothing[:1].upper()}{nothing[1:]}." if nothing else "",
         )
     )
+
+
+def _missing(report: GridReport) -> list[str]:
+    """What is still to be run: a sentence a curve, or a configuration of a grid that trains."""
+    every = report.every
+    if report.training:
+        return [line for data in every for line in missing_networks(report.training, data)]
+    return [line for data, own in zip(every, report.panels, strict=True) for line in missing(data, own)]
 
 
 class MeasuredMetric(NamedTuple):
@@ -160,6 +169,7 @@ def provenance(report: GridReport) -> Iterable[PageSection]:
         table=_identities(report),
         facts=[*known, *facts(rows)],
         cards=cards,
+        networks=len(cards) if report.training else 0,
         source=report.plan["source"],
     )
     yield PageSection(html)

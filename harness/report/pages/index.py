@@ -19,6 +19,7 @@ from harness.report.pages.grid import file_name, write_report
 from harness.report.pages.metrics import GridReport, first_figure
 from harness.report.pages.page import FigurePanel, fragment, render_page
 from harness.report.pages.search import page_title, write_search_report
+from harness.report.pages.training import training_figure
 from harness.report.study import load_search
 from harness.report.text.numbers import listing, plural
 from harness.report.text.search_summary import summarize_search
@@ -137,5 +138,5 @@ def _grid_entry(store: Store, name: str, number: int) -> IndexEntry:
         description=report.plan["description"],
         finding=f"{summary.opening}{finding}." if finding else "",
         state=state,
-        figure=first_figure(report),
+        figure=training_figure(report) if report.training else first_figure(report),
     )

@@ -19,6 +19,7 @@ from harness.report.tables.seed_ranges import ranges_in_words, seed_range_table
 from harness.report.text.formula import symbols
 from harness.report.text.numbers import significant, span
 from harness.report.text.provenance import cautions
+from harness.report.training import Training, training_of
 from harness.store.database import Store
 
 
@@ -51,14 +52,17 @@ class GridReport:
         grid: name of a grid that was run.
         prefix: of the ids in the figures; different for every grid of a page.
 
+    `training` is what the plan says of the networks that the grid trains; None for grids that train nothing.
+
     Raises:
         InputError: the store has no such grid.
     """
 
     def __init__(self, store: Store, grid: str, prefix: str = "m") -> None:
-        self.store = store
+        self.store, self.prefix = store, prefix
         self.every = load(store, grid)
         self.plan = self.every[0].plan
+        self.training: Training | None = training_of(self.plan)
         self.metrics = [MetricReport(data, f"{prefix}{index}") for index, data in enumerate(self.every)]
         series = self.plan["series"]
         leading = _leading(self.metrics) if len(series) > quality.FOLDED else []
@@ -78,9 +82,13 @@ def _leading(metrics: list[MetricReport]) -> list[str]:
 
 
 def metrics(report: GridReport) -> Iterable[PageSection]:
-    """A section a metric; a sheet of samples stands in the first that has it."""
+    """A section a metric; a sheet of samples stands in the first that has it.
+
+    None for a grid that trains: it has a panel for every network, a hundred and more of a point each, and what they say
+    together is in the section of training.
+    """
     shown: set[str] = set()
-    for index, metric in enumerate(report.metrics):
+    for index, metric in enumerate([] if report.training else report.metrics):
         yield _metric(report, metric, is_first=index == 0)
         yield from _samples(report, metric, shown)
 

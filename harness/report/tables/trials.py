@@ -9,6 +9,7 @@ from harness.report.data import GridData, TrialResult
 from harness.report.tables.table import NUMBER, RowGroup, Table, TableCell, TableColumn, code
 from harness.report.text.choices import AXES, describe
 from harness.report.text.numbers import NONE, distance_span, evaluations, listing, plural, significant, span
+from harness.report.training import Training
 
 
 class TrialRow(NamedTuple):
@@ -130,4 +131,21 @@ def missing(data: GridData, panels: list[CurvePanel]) -> list[str]:
         count = sum(trial.status == "missing" for trial in trials)
         if count:
             sentences.append(f"{title}the range of seeds from {first}: {count} of {plural(len(trials), 'trial')}")
+    return sentences
+
+
+def missing_networks(training: Training, data: GridData) -> list[str]:
+    """What is still to be run of a grid that trains: a sentence for each configuration on an architecture."""
+    of_panel = {item["panel"]: item["denoiser"] for item in data.plan["items"]}
+    trials: dict[str, list[TrialResult]] = {}
+    for trial in data.every_range:
+        trials.setdefault(of_panel[trial.panel], []).append(trial)
+    sentences = []
+    for column in training.columns:
+        for row in training.rows:
+            names = [each.panel for each in training.networks if (each.row, each.column) == (row.name, column.name)]
+            own = [trial for name in names for trial in trials.get(name, ())]
+            count = sum(trial.status == "missing" for trial in own)
+            if count:
+                sentences.append(f"{data.title}: {row.name} on {column.name}: {count} of {plural(len(own), 'trial')}")
     return sentences

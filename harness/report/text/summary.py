@@ -20,11 +20,13 @@ from harness.report.text.numbers import (
     plural,
     ratio,
     ratio_span,
+    signed,
     significant,
     span,
 )
 from harness.report.text.provenance import all_cautions, spent
 from harness.report.three_percent import Lowest, SpeedUp
+from harness.report.training import Training, judged_metrics, score_board, step, training_of
 
 SCALE = "{} is not FID: its values compare with each other, at this number of images, and with nothing else."
 
@@ -70,7 +72,10 @@ def summarize(every: list[GridData], panels: list[list[CurvePanel]]) -> GridSumm
     opening = (
         f"How many denoiser evaluations (NFE) does a sampler need to come within 3 % of its own best {data.title}? "
     )
-    if not findings:
+    training = training_of(data.plan)
+    if training:
+        opening, findings = _configurations(training, every)
+    elif not findings:
         findings = [finding for panel in panels[0] for finding in _best(panel, data)]
         opening = f"The {'lowest' if data.lower_is_better else 'highest'} {lowered(data.title)}: "
     return GridSummary(
@@ -88,6 +93,29 @@ def lowered(title: str) -> str:
     words = title.split(" (")[0].split()
     is_name = any(not word.islower() for word in words[1:])
     return title[0].lower() + title[1:] if title[1:2].islower() and not is_name else title
+
+
+def _configurations(training: Training, every: list[GridData]) -> tuple[str, list[Finding]]:
+    """What the last training configuration gains over the first, architecture by architecture."""
+    board = score_board(training, judged_metrics(every)[0])
+    first, last = training.rows[0], training.rows[-1]
+    if board is None or first is last:
+        return "", []
+    findings = []
+    for column in training.columns:
+        whole = step(board.standings[first.name, column.name], board.standings[last.name, column.name])
+        if whole.gap:
+            ends = f"{signed(whole.gap.estimate)}, {span(whole.gap.low, whole.gap.high, signed)}"
+            verdict = "which the training seeds leave open" if whole.direction == "open" else whole.direction
+            numbers = f"{significant(whole.before.mean)} to {significant(whole.after.mean)}"
+            findings.append(Finding(f"on {column.name} from ", numbers, f" ({ends}; {verdict})"))
+        elif whole.before.last and whole.after.last:
+            findings.append(Finding(f"on {column.name} ", "no answer", ", since it takes two training seeds of both"))
+    opening = (
+        f"What the training configurations change from {first.name} to {last.name}, by the mean over training seeds of "
+        f"{lowered(board.data.title)}: "
+    )
+    return opening if findings else "", findings
 
 
 def _best(panel: CurvePanel, data: GridData) -> list[Finding]:
