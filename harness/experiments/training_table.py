@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from harness.core import yaml
 from harness.core.config import Config, Count, distinct, freeze
 from harness.core.embedded import data_dir
 from harness.core.errors import InputError
+from harness.core.published import load_paper
 
 FOLDER = Path("results/training")
 """Where trained networks are, relative to the working directory, unless told otherwise."""
@@ -76,6 +77,15 @@ class TrainingTable(Config):
     columns: Annotated[dict[Name, str | None], Field(min_length=1)]
     seeds: Seeds = (0,)
     snapshots: Counts = ()
+
+    @field_validator("columns")
+    @classmethod
+    def _published(cls, columns: dict[str, str | None]) -> dict[str, str | None]:
+        known = load_paper().configurations.columns
+        for column, paper in columns.items():
+            if paper is not None and paper not in known:
+                raise ValueError(f"{column}: the paper's Table 2 has no '{paper}'; it has: {', '.join(known)}")
+        return columns
 
     def networks(self) -> Iterator[TrainedNetwork]:
         """All networks, snapshots before their result.

@@ -120,6 +120,7 @@ def test_levels_are_of_the_weights_that_are_there(folder):
         ("seeds: [0, 3]", "seeds: []", r"grid\.yaml:9: training\.seeds"),
         ("series:", "denoisers: [digits-vp]\nseries:", "a grid has `denoisers`, or `training`, which makes them"),
         ("rows: {A: baseline, E: loss}", "rows: {}", r"grid\.yaml:7: training\.rows"),
+        ("cifar10_uncond_vp", "cifar100", "VP: the paper's Table 2 has no 'cifar100'; it has: .*cifar10_uncond_vp"),
         ("  snapshots: [16]", "  snapshot: [16]", "unknown key"),
     ],
 )
