@@ -88,6 +88,18 @@ def test_quick_answers_load_nothing_that_samples(tmp_path, words, code, also):
     assert not (HEAVY | {"seaborn"}) - also & loaded
 
 
+NEEDING_A_STORE = [[word] for word in ("show", "report", "claims", "verify", "gc")]
+NEEDING_A_STORE += [["search", "--status"], ["compare", "a", "b"], ["merge", "other.sqlite"], ["forget", "g"]]
+
+
+@pytest.mark.parametrize("words", NEEDING_A_STORE)
+def test_a_folder_without_a_store_is_told_before_sqlalchemy_is_loaded(tmp_path, words):
+    run = f"done = CliRunner().invoke(app, {words}); assert done.exit_code == 2 and 'no store yet' in done.output"
+    there = f"import os; os.chdir({str(tmp_path)!r})"
+    loaded = loaded_by(f"{there}; from typer.testing import CliRunner; from harness.cli.main import app; {run}" + SHOW)
+    assert not HEAVY - {"pydantic"} & loaded
+
+
 def test_report_and_show_load_no_torch():
     pages = "from harness.report.pages import grid, index, search"
     assert "torch" not in loaded_by(f"{pages}; import harness.cli.tables, harness.report.data" + SHOW)

@@ -175,11 +175,11 @@ def report(
     With --all, those of all grids and searches in the store, and index.html. What cannot be written is named, with exit
     code 2, and does not keep the others from being written.
     """
-    from harness.store.names import find_named, latest
-
     if every and name:
         raise InputError(f"--all writes the reports of all grids; leave out '{name}', or --all")
     with open_store(store, files, read_only=True) as opened:
+        from harness.store.names import find_named, latest
+
         if every:
             from harness.report.pages.index import write_reports
 
@@ -220,12 +220,12 @@ def claims(
 
     `harness run grids/claims/*.yaml` makes the rows. Nothing is computed here.
     """
-    from harness.cli.tables import claims_table
-    from harness.report.claims import judged_claims
-    from harness.report.pages.claims import unrun, write_claims
-    from harness.store.names import find_in_store
-
     with open_store(store, files, read_only=True) as opened:
+        from harness.cli.tables import claims_table
+        from harness.report.claims import judged_claims
+        from harness.report.pages.claims import unrun, write_claims
+        from harness.store.names import find_in_store
+
         every = judged_claims(opened, [find_in_store(opened, grid) for grid in grids] if grids else None)
         if not every:
             raise InputError(
@@ -247,11 +247,11 @@ def show(
     files: FilesOption = None,
 ) -> None:
     """List the trials in the store."""
-    from harness.cli.tables import results_table
-    from harness.report.data import trial_results, write_csv
-    from harness.store.names import find_named
-
     with open_store(store, files, read_only=True) as opened:
+        from harness.cli.tables import results_table
+        from harness.report.data import trial_results, write_csv
+        from harness.store.names import find_named
+
         named = find_named(opened, name, is_search) if name else None
         if named is not None and named.kind == "search":
             from harness.report.study import search_results

@@ -38,12 +38,13 @@ def compare(
     It says the ratio too, and what cannot be compared. With --other, B is a trial of another store; one trial in two
     stores tells whether a result was reproduced.
     """
-    from harness.execution.compare import compare_trials
-
     with contextlib.ExitStack() as stores:
         opened = stores.enter_context(open_store(store, files, read_only=True))
         # No array is read, so the other store's folder of files need not be known.
         second = stores.enter_context(open_store(other, opened.files.folder, read_only=True)) if other else None
+
+        from harness.execution.compare import compare_trials
+
         compared = compare_trials(opened, a, b, second)
     if as_json:
         import json
@@ -96,11 +97,11 @@ def verify(
 
     Exit code 1 if one differs.
     """
-    from harness.store.names import find_named, fingerprints_of
-
     done = bad = 0
     worst = 0.0
     with open_store(store, files, read_only=True) as opened:
+        from harness.store.names import find_named, fingerprints_of
+
         named = find_named(opened, name, is_search) if name else None
 
         from harness.execution.verify import verify as verify_all
@@ -126,9 +127,9 @@ def gc(
     files: FilesOption = None,
 ) -> None:
     """Make a store smaller: merge the chunks of a block, drop what nothing refers to."""
-    from harness.execution.gc import collect
-
     with open_store(store, files, read_only=dry_run) as opened:
+        from harness.execution.gc import collect
+
         collected = collect(opened, unused, dry_run)
     would = "would be " if dry_run else ""
     typer.echo(f"{collected.merged} chunks {would}merged into {collected.blocks} blocks")
@@ -154,11 +155,12 @@ def merge(
 
     What both have stays as it is here. Where the two differ, that is named, with exit code 1. OTHER is only read.
     """
-    from harness.store.merge import merge_stores
-
     with contextlib.ExitStack() as stores:
         theirs = stores.enter_context(open_store(other, other_files, read_only=True))
         opened = stores.enter_context(open_store(store, files, create=not dry_run, read_only=dry_run))
+
+        from harness.store.merge import merge_stores
+
         merged = merge_stores(opened, theirs, dry_run)
     for note in merged.notes:
         say_note(note)
@@ -182,11 +184,11 @@ def forget(
     files: FilesOption = None,
 ) -> None:
     """Take a grid or a search out of a store. Its results stay, unless --results is given."""
-    from harness.store.forget import forget as forget_named
-    from harness.store.migrations import table_names
-    from harness.store.names import find_named
-
     with open_store(store, files) as opened:
+        from harness.store.forget import forget as forget_named
+        from harness.store.migrations import table_names
+        from harness.store.names import find_named
+
         named = find_named(opened, name, is_search)
         forgotten = forget_named(opened, named, with_results)
         if named.kind == "search" and "studies" in table_names(opened.engine):

@@ -84,9 +84,9 @@ def search(
     Exit code 1 if no trial was done, or a setting failed on fresh seeds.
     """
     if status:
-        from harness.cli.study_status import status_table
-
         with open_store(store, files, read_only=True) as opened:
+            from harness.cli.study_status import status_table
+
             print_table(status_table(opened, study))
         return
 

@@ -20,6 +20,12 @@ def open_store(store: str | None, files: Path | None, *, create: bool = False, r
     Raises:
         InputError: there is none, or it cannot be opened.
     """
+    from harness.store.location import DEFAULT_STORE, check_is_there, is_url
+
+    place = store or DEFAULT_STORE
+    if not create and not is_url(place):
+        check_is_there(Path(place))  # before SQLAlchemy is loaded, which takes longer than the answer
+
     from harness.store.database import Store
 
     opened = Store(store, files, create=create, read_only=read_only)
@@ -34,7 +40,7 @@ def open_if_there(store: str | None, files: Path | None) -> "Store | None":
     Raises:
         InputError: it cannot be opened, or something else is there.
     """
-    from harness.store.connection import NoStoreError
+    from harness.store.location import NoStoreError
 
     try:
         return open_store(store, files, read_only=True)

@@ -15,8 +15,8 @@ from harness.execution.merging import merge_rows, together
 from harness.execution.seed_ranges import SeedRange, partition_seeds, seeds_of
 from harness.execution.verify import metric_of
 from harness.metrics.base import Metric
-from harness.store.connection import NoStoreError
 from harness.store.database import Store
+from harness.store.location import NoStoreError
 
 GRACE = 3600.0
 """Seconds for which a file without a row is left alone: somebody may be about to write the row."""

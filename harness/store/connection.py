@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from harness.core.errors import InputError
 from harness.store import tables
+from harness.store.location import NoStoreError, check_is_there, is_url
 from harness.store.migrations import EARLIER, add_details, lacking, make_tables, schema_of, table_names
 
 BUSY_MILLISECONDS = 30_000
@@ -34,19 +35,6 @@ REMEDIES = {
 """By SQLite's name of an error."""
 
 DAMAGE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
-
-
-class NoStoreError(InputError):
-    """There is no store at a place.
-
-    Args:
-        message: what is there.
-        can_be_made: whether a run would make one without anybody's asking why.
-    """
-
-    def __init__(self, message: str, can_be_made: bool = True) -> None:
-        super().__init__(message)
-        self.can_be_made = can_be_made
 
 
 class OpenDatabase(NamedTuple):
@@ -119,8 +107,8 @@ def _make_folder(url: sa.URL) -> None:
 def _check_is_there(url: sa.URL, name: str) -> None:
     """Look into a database that is not to become a store."""
     path = sqlite_file(url)
-    if path is not None and not path.exists():
-        raise NoStoreError(f"{path}: there is no store yet; `harness run GRID` makes one, or give --store")
+    if path is not None:
+        check_is_there(path)
     engine = connect(url, name, read_only=True)
     names = table_names(engine)
     engine.dispose()
@@ -144,7 +132,7 @@ def parse_url(url: str) -> sa.URL:
     Raises:
         InputError: it looks like a URL and is none.
     """
-    if "://" not in url:
+    if not is_url(url):
         return sa.URL.create("sqlite", database=url)
     try:
         return sa.make_url(url)

@@ -21,6 +21,7 @@ from harness.store.arrays import ArrayFiles
 from harness.store.chunk import Chunk, covering, named
 from harness.store.connection import open_database, parse_url, sqlite_file
 from harness.store.leases import LEASE_SECONDS, OUTLIVING, LeaseWatch, Owner, is_stale, outliving
+from harness.store.location import DEFAULT_STORE, is_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 TRIES = 10
 RESULT_KEY = ("fingerprint", "extractor", "reference", "first_seed", "n")
 """Columns that tell results apart."""
-
-DEFAULT_STORE = "results/harness.sqlite"
 
 
 class Store:
@@ -58,7 +57,7 @@ class Store:
         read_only: bool = False,
     ) -> None:
         url = url or DEFAULT_STORE
-        if "://" in url and files is None and not url.startswith("sqlite:///"):
+        if is_url(url) and files is None and not url.startswith("sqlite:///"):
             raise InputError("a store that is not an SQLite file needs --files DIR, a folder that all processes share")
         self._url, self.read_only = parse_url(url), read_only
         beside = self.path.parent if self.path else Path()

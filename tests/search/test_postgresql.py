@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from harness.core.errors import InputError
-from harness.store.connection import NoStoreError
 from harness.store.database import Chunk, Store
+from harness.store.location import NoStoreError
 from harness.store.merge import merge_stores
 from harness.store.names import find_in_store, keep_grid, latest
 from harness.store.studies import Studies

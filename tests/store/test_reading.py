@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from harness.core.errors import InputError
 from harness.store import tables
-from harness.store.connection import NoStoreError
 from harness.store.database import Store
+from harness.store.location import NoStoreError
 from harness.store.studies import Studies
 
 ROW = {"fingerprint": "f", "extractor": "e", "reference": "r", "first_seed": 0, "n": 4, "status": "done"}
