@@ -80,7 +80,7 @@ def _verify(row: Mapping[str, Any], store: Store, device: str | None) -> Verifie
 
 
 def as_now(metric: Metric, row: Mapping[str, Any], end: float, now: float | None) -> float | None:
-    """An interval's end as it is written now: earlier versions wrote intervals of no width, and shares above 1."""
+    """An interval's end as it is written now: earlier versions wrote no width, and ends out of bounds."""
     if now is None and row["low"] == row["high"]:
         return None
     return metric.bounded(end)

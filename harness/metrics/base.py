@@ -159,6 +159,7 @@ class Metric(Config):
         word: what it is called in headings.
         better: which way is better.
         is_share: the value lies between 0 and 1.
+        least: the lowest that the value can be, where it is no share.
         is_distance: it is a Frechet distance between finite sets, to which the 3 % rule applies.
         why_no_floor: why it says nothing of draws from the reference's own data; "" where it does.
         is_diagnostic: it needs no reference; its curves are drawn on a logarithmic axis.
@@ -175,6 +176,7 @@ class Metric(Config):
     word: ClassVar[str] = ""
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     is_share: ClassVar[bool] = False
+    least: ClassVar[float] = -math.inf
     is_distance: ClassVar[bool] = False
     why_no_floor: ClassVar[str] = "it compares with nothing"
     is_diagnostic: ClassVar[bool] = False
@@ -329,7 +331,7 @@ class Metric(Config):
 
     def bounded(self, value: float) -> float:
         """A number of an interval, within what the metric can be."""
-        return min(max(value, 0.0), 1.0) if self.is_share else value
+        return min(max(value, 0.0), 1.0) if self.is_share else max(value, self.least)
 
     def certainty(self, estimate: Estimate) -> Certainty:
         """The interval of a number, or why there is none.

@@ -114,7 +114,8 @@ def frechet_at_infinity(blocks: Sequence[Moments], reference: FrechetReference) 
     blocks = [block for block in blocks if block.n]
     if len(blocks) < LEAST:
         raise InputError(
-            f"an extrapolation needs at least {LEAST} blocks of samples; we got {len(blocks)}; cut smaller"
+            f"an extrapolation needs at least {LEAST} blocks of samples; we got {len(blocks)}; use more samples, or "
+            "smaller blocks"
         )
     sizes = np.array([block.n for block in blocks])
     windows = _windows(blocks, sizes, reference)

@@ -41,6 +41,7 @@ class InceptionScore(FeatureMetric):
 
     word: ClassVar[str] = "Inception Score"
     better: ClassVar[Literal["lower", "higher"]] = "higher"
+    least: ClassVar[float] = 1.0
     needs: ClassVar[frozenset[str]] = frozenset({"classes"})
     columns: ClassVar[tuple[Column, ...]] = (
         Column(

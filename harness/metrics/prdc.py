@@ -119,6 +119,7 @@ class Density(_NeighbourShare):
 
     word: ClassVar[str] = "Density"
     is_share: ClassVar[bool] = False
+    least: ClassVar[float] = 0.0
     kind: Literal["density"] = "density"
     k: Neighbour = 5
 

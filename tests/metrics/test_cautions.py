@@ -8,7 +8,7 @@ import pytest
 from harness.core.errors import SamplingError
 from harness.datasets.image_set import of_array
 from harness.datasets.open import open_images
-from harness.metrics import FID, KID, FIDInfinity, Memorisation, Precision, Recall
+from harness.metrics import FID, KID, Density, FIDInfinity, Memorisation, Precision, Recall
 from harness.metrics.cautions import ImageKind, unlike
 from harness.metrics.evaluate import evaluate
 from harness.metrics.features.configs import Inception, Pixels
@@ -141,6 +141,12 @@ def test_the_interval_of_a_share_stays_within_what_it_can_be():
     assert 0 <= wide.interval.low < 0.8 < wide.interval.high == 1
     distance = FID(reference="digits").certainty(estimate(0.8, [0.5, 1.0, 0.9])).interval
     assert distance.high > 1
+
+
+@pytest.mark.parametrize(("metric", "least"), [(Density(reference="digits"), 0.0), (InceptionScore(), 1.0)])
+def test_no_interval_begins_below_the_least_that_a_metric_can_be(metric, least):
+    found = metric.certainty(estimate(least + 0.1, [least, least + 2.0, least + 0.1])).interval
+    assert found.low == least and found.high > least + 1
 
 
 @pytest.mark.parametrize(
