@@ -10,6 +10,7 @@ from harness.cli.console import LiveBar, err
 from harness.execution.trainings import TrainingListener, needed_trainings, train_all, write_levels
 from harness.experiments.grid import load_grid
 from harness.experiments.training_table import FOLDER
+from harness.report.text.numbers import plural
 from harness.training.recipe import DenoiserRecipe, load_recipe
 
 
@@ -40,11 +41,15 @@ def train_for(grid: Path, device: str | None, executor: str) -> None:
     table = load_grid(grid)[0].training
     if table is None:
         return
-    recipes = needed_trainings(table)
-    if recipes:
-        err.print(f"{len(recipes)} networks to train first, {sum(recipe.images for recipe in recipes):,} images in all")
-        with TrainingBar(err) as bar:
-            train_all(recipes, FOLDER, work=FOLDER, device=device, executor=executor, listener=bar)
+    needed = needed_trainings(table)
+    if needed:
+        images = sum(one.recipe.images for one in needed)
+        err.print(f"{plural(len(needed), 'network')} to train first, {images:,} images in all")
+    for again in (False, True):  # a result whose snapshot is gone is trained afresh, to the same bits
+        recipes = [one.recipe for one in needed if one.is_again == again]
+        if recipes:
+            with TrainingBar(err) as bar:
+                train_all(recipes, FOLDER, None, again, FOLDER, device, executor, listener=bar)
     for network in table.networks():
         if network.images is None:  # networks that were trained elsewhere have no curves yet
             recipe = load_recipe(network.recipe).model_copy(update={"name": network.name, "seed": network.seed})

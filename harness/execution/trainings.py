@@ -24,8 +24,19 @@ from harness.execution.sample_images import sample_to_files
 from harness.experiments.training_table import TrainingTable
 from harness.hub.cache import locked
 from harness.sampling.sampler import Sampler
+from harness.training.data import data_identity
 from harness.training.levels import IMAGES, level_profile, loss_by_level
-from harness.training.loop import LEVELS, LOG, WORK, Progress, Snapshot, TrainingError, initial_network, train
+from harness.training.loop import (
+    LEVELS,
+    LOG,
+    WORK,
+    Progress,
+    Snapshot,
+    TrainingError,
+    initial_network,
+    is_result_of,
+    train,
+)
 from harness.training.processes import Process, training_process
 from harness.training.recipe import DenoiserRecipe, Recipe, load_recipe
 from harness.training.tasks import DenoisingTask
@@ -205,22 +216,36 @@ def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path, device: str
     write_bytes(path, json.dumps({"weights": sha256, **{name: list(curve) for name, curve in curves.items()}}).encode())
 
 
-def needed_trainings(table: TrainingTable) -> list[Recipe]:
-    """The recipes of a table's networks of which a file is missing, with their seeds; one name is one training.
+class NeededTraining(NamedTuple):
+    """A training that a table lacks.
+
+    Args:
+        recipe: with the table's name and seed.
+        is_again: the result is there, and a snapshot is not.
+    """
+
+    recipe: Recipe
+    is_again: bool
+
+
+def needed_trainings(table: TrainingTable) -> list[NeededTraining]:
+    """The trainings of a table of which a file is missing, or is of another recipe or data set; the longest first.
 
     Raises:
-        InputError: a recipe that cannot be used, or one without a snapshot that the table asks for.
+        InputError: a recipe or data that cannot be used, or a recipe without a snapshot that the table asks for.
     """
-    needed: dict[str, Recipe] = {}
+    needed: dict[str, NeededTraining] = {}
     for network in table.networks():
-        if network.path().is_file() or network.name in needed:
-            continue
         recipe = load_recipe(network.recipe)
         lacking = set(table.snapshots) - set(recipe.snapshots)
         if lacking:
             raise InputError(f"{network.recipe}: no snapshot at {min(lacking):,} images; add it to its `snapshots`")
-        needed[network.name] = recipe.model_copy(update={"name": network.name, "seed": network.seed})
-    return sorted(needed.values(), key=lambda recipe: -recipe.minutes)
+        recipe = recipe.model_copy(update={"name": network.name, "seed": network.seed})
+        fingerprint = recipe.fingerprint(data_identity(recipe.dataset))
+        if not is_result_of(network.path(), fingerprint):
+            result = network._replace(images=None).path()
+            needed[network.name] = NeededTraining(recipe, is_result_of(result, fingerprint))
+    return sorted(needed.values(), key=lambda one: -one.recipe.minutes)
 
 
 @contextmanager

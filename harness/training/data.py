@@ -5,6 +5,7 @@ of ink k = 0 ... 16 become k / 8 - 1, exactly.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,13 @@ def open_training_data(source: str) -> TrainingData:
         deviation=facts.sigma_data,
         read=lambda rows: to_floats(torch.from_numpy(found.read(rows.numpy()))),
     )
+
+
+@lru_cache
+def data_identity(source: str) -> str | None:
+    """What identifies a data set in a recipe's fingerprint; None where its name does. Remembered in this process."""
+    identity = open_training_data(source).identity
+    return None if identity == source else identity
 
 
 def to_floats(images: Tensor) -> Tensor:

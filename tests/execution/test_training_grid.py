@@ -94,9 +94,33 @@ def test_trains_what_is_missing_and_measures_all(folder):
     assert "to train first" not in again.stderr and " 0 chunks and 0 network evaluations" in again.stdout
     before = (trained / "tiny-vp-e-s3.safetensors").read_bytes()
     (trained / "tiny-vp-e-s3.safetensors").unlink()
-    assert [recipe.name for recipe in needed_trainings(load_grid("grid.yaml")[0].training)] == ["tiny-vp-e-s3"]
+    assert needed() == {"tiny-vp-e-s3": False}
     assert run("run", "grid.yaml").exit_code == 0
     assert (trained / "tiny-vp-e-s3.safetensors").read_bytes() == before
+
+
+def needed():
+    return {one.recipe.name: one.is_again for one in needed_trainings(load_grid("grid.yaml")[0].training)}
+
+
+def test_a_snapshot_that_is_gone_and_a_recipe_that_changed_are_trained_again(folder):
+    Path("grid.yaml").write_text(GRID.replace("{A: baseline, E: loss}", "{A: baseline}").replace("[0, 3]", "[0]"))
+    assert run("run", "grid.yaml").exit_code == 0 and needed() == {}
+    trained = Path("results/training")
+    result, snapshot = (
+        trained / "tiny-vp-a-s0.safetensors",
+        next((trained / "tiny-vp-a-s0" / "snapshots").glob("*16.*s")),
+    )
+    before = result.read_bytes(), snapshot.read_bytes()
+    snapshot.unlink()
+    assert needed() == {"tiny-vp-a-s0": True}
+    assert run("run", "grid.yaml").exit_code == 0
+    assert (result.read_bytes(), snapshot.read_bytes()) == before
+    recipe = Path("recipes/tiny-vp-a.yaml")
+    recipe.write_text(recipe.read_text().replace("batch: 8", "batch: 4"))
+    assert needed() == {"tiny-vp-a-s0": False}
+    assert "1 network to train first" in run("run", "grid.yaml").stderr
+    assert result.read_bytes() != before[0] and needed() == {}
 
 
 def test_levels_are_of_the_weights_that_are_there(folder):
