@@ -47,7 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.intervals
 
 pretrained: $(STAMP)
-	$(BIN)/harness train pretrained/recipes/digits-*.yaml --fresh -o pretrained
+	$(BIN)/harness train pretrained/recipes/digits-*.yaml --fresh --device cpu -o pretrained
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

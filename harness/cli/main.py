@@ -95,8 +95,7 @@ def run(
     from harness.execution.run import run as run_plan
     from harness.experiments.plan import plan
 
-    for path in paths:
-        train_for(path, device, executor)
+    train_for(paths, device, executor)
     with planning():
         plans = [plan(path, samples) for path in paths]
     failed = 0

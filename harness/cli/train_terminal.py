@@ -1,17 +1,20 @@
 """Training on a terminal: networks done, images seen, images per second, time left."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from harness.cli.console import LiveBar, err
-from harness.execution.trainings import TrainingListener, needed_trainings, train_all, write_levels
-from harness.experiments.grid import load_grid
+from harness.execution.devices import devices_for
+from harness.execution.trainings import TrainingListener, train_all, write_levels
+from harness.experiments.plan import check_before_training
+from harness.experiments.trained_networks import needed_trainings, recipe_of
 from harness.experiments.training_table import FOLDER
 from harness.report.text.numbers import plural
-from harness.training.recipe import DenoiserRecipe, load_recipe
+from harness.training.recipe import DenoiserRecipe
 
 
 class TrainingBar(LiveBar, TrainingListener):
@@ -36,22 +39,23 @@ class TrainingBar(LiveBar, TrainingListener):
         self.progress.update(self.bar, completed=images, networks=f"{networks}/{self.count} networks{speed}")
 
 
-def train_for(grid: Path, device: str | None, executor: str) -> None:
-    """Train the networks of a grid's table that are missing; nothing for a grid without one."""
-    table = load_grid(grid)[0].training
-    if table is None:
-        return
-    needed = needed_trainings(table)
+def train_for(grids: Sequence[Path], device: str | None, executor: str) -> None:
+    """Train the networks of grids' tables that are missing; nothing for grids without one.
+
+    Raises:
+        InputError: anything wrong with one of the grids that can be told before its networks are there.
+    """
+    tables = [table for path in grids if (table := check_before_training(path)) is not None]
+    needed = {one.recipe.name: one for table in tables for one in needed_trainings(table)}.values()
     if needed:
         images = sum(one.recipe.images for one in needed)
         err.print(f"{plural(len(needed), 'network')} to train first, {images:,} images in all")
-    for again in (False, True):  # a result whose snapshot is gone is trained afresh, to the same bits
-        recipes = [one.recipe for one in needed if one.is_again == again]
+    for again in (False, True):
+        recipes = [one.recipe for one in needed if one.lacks_snapshot == again]
         if recipes:
             with TrainingBar(err) as bar:
-                train_all(recipes, FOLDER, None, again, FOLDER, device, executor, listener=bar)
-    for network in table.networks():
-        if network.images is None:  # networks that were trained elsewhere have no curves yet
-            recipe = load_recipe(network.recipe).model_copy(update={"name": network.name, "seed": network.seed})
-            if isinstance(recipe, DenoiserRecipe):
-                write_levels(recipe, network.path(), FOLDER / network.name)
+                train_all(recipes, FOLDER, work=FOLDER, device=device, executor=executor, listener=bar, again=again)
+    for network in (network for table in tables for network in table.networks() if network.images is None):
+        recipe = recipe_of(network)  # a network that was trained elsewhere has no losses by level yet
+        if isinstance(recipe, DenoiserRecipe):
+            write_levels(recipe, network.path(), FOLDER / network.name, devices_for(device)[0])

@@ -10,21 +10,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core.embedded import sha256_of
-from harness.core.errors import InputError
+from harness.core.errors import InputError, RunError, SamplingError
 from harness.core.files import write_bytes
 from harness.denoisers.checkpoints.safetensors_file import load
 from harness.execution.devices import devices_for
 from harness.execution.executors import Executor, find_executor
 from harness.execution.sample_images import sample_to_files
-from harness.experiments.training_table import TrainingTable
 from harness.hub.cache import locked
 from harness.sampling.sampler import Sampler
-from harness.training.data import data_identity
 from harness.training.levels import IMAGES, level_profile, loss_by_level
 from harness.training.loop import (
     LEVELS,
@@ -34,7 +31,6 @@ from harness.training.loop import (
     Snapshot,
     TrainingError,
     initial_network,
-    is_result_of,
     train,
 )
 from harness.training.processes import Process, training_process
@@ -53,6 +49,7 @@ class Training(NamedTuple):
         out: folder of the result.
         work: folder of states, logs and snapshots.
         fresh: start over.
+        again: train although the result is there, to have its snapshots again.
         micro_batch: images of one pass through the network; None: the whole batch.
     """
 
@@ -60,6 +57,7 @@ class Training(NamedTuple):
     out: Path
     work: Path
     fresh: bool = False
+    again: bool = False
     micro_batch: int | None = None
 
 
@@ -106,6 +104,7 @@ def train_all(
     executor: str | type[Executor] = "processes",
     micro_batch: int | None = None,
     listener: TrainingListener | None = None,
+    again: bool = False,
 ) -> list[Path]:
     """Train recipes, each as one task of an executor.
 
@@ -122,6 +121,7 @@ def train_all(
         executor: name or class of an executor.
         micro_batch: images of one pass through the network.
         listener: told how it goes on.
+        again: train although results are there, to have their snapshots again.
 
     Returns:
         The paths of the results, in the order in which the recipes started.
@@ -144,7 +144,7 @@ def train_all(
                 while waiting and len(running) < pool.slots:
                     recipe = waiting.pop(0)
                     listener.say(f"{recipe.name}: starts; log in {work / recipe.name / LOG}")
-                    running[pool.submit(run_training, Training(recipe, out, work, fresh, micro_batch))] = recipe
+                    running[pool.submit(run_training, Training(recipe, out, work, fresh, again, micro_batch))] = recipe
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     recipe, error = running.pop(future), future.exception()
                     if error is None:
@@ -175,28 +175,39 @@ def _train(training: Training, process: Process, progress: Callable[[Progress], 
     """Train one network, draw its snapshots, and look at its loss by noise level; files are the first process's."""
     recipe, notes = training.recipe, list[str]()
     busy = f"{recipe.name}: another command trains it in {training.work}; wait for it, or give another --work"
+
+    def draw(snapshot: Snapshot) -> None:
+        if snapshot.is_of_results and isinstance(recipe, DenoiserRecipe):
+            draw_snapshot(snapshot, str(process.device), notes.append)
+
     with locked(training.work / recipe.name, busy) if process.is_first else nullcontext():
         result = train(
             recipe,
             training.out,
             resume=not training.fresh,
+            again=training.again,
             progress=progress if process.is_first else None,
             work=training.work,
             process=process,
             micro_batch=training.micro_batch,
             note=notes.append,
-            on_snapshot=partial(draw_snapshot, device=str(process.device)),
+            on_snapshot=draw,
         )
         if process.is_first and isinstance(recipe, DenoiserRecipe):
             write_levels(recipe, result, training.work / recipe.name, str(process.device))
     return notes
 
 
-def draw_snapshot(snapshot: Snapshot, device: str) -> None:
-    """A sheet of images beside a snapshot, from the paper's deterministic sampler at NFE 35; of the first average."""
-    if snapshot.is_first:
-        sampler, sheet = Sampler.model_validate({"solver": "heun", "steps": 18}), snapshot.path.with_suffix(".png")
+def draw_snapshot(snapshot: Snapshot, device: str, note: Callable[[str], None]) -> None:
+    """A sheet of images beside a snapshot, from the paper's deterministic sampler at NFE 35.
+
+    Images that cannot be drawn or kept stop no training; `note` is told.
+    """
+    sampler, sheet = Sampler.model_validate({"solver": "heun", "steps": 18}), snapshot.path.with_suffix(".png")
+    try:
         sample_to_files(str(snapshot.path), sampler, list(range(64)), None, sheet, device)
+    except (SamplingError, InputError, OSError) as error:
+        note(f"{snapshot.path}: no images of this snapshot ({error})")
 
 
 def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path, device: str = "cpu") -> None:
@@ -213,39 +224,11 @@ def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path, device: str
         "before": loss_by_level(task.objective, untrained.to(device), images, labels),
         "after": loss_by_level(task.objective, load(result, device), images, labels),
     }
-    write_bytes(path, json.dumps({"weights": sha256, **{name: list(curve) for name, curve in curves.items()}}).encode())
-
-
-class NeededTraining(NamedTuple):
-    """A training that a table lacks.
-
-    Args:
-        recipe: with the table's name and seed.
-        is_again: the result is there, and a snapshot is not.
-    """
-
-    recipe: Recipe
-    is_again: bool
-
-
-def needed_trainings(table: TrainingTable) -> list[NeededTraining]:
-    """The trainings of a table of which a file is missing, or is of another recipe or data set; the longest first.
-
-    Raises:
-        InputError: a recipe or data that cannot be used, or a recipe without a snapshot that the table asks for.
-    """
-    needed: dict[str, NeededTraining] = {}
-    for network in table.networks():
-        recipe = load_recipe(network.recipe)
-        lacking = set(table.snapshots) - set(recipe.snapshots)
-        if lacking:
-            raise InputError(f"{network.recipe}: no snapshot at {min(lacking):,} images; add it to its `snapshots`")
-        recipe = recipe.model_copy(update={"name": network.name, "seed": network.seed})
-        fingerprint = recipe.fingerprint(data_identity(recipe.dataset))
-        if not is_result_of(network.path(), fingerprint):
-            result = network._replace(images=None).path()
-            needed[network.name] = NeededTraining(recipe, is_result_of(result, fingerprint))
-    return sorted(needed.values(), key=lambda one: -one.recipe.minutes)
+    text = json.dumps({"weights": sha256, **{name: list(curve) for name, curve in curves.items()}})
+    try:
+        write_bytes(path, text.encode())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); the trained network is whole") from error
 
 
 @contextmanager
@@ -298,7 +281,7 @@ def train_together(
     chosen = device or ("cuda" if devices_for(None)[0] != "cpu" else "cpu")
     with training_process(chosen) as process:
         for recipe in recipes:
-            for note in _train(Training(recipe, out, work, fresh, micro_batch), process, print_progress):
+            for note in _train(Training(recipe, out, work, fresh, False, micro_batch), process, print_progress):
                 if process.is_first:
                     print(note, file=sys.stderr)
         return [out / f"{recipe.name}.safetensors" for recipe in recipes] if process.is_first else []

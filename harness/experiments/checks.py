@@ -52,22 +52,23 @@ def check_seeds(grid: Grid, document: Document) -> None:
 
 
 def check_trained(grid: Grid, document: Document) -> None:
-    """The networks of a table of trainings are there, and so are their snapshots.
+    """The networks of a table of trainings are there, made by its recipes, and so are their snapshots.
 
     Raises:
         InputError: some are not; with how to get them.
     """
     if grid.training is None:
         return
-    networks = list(grid.training.networks())
-    missing = [network for network in networks if not network.path().is_file()]
-    if missing:
-        names = sorted({network.name for network in missing})
+    from harness.experiments.trained_networks import needed_trainings
+
+    names = [one.recipe.name for one in needed_trainings(grid.training)]
+    if names:
+        count = len({network.name for network in grid.training.networks()})
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         raise document.error(
             ("training",),
-            f"{len(missing)} of {len(networks)} networks are not trained yet: {shown}; `harness run {document.path}` "
-            f"trains them first (in {FOLDER})",
+            f"{len(names)} of {count} trainings are not done yet: {shown}; `harness run {document.path}` does them "
+            f"first (in {FOLDER})",
         )
 
 

@@ -30,6 +30,7 @@ from harness.experiments.grid import Grid, Series, load_grid
 from harness.experiments.grid_files import grid_name, place_of
 from harness.experiments.nfe import count_nfe, steps_for
 from harness.experiments.notes import Rounding, joined_notes, sampler_notes
+from harness.experiments.training_table import TrainingTable
 from harness.experiments.trial import Trial
 from harness.metrics.base import Metric
 from harness.sampling.sampler import Sampler
@@ -163,6 +164,32 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     source = Path(path).read_text(encoding="utf-8")
     name, place = grid_name(Path(path)), place_of(Path(path))
     return Plan(name, grid, items, source, list(curves.values()), described, tuple(absent), place)
+
+
+def check_before_training(path: Path | str) -> TrainingTable | None:
+    """A grid's table of trainings, after all checks that need none of its networks; None for a grid without one.
+
+    Raises:
+        InputError: anything wrong with the file, its recipes or its samplers.
+    """
+    grid, document = load_grid(path)
+    if grid.training is None:
+        return None
+    list(grid.training.networks())
+    check_metrics(grid, document)
+    check_seeds(grid, document)
+    check_features(grid, document)
+    _check_size(grid, document)
+    curves = set()
+    for index, series in enumerate(grid.series):
+        check_names(series, index, grid, document)
+        for curve in _curves(series, index, next(iter(grid.denoisers)), grid, document):
+            curves.add(curve.name)
+            for raw in curve.samplers:
+                check_levels(yaml.build(Sampler, document, curve.base, raw, curve.moved))
+    check_mosaics(grid, document)
+    check_claims(grid, curves, document)
+    return grid.training
 
 
 def _check_size(grid: Grid, document: Document) -> None:

@@ -10,14 +10,15 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from harness import training
 from harness.core import yaml
 from harness.core.config import Config, Count, distinct, freeze
 from harness.core.embedded import data_dir
 from harness.core.errors import InputError
 from harness.core.published import load_paper
 
-FOLDER = Path("results/training")
-"""Where trained networks are, relative to the working directory, unless told otherwise."""
+FOLDER = Path(training.FOLDER)
+"""Where trained networks are."""
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^{}/·]+$")]
 Seeds = Annotated[
@@ -91,12 +92,19 @@ class TrainingTable(Config):
         """All networks, snapshots before their result.
 
         Raises:
-            InputError: a recipe that is not there.
+            InputError: a recipe that is not there, or one name for two places of the table.
         """
+        named: dict[str, Path] = {}
         for column in self.columns:
             for row in self.rows:
                 recipe = find_recipe(self.recipes.replace("{row}", row.lower()).replace("{column}", column.lower()))
                 name = recipe_name(recipe)
+                if name in named:
+                    raise InputError(
+                        f"{recipe}: the network of {row} and {column} is named '{name}', and so is that of "
+                        f"{named[name]}; give each place of the table a recipe with a name of its own"
+                    )
+                named[name] = recipe
                 for seed in self.seeds:
                     for images in (*self.snapshots, None):
                         yield TrainedNetwork(row, column, seed, recipe, f"{name}-s{seed}", images)

@@ -61,7 +61,8 @@ class Augmentation(Config):
 
     Args:
         probability: that a transformation other than the horizontal flip is applied to an image.
-        xflip: probability that the horizontal flip is drawn; a drawn flip mirrors every second image.
+        xflip: probability that the horizontal flip is drawn, where `probability` is not 0; a drawn flip mirrors every
+            second image.
         yflip: draw the vertical flip, which mirrors every second image too.
         scale: draw a scale 2^(scale_std w), w standard normal; above 1 it enlarges the content.
         rotate: draw an angle, uniform; a positive one turns the content counter-clockwise as seen.
@@ -119,7 +120,8 @@ class Augmentation(Config):
         u = torch.rand([n, 11], generator=generator, dtype=dtype, device=device)
         w, stretch, w_x, w_y = torch.randn([n, 4], generator=generator, dtype=dtype, device=device).unbind(1)
         switches = (self.yflip, self.scale, self.rotate, self.anisotropic, self.translate)
-        chances = [self.xflip, *(self.probability * on for on in switches), self.anisotropic_rotate]
+        xflip_chance = self.xflip if self.probability else 0.0
+        chances = [xflip_chance, *(self.probability * on for on in switches), self.anisotropic_rotate]
         kept = u[:, :7] < torch.tensor(chances, dtype=dtype, device=device)
         xflip, yflip, scale, rotate, anisotropic, translate, direction = kept.unbind(1)
         mirror = (u[:, 7:9] < 0.5).to(dtype)

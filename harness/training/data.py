@@ -4,8 +4,8 @@ A byte b becomes b / 127.5 - 1, as in the official training. The digits of sciki
 of ink k = 0 ... 16 become k / 8 - 1, exactly.
 """
 
+import hashlib
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,20 @@ class TrainingData(NamedTuple):
     deviation: float
     read: Callable[[Tensor], Tensor]
 
+    def identity_for(self, source: str, with_classes: bool) -> str | None:
+        """What stands for the data set in a recipe's fingerprint; None where its name says it.
+
+        Args:
+            source: the recipe's `dataset`.
+            with_classes: whether the classes are learnt too.
+        """
+        if self.identity == source:
+            return None
+        if not with_classes or self.labels is None:
+            return self.identity
+        classes = hashlib.sha256(self.labels.numpy().astype("<i8").tobytes()).hexdigest()
+        return f"{self.identity}, classes {classes}"
+
 
 def open_training_data(source: str) -> TrainingData:
     """Open a data set to learn from; see `harness.datasets.open.open_images` for what is understood.
@@ -78,13 +92,6 @@ def open_training_data(source: str) -> TrainingData:
         deviation=facts.sigma_data,
         read=lambda rows: to_floats(torch.from_numpy(found.read(rows.numpy()))),
     )
-
-
-@lru_cache
-def data_identity(source: str) -> str | None:
-    """What identifies a data set in a recipe's fingerprint; None where its name does. Remembered in this process."""
-    identity = open_training_data(source).identity
-    return None if identity == source else identity
 
 
 def to_floats(images: Tensor) -> Tensor:

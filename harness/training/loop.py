@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from harness.core.errors import InputError, RunError
 from harness.core.files import write_bytes
+from harness.training import FOLDER
 from harness.training import state as states
 from harness.training.processes import Process
 from harness.training.recipe import DenoiserRecipe, Recipe
@@ -26,14 +27,17 @@ from harness.training.state import Layout, TrainingState
 from harness.training.tasks import TrainingTask, each, parts_of, task_of
 from harness.training.tensorboard import event_writer
 
-WORK = Path("results/training")
-"""Where states, logs and snapshots go unless told otherwise, a folder a run; relative to the working directory."""
+WORK = Path(FOLDER)
+"""Where states, logs and snapshots go unless told otherwise, a folder a run."""
 
 LEVELS = "levels.json"
 """The loss by noise level before and after training, in the folder of a run."""
 
 REPORTS = 200
 """Lines in the log of a whole run."""
+
+MOST_STEPS = 100
+"""Steps between two lines at most: states are saved at lines only."""
 
 LOG = "stats.jsonl"
 
@@ -74,7 +78,7 @@ class Snapshot(NamedTuple):
     images: int
     average: str
     path: Path
-    is_first: bool
+    is_of_results: bool
     """Whether it is the average that results have."""
 
 
@@ -82,6 +86,7 @@ def train(
     recipe: Recipe,
     out: Path,
     resume: bool = True,
+    again: bool = False,
     progress: Callable[[Progress], None] | None = None,
     work: Path = WORK,
     save_every: float = 60.0,
@@ -97,6 +102,7 @@ def train(
         recipe: see `load_recipe`.
         out: folder of the result, `<name>.safetensors`.
         resume: continue from a state, and leave a finished result alone; False starts afresh.
+        again: train although the result is there, to have its snapshots again.
         progress: called a few hundred times in a run.
         work: the folder `<work>/<name>` has the state, the log `stats.jsonl` and the folder `snapshots`.
         save_every: seconds between states.
@@ -118,10 +124,10 @@ def train(
     process = process or Process()
     layout = _layout(recipe, process, micro_batch)
     result, folder = out / f"{recipe.name}.safetensors", work / recipe.name
-    with _own_random_stream(recipe.seed, process):
+    with _own_random_stream(recipe.seed, process), _exact_float32():
         task = task_of(recipe)
         fingerprint = recipe.fingerprint(task.identity())
-        if resume and is_result_of(result, fingerprint):
+        if resume and not again and is_result_of(result, fingerprint):
             return result
         run = _Run(recipe, task, process, layout, folder, fingerprint, on_snapshot)
         if resume and states.restore(run.state, folder, fingerprint, layout, process.rank, note):
@@ -129,12 +135,15 @@ def train(
         process.wait()  # until all have read the state
         if process.is_first:
             _cut(folder / LOG, run.state.step)
-            if not run.state.step:
+            if not run.state.step:  # what an earlier run of this name left
                 states.remove(folder)
+                for file in (folder / LEVELS, *(folder / "snapshots").glob(f"{recipe.name}-*")):
+                    file.unlink(missing_ok=True)
         _to_end(run, recipe.steps if stop_after is None else min(stop_after, recipe.steps), progress, save_every)
         if run.state.step == recipe.steps and process.is_first:
             with _writing(result):
-                task.save(run.state.averages[0], result)
+                is_usual = layout.world == 1 and layout.micro_batch == recipe.batch
+                task.save(run.state.averages[0], result, None if is_usual else {"layout": layout._asdict()})
             states.remove(folder)
         process.wait()
     return result
@@ -152,7 +161,7 @@ def _layout(recipe: Recipe, process: Process, micro_batch: int | None) -> Layout
         raise InputError(
             f"--micro-batch {micro_batch}: the {own} images of a process are no multiple of it; take a divisor"
         )
-    return Layout(process.world, micro_batch or own)
+    return Layout(process.world, micro_batch or own, process.device.type)
 
 
 def _to_end(run: "_Run", end: int, progress: Callable[[Progress], None] | None, save_every: float) -> None:
@@ -161,7 +170,7 @@ def _to_end(run: "_Run", end: int, progress: Callable[[Progress], None] | None, 
     log = run.folder / LOG
     if run.process.is_first:
         run.folder.mkdir(parents=True, exist_ok=True)
-    with event_writer(run.folder if run.process.is_first else None) as events:
+    with event_writer(run.folder if run.process.is_first else None, run.state.step * run.recipe.batch) as events:
         for report in run.steps(end):
             if run.process.is_first:
                 with _writing(log), log.open("a") as lines:
@@ -200,7 +209,7 @@ class _Run:
     def steps(self, end: int) -> Iterator[Progress]:
         """Run steps up to `end` and yield progress; at each yield the state is complete and can be saved."""
         recipe, state = self.recipe, self.state
-        every = max(1, recipe.steps // REPORTS)
+        every = max(1, min(recipe.steps // REPORTS, MOST_STEPS))
         wrapped = self.process.wrapped(state.network)
         is_compiled = isinstance(recipe, DenoiserRecipe) and recipe.compile
         network = cast(nn.Module, torch.compile(wrapped)) if is_compiled else wrapped
@@ -254,9 +263,10 @@ class _Run:
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.optimizer.rate(seen, recipe.images)
         state.optimizer.step()
-        for average, keep in zip(state.averages, recipe.ema.decays(seen, recipe.batch), strict=True):
-            averaged: list[Tensor] = list(average.parameters())
-            torch._foreach_lerp_(averaged, parameters, 1 - keep)  # keep average + (1 - keep) weights
+        with torch.no_grad():
+            for average, keep in zip(state.averages, recipe.ema.decays(seen, recipe.batch), strict=True):
+                averaged: list[Tensor] = list(average.parameters())
+                torch._foreach_lerp_(averaged, parameters, 1 - keep)  # keep average + (1 - keep) weights
         return total
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -270,17 +280,24 @@ class _Run:
         return contextlib.nullcontext()
 
     def _check(self, values: list[float]) -> None:
-        """Stop a run whose loss is not finite, before anything of it is saved."""
+        """Stop a run whose loss or weights are not finite, before anything of it is saved."""
+        step, what = self.state.step, ""
         for index, value in enumerate(values):
             if not math.isfinite(value):
-                step = self.state.step - len(values) + index + 1
-                kept = sorted((self.folder / "snapshots").glob("*.safetensors"))
-                last = f"the last good snapshot is {kept[-1]}" if kept else "there is no snapshot yet"
-                raise TrainingError(
-                    f"{self.recipe.name}: the loss became {value} in step {step:,} "
-                    f"({(step - 1) * self.recipe.batch:,} images); use a lower `lr`, a `clip`, or a longer "
-                    f"`ramp_images` in the recipe; {last}"
-                )
+                step, what = self.state.step - len(values) + index + 1, f"the loss became {value}"
+                break
+        else:
+            # a last step may have a finite loss and spoil the weights
+            weights: list[Tensor] = [parameter.detach() for parameter in self.state.network.parameters()]
+            if not torch.stack(list(torch._foreach_norm(weights))).isfinite().all():
+                what = "the weights became infinite or NaN"
+        if what:
+            kept = sorted((self.folder / "snapshots").glob("*.safetensors"))
+            last = f"the last good snapshot is {kept[-1]}" if kept else "there is no snapshot yet"
+            raise TrainingError(
+                f"{self.recipe.name}: {what} in step {step:,} ({(step - 1) * self.recipe.batch:,} images); use a lower "
+                f"`lr`, a `clip`, or a longer `ramp_images` in the recipe; {last}"
+            )
 
     def _snapshot(self, count: int) -> None:
         """Keep the averages in files of their own."""
@@ -290,8 +307,9 @@ class _Run:
         for index, (name, average) in enumerate(zip(self.recipe.ema.names, self.state.averages, strict=True)):
             which = f"-{name}" if index else ""  # the first is the one that results have
             path = self.folder / "snapshots" / f"{self.recipe.name}-{count:09d}{which}.safetensors"
+            facts = {"images": seen, "steps": self.state.step, "average": name}
             with _writing(path):
-                self.task.save(average, path, {"images": seen, "steps": self.state.step, "average": name})
+                self.task.save(average, path, facts, exact=True)
             self.on_snapshot(Snapshot(count, name, path, not index))
 
     def should_save(self, wanted: bool) -> bool:
@@ -317,8 +335,16 @@ def _cut(log: Path, step: int) -> None:
     """Leave out what a log says of steps that are done again."""
     if log.exists():
         lines = log.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = [line for line in lines if _step_of(line) <= step]
         write_bytes(log, "".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    """The step of a log's line; infinite for one that was not written to its end."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 @contextlib.contextmanager
@@ -328,6 +354,17 @@ def _own_random_stream(seed: int, process: Process) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+@contextlib.contextmanager
+def _exact_float32() -> Iterator[None]:
+    """Float32 means float32: no TF32 on GPUs, as in the official training."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ class DenoisingLoss(NamedTuple):
         """
         denoiser = denoiser or (network if isinstance(network, Preconditioned) else None)
         sigma = batch.sigma
-        if isinstance(denoiser, IDDPMPrecond) and not isinstance(self.noise, IDDPMNoise):
+        if isinstance(denoiser, IDDPMPrecond):
             # this network knows the levels of its table only; 0, the last of them, is none to train at
             sigma = denoiser.round_sigma(sigma.clamp(denoiser.sigma_min, denoiser.sigma_max))
         target, augment_labels = batch.images, None

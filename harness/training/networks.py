@@ -176,6 +176,11 @@ class Expressions(Preconditioning):
     sigma_max: Positive = 80.0
     sigma_data: Positive | None = None
 
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        """The four expressions."""
+        return self.c_skip, self.c_out, self.c_in, self.c_noise
+
     def arguments(self, noise: NoiseDistribution, sigma_data: float) -> dict[str, Any]:
         own = {} if self.sigma_data is not None else {"sigma_data": sigma_data}
         return self.model_dump(exclude={"kind"}) | own

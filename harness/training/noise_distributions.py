@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Generator, Tensor
 
-from harness.core.config import Config, Count, Finite, Positive, one_of, unwritten
+from harness.core.config import Config, Finite, Positive, one_of, unwritten
 from harness.denoisers.preconditioning.continuous import vp_sigma
 from harness.denoisers.preconditioning.discrete import iddpm_levels
 
@@ -138,7 +138,7 @@ class IDDPMNoise(NoiseDistribution):
     kind: Literal["iddpm"] = "iddpm"
     C_1: Annotated[Positive, unwritten(0.001)] = 0.001
     C_2: Annotated[Positive, unwritten(0.008)] = 0.008
-    M: Annotated[Count, unwritten(1000)] = 1000
+    M: Annotated[int, Field(ge=2), unwritten(1000)] = 1000
 
     def levels(self) -> Tensor:
         """u_0 to u_{M-1}, [M] float32."""

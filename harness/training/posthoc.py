@@ -54,16 +54,24 @@ def average_of_run(folder: Path, sigma_rel: float, out: Path, images: int | None
     if not 0 < sigma_rel <= WIDEST:
         raise InputError(f"the width is above 0 and at most {WIDEST}; we got {sigma_rel}")
     profiles: dict[Path, Profile] = {}
+    trainings: dict[str, Path] = {}
+    batch = 1
     for path in sorted((folder / "snapshots").glob("*.safetensors")):
         origin = read_header(path).provenance
-        if (origin.get("recipe") or {}).get("ema", {}).get("kind") == "power":
+        recipe = origin.get("recipe") or {}
+        if recipe.get("ema", {}).get("kind") == "power":
             profiles[path] = Profile(float(origin["images"]), gamma_of(float(origin["average"])))
+            trainings[origin["recipe_fingerprint"]], batch = path, int(recipe["batch"])
+    if len(trainings) > 1:
+        one, other = list(trainings.values())[:2]
+        raise InputError(f"{folder}: {one.name} and {other.name} are of two trainings; remove those of one")
     if not profiles:
         raise InputError(
             f"{folder}: no snapshots of power-function averages; train with `ema: power` and `snapshots` in the recipe"
         )
     times = sorted({int(profile.t) for profile in profiles.values()})
-    wanted = times[-1] if images is None else images
+    # a snapshot is after the first whole batch from the number on that the recipe states
+    wanted = times[-1] if images is None else next((t for t in times if images <= t < images + batch), images)
     if wanted not in times:
         raise InputError(f"{folder}: no snapshot after {wanted:,} images; there are: {', '.join(map(str, times))}")
     used = {path: profile for path, profile in profiles.items() if profile.t <= wanted}

@@ -1,7 +1,7 @@
 """Processes that train one network together, as `torchrun` starts them: one a device, DistributedDataParallel.
 
-Every process draws the random numbers of the whole batch and takes its own part, so that what is learnt does not depend
-on the number of processes, beyond the rounding of sums.
+Every process draws the images and random numbers of the whole batch and takes its own part, so that the gradient does
+not depend on the number of processes, beyond the rounding of sums. Dropout is drawn by each process for itself.
 """
 
 import contextlib
@@ -86,7 +86,10 @@ def training_process(device: str = "cpu") -> Iterator[Process]:
     if not is_launched():
         yield Process(device=place)
         return
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    if device.startswith("cuda:"):
+        raise InputError(f"--device {device}: each process of a launcher has a GPU of its own; use --device cuda")
+    is_cuda = place.type == "cuda"
+    dist.init_process_group("nccl" if is_cuda else "gloo", device_id=place if is_cuda else None)
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), place)
     finally:

@@ -205,13 +205,15 @@ class DenoiserRecipe(Recipe):
 
     def canonical(self, data: str | None = None) -> str:
         fields: dict[str, Any] = json.loads(super().canonical(data))
+        for name in ("shape", "classes"):  # are checked, and change nothing
+            fields.pop(name, None)
         if self.preconditioning.model_dump(exclude_defaults=True) == {}:
             fields["preconditioning"] = _kind(self.preconditioning)
         if self.loss is None:
             del fields["loss"]
-        elif isinstance(self.loss, EDMLoss) and self.loss.sigma_data is None:
-            # a column used to bring the paper's number; recipes of that time keep their fingerprint
-            fields["loss"]["sigma_data"] = SIGMA_DATA if self.sigma_data is None else None
+        elif isinstance(self.loss, EDMLoss) and self.sigma_data is None:
+            # recipes of old had their one sigma_data here, the paper's if they stated none
+            fields["loss"]["sigma_data"] = self.loss.sigma_data or self.data_deviation()
         return json.dumps(fields, sort_keys=True)
 
 
@@ -221,6 +223,8 @@ def _kind(choice: Config) -> str:
 
 def _takes_sigma_data(part: Config) -> bool:
     """Whether a part of a recipe asks for the recipe's sigma_data."""
+    if isinstance(part, Expressions) and not any("sigma_data" in text for text in part.formulas):
+        return False
     return isinstance(part, EDM | Expressions | EDMWeight) and part.sigma_data is None
 
 

@@ -22,7 +22,7 @@ from harness.denoisers.checkpoints.safetensors_file import write_tensors
 from harness.training.recipe import Adam
 
 FORMAT = "harness-training-state-2"
-STATE, BEFORE = "state.safetensors", "state-before.safetensors"
+STATE, BEFORE, NEXT = "state.safetensors", "state-before.safetensors", "state-next.safetensors"
 
 
 class Layout(NamedTuple):
@@ -31,10 +31,12 @@ class Layout(NamedTuple):
     Args:
         world: processes that train together.
         micro_batch: images of one pass through the network.
+        device: kind of device, such as "cpu".
     """
 
     world: int = 1
     micro_batch: int = 0
+    device: str = "cpu"
 
 
 @dataclass
@@ -96,12 +98,12 @@ def save(
         "fingerprint": fingerprint,
         "layout": json.dumps(layout._asdict()),
         "counters": json.dumps({"step": state.step, "seconds": state.seconds}),
-        "sha256": _digest(tensors),
     }
-    path = folder / STATE
-    if path.exists():
-        path.replace(folder / BEFORE)
-    write_tensors(path, tensors, header)
+    # the new state is whole before the last one becomes the one before: whenever this is killed, a whole one is there
+    write_tensors(folder / NEXT, tensors, header | {"sha256": _digest(tensors, header)})
+    if (folder / STATE).exists():
+        (folder / STATE).replace(folder / BEFORE)
+    (folder / NEXT).replace(folder / STATE)
 
 
 def streams_here(rank: int = 0) -> dict[str, Tensor]:
@@ -122,7 +124,8 @@ def restore(
 ) -> bool:
     """Fill a fresh state from the folder of a run, and this process's own random streams with it.
 
-    A damaged file is passed over for the one before it, and `note` is told.
+    A damaged file is passed over for the one before it, and `note` is told. The first process removes it, lest it take
+    the place of the one before when the next state is saved.
 
     Returns:
         Whether there was a state.
@@ -130,20 +133,22 @@ def restore(
     Raises:
         InputError: no usable file, or a state of another recipe or another layout.
     """
-    damage: list[str] = []
+    damage: list[tuple[Path, str]] = []
     for path in (folder / STATE, folder / BEFORE):
         if not path.exists():
             continue
         try:
             _fill(state, path, fingerprint, layout, rank)
         except _Damaged as error:
-            damage.append(str(error))
+            damage.append((path, str(error)))
             continue
-        for what in damage:
+        for damaged, what in damage:
+            if rank == 0:
+                damaged.unlink(missing_ok=True)
             note(f"{what}; the run goes on from the state before it, of step {state.step:,}")
         return True
     if damage:
-        raise InputError(f"{damage[0]}; train afresh (--fresh)")
+        raise InputError(f"{damage[0][1]}; train afresh (--fresh)")
     return False
 
 
@@ -163,18 +168,16 @@ def _fill(state: TrainingState, path: Path, fingerprint: str, layout: Layout, ra
     if header.get("fingerprint") != fingerprint:
         raise InputError(
             f"{path}: the state of another recipe or data set of the same name (it changed since); "
-            "train afresh (--fresh), or restore the recipe"
+            f"restore the recipe, or train afresh (--fresh, or remove {path.parent})"
         )
+    if header.get("sha256") != _digest(tensors, header):
+        raise _Damaged(f"{path}: damaged state of a training run (its SHA-256 is not the one that its header says)")
     before = Layout(**json.loads(header["layout"]))
     if before != layout:
         raise InputError(
-            f"{path}: the run had {before.world} processes with {before.micro_batch} images a pass, and now has "
-            f"{layout.world} with {layout.micro_batch}: the sums of a step would have other last digits; go on with "
-            "the same numbers, or train afresh (--fresh)"
-        )
-    if header.get("sha256") != _digest(tensors):
-        raise _Damaged(
-            f"{path}: damaged state of a training run (its tensors have another SHA-256 than its header says)"
+            f"{path}: the run had {before.world} processes with {before.micro_batch} images a pass on {before.device}, "
+            f"and now has {layout.world} with {layout.micro_batch} on {layout.device}: the sums of a step would have "
+            "other last digits; go on with the same, or train afresh (--fresh)"
         )
     try:
         state.network.load_state_dict(_under("network.", tensors))
@@ -199,13 +202,13 @@ def _fill(state: TrainingState, path: Path, fingerprint: str, layout: Layout, ra
 
 def remove(folder: Path) -> None:
     """Remove the state files of a run, which is finished or starts afresh."""
-    for name in (STATE, BEFORE):
+    for name in (STATE, BEFORE, NEXT):
         (folder / name).unlink(missing_ok=True)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hex, of names and numbers."""
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """SHA-256, in hex, of the header's texts but itself, and of the tensors' names and numbers."""
+    digest = hashlib.sha256(json.dumps({key: header[key] for key in sorted(header) if key != "sha256"}).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -40,14 +40,15 @@ class TrainingTask(Protocol):
     def loss(self, network: nn.Module, batch: Any, inner: nn.Module) -> Tensor:
         """The mean loss of a batch or a part of it, (); `inner` is the network without what wraps it."""
 
-    def save(self, network: nn.Module, path: Path, snapshot: dict[str, object] | None = None) -> None:
+    def save(self, network: nn.Module, path: Path, facts: dict[str, object] | None = None, exact: bool = False) -> None:
         """Write a trained network, whole or not at all: safetensors, with configuration and origin in the header.
 
         Args:
             network: what to write.
             path: of the file.
-            snapshot: what is to be said of a network that is not the result: how far it is, which average it has. Its
-                numbers stay as they are, since averages of other widths are made from them.
+            facts: what is to be said beside the recipe, such as how far a snapshot is.
+            exact: keep the numbers as they are, whatever type the recipe stores: averages of other widths are made from
+                snapshots.
         """
 
 
@@ -66,7 +67,7 @@ class DenoisingTask:
         self.label_dim = self.data.label_dim if recipe.label_policy == "class" else 0
 
     def identity(self) -> str | None:
-        return None if self.data.identity == self.recipe.dataset else self.data.identity
+        return self.data.identity_for(self.recipe.dataset, self.recipe.label_policy == "class")
 
     def build(self) -> Preconditioned:
         """The preconditioned network D(x, sigma, labels).
@@ -116,11 +117,11 @@ class DenoisingTask:
         assert isinstance(inner, Preconditioned)
         return self.objective(network, batch, inner).mean()
 
-    def save(self, network: nn.Module, path: Path, snapshot: dict[str, object] | None = None) -> None:
+    def save(self, network: nn.Module, path: Path, facts: dict[str, object] | None = None, exact: bool = False) -> None:
         assert isinstance(network, Preconditioned)
-        data = DIGITS if self.identity() is None else f"{self.data.name}, {self.data.length:,} images"
-        about = origin(self.recipe, self.identity(), data) | (snapshot or {})
-        stored = torch.float32 if snapshot else getattr(torch, self.recipe.weights)
+        data = DIGITS if self.data.name == "digits" else f"{self.data.name}, {self.data.length:,} images"
+        about = origin(self.recipe, self.identity(), data) | (facts or {})
+        stored = torch.float32 if exact else getattr(torch, self.recipe.weights)
         safetensors_file.save(path, network, about, stored)
 
     def _check_data(self) -> None:
@@ -194,12 +195,9 @@ class ClassifyingTask:
         error = functional.cross_entropy(inner.head(hidden.tanh()), batch.labels)
         return error + self.recipe.penalty * hidden.square().mean()
 
-    def save(self, network: nn.Module, path: Path, snapshot: dict[str, object] | None = None) -> None:
+    def save(self, network: nn.Module, path: Path, facts: dict[str, object] | None = None, exact: bool = False) -> None:
         config = {"channels": self.recipe.channels, "width": self.recipe.width, "classes": CLASSES}
-        about = {
-            "test_accuracy": test_accuracy(network),
-            "origin": origin(self.recipe, None, DIGITS) | (snapshot or {}),
-        }
+        about = origin(self.recipe, None, DIGITS) | (facts or {})
         header = {
             "format": FORMAT,
             "config": json.dumps(config, sort_keys=True),
@@ -233,8 +231,10 @@ def shift(images: Tensor, generator: Generator) -> Tensor:
 def test_accuracy(network: nn.Module) -> float:
     """The part of the held-out digits that a classifier names rightly, in [0, 1]."""
     held = split_digits().test
+    device = next(network.parameters()).device
     with torch.no_grad():
-        return (network.eval()(held.images).argmax(1) == held.labels).double().mean().item()
+        named = network.eval()(held.images.to(device)).argmax(1).cpu()
+    return (named == held.labels).double().mean().item()
 
 
 def parts_of(batch: AnyBatch, size: int) -> Iterator[AnyBatch]:

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from harness.cli.main import app
 from harness.core.errors import InputError
-from harness.execution.trainings import needed_trainings
 from harness.experiments.grid import load_grid
-from harness.experiments.plan import plan
+from harness.experiments.plan import check_before_training, plan
+from harness.experiments.trained_networks import needed_trainings
 from harness.store.database import Store
 
 RECIPE = """\
@@ -24,6 +24,7 @@ batch: 8
 images: 48
 snapshots: [16, 32]
 """
+CLAIM = "{statement: A, source: B, tests: [{kind: configuration, metric: fid, row: A, than: E}]}"
 GRID = """\
 title: Configurations
 metrics: fd-digits
@@ -56,7 +57,7 @@ def run(*arguments):
 
 def test_trains_what_is_missing_and_measures_all(folder):
     with pytest.raises(
-        InputError, match=r"grid\.yaml:5: .*8 of 8 networks are not trained yet: tiny-vp-a-s0, .*trains"
+        InputError, match=r"grid\.yaml:5: .*4 of 4 trainings are not done yet: tiny-vp-a-s0, .*does them first"
     ):
         plan("grid.yaml")
     done = run("run", "grid.yaml")
@@ -100,7 +101,7 @@ def test_trains_what_is_missing_and_measures_all(folder):
 
 
 def needed():
-    return {one.recipe.name: one.is_again for one in needed_trainings(load_grid("grid.yaml")[0].training)}
+    return {one.recipe.name: one.lacks_snapshot for one in needed_trainings(load_grid("grid.yaml")[0].training)}
 
 
 def test_a_snapshot_that_is_gone_and_a_recipe_that_changed_are_trained_again(folder):
@@ -144,6 +145,7 @@ def test_levels_are_of_the_weights_that_are_there(folder):
         ("seeds: [0, 3]", "seeds: []", r"grid\.yaml:9: training\.seeds"),
         ("series:", "denoisers: [digits-vp]\nseries:", "a grid has `denoisers`, or `training`, which makes them"),
         ("rows: {A: baseline, E: loss}", "rows: {}", r"grid\.yaml:7: training\.rows"),
+        ("{column}-{row}.yaml", "{column}-a.yaml", "the network of E and VP is named 'tiny-vp-a', and so is that of"),
         ("cifar10_uncond_vp", "cifar100", "VP: the paper's Table 2 has no 'cifar100'; it has: .*cifar10_uncond_vp"),
         ("  snapshots: [16]", "  snapshot: [16]", "unknown key"),
     ],
@@ -154,6 +156,25 @@ def test_mistakes_are_named_before_anything_is_trained(folder, old, new, message
         needed_trainings(load_grid("grid.yaml")[0].training)
     done = run("run", "grid.yaml")
     assert done.exit_code == 2 and not Path("results/training").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("solver: heun", "solver: hoin", r"grid\.yaml:\d+: .*unknown kind 'hoin'"),
+        ("metrics: fd-digits", "metrics: {kind: fd-digits, series: [None]}", "names 'None'"),
+        (
+            "series:",
+            f"claims: [{CLAIM}]\nseries:",
+            "no metric 'fid'",
+        ),
+    ],
+)
+def test_a_grid_is_checked_before_its_networks_are_trained(folder, old, new, message):
+    Path("grid.yaml").write_text(GRID.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        check_before_training("grid.yaml")
+    assert run("run", "grid.yaml").exit_code == 2 and not Path("results/training").exists()
 
 
 def test_a_grid_needs_denoisers_or_a_training(folder):

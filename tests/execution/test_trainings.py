@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.core.errors import InputError, RunError
+from harness.core.errors import InputError, RunError, SamplingError
 from harness.execution.trainings import TrainingListener, find_recipes, train_all
 from harness.hub.cache import locked
 from harness.training.loop import TrainingError
@@ -57,7 +57,9 @@ def test_a_failure_stops_no_other(tmp_path, executor):
     bad = write(tmp_path, "bad", 2.0, "optimizer: {lr: 1e30}\n")
     heard = Heard()
     options = {"work": tmp_path / "work", "device": "cpu", "executor": executor, "workers": 2, "listener": heard}
-    with pytest.raises(TrainingError, match=r"^training failed: bad: the loss became nan in step 2 .*no snapshot yet$"):
+    with pytest.raises(
+        TrainingError, match=r"^training failed: bad: the weights became infinite or NaN in step 1 .*no snapshot yet$"
+    ):
         train_all(find_recipes([good, bad]), tmp_path / "out", **options)
     assert (tmp_path / "out" / "good.safetensors").exists()
     assert not (tmp_path / "out" / "bad.safetensors").exists()
@@ -65,6 +67,25 @@ def test_a_failure_stops_no_other(tmp_path, executor):
     assert heard.begun == (2, 16) and heard.seen[-1][0] == 1 and 8 <= heard.seen[-1][1] <= 16
     assert train_all(find_recipes(good), tmp_path / "out", **options) == [tmp_path / "out" / "good.safetensors"]
     assert heard.lines[-1] == "good: done" and heard.seen[-1] == (1, 8)
+
+
+def test_images_that_cannot_be_drawn_stop_no_training(tmp_path, monkeypatch):
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text(
+        "kind: denoiser\nname: a\npreconditioning: edm\nloss: edm\nbatch: 4\nimages: 8\nsnapshots: [4]\n"
+        "network: {kind: SongUNet, model_channels: 4, channel_mult: [1], attn_resolutions: []}\n"
+    )
+
+    def fail(*_):
+        raise SamplingError("the state is not finite")
+
+    monkeypatch.setattr("harness.execution.trainings.sample_to_files", fail)
+    heard = Heard()
+    options = {"work": tmp_path / "w", "device": "cpu", "executor": "inline", "listener": heard}
+    assert train_all(find_recipes(recipe), tmp_path, **options) == [tmp_path / "a.safetensors"]
+    assert any("no images of this snapshot (the state is not finite" in line for line in heard.lines)
+    classifier = write(tmp_path, "features", extra="snapshots: [4]\n")
+    assert train_all(find_recipes(classifier), tmp_path, **options) == [tmp_path / "features.safetensors"]
 
 
 def test_one_command_trains_a_recipe_at_a_time(tmp_path):

@@ -1,5 +1,6 @@
 """The loop: same bits again, after an interruption too, and clear words when it cannot go on."""
 
+import contextlib
 import errno
 import json
 import os
@@ -176,7 +177,7 @@ def test_classifier(tmp_path):
 
 def test_infinite_loss_stops_with_the_step_and_the_last_good_snapshot(tmp_path):
     wild = changed(optimizer=Adam(lr=1e30))
-    with pytest.raises(TrainingError, match=r"tiny: the loss became .* in step \d+ .*lower `lr`.*no snapshot yet"):
+    with pytest.raises(TrainingError, match=r"tiny: the .* became .* in step \d+ .*lower `lr`.*no snapshot yet"):
         train(wild, tmp_path, work=tmp_path / "w")
     later = changed(optimizer=Adam(lr=1e30, ramp_images=10**6), images=48, snapshots=[4])
     with pytest.raises(TrainingError, match=r"last good snapshot is .*tiny-000000004\.safetensors"):
@@ -197,6 +198,65 @@ def test_a_loss_that_is_not_finite_names_its_own_step_and_is_never_saved(tmp_pat
     assert (tmp_path / "tiny" / state.STATE).read_bytes() == before
 
 
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
+    """A last step may have a finite loss and spoil the weights."""
+    step = loop._Run._step
+
+    def spoil(self, *arguments):
+        loss = step(self, *arguments)
+        if self.state.step == 11:
+            next(self.state.network.parameters()).data.fill_(float("nan"))
+        return loss
+
+    monkeypatch.setattr(loop._Run, "_step", spoil)
+    with pytest.raises(TrainingError, match=r"the weights became infinite or NaN in step 12 \(44 images\)"):
+        train(TINY, tmp_path, work=tmp_path)
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_averages_keep_no_graph(tmp_path, monkeypatch):
+    """A graph of all steps would grow until there is no memory."""
+    seen = []
+    save = loop._Run.save
+    monkeypatch.setattr(loop._Run, "save", lambda self: seen.append(self.state) or save(self))
+    train(TINY, tmp_path, work=tmp_path, stop_after=3)
+    assert all(p.grad_fn is None and p.is_leaf for average in seen[0].averages for p in average.parameters())
+
+
+def test_batches_that_are_drawn_ahead_are_the_same(tmp_path, monkeypatch):
+    """On a GPU a thread draws the next batch during a step; a state in between resumes before it."""
+    whole = train(TINY, tmp_path / "a", work=tmp_path / "a")
+    draws = loop._draws
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(loop, "_draws", lambda task, state, ahead: draws(task, state, True))
+    for stop in (3, 8):
+        train(TINY, tmp_path / "b", work=tmp_path / "b", stop_after=stop)
+    assert train(TINY, tmp_path / "b", work=tmp_path / "b").read_bytes() == whole.read_bytes()
+
+
+def test_what_an_earlier_run_of_the_name_left_is_removed(tmp_path):
+    train(changed(snapshots=[4, 8]), tmp_path, work=tmp_path)
+    train(changed(snapshots=[8], seed=1), tmp_path, work=tmp_path)
+    left = [path.name for path in (tmp_path / "tiny" / "snapshots").iterdir()]
+    assert left == ["tiny-000000008.safetensors"]
+
+
+def test_the_classifier_says_what_the_shipped_one_says(tmp_path):
+    """The file's bytes are the identity of FD-digits: its header has the same texts."""
+    shipped = RECIPES.parent / "digits-features.safetensors"
+    recipe = load_recipe(RECIPES / "digits-features.yaml")
+    task = task_of(recipe)
+    task.save(task.build(), tmp_path / "ours.safetensors")
+    headers = []
+    for path in (shipped, tmp_path / "ours.safetensors"):
+        with safe_open(path, "pt") as file:
+            headers.append(file.metadata())
+    facts = [json.loads(header.pop("facts")) for header in headers]
+    assert headers[0] == headers[1] and facts[0].keys() == facts[1].keys()
+    origins = [{**fact["origin"], "torch": ""} for fact in facts]
+    assert origins[0] == origins[1]
+
+
 def test_state_of_another_recipe_is_refused(tmp_path):
     train(TINY, tmp_path, work=tmp_path / "w", stop_after=2)
     with pytest.raises(InputError, match=r"another recipe.*--fresh"):
@@ -206,7 +266,7 @@ def test_state_of_another_recipe_is_refused(tmp_path):
 
 def test_state_of_another_layout_is_refused(tmp_path):
     train(TINY, tmp_path, work=tmp_path / "w", stop_after=2, micro_batch=2)
-    with pytest.raises(InputError, match=r"had 1 processes with 2 images a pass, and now has 1 with 4.*--fresh"):
+    with pytest.raises(InputError, match=r"had 1 processes with 2 images .*, and now has 1 with 4 on cpu.*--fresh"):
         train(TINY, tmp_path, work=tmp_path / "w")
     assert train(TINY, tmp_path, work=tmp_path / "w", micro_batch=2).exists()
 
@@ -234,6 +294,30 @@ def test_damaged_state(tmp_path, damage):
         train(TINY, tmp_path / "c", work=tmp_path / "c")
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_whole_state_is_there_whenever_a_save_is_interrupted(tmp_path, monkeypatch, damaged):
+    """Also right after a damaged state was passed over."""
+    whole = train(TINY, tmp_path / "a", work=tmp_path / "a")
+    for stop in (2, 5):
+        train(TINY, tmp_path, work=tmp_path, stop_after=stop)
+    if damaged:
+        file = tmp_path / "tiny" / state.STATE
+        file.write_bytes(file.read_bytes()[:-50])
+    replace = Path.replace
+    for fatal in (state.STATE, state.NEXT):
+
+        def killed(self, target, fatal=fatal):
+            if self.name == fatal:
+                raise KeyboardInterrupt
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            train(TINY, tmp_path, work=tmp_path, stop_after=7)
+        monkeypatch.setattr(Path, "replace", replace)
+    assert train(TINY, tmp_path, work=tmp_path).read_bytes() == whole.read_bytes()
+
+
 def test_killed_between_two_names_of_the_state(tmp_path):
     """The newest state became the one before, and the new one was not written yet."""
     whole = train(TINY, tmp_path / "a", work=tmp_path / "a")
@@ -253,7 +337,7 @@ def test_full_disk_is_said_and_loses_nothing(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"state\.safetensors: cannot be written \(No space left on device\).*again"):
         train(TINY, tmp_path, work=tmp_path, stop_after=6)
     monkeypatch.undo()
-    assert before == (tmp_path / "tiny" / state.BEFORE).read_bytes()
+    assert before == (tmp_path / "tiny" / state.STATE).read_bytes()
     whole = train(TINY, tmp_path / "a", work=tmp_path / "a")
     assert train(TINY, tmp_path, work=tmp_path).read_bytes() == whole.read_bytes()
 
@@ -332,7 +416,7 @@ def test_two_processes_equal_one(tmp_path, port):
     alone = last_weights(recipe, tmp_path / "a")
     two = together(recipe, tmp_path / "b", 20, port)  # goes on from the first step
     assert worst(two, alone, "network.") < 1e-8
-    with pytest.raises(InputError, match="had 2 processes with 64 images a pass, and now has 1 with 128"):
+    with pytest.raises(InputError, match="had 2 processes with 64 images a pass on cpu, and now has 1 with 128"):
         train(recipe, tmp_path / "b", work=tmp_path / "b")
 
 
@@ -409,7 +493,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path, monkeypatch):
     written = []
 
     class Writer:
-        def __init__(self, folder):
+        def __init__(self, folder, purge_step):
             written.append(folder)
 
         def __enter__(self):

@@ -1,6 +1,7 @@
 """An average of another width, from the files of a run."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -65,12 +66,24 @@ def test_an_earlier_time_and_what_is_refused(run, tmp_path):
     assert average_of_run(run, 0.1, out, images=400).images == 400
     assert average_of_run(run, 0.05, out, images=40).is_rough is False  # the tracked width itself
     assert average_of_run(run, 0.25, out, images=40).is_rough
+    assert average_of_run(run, 0.1, out, images=398).images == 400  # batches of 4
     with pytest.raises(InputError, match="no snapshot after 401 images; there are: 40, 80"):
         average_of_run(run, 0.1, out, images=401)
     with pytest.raises(InputError, match=r"at most 0\.28; we got 0\.5"):
         average_of_run(run, 0.5, out)
     with pytest.raises(InputError, match="no snapshots of power-function averages; train with `ema: power`"):
         average_of_run(tmp_path, 0.1, out)
+
+
+def test_snapshots_of_two_trainings_are_not_mixed(run, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(run, folder)
+    other = RECIPE.model_copy(update={"seed": 1, "images": 80, "snapshots": (40,)})
+    train(other, tmp_path / "b", work=tmp_path / "b")
+    for path in (tmp_path / "b" / "tiny" / "snapshots").glob("*"):
+        shutil.copy(path, folder / "snapshots" / f"other-{path.name}")
+    with pytest.raises(InputError, match=r"are of two trainings; remove those of one"):
+        average_of_run(folder, 0.1, tmp_path / "made.safetensors")
 
 
 def test_the_command(run, tmp_path):

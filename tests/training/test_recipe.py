@@ -179,6 +179,7 @@ PAIR = "has `noise` and `weight`, or `loss`"
             {"preconditioning": {"kind": "iddpm", "M": 10}, "loss": "iddpm"},
             r"C_1, C_2, M = \(0.001, 0.008, 1000\) and preconditioning 'iddpm' has \(0.001, 0.008, 10\)",
         ),
+        ({"preconditioning": PLAIN | {"c_noise": "sigma"}, "loss": "vp", "sigma_data": 0.7}, "'expression' nor weight"),
         ({"snapshots": [50, 50]}, "50 is there twice"),
         ({"snapshots": [101]}, r"101 images are more than the run has \(100\)"),
         ({"ema": {"kind": "power", "sigma_rel": [0.5]}}, "ema.sigma_rel"),
@@ -274,6 +275,48 @@ def test_one_sigma_data_unless_two_are_stated(tmp_path, fields, network, weight)
     sigma = torch.tensor(1.3)
     expected = (1.3**2 + weight**2) / (1.3 * weight) ** 2
     assert task.objective.weigh(sigma, denoiser).item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "meaning"),
+    [
+        ({"preconditioning": {"kind": "edm", "sigma_data": 0.752}}, (0.752, 0.752)),
+        ({"loss": {"kind": "edm", "sigma_data": 0.7}}, (0.7, 0.7)),
+        ({}, (0.5, 0.5)),
+        (
+            {"preconditioning": {"kind": "edm", "sigma_data": 0.5}, "loss": {"kind": "edm", "sigma_data": 0.7}},
+            (0.5, 0.7),
+        ),
+        (
+            {"preconditioning": {"kind": "edm", "sigma_data": 0.7}, "loss": {"kind": "edm", "sigma_data": 0.5}},
+            (0.7, 0.5),
+        ),
+    ],
+)
+def test_another_sigma_data_is_another_fingerprint(tmp_path, fields, meaning):
+    """Whatever a recipe says, its fingerprint stands for the numbers that are used."""
+    recipe = RECIPES.read(read(tmp_path, TINY).model_dump(mode="json") | fields)
+    written = json.loads(recipe.canonical())
+    own = written["preconditioning"]
+    network = own["sigma_data"] if isinstance(own, dict) and own["sigma_data"] else written["loss"]["sigma_data"]
+    assert (network, written["loss"]["sigma_data"]) == meaning
+    assert task_of(recipe).build().sigma_data == meaning[0]
+
+
+def test_what_the_data_must_be_changes_no_fingerprint(tmp_path):
+    assert read_with(tmp_path, shape=[1, 8, 8], classes=10).fingerprint() == read(tmp_path, TINY).fingerprint()
+
+
+def test_classes_are_part_of_what_a_network_that_learns_them_depends_on(tmp_path):
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 1, 8, 8)
+    identities = {}
+    for name, labels in (("a", [0, 1, 2, 3]), ("b", [3, 2, 1, 0])):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.array(labels))
+        for policy in ("none", "class"):
+            recipe = read_with(tmp_path, dataset=str(tmp_path / f"{name}.npz"), label_policy=policy)
+            identities[name, policy] = task_of(recipe).identity()
+    assert identities["a", "none"] == identities["b", "none"]
+    assert len(set(identities.values())) == 3
 
 
 def test_a_levels_range_comes_from_a_log_uniform_distribution(tmp_path):
