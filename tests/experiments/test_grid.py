@@ -5,9 +5,11 @@ import math
 import pytest
 
 from harness.core.errors import InputError
+from harness.experiments.grid import load_grid
 from harness.experiments.grid_files import find_grid, grid_names
 from harness.experiments.nfe import count_nfe, steps_for
-from harness.experiments.plan import plan
+from harness.experiments.plan import check_before_training, plan
+from harness.experiments.trained_networks import needed_trainings
 from harness.sampling.discretizations.base import Range
 from harness.sampling.sampler import Sampler
 
@@ -132,9 +134,19 @@ def test_without_a_budget_the_samplers_own_steps_stand(planned):
 
 
 MINE = [path for name, path in grid_names().items() if not name.startswith("official/")]
+TRAINED_FIRST = [path for path in MINE if load_grid(path)[0].training]
 
 
-@pytest.mark.parametrize("path", MINE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAINED_FIRST, ids=lambda path: path.stem)
+def test_grids_whose_networks_are_trained_first_are_whole(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = check_before_training(path)
+    assert len(needed_trainings(table)) == len(table.rows) * len(table.columns) * 3
+    with pytest.raises(InputError, match="trainings are not done yet"):
+        plan(path)
+
+
+@pytest.mark.parametrize("path", [path for path in MINE if path not in TRAINED_FIRST], ids=lambda path: path.stem)
 def test_the_grids_that_come_with_the_package_can_be_planned(path):
     found = plan(path)
     assert found.items

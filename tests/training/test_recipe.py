@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,13 @@ def test_what_cannot_work_is_refused_with_its_file(tmp_path, fields, message):
 def test_what_cannot_work_with_the_data_is_refused_before_any_compute(tmp_path, fields, message):
     with pytest.raises(InputError, match=message):
         task_of(read_with(tmp_path, **fields)).build()
+
+
+def test_the_formulas_of_the_document_make_a_network(tmp_path):
+    document = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+    (block,) = (text for text in re.findall(r"```yaml\n(.*?)```", document, re.DOTALL) if "expression" in text)
+    network = task_of(read_with(tmp_path, **yaml.safe_load(block), loss="vp")).build()
+    assert network.formulas.c_out == "-sigma"
 
 
 def test_classes_need_labels(tmp_path):
