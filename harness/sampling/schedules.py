@@ -144,7 +144,31 @@ class VP(Schedule):
         return VPCurve(beta_d=beta_d, beta_min=high - 0.5 * beta_d)
 
 
-SCHEDULES = one_of(Linear, VE, VP, group="harness.schedules")
+class Flow(Schedule, Curve):
+    """sigma(t) = t / (1 - t): the time of flow matching, 0 for data and 1 for noise, which is an infinite level.
+
+    With the scaling of the same name x = (1 - t) data + t noise, and the ODE in (x, t) is the network's velocity.
+    Source: Liu et al. 2023 (arXiv 2209.03003); Lipman et al. 2023 (arXiv 2210.02747).
+    """
+
+    formula: ClassVar[str] = "t/(1 - t)"
+
+    kind: Literal["flow"] = "flow"
+
+    def fit(self, sigma_min: float, sigma_max: float, epsilon_s: float) -> "Flow":
+        return self
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t / (1 - t)
+
+    def sigma_dot(self, t: Tensor) -> Tensor:
+        return (1 - t) ** -2
+
+    def t(self, sigma: Tensor) -> Tensor:
+        return sigma / (1 + sigma)
+
+
+SCHEDULES = one_of(Linear, VE, VP, Flow, group="harness.schedules")
 
 
 class Scaling(Config):
@@ -198,4 +222,21 @@ class VPScaling(Scaling):
         return -sigma * sigma_dot * (1 + sigma**2) ** -1.5
 
 
-SCALINGS = one_of(NoScaling, VPScaling, group="harness.scalings")
+class FlowScaling(Scaling):
+    """s = 1 / (1 + sigma): x is a straight line from data to noise.
+
+    Source: Liu et al. 2023 (arXiv 2209.03003); Lipman et al. 2023 (arXiv 2210.02747).
+    """
+
+    formula: ClassVar[str] = "1/(1 + sigma)"
+
+    kind: Literal["flow"] = "flow"
+
+    def s(self, sigma: Tensor) -> Tensor:
+        return 1 / (1 + sigma)
+
+    def s_dot(self, sigma: Tensor, sigma_dot: Tensor) -> Tensor:
+        return -sigma_dot * (1 + sigma) ** -2
+
+
+SCALINGS = one_of(NoScaling, VPScaling, FlowScaling, group="harness.scalings")
