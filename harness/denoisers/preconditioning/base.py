@@ -39,20 +39,26 @@ class Formulas(NamedTuple):
 class Preconditioned(nn.Module, ABC):
     """A denoiser made of a U-Net and four functions of sigma; see `harness.sampling.denoiser.Denoiser`.
 
+    Every subclass takes the first five arguments and those of the raw network too, and passes them on.
+
     Args:
         img_resolution, img_channels: size of the images.
         label_dim: classes; 0 means unconditional.
         use_fp16: run the network in mixed half precision (autocast); honoured on CUDA only.
-        model_type: the raw network, a key of `NETWORKS`.
-        network: the raw network's other arguments.
+        model_type: the raw network, a key of `NETWORKS`; None for the usual one of the class.
         own: arguments of the subclass, kept so that the denoiser can be built again.
         sigma_min, sigma_max: noise levels that the model supports.
         variance: whether the raw network has 2 C output channels; the second half, a variance, is not used.
+        network: the raw network's other arguments.
+
+    Attributes:
+        usual_network: the raw network where none is named.
     Attributes: formulas: the coefficients as expressions; of the class, or of a denoiser that was given its own.
     Raises: ValueError: unknown model_type, or an argument the network refuses.
     """
 
     kind: ClassVar[str]
+    usual_network: ClassVar[str] = "DhariwalUNet"
     formulas: Formulas
     cost = 1
 
@@ -60,17 +66,18 @@ class Preconditioned(nn.Module, ABC):
         self,
         img_resolution: int,
         img_channels: int,
-        label_dim: int,
-        use_fp16: bool,
-        model_type: str,
-        network: dict[str, Any],
+        label_dim: int = 0,
+        use_fp16: bool = False,
+        model_type: str | None = None,
         *,
         own: dict[str, Any],
         sigma_min: float,
         sigma_max: float,
         variance: bool = False,
+        **network: Any,
     ) -> None:
         super().__init__()
+        model_type = self.usual_network if model_type is None else model_type
         if model_type not in NETWORKS:
             raise ValueError(f"model_type must be one of {', '.join(NETWORKS)}; we got {model_type!r}")
         self.shape = (img_channels, img_resolution, img_resolution)

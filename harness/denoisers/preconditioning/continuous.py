@@ -27,32 +27,25 @@ class VPPrecond(Continuous):
     """
 
     kind = "vp"
+    usual_network = "SongUNet"
     formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "(M - 1)*t(sigma)")
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         beta_d: float = 19.9,
         beta_min: float = 0.1,
         M: int = 1000,
         epsilon_t: float = 1e-5,
-        model_type: str = "SongUNet",
         **network: Any,
     ) -> None:
         low, high = (self.level(t, beta_d, beta_min) for t in (epsilon_t, 1.0))
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={"beta_d": beta_d, "beta_min": beta_min, "M": M, "epsilon_t": epsilon_t},
             sigma_min=low,
             sigma_max=high,
+            **network,
         )
         self.beta_d = beta_d
         self.beta_min = beta_min
@@ -116,30 +109,23 @@ class VEPrecond(Continuous):
     """
 
     kind = "ve"
+    usual_network = "SongUNet"
     formulas = Formulas("1", "sigma", "1", "log(sigma/2)")
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         sigma_min: float = 0.02,
         sigma_max: float = 100.0,
-        model_type: str = "SongUNet",
         **network: Any,
     ) -> None:
         low, high = float(sigma_min), float(sigma_max)
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={"sigma_min": low, "sigma_max": high},
             sigma_min=low,
             sigma_max=high,
+            **network,
         )
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
@@ -164,27 +150,19 @@ class EDMPrecond(Continuous):
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         sigma_min: float = 0.0,
         sigma_max: float = math.inf,
         sigma_data: float = 0.5,
-        model_type: str = "DhariwalUNet",
         **network: Any,
     ) -> None:
         low, high = float(sigma_min), float(sigma_max)
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={"sigma_min": low, "sigma_max": high, "sigma_data": sigma_data},
             sigma_min=low,
             sigma_max=high,
+            **network,
         )
         self.sigma_data = sigma_data
 
@@ -216,14 +194,10 @@ class FlowPrecond(Continuous):
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         sigma_min: float = 0.0,
         sigma_max: float = math.inf,
         time_scale: float = 1.0,
-        model_type: str = "DhariwalUNet",
         **network: Any,
     ) -> None:
         low, high = float(sigma_min), float(sigma_max)
@@ -233,15 +207,11 @@ class FlowPrecond(Continuous):
                 f"{sigma_min}, {sigma_max} and {time_scale}"
             )
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={"sigma_min": low, "sigma_max": high, "time_scale": time_scale},
             sigma_min=low,
             sigma_max=high,
+            **network,
         )
         self.time_scale = time_scale
 

@@ -124,28 +124,20 @@ class IDDPMPrecond(Preconditioned):
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         C_1: float = 0.001,
         C_2: float = 0.008,
         M: int = 1000,
-        model_type: str = "DhariwalUNet",
         **network: Any,
     ) -> None:
         u = iddpm_levels(M, C_1, C_2)
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={"C_1": C_1, "C_2": C_2, "M": M},
             sigma_min=float(u[M - 1]),
             sigma_max=float(u[0]),
             variance=True,
+            **network,
         )
         self.M = M
         self.register_buffer("u", u)
@@ -209,18 +201,15 @@ class DiscreteVEPrecond(Stepped):
     """
 
     kind = "ve-discrete"
+    usual_network = "SongUNet"
     formulas = Formulas("1", "sigma", "1", "M - 1 - nearest(sigma)")
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         sigma_min: float = 0.02,
         sigma_max: float = 100.0,
         M: int = 1000,
-        model_type: str = "SongUNet",
         **network: Any,
     ) -> None:
         if not (0 < sigma_min < sigma_max < math.inf and 2 <= M <= MAX_STEPS):
@@ -228,15 +217,11 @@ class DiscreteVEPrecond(Stepped):
                 f"noise levels are 2 to {MAX_STEPS:,} and rise from above 0; we got {M} from {sigma_min} to {sigma_max}"
             )
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={"sigma_min": sigma_min, "sigma_max": sigma_max, "M": M},
             sigma_min=float(sigma_min),
             sigma_max=float(sigma_max),
+            **network,
         )
         self.levels = torch.tensor(np.geomspace(sigma_min, sigma_max, M), device="cpu")
 
@@ -258,14 +243,12 @@ class DDPMPrecond(Stepped):
     """
 
     kind = "ddpm"
+    usual_network = "OpenAIUNet"
     formulas = Formulas("1", "-sigma", "1/sqrt(sigma**2 + 1)", "time_scale*nearest(sigma)")
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
+        *common: Any,
         beta_schedule: str = "linear",
         num_steps: int = 1000,
         beta_start: float = 0.0001,
@@ -274,17 +257,11 @@ class DDPMPrecond(Stepped):
         zero_snr: bool = False,
         time_scale: float = 1.0,
         learn_sigma: bool = False,
-        model_type: str = "OpenAIUNet",
         **network: Any,
     ) -> None:
         table = noise_levels(betas(beta_schedule, num_steps, beta_start, beta_end, trained_betas), zero_snr)
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={
                 "beta_schedule": beta_schedule,
                 "num_steps": num_steps,
@@ -298,6 +275,7 @@ class DDPMPrecond(Stepped):
             sigma_min=float(table[0]),
             sigma_max=float(table[-1]),
             variance=learn_sigma,
+            **network,
         )
         self.time_scale = time_scale
         self.levels = torch.tensor(table, device="cpu")

@@ -56,11 +56,7 @@ class ExpressionPrecond(Continuous):
 
     def __init__(
         self,
-        img_resolution: int,
-        img_channels: int,
-        label_dim: int = 0,
-        use_fp16: bool = False,
-        *,
+        *common: Any,
         c_skip: str,
         c_out: str,
         c_in: str,
@@ -68,7 +64,6 @@ class ExpressionPrecond(Continuous):
         sigma_data: float = 0.5,
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
-        model_type: str = "DhariwalUNet",
         **network: Any,
     ) -> None:
         low, high, data = float(sigma_min), float(sigma_max), float(sigma_data)
@@ -81,15 +76,11 @@ class ExpressionPrecond(Continuous):
         expressions = {name: _parsed(name, text) for name, text in texts._asdict().items()}
         formulas = Formulas(*map(str, expressions.values()))
         super().__init__(
-            img_resolution,
-            img_channels,
-            label_dim,
-            use_fp16,
-            model_type,
-            network,
+            *common,
             own={**formulas._asdict(), "sigma_data": data, "sigma_min": low, "sigma_max": high},
             sigma_min=low,
             sigma_max=high,
+            **network,
         )
         self.formulas = formulas
         self.sigma_data = data
