@@ -84,6 +84,7 @@ def _grids() -> list[tuple[str, str]]:
 
 
 def _recipes() -> list[tuple[str, str]]:
+    from harness.core.config import kind_of
     from harness.core.embedded import data_dir
     from harness.training.recipe import DenoiserRecipe, load_recipe
 
@@ -92,7 +93,7 @@ def _recipes() -> list[tuple[str, str]]:
         recipe = load_recipe(path)
         about = f"{recipe.dataset}, {recipe.images:,} images"
         if isinstance(recipe, DenoiserRecipe):
-            about += f", preconditioning {recipe.preconditioning.model_dump()['kind']}"
+            about += f", preconditioning {kind_of(type(recipe.preconditioning))}"
         rows.append((recipe.name, about))
     return rows
 

@@ -9,12 +9,12 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from harness.cli.console import LiveBar, err
 from harness.execution.devices import devices_for
-from harness.execution.trainings import TrainingListener, train_all, write_levels
+from harness.execution.trainings import TrainingListener, has_levels, train_all, write_levels
 from harness.experiments.plan import check_before_training
 from harness.experiments.trained_networks import needed_trainings, recipe_of
 from harness.experiments.training_table import FOLDER
 from harness.report.text.numbers import plural
-from harness.training.recipe import DenoiserRecipe
+from harness.training.tasks import DenoisingTask, task_of
 
 
 class TrainingBar(LiveBar, TrainingListener):
@@ -56,6 +56,8 @@ def train_for(grids: Sequence[Path], device: str | None, executor: str) -> None:
             with TrainingBar(err) as bar:
                 train_all(recipes, FOLDER, work=FOLDER, device=device, executor=executor, listener=bar, again=again)
     for network in (network for table in tables for network in table.networks() if network.images is None):
-        recipe = recipe_of(network)  # a network that was trained elsewhere has no losses by level yet
-        if isinstance(recipe, DenoiserRecipe):
-            write_levels(recipe, network.path(), FOLDER / network.name, devices_for(device)[0])
+        folder = FOLDER / network.name
+        if not has_levels(network.path(), folder):  # it was trained elsewhere
+            task = task_of(recipe_of(network))
+            if isinstance(task, DenoisingTask):
+                write_levels(task, network.path(), folder, devices_for(device)[0])

@@ -35,7 +35,7 @@ from harness.training.loop import (
 )
 from harness.training.processes import Process, training_process
 from harness.training.recipe import DenoiserRecipe, Recipe, load_recipe
-from harness.training.tasks import DenoisingTask
+from harness.training.tasks import DenoisingTask, task_of
 
 LOOK_SECONDS = 1.0
 """How often the logs of what is trained are looked at."""
@@ -181,9 +181,11 @@ def _train(training: Training, process: Process, progress: Callable[[Progress], 
             draw_snapshot(snapshot, str(process.device), notes.append)
 
     with locked(training.work / recipe.name, busy) if process.is_first else nullcontext():
+        task = task_of(recipe)
         result = train(
             recipe,
             training.out,
+            task,
             resume=not training.fresh,
             again=training.again,
             progress=progress if process.is_first else None,
@@ -193,8 +195,8 @@ def _train(training: Training, process: Process, progress: Callable[[Progress], 
             note=notes.append,
             on_snapshot=draw,
         )
-        if process.is_first and isinstance(recipe, DenoiserRecipe):
-            write_levels(recipe, result, training.work / recipe.name, str(process.device))
+        if process.is_first and isinstance(task, DenoisingTask):
+            write_levels(task, result, training.work / recipe.name, str(process.device))
     return notes
 
 
@@ -210,14 +212,19 @@ def draw_snapshot(snapshot: Snapshot, device: str, note: Callable[[str], None]) 
         note(f"{snapshot.path}: no images of this snapshot ({error})")
 
 
-def write_levels(recipe: DenoiserRecipe, result: Path, folder: Path, device: str = "cpu") -> None:
+def has_levels(result: Path, folder: Path) -> bool:
+    """Whether the folder of a run has the losses by noise level of this result."""
+    path = folder / LEVELS
+    return path.is_file() and json.loads(path.read_text()).get("weights") == sha256_of(result)
+
+
+def write_levels(task: DenoisingTask, result: Path, folder: Path, device: str = "cpu") -> None:
     """Write the loss by noise level before and after training to `levels.json`, unless it is there."""
-    path, sha256 = folder / LEVELS, sha256_of(result)
-    if path.is_file() and json.loads(path.read_text()).get("weights") == sha256:
+    if has_levels(result, folder):
         return
-    task = DenoisingTask(recipe)
+    path, sha256 = folder / LEVELS, sha256_of(result)
     images, labels = task.some(IMAGES)
-    untrained = initial_network(task, recipe.seed)
+    untrained = initial_network(task, task.recipe.seed)
     profile = level_profile(task.objective, untrained, images)
     curves = {
         **profile._asdict(),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from harness.core.errors import InputError
 from harness.experiments.training_table import TrainedNetwork, TrainingTable
 from harness.training.loop import is_result_of
-from harness.training.recipe import Recipe, load_recipe
+from harness.training.recipe import DenoiserRecipe, Recipe, load_recipe
 from harness.training.tasks import task_of
 
 
@@ -37,13 +37,13 @@ def needed_trainings(table: TrainingTable) -> list[NeededTraining]:
         InputError: a recipe or data that cannot be used, or a recipe without a snapshot that the table asks for.
     """
     needed: dict[str, NeededTraining] = {}
-    identities: dict[tuple[str, str], str | None] = {}  # a data set is read once for all its recipes
+    identities: dict[tuple[str, bool], str | None] = {}  # a data set is read once for all its recipes
     for network in table.networks():
         recipe = recipe_of(network)
         lacking = set(table.snapshots) - set(recipe.snapshots)
         if lacking:
             raise InputError(f"{network.recipe}: no snapshot at {min(lacking):,} images; add it to its `snapshots`")
-        learnt = (recipe.dataset, getattr(recipe, "label_policy", "none"))
+        learnt = (recipe.dataset, isinstance(recipe, DenoiserRecipe) and recipe.label_policy == "class")
         if learnt not in identities:
             identities[learnt] = task_of(recipe).identity()
         fingerprint = recipe.fingerprint(identities[learnt])

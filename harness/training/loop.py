@@ -85,6 +85,7 @@ class Snapshot(NamedTuple):
 def train(
     recipe: Recipe,
     out: Path,
+    task: TrainingTask | None = None,
     resume: bool = True,
     again: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -101,6 +102,7 @@ def train(
     Args:
         recipe: see `load_recipe`.
         out: folder of the result, `<name>.safetensors`.
+        task: what the recipe asks for, where its data is open already.
         resume: continue from a state, and leave a finished result alone; False starts afresh.
         again: train although the result is there, to have its snapshots again.
         progress: called a few hundred times in a run.
@@ -125,7 +127,7 @@ def train(
     layout = _layout(recipe, process, micro_batch)
     result, folder = out / f"{recipe.name}.safetensors", work / recipe.name
     with _own_random_stream(recipe.seed, process), _exact_float32():
-        task = task_of(recipe)
+        task = task or task_of(recipe)
         fingerprint = recipe.fingerprint(task.identity())
         if resume and not again and is_result_of(result, fingerprint):
             return result
@@ -203,6 +205,8 @@ class _Run:
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         network = task.build().to(process.device, self.dtype)
         self.state: TrainingState = states.initial(network, recipe.optimizer, len(recipe.ema.names), recipe.seed)
+        self.parameters: list[Tensor] = list(network.parameters())
+        self.averaged: list[list[Tensor]] = [list(average.parameters()) for average in self.state.averages]
         if process.rank:  # dropout of each process is its own
             torch.manual_seed(recipe.seed + (process.rank << 32))
 
@@ -257,16 +261,14 @@ class _Run:
                     loss = self.task.loss(network, moved, state.network) * (self.layout.micro_batch / own)
                 loss.backward()
             total = total + loss.detach()
-        parameters: list[Tensor] = list(state.network.parameters())
         if recipe.optimizer.clip is not None:
-            nn.utils.clip_grad_norm_(parameters, recipe.optimizer.clip)
+            nn.utils.clip_grad_norm_(self.parameters, recipe.optimizer.clip)
         for group in state.optimizer.param_groups:
             group["lr"] = recipe.optimizer.rate(seen, recipe.images)
         state.optimizer.step()
         with torch.no_grad():
-            for average, keep in zip(state.averages, recipe.ema.decays(seen, recipe.batch), strict=True):
-                averaged: list[Tensor] = list(average.parameters())
-                torch._foreach_lerp_(averaged, parameters, 1 - keep)  # keep average + (1 - keep) weights
+            for averaged, keep in zip(self.averaged, recipe.ema.decays(seen, recipe.batch), strict=True):
+                torch._foreach_lerp_(averaged, self.parameters, 1 - keep)  # keep average + (1 - keep) weights
         return total
 
     def _moved(self, tensor: Tensor) -> Tensor:
@@ -288,8 +290,9 @@ class _Run:
                 break
         else:
             # a last step may have a finite loss and spoil the weights
-            weights: list[Tensor] = [parameter.detach() for parameter in self.state.network.parameters()]
-            if not torch.stack(list(torch._foreach_norm(weights))).isfinite().all():
+            with torch.no_grad():
+                norms = torch._foreach_norm(self.parameters)
+            if not torch.stack(list(norms)).isfinite().all():
                 what = "the weights became infinite or NaN"
         if what:
             kept = sorted((self.folder / "snapshots").glob("*.safetensors"))

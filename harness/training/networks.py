@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BeforeValidator, Field
 
-from harness.core.config import Config, Count, Positive, Real, Shape, freeze, one_of
+from harness.core.config import Config, Count, Positive, Real, Shape, freeze, kind_of, one_of
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.training.noise_distributions import LogUniform, NoiseDistribution
 
@@ -214,7 +214,7 @@ def build_network(
     arguments = unet.model_dump(mode="json", exclude={"fourier_scale"})
     if augment_dim:
         arguments["augment_dim"] = augment_dim
-    kind = preconditioning.model_dump()["kind"]
+    kind = str(kind_of(type(preconditioning)))
     network = PRECONDITIONINGS[kind](
         img_resolution=shape[1],
         img_channels=shape[0],

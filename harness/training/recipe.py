@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.core import yaml
-from harness.core.config import Config, Count, Positive, Shape, Shorthand, distinct, freeze, one_of, unwritten
+from harness.core.config import Config, Count, Positive, Shape, Shorthand, distinct, freeze, kind_of, one_of, unwritten
 from harness.training.augmentation import Augmentation
 from harness.training.averages import EMA, HalfLifeEMA
 from harness.training.losses import DenoisingLoss, EDMLoss, Loss
@@ -159,8 +159,8 @@ class DenoiserRecipe(Recipe):
             )
         if self.sigma_data is not None and not any(map(_takes_sigma_data, (self.preconditioning, self._weight))):
             raise ValueError(
-                f"sigma_data: neither preconditioning '{_kind(self.preconditioning)}' nor weight "
-                f"'{_kind(self._weight)}' uses it, or both state their own; remove it"
+                f"sigma_data: neither preconditioning '{kind_of(type(self.preconditioning))}' nor weight "
+                f"'{kind_of(type(self._weight))}' uses it, or both state their own; remove it"
             )
         noise, own = self._noise, self.preconditioning
         if isinstance(noise, IDDPMNoise) and isinstance(own, IDDPM):
@@ -208,17 +208,13 @@ class DenoiserRecipe(Recipe):
         for name in ("shape", "classes"):  # are checked, and change nothing
             fields.pop(name, None)
         if self.preconditioning.model_dump(exclude_defaults=True) == {}:
-            fields["preconditioning"] = _kind(self.preconditioning)
+            fields["preconditioning"] = kind_of(type(self.preconditioning))
         if self.loss is None:
             del fields["loss"]
         elif isinstance(self.loss, EDMLoss) and self.sigma_data is None:
             # recipes of old had their one sigma_data here, the paper's if they stated none
             fields["loss"]["sigma_data"] = self.loss.sigma_data or self.data_deviation()
         return json.dumps(fields, sort_keys=True)
-
-
-def _kind(choice: Config) -> str:
-    return str(choice.model_dump()["kind"])
 
 
 def _takes_sigma_data(part: Config) -> bool:

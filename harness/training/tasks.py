@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from harness.core.config import kind_of
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints import safetensors_file
 from harness.denoisers.preconditioning import Preconditioned
@@ -156,9 +157,9 @@ class DenoisingTask:
             for name, value in found.items():
                 if not torch.as_tensor(value).isfinite():
                     raise InputError(
-                        f"{self.recipe.name}: noise '{self.objective.noise.model_dump()['kind']}' draws sigma = "
+                        f"{self.recipe.name}: noise '{kind_of(type(self.objective.noise))}' draws sigma = "
                         f"{level:.4g}, where {name} is {float(value)} (preconditioning '{network.kind}', weight "
-                        f"'{self.objective.weight.model_dump()['kind']}'); narrow the noise distribution, or change one"
+                        f"'{kind_of(type(self.objective.weight))}'); narrow the noise distribution, or change one"
                     )
 
 
