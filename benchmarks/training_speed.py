@@ -19,7 +19,7 @@ import torch
 
 from harness.hub.digits import load_digits
 from harness.training import loop
-from harness.training.loop import Layout, _Run
+from harness.training.loop import StepLayout, _Run
 from harness.training.processes import Process
 from harness.training.recipe import RECIPES, DenoiserRecipe
 from harness.training.tasks import DenoisingTask
@@ -84,7 +84,7 @@ class Ours:
 
     def __init__(self, chosen: DenoiserRecipe, folder: Path) -> None:
         torch.manual_seed(0)
-        layout = Layout(1, chosen.batch)
+        layout = StepLayout(1, chosen.batch)
         self.run_ = _Run(chosen, DenoisingTask(chosen), Process(), layout, folder, "", lambda snapshot: None)
 
     def run(self, steps: int) -> None:

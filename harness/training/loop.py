@@ -23,7 +23,7 @@ from harness.training import FOLDER
 from harness.training import state as states
 from harness.training.processes import Process
 from harness.training.recipe import DenoiserRecipe, Recipe
-from harness.training.state import Layout, TrainingState
+from harness.training.state import StepLayout, TrainingState
 from harness.training.tasks import TrainingTask, each, parts_of, task_of
 from harness.training.tensorboard import event_writer
 
@@ -151,7 +151,7 @@ def train(
     return result
 
 
-def _layout(recipe: Recipe, process: Process, micro_batch: int | None) -> Layout:
+def _layout(recipe: Recipe, process: Process, micro_batch: int | None) -> StepLayout:
     if process.world > 1 and not isinstance(recipe, DenoiserRecipe):
         raise InputError(f"{recipe.name}: this kind of network is trained by one process; start it without a launcher")
     own, rest = divmod(recipe.batch, process.world)
@@ -163,7 +163,7 @@ def _layout(recipe: Recipe, process: Process, micro_batch: int | None) -> Layout
         raise InputError(
             f"--micro-batch {micro_batch}: the {own} images of a process are no multiple of it; take a divisor"
         )
-    return Layout(process.world, micro_batch or own, process.device.type)
+    return StepLayout(process.world, micro_batch or own, process.device.type)
 
 
 def _to_end(run: "_Run", end: int, progress: Callable[[Progress], None] | None, save_every: float) -> None:
@@ -194,7 +194,7 @@ class _Run:
         recipe: Recipe,
         task: TrainingTask,
         process: Process,
-        layout: Layout,
+        layout: StepLayout,
         folder: Path,
         fingerprint: str,
         on_snapshot: Callable[[Snapshot], None],

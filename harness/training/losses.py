@@ -151,4 +151,4 @@ class EDMLoss(LogNormal, Column):
 
 
 COLUMNS = one_of(VPLoss, VELoss, IDDPMLoss, EDMLoss)
-Loss = Annotated[Column, COLUMNS]
+LossChoice = Annotated[Column, COLUMNS]

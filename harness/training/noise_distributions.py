@@ -206,4 +206,4 @@ NOISE_DISTRIBUTIONS = one_of(
         "flow": {"kind": "lognormal", "P_mean": 0.0, "P_std": 1.0},
     },
 )
-Noise = Annotated[NoiseDistribution, NOISE_DISTRIBUTIONS]
+NoiseChoice = Annotated[NoiseDistribution, NOISE_DISTRIBUTIONS]

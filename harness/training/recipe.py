@@ -16,10 +16,10 @@ from harness.core import yaml
 from harness.core.config import Config, Count, Positive, Shape, Shorthand, distinct, freeze, kind_of, one_of, unwritten
 from harness.training.augmentation import Augmentation
 from harness.training.averages import EMA, HalfLifeEMA
-from harness.training.losses import DenoisingLoss, EDMLoss, Loss
+from harness.training.losses import DenoisingLoss, EDMLoss, LossChoice
 from harness.training.networks import EDM, IDDPM, TRAINABLE, UNETS, Expressions, Preconditioning, UNetConfig
-from harness.training.noise_distributions import IDDPMNoise, Noise, NoiseDistribution
-from harness.training.weights import EDMWeight, LossWeight, Weight
+from harness.training.noise_distributions import IDDPMNoise, NoiseChoice, NoiseDistribution
+from harness.training.weights import EDMWeight, LossWeight, WeightChoice
 
 SIGMA_DATA = 0.5
 """The paper's: standard deviation of photographs in [-1, 1]."""
@@ -137,9 +137,9 @@ class DenoiserRecipe(Recipe):
     kind: Literal["denoiser"] = "denoiser"
     preconditioning: Annotated[Preconditioning, TRAINABLE]
     network: Annotated[UNetConfig, UNETS]
-    loss: Loss | None = None
-    noise: Annotated[Noise | None, unwritten(None)] = None
-    weight: Annotated[Weight | None, unwritten(None)] = None
+    loss: LossChoice | None = None
+    noise: Annotated[NoiseChoice | None, unwritten(None)] = None
+    weight: Annotated[WeightChoice | None, unwritten(None)] = None
     sigma_data: Annotated[Positive | Literal["auto"] | None, unwritten(None)] = None
     augmentation: Annotated[Annotated[Augmentation, Shorthand] | None, unwritten(None)] = None
     flip: Annotated[bool, unwritten(False)] = False

@@ -25,7 +25,7 @@ FORMAT = "harness-training-state-2"
 STATE, BEFORE, NEXT = "state.safetensors", "state-before.safetensors", "state-next.safetensors"
 
 
-class Layout(NamedTuple):
+class StepLayout(NamedTuple):
     """How a step is divided, on which the last bits of its sums depend.
 
     Args:
@@ -74,7 +74,11 @@ def initial(network: nn.Module, adam: Adam, averages: int, seed: int) -> Trainin
 
 
 def save(
-    state: TrainingState, folder: Path, fingerprint: str, layout: Layout, streams: Mapping[str, Tensor] | None = None
+    state: TrainingState,
+    folder: Path,
+    fingerprint: str,
+    layout: StepLayout,
+    streams: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the state; the one that is there becomes the one before.
 
@@ -118,7 +122,7 @@ def restore(
     state: TrainingState,
     folder: Path,
     fingerprint: str,
-    layout: Layout,
+    layout: StepLayout,
     rank: int = 0,
     note: Callable[[str], None] = lambda text: None,
 ) -> bool:
@@ -156,7 +160,7 @@ class _Damaged(InputError):
     """A file whose content is not what was written."""
 
 
-def _fill(state: TrainingState, path: Path, fingerprint: str, layout: Layout, rank: int) -> None:
+def _fill(state: TrainingState, path: Path, fingerprint: str, layout: StepLayout, rank: int) -> None:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -172,7 +176,7 @@ def _fill(state: TrainingState, path: Path, fingerprint: str, layout: Layout, ra
         )
     if header.get("sha256") != _digest(tensors, header):
         raise _Damaged(f"{path}: damaged state of a training run (its SHA-256 is not the one that its header says)")
-    before = Layout(**json.loads(header["layout"]))
+    before = StepLayout(**json.loads(header["layout"]))
     if before != layout:
         raise InputError(
             f"{path}: the run had {before.world} processes with {before.micro_batch} images a pass on {before.device}, "

@@ -124,4 +124,4 @@ LOSS_WEIGHTS = one_of(
         "constant": {"kind": "power", "exponent": 0.0},
     },
 )
-Weight = Annotated[LossWeight, LOSS_WEIGHTS]
+WeightChoice = Annotated[LossWeight, LOSS_WEIGHTS]

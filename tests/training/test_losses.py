@@ -7,7 +7,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from harness.denoisers.preconditioning import PRECONDITIONINGS
-from harness.training.losses import COLUMNS, Batch, DenoisingLoss, EDMLoss, Loss, VELoss, VPLoss
+from harness.training.losses import COLUMNS, Batch, DenoisingLoss, EDMLoss, LossChoice, VELoss, VPLoss
 from harness.training.noise_distributions import NOISE_DISTRIBUTIONS, IDDPMNoise, LogNormal, LogUniform, VPNoise
 from harness.training.weights import LOSS_WEIGHTS, EDMWeight, InverseCOut, MinSNR, Power
 from tests.conftest import golden, relative_error
@@ -188,7 +188,7 @@ def test_ends_in_the_wrong_order_are_refused():
 
 
 def test_a_bare_word_is_the_kind_with_paper_defaults():
-    union = TypeAdapter(Loss)
+    union = TypeAdapter(LossChoice)
     assert union.validate_python("edm") == EDMLoss(P_mean=-1.2, P_std=1.2)
     assert union.validate_python({"kind": "ve", "sigma_max": 50.0}) == VELoss(sigma_max=50.0)
     with pytest.raises(ValidationError, match="vp"):
