@@ -60,6 +60,9 @@ DeviceOption = Annotated[
 ExecutorOption = Annotated[
     str, typer.Option("--executor", help="processes (one a device), inline (this process), or a plugin's.")
 ]
+AllowCodeOption = Annotated[
+    bool, typer.Option("--allow-code", help="Run the Python code that denoisers or metrics name.")
+]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")
@@ -106,12 +109,16 @@ INTERRUPTED = "interrupted; what was finished is stored, and the same command go
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """A command whose errors are messages: exit code 2 for the user's, 1 for a run's, 130 for Ctrl-C."""
+    """A command whose errors are messages: exit code 2 for the user's, 1 for a run's, 130 for Ctrl-C.
+
+    An argument `allow_code` permits code of the user as long as the command runs.
+    """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            result = function(*args, **kwargs)
+            with _permission(bool(kwargs.get("allow_code"))):
+                result = function(*args, **kwargs)
             sys.stdout.flush()
             return result
         except InputError as error:
@@ -133,6 +140,14 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
             raise exit_with(INTERRUPTED, 130) from None
 
     return wrapped
+
+
+def _permission(allow_code: bool) -> contextlib.AbstractContextManager[None]:
+    if not allow_code:
+        return contextlib.nullcontext()
+    from harness.core.code import code_allowed
+
+    return code_allowed()
 
 
 class Interruption:

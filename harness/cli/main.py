@@ -15,6 +15,7 @@ from harness.cli import images, models, results, search
 from harness.cli.console import (
     LOOK,
     RUN,
+    AllowCodeOption,
     BatchOption,
     DeviceOption,
     ExecutorOption,
@@ -73,6 +74,7 @@ def run(
     device: DeviceOption = None,
     executor: ExecutorOption = "processes",
     batch: BatchOption = None,
+    allow_code: AllowCodeOption = False,
     store: StoreOption = None,
     files: FilesOption = None,
     force: Annotated[
@@ -298,6 +300,7 @@ def sample(
     label: Annotated[str, typer.Option(help="random, unconditional, or a class index.")] = "random",
     device: DeviceOption = None,
     batch: BatchOption = None,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Draw images to a PNG sheet or a folder."""
     from harness.cli.parsing import parse_label, parse_sampler, parse_seeds, parse_source

@@ -7,6 +7,7 @@ import typer
 
 from harness.cli.console import (
     RUN,
+    AllowCodeOption,
     BatchOption,
     DeviceOption,
     ExecutorOption,
@@ -76,6 +77,7 @@ def search(
     device: DeviceOption = None,
     executor: ExecutorOption = "processes",
     batch: BatchOption = None,
+    allow_code: AllowCodeOption = False,
     store: StoreOption = None,
     files: FilesOption = None,
 ) -> None:

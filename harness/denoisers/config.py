@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from harness.core.config import Config, plugins_of
 
@@ -33,6 +33,7 @@ class Description(NamedTuple):
         guided_by_class: whether it is classifier-free guidance.
         family: kind of the network's preconditioning; "" for a denoiser without one.
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
+        has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
     """
 
     identity: str
@@ -46,6 +47,7 @@ class Description(NamedTuple):
     family: str = ""
     null_class: int | None = None
     needs_class: bool = False
+    has_dtypes: bool = False
 
     @property
     def rounds(self) -> bool:
@@ -55,6 +57,9 @@ class Description(NamedTuple):
 
 class DenoiserConfig(Config):
     """A denoiser given by a `kind` and fields; it may be made of other denoisers, its parts."""
+
+    is_own: ClassVar[bool] = False
+    """Whether it is a user's own network: its file or code is not ours, and it is checked before it is used."""
 
     kind: str
 

@@ -69,6 +69,7 @@ class GuidedSpec(DenoiserConfig):
             family=main.family,
             null_class=main.null_class,
             needs_class=main.needs_class,
+            has_dtypes=main.has_dtypes and guide.has_dtypes,
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
+from harness.core.code import code_allowed
 from harness.core.config import one_of
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
@@ -59,6 +60,7 @@ def load_denoiser(
     device: "torch.device | str | None" = None,
     dtype: "torch.dtype | str | None" = None,
     options: Mapping[str, Any] | None = None,
+    allow_code: bool = False,
 ) -> "Denoiser":
     """Load a denoiser.
 
@@ -68,6 +70,7 @@ def load_denoiser(
         dtype: of its arithmetic, `float32` or `float64`; None means its own: float32 for a network, float64 for an
             analytic denoiser, which has no other.
         options: of a checkpoint of another program, what its file does not say (`harness inspect` shows it).
+        allow_code: run the Python code that a spec of kind `python` names; see `harness.core.code`.
 
     Example:
         >>> import harness, torch
@@ -76,7 +79,8 @@ def load_denoiser(
         tensor([0.2000, 0.2000, 0.2000, 0.2000], dtype=torch.float64)
 
     Raises:
-        InputError: unknown name, unreadable or altered file, invalid spec, or a dtype that it does not have.
+        InputError: unknown name, unreadable or altered file, invalid spec, a dtype that it does not have, or code
+            without permission.
     """
     import torch
 
@@ -91,8 +95,9 @@ def load_denoiser(
     if options and not (isinstance(resolved, Path) and _is_foreign(resolved)):
         raise InputError(f"'{source}' describes itself; leave out the option '{next(iter(options))}'")
     if isinstance(resolved, DenoiserConfig):
-        parts = tuple(load_denoiser(part, device, dtype) for part in resolved.parts())
-        return resolved.build(parts, device, dtype)
+        with code_allowed(allow_code):
+            parts = tuple(load_denoiser(part, device, dtype) for part in resolved.parts())
+            return resolved.build(parts, device, dtype)
     path = resolved if isinstance(resolved, Path) else checked_path(resolved.name, resolved.card)
     dtype = torch.float32 if dtype is None else dtype
     if _is_foreign(path):
@@ -148,6 +153,7 @@ def describe(source: Source, absent_ok: bool = False) -> Description:
         family=facts.preconditioning,
         null_class=network.null_class if network else None,
         needs_class=bool(network and network.needs_class),
+        has_dtypes=True,
     )
 
 
@@ -167,6 +173,19 @@ def rounding_of(source: Source) -> "Callable[[Tensor], Tensor] | None":
     from harness.denoisers.checkpoints import safetensors_file
 
     return safetensors_file.without_weights(path).round_sigma
+
+
+def own_parts(source: Source) -> tuple[DenoiserConfig, ...]:
+    """The specs among a denoiser and its parts that are a user's own networks, and run the user's code.
+
+    Raises:
+        InputError: as `describe`.
+    """
+    resolved = _resolve(source)
+    if not isinstance(resolved, DenoiserConfig):
+        return ()
+    inner = (own for part in resolved.parts() for own in own_parts(part))
+    return ((resolved,) if resolved.is_own else ()) + tuple(inner)
 
 
 def cards_of(source: Source) -> tuple[str, ...]:

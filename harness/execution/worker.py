@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from harness.core.code import code_allowed, is_code_allowed
 from harness.core.config import Config, plugins_of
 from harness.core.errors import InputError, MachineError, RunError, SamplingError
 from harness.core.plugins import require_plugins
@@ -31,7 +32,8 @@ class ChunkTask(NamedTuple):
     Several chunks of one trial share network calls; each still has arrays of its own. `kept` is what these hold of
     images beside the moments of features. `remember`: take from earlier tasks what the denoiser was asked there, which
     pays where many trials begin alike; on a CPU only. `plugins` is the code that trial and metric need beside the
-    harness, see `harness.core.plugins.provenance`.
+    harness, see `harness.core.plugins.provenance`. `allow_code` is the permission to run a user's code that the process
+    has which makes the task.
     """
 
     trial: str
@@ -42,12 +44,23 @@ class ChunkTask(NamedTuple):
     kept: tuple[str, ...] = ()
     remember: bool = False
     plugins: tuple[dict[str, str], ...] = ()
+    allow_code: bool = False
 
     @classmethod
     def of(cls, trial: Trial, metric: Config, batch: int, kept: tuple[str, ...], remember: bool = False) -> "ChunkTask":
         """A task that lacks its seeds."""
         plugins = (*plugins_of(trial).values(), *plugins_of(metric).values())
-        return cls(trial.model_dump_json(), (), metric.model_dump_json(), batch, False, kept, remember, plugins)
+        return cls(
+            trial.model_dump_json(),
+            (),
+            metric.model_dump_json(),
+            batch,
+            False,
+            kept,
+            remember,
+            plugins,
+            is_code_allowed(),
+        )
 
 
 class Computed(NamedTuple):
@@ -114,7 +127,8 @@ def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
     """
     require_plugins(task.plugins)
     try:
-        return _compute(task, device)
+        with code_allowed(task.allow_code):
+            return _compute(task, device)
     except Exception as error:
         if _is_of_device(error):
             raise MachineError(str(error).splitlines()[0]) from None

@@ -196,7 +196,7 @@ def describe_panel(name: str, panel: Panel, document: Document, absent: Collecti
 
 def misfit(described: Description, labels: LabelPolicy, dtype: str | None) -> tuple[str, str] | None:
     """What of labels and type does not go with a denoiser, and why; None if all does."""
-    if dtype == "float32" and not described.identity.startswith("sha256:"):
+    if dtype == "float32" and not described.has_dtypes:
         return "dtype", "an analytic denoiser computes in float64; leave dtype out"
     if described.guided_by_class and labels == "unconditional":
         return "labels", "classifier-free guidance leads towards a class; leave labels out"

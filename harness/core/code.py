@@ -1,0 +1,272 @@
+"""Python code of a user: found without running it, identified by its content, and run only with permission.
+
+Code is named as `module:object`, or as `file.py:object`:
+
+    my_package.nets:make      a module that can be imported; the working directory is looked in too, last
+    nets/my_net.py:make       a file
+
+Its identity covers its own Python files and what they import of the user's: for a package every file of it, for a file
+those that it imports from its own folder, and so on. Of installed distributions that they import it covers name and
+version; torch and numpy are left out, since every row has their versions. Imports are read from the source; a module
+that is imported by a computed name is not seen.
+
+Permission is `--allow-code` on the command line, `allow_code=True` in Python, or the user's settings
+(`harness.core.settings`). Work that is sent to another process takes its permission along.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.core.embedded import sha256_of
+from harness.core.errors import InputError
+from harness.core.settings import load_settings, settings_path
+
+RECORDED = frozenset({"torch", "numpy", "harness"})
+"""Imports that are left out of an identity: every row says their versions."""
+
+_SITES = {Path(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib")} | {Path(site.getusersitepackages())}
+"""Folders of installed packages, where neighbours are not a user's own code."""
+
+_allowed: ContextVar[bool] = ContextVar("allowed", default=False)
+
+_imported: dict[str, str] = {}
+"""Identity of the source that this process imported, by reference."""
+
+
+@contextmanager
+def code_allowed(allowed: bool = True) -> Iterator[None]:
+    """Permit code of the user inside; False leaves the permission as it is outside."""
+    token = _allowed.set(allowed or _allowed.get())
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def is_code_allowed() -> bool:
+    """Whether code of the user may be run here."""
+    return _allowed.get() or load_settings().allow_code
+
+
+def require_permission(what: str) -> None:
+    """Refuse to run code without permission.
+
+    Args:
+        what: which code, as the subject of the sentence.
+
+    Raises:
+        InputError: with how to permit it.
+    """
+    if not is_code_allowed():
+        raise InputError(
+            f"{what} is Python code, which is run only with your permission: read it, then add --allow-code "
+            f"(allow_code=True in Python), or put `allow_code: true` in {settings_path()}"
+        )
+
+
+class Code(NamedTuple):
+    """The source of an object, as it is on disk.
+
+    Args:
+        name: name of the top-level module or package.
+        folder: where that module or package lies.
+        files: its Python files and those that it imports of the user's, by their place relative to their folders.
+        distributions: versions of the installed distributions that they import, by name.
+    """
+
+    name: str
+    folder: Path
+    files: dict[str, Path]
+    distributions: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """Of the places and contents of all files."""
+        digest = hashlib.sha256()
+        for place, path in sorted(self.files.items()):
+            digest.update(f"{place}\0{sha256_of(path)}\n".encode())
+        return digest.hexdigest()
+
+
+class _Reference(NamedTuple):
+    """`module:object` in its parts; `file` is the module's own path where it was named by that."""
+
+    module: str
+    attribute: str
+    file: Path | None
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def _parse(reference: str) -> _Reference:
+    module, colon, attribute = reference.rpartition(":")
+    if not colon or not module or not all(part.isidentifier() for part in attribute.split(".")):
+        raise InputError(f"'{reference}' names no code; write module:object or file.py:object, as in my_nets:make")
+    if module.endswith(".py"):
+        file = Path(module).expanduser().absolute()
+        if not file.is_file():
+            raise InputError(f"{module}: no such file; check the path, which is relative to the working directory")
+        if not file.stem.isidentifier():
+            raise InputError(f"{module}: a Python file's name is letters, digits and underscores; rename it")
+        return _Reference(file.stem, attribute, file)
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise InputError(f"'{module}' is no module's name; write it with dots, or as a path that ends in .py")
+    return _Reference(module, attribute, None)
+
+
+def find_code(reference: str) -> Code:
+    """The source of `module:object`, found without running any of it.
+
+    Raises:
+        InputError: there is no such module or file, or a file is not Python.
+    """
+    named = _parse(reference)
+    start = named.file or _find(named.top)
+    if start is None:
+        raise InputError(
+            f"{reference}: there is no module '{named.top}' here; install its package, work in its folder, or name "
+            "its file, as in nets/my_net.py:make"
+        )
+    files: dict[str, Path] = {}
+    distributions: dict[str, str] = {}
+    todo, seen = [(named.top, start)], set()
+    while todo:
+        name, place = todo.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        own = _files(place)
+        files |= own
+        for imported in sorted(_imports(own.values()) - {name}):
+            beside = None if place.parent in _SITES else _in_folder(imported, place.parent)
+            installed = {} if beside else _distributions(imported)
+            if installed:
+                distributions |= installed
+            elif (found := beside or _find(imported)) is not None:
+                todo.append((imported, found))
+    distributions |= {} if named.file else _distributions(named.top)
+    return Code(named.top, start.parent, files, dict(sorted(distributions.items())))
+
+
+def load_object(reference: str) -> Any:
+    """Import `module:object`, which runs code.
+
+    Raises:
+        InputError: no permission, no such module or object, an import that fails, or source that changed since this
+            process imported it.
+    """
+    require_permission(f"'{reference}'")
+    named, code = _parse(reference), find_code(reference)
+    known = _imported.setdefault(reference, code.sha256)
+    if known != code.sha256:
+        raise InputError(f"'{reference}': its source changed since this process imported it; start the program again")
+    with _importable(str(code.folder)):
+        try:
+            module = importlib.import_module(named.module)
+        except Exception as error:
+            del _imported[reference]
+            raise InputError(f"'{reference}' cannot be imported: {_told(error)}") from error
+    _check_place(reference, module, code)
+    value: Any = module
+    for part in named.attribute.split("."):
+        if not hasattr(value, part):
+            raise InputError(f"'{reference}': {getattr(value, '__name__', named.module)} has no '{part}'")
+        value = getattr(value, part)
+    return value
+
+
+def _told(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """A folder is on the path: first for what is imported inside, last afterwards, for what is imported later."""
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _check_place(reference: str, module: Any, code: Code) -> None:
+    """What was imported is what was hashed: another module of that name may have been there first."""
+    file = getattr(module, "__file__", None)
+    if file is None or Path(file).resolve() not in {path.resolve() for path in code.files.values()}:
+        raise InputError(f"'{reference}': this process has another module '{module.__name__}' ({file}); rename yours")
+
+
+def _find(name: str) -> Path | None:
+    """The file or folder of a top-level module, without importing it; None for built-in or unknown ones."""
+    if name in RECORDED or name in sys.stdlib_module_names:
+        return None
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return _in_folder(name, Path.cwd())
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).absolute()
+    return Path(spec.origin).absolute() if spec.origin and spec.origin.endswith(".py") else None
+
+
+def _in_folder(name: str, folder: Path) -> Path | None:
+    """The file or package of a name in a folder, as Python would find it there."""
+    package, file = folder / name, folder / f"{name}.py"
+    if (package / "__init__.py").is_file():
+        return package
+    if file.is_file():
+        return file
+    return package if package.is_dir() and any(package.rglob("*.py")) else None
+
+
+def _files(place: Path) -> dict[str, Path]:
+    """A module's Python files by their place relative to its folder."""
+    if place.is_file():
+        return {place.name: place}
+    return {path.relative_to(place.parent).as_posix(): path for path in place.rglob("*.py")}
+
+
+def _imports(paths: Iterable[Path]) -> set[str]:
+    """Top-level names that files import, the standard library's and `RECORDED` left out."""
+    names: set[str] = set()
+    for path in paths:
+        try:
+            tree = ast.parse(path.read_bytes(), filename=str(path))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{path}: not Python: {_told(error)}") from None
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - RECORDED
+
+
+@cache
+def _packages() -> dict[str, list[str]]:
+    return dict(metadata.packages_distributions())
+
+
+def _distributions(name: str) -> dict[str, str]:
+    """Versions of the installed distributions that bring a top-level module; empty for none."""
+    return {one: metadata.version(one) for one in dict.fromkeys(_packages().get(name, []))}

@@ -1,0 +1,46 @@
+"""The user's own settings: one YAML file in the platform's folder for configuration.
+
+    allow_code: true      # run the Python code that grids and commands name, without --allow-code
+
+Nothing else sets them: a grid that came from elsewhere cannot.
+"""
+
+import os
+from pathlib import Path
+
+from harness.core import yaml
+from harness.core.config import Config
+
+VARIABLE = "HARNESS_SETTINGS"
+NAME = "diffusion-harness"
+
+
+class Settings(Config):
+    """What a user has settled for all commands.
+
+    Args:
+        allow_code: whether Python code that a denoiser or metric names may be run; see `harness.core.code`.
+    """
+
+    allow_code: bool = False
+
+
+def settings_path() -> Path:
+    """The file: $HARNESS_SETTINGS, else `settings.yaml` in the platform's folder. It need not exist."""
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_config_path(NAME, appauthor=False) / "settings.yaml"
+
+
+def load_settings() -> Settings:
+    """The settings, all at their defaults where there is no file.
+
+    Raises:
+        InputError: with file, line and remedy.
+    """
+    path = settings_path()
+    if not path.is_file():
+        return Settings()
+    return yaml.build(Settings, yaml.load(path))
