@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from harness.api import evaluate as evaluate
+    from harness.api import run as run
+    from harness.api import search as search
     from harness.core.errors import InputError as InputError
     from harness.core.errors import SamplingError as SamplingError
     from harness.denoisers.check import check_denoiser as check_denoiser
@@ -29,9 +32,12 @@ _PUBLIC = {
     "SamplingError": "harness.core.errors",
     "check_denoiser": "harness.denoisers.check",
     "encode": "harness.sampling.encode",
+    "evaluate": "harness.api",
     "load_denoiser": "harness.denoisers.load",
     "results": "harness.report.data",
+    "run": "harness.api",
     "sample": "harness.sampling.sample",
+    "search": "harness.api",
 }
 
 __all__ = [
@@ -41,9 +47,12 @@ __all__ = [
     "__version__",
     "check_denoiser",
     "encode",
+    "evaluate",
     "load_denoiser",
     "results",
+    "run",
     "sample",
+    "search",
 ]
 
 

@@ -26,6 +26,7 @@ ROOMS = [
     "search",
     "report",
     "cli",
+    "api",
 ]
 """A room imports only rooms above it."""
 

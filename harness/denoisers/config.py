@@ -63,6 +63,11 @@ class DenoiserConfig(Config):
 
     kind: str
 
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"denoiser '{self.kind}'"
+
     def parts(self) -> tuple[Any, ...]:
         """The sources of the denoisers that this one is made of; see `harness.denoisers.load`."""
         return ()

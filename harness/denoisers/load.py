@@ -22,6 +22,7 @@ from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.given import GivenSpec
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 from harness.denoisers.with_error import WithErrorSpec
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards, is_here, used_path
@@ -40,6 +41,7 @@ DENOISERS = one_of(
     IdealSpec,
     DigitsMixtureSpec,
     WithErrorSpec,
+    GivenSpec,
     CFGSpec,
     AutoguidanceSpec,
     group="harness.denoisers",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError, SamplingError
+from harness.denoisers.own import check_own
 from harness.execution.chunks import Key, Missing, PlannedChunk, load_chunks, plan_chunks
 from harness.execution.devices import call_shape, devices_for
 from harness.execution.executors import Executor
@@ -156,11 +157,18 @@ class _PlanRun:
         for number, missing in enumerate(needed.by_measurement):
             self._finish_stored(number, missing)
         if needed.chunks:
+            self._check_own_networks(needed.chunks)
             self._compute(needed.chunks, needed.waiting)
         failed = sum(status == "failed" for status in self.statuses.values())
         spent, done = time.perf_counter() - started, len(self.statuses) - failed
         failures = tuple(FailureCount(*reason, trials) for reason, trials in self.failures.most_common())
         return Summary(total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent, failures)
+
+    def _check_own_networks(self, chunks: list[PlannedChunk]) -> None:
+        """Users' own networks keep what denoisers promise, before workers begin."""
+        trials = (self.measurements[planned.measurement].trials[planned.fingerprint].trial for planned in chunks)
+        for trial in {(trial.weights, trial.dtype): trial for trial in trials}.values():
+            check_own(trial.denoiser, devices_for(self.device)[0], trial.dtype)
 
     def _finish_stored(self, number: int, missing: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""

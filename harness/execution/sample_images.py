@@ -9,6 +9,7 @@ from harness.core.errors import InputError
 from harness.core.files import write_output
 from harness.datasets.image_bytes import to_bytes
 from harness.denoisers.load import load_denoiser
+from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
 from harness.execution.worker import mosaic
 from harness.sampling.initial_state import Labels
@@ -44,6 +45,7 @@ def sample_to_files(
     """
     if not seeds:
         raise InputError("no seeds were given; --seeds takes numbers and ranges such as 0-63")
+    check_own(source, devices_for(device)[0])
     denoiser = load_denoiser(source, device=devices_for(device)[0])
     is_sheet = output.suffix.lower() == ".png"
     if not is_sheet and denoiser.shape[0] not in (1, 3):

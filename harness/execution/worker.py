@@ -14,7 +14,8 @@ from harness.core.config import Config, plugins_of
 from harness.core.errors import InputError, MachineError, RunError, SamplingError
 from harness.core.plugins import require_plugins
 from harness.denoisers.cached import CachedDenoiser
-from harness.denoisers.load import identity, load_denoiser
+from harness.denoisers.given import GivenDenoiser, factories, given_denoisers
+from harness.denoisers.load import identity, load_denoiser, own_parts
 from harness.execution.devices import device_name
 from harness.execution.provenance import versions
 from harness.execution.results import ChunkData
@@ -33,7 +34,7 @@ class ChunkTask(NamedTuple):
     images beside the moments of features. `remember`: take from earlier tasks what the denoiser was asked there, which
     pays where many trials begin alike; on a CPU only. `plugins` is the code that trial and metric need beside the
     harness, see `harness.core.plugins.provenance`. `allow_code` is the permission to run a user's code that the process
-    has which makes the task.
+    has which makes the task; `given` are functions that make denoisers which its caller gave.
     """
 
     trial: str
@@ -45,6 +46,7 @@ class ChunkTask(NamedTuple):
     remember: bool = False
     plugins: tuple[dict[str, str], ...] = ()
     allow_code: bool = False
+    given: tuple[tuple[str, GivenDenoiser], ...] = ()
 
     @classmethod
     def of(cls, trial: Trial, metric: Config, batch: int, kept: tuple[str, ...], remember: bool = False) -> "ChunkTask":
@@ -60,6 +62,7 @@ class ChunkTask(NamedTuple):
             remember,
             plugins,
             is_code_allowed(),
+            tuple(factories(own_parts(trial.denoiser)).items()),
         )
 
 
@@ -127,7 +130,7 @@ def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
     """
     require_plugins(task.plugins)
     try:
-        with code_allowed(task.allow_code):
+        with code_allowed(task.allow_code), given_denoisers(dict(task.given)):
             return _compute(task, device)
     except Exception as error:
         if _is_of_device(error):

@@ -16,6 +16,7 @@
 Everything is validated before any compute; an error names the file, the line, the rule and the remedy.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -189,13 +190,13 @@ class Grid(Config):
         return self
 
 
-def load_grid(path: Path | str) -> tuple[Grid, Document]:
-    """Read and validate a grid's file, without planning it.
+def load_grid(path: Path | str | Mapping[str, Any]) -> tuple[Grid, Document]:
+    """Read and validate a grid's file, or its content as a mapping, without planning it.
 
     Raises:
         InputError: with file, line and remedy.
     """
-    document = yaml.load(path)
+    document = yaml.loads(yaml.dump(dict(path)), "grid.yaml") if isinstance(path, Mapping) else yaml.load(path)
     if not isinstance(document.data, dict):
         raise document.error((), "a grid is a mapping with keys such as title, denoisers and series")
     return yaml.build(Grid, document), document

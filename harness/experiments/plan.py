@@ -11,7 +11,7 @@ from harness.core.config import repeated
 from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
 from harness.denoisers.config import Description, Window
-from harness.denoisers.load import rounding_of
+from harness.denoisers.load import parse, rounding_of
 from harness.experiments.checks import (
     Absent,
     absent_files,
@@ -102,18 +102,25 @@ class _Curve(NamedTuple):
     moved: dict[str, Where]
 
 
-def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) -> Plan:
+def plan(
+    path: Path | str | Mapping[str, Any],
+    samples: int | None = None,
+    absent_ok: bool = False,
+    sources: Mapping[str, Any] | None = None,
+) -> Plan:
     """Turn a grid's file into trials.
 
     Args:
-        path: the YAML file.
+        path: the YAML file; or its content as a mapping, which goes by the name `grid`.
         samples: N in place of the grid's own.
         absent_ok: files that have to be fetched first may be missing; such a plan can be looked at and not run.
+        sources: how denoisers are loaded, by name, in place of what the grid says.
 
     Raises:
         InputError: anything wrong with the file, or a sampler that does not fit its denoiser.
     """
     grid, document = load_grid(path)
+    grid = _with_sources(grid, sources or {})
     if samples is not None:
         if samples < 2:
             raise InputError(f"--samples must be at least 2; we got {samples}")
@@ -123,7 +130,7 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     except InputError:
         absent = []  # a name that nothing has is told below, with its line
     if absent and not absent_ok:
-        raise InputError(f"{path}: {len(absent)} of its files are not here; {fetching(absent)}")
+        raise InputError(f"{document.path}: {len(absent)} of its files are not here; {fetching(absent)}")
     names = [file.name for file in absent]
     check_trained(grid, document)
     check_metrics(grid, document)
@@ -161,9 +168,21 @@ def plan(path: Path | str, samples: int | None = None, absent_ok: bool = False) 
     check_claims(grid, curves, document)
     if grid.x != "nfe" and all(item.x is None for item in items):
         raise document.error(("x",), f"no sampler of this grid has a number at '{grid.x}'; mend the path")
-    source = Path(path).read_text(encoding="utf-8")
-    name, place = grid_name(Path(path)), place_of(Path(path))
+    name, place = grid_name(document.path), "" if isinstance(path, Mapping) else place_of(document.path)
+    source = yaml.dump(dict(path)) if isinstance(path, Mapping) else document.path.read_text(encoding="utf-8")
     return Plan(name, grid, items, source, list(curves.values()), described, tuple(absent), place)
+
+
+def _with_sources(grid: Grid, sources: Mapping[str, Any]) -> Grid:
+    """A grid whose denoisers are loaded from elsewhere."""
+    if unknown := sorted(set(sources) - set(grid.denoisers)):
+        raise InputError(f"denoiser '{unknown[0]}' was given, and this grid has {', '.join(grid.denoisers)}")
+    given = {name: parse(source) if isinstance(source, Mapping) else source for name, source in sources.items()}
+    panels = {
+        name: panel.model_copy(update={"source": given[name]}) if name in given else panel
+        for name, panel in grid.denoisers.items()
+    }
+    return grid.model_copy(update={"denoisers": panels})
 
 
 def check_before_training(path: Path | str) -> TrainingTable | None:

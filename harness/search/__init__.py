@@ -1,1 +1,8 @@
-"""Searching: a study asks for settings, gives each the seeds that it earns, and remembers all of it."""
+"""Searching: a study asks for settings, gives each the seeds that it earns, and remembers all of it.
+
+`harness.search(...)` is the function of `harness.api`.
+"""
+
+from harness.core.callable_package import make_callable
+
+make_callable(__name__)

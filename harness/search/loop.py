@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import InputError, RunError, SamplingError
+from harness.denoisers.own import check_own
 from harness.execution.devices import call_shape, devices_for
 from harness.execution.executors import Executor
 from harness.execution.measurements import Measurement
@@ -65,9 +66,11 @@ def run_search(
         The study's trials by number.
 
     Raises:
+        InputError: an own network that keeps no promise of denoisers.
         RunError: the disk is full, the store cannot be written, or the machine fails otherwise.
     """
     first = devices_for(device)[0]
+    check_own(search.builder.source, first, search.spec["dtype"])
     most = CPU_ROWS if first == "cpu" else call_shape(measurement.samples, first, None)
     rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
     blocks = SeedBlocks(store, measurement, batch or rows, search.rungs)

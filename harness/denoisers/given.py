@@ -1,0 +1,120 @@
+"""Denoisers that are objects of the calling program, given by `harness.run(grid, denoisers={"mine": denoiser})`.
+
+Such a denoiser has no file, so its numbers are known by an identity that the caller states. It is found in the process
+that it was given to. A worker process makes its own with the caller's factory, a function that can be pickled.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from harness.core.errors import InputError
+from harness.denoisers.config import DenoiserConfig, Description
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.sampling.denoiser import Denoiser
+
+
+class GivenDenoiser(NamedTuple):
+    """A denoiser that was given, or a function without arguments that makes it.
+
+    Args:
+        value: either.
+        identity: by which its results are known.
+    """
+
+    value: Any
+    identity: str
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether it has to be made: it is no denoiser itself."""
+        return not hasattr(self.value, "sigma_max") and callable(self.value)
+
+
+_given: dict[str, GivenDenoiser] = {}
+_made: dict[tuple[str, str], Any] = {}
+
+
+@contextmanager
+def given_denoisers(denoisers: Mapping[str, GivenDenoiser]) -> Iterator[None]:
+    """Denoisers are there by name inside."""
+    if not denoisers:
+        yield
+        return
+    before = dict(_given)
+    _given.update(denoisers)
+    try:
+        yield
+    finally:
+        _given.clear()
+        _given.update(before)
+        _made.clear()
+
+
+def factories(specs: Iterable[DenoiserConfig]) -> dict[str, GivenDenoiser]:
+    """The factories among given denoisers, by name, to be sent to another process."""
+    named = {spec.name: _given[spec.name] for spec in specs if isinstance(spec, GivenSpec)}
+    return {name: given for name, given in named.items() if given.is_factory}
+
+
+class GivenSpec(DenoiserConfig):
+    """A denoiser that was given as an object.
+
+    Args:
+        name: as it was given.
+        identity: by which its results are known.
+    """
+
+    is_own: ClassVar[bool] = True
+
+    kind: Literal["given"] = "given"
+    name: str
+    identity: str
+
+    @property
+    def title(self) -> str:
+        return f"denoiser '{self.name}'"
+
+    def describe(self, *parts: Description) -> Description:
+        denoiser = self._denoiser("cpu")
+        return Description(
+            self.canonical(name=""),
+            denoiser.shape,
+            denoiser.label_dim,
+            denoiser.sigma_min,
+            denoiser.sigma_max,
+            cost=denoiser.cost,
+        )
+
+    def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Denoiser":
+        denoiser = self._denoiser(str(device))
+        if denoiser.device.type != device.type:
+            raise InputError(
+                f"denoiser '{self.name}' is on {denoiser.device} and this run computes on {device}; move it there, or "
+                f"give device='{denoiser.device.type}'"
+            )
+        if dtype is not None and denoiser.dtype != dtype:
+            raise InputError(f"denoiser '{self.name}' computes in {denoiser.dtype}; leave dtype out, or convert it")
+        return denoiser
+
+    def _denoiser(self, device: str) -> "Denoiser":
+        found = _given.get(self.name)
+        if found is None or found.identity != self.identity:
+            raise InputError(
+                f"denoiser '{self.name}' was an object of a program, and is not here; give it again: "
+                f"harness.run(grid, denoisers={{'{self.name}': ...}})"
+            )
+        if not found.is_factory:
+            denoiser: Denoiser = found.value
+            return denoiser
+        if (self.name, device) not in _made:
+            try:
+                _made[self.name, device] = found.value()
+            except Exception as error:
+                told = f"{type(error).__name__}: {error}"
+                raise InputError(f"the factory of denoiser '{self.name}' raised {told}") from error
+        made: Denoiser = _made[self.name, device]
+        return made

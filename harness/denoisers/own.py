@@ -1,0 +1,37 @@
+"""Users' own networks: checked against the interface of denoisers before anything is computed with them."""
+
+from harness.core.errors import InputError
+from harness.denoisers.load import Source, load_denoiser, own_parts
+
+_checked: set[tuple[str, str, str | None]] = set()
+
+
+def check_own(source: Source, device: str, dtype: str | None = None) -> None:
+    """Load the own networks that a denoiser is made of, and check what samplers rely on; once in a process.
+
+    Args:
+        source: of the denoiser; see `harness.denoisers.load`. Without own networks nothing is done.
+        device: where it computes.
+        dtype: of its arithmetic; None for its own.
+
+    Raises:
+        InputError: no permission to run its code, a factory that fails, or a broken promise with the numbers seen.
+    """
+    for spec in own_parts(source):
+        key = (spec.canonical(), device, dtype)
+        if key in _checked:
+            continue
+        denoiser = load_denoiser(spec, device, dtype)
+
+        from harness.denoisers.check import check_denoiser
+
+        try:
+            check_denoiser(denoiser)
+        except AssertionError as error:
+            raise InputError(f"{spec.title} breaks a promise of denoisers: {error}") from None
+        except InputError:
+            raise
+        except Exception as error:
+            told = (str(error).splitlines() or [""])[0]
+            raise InputError(f"{spec.title} fails when it is called: {type(error).__name__}: {told}") from error
+        _checked.add(key)

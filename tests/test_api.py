@@ -1,0 +1,134 @@
+"""Whole runs from Python, with denoisers that are objects."""
+
+import numpy as np
+import pytest
+import torch
+
+import harness
+from harness.core.errors import InputError
+from harness.sampling.sampler import Sampler
+
+GAUSSIAN = {"kind": "gaussian", "std": 0.5, "shape": [1, 2, 2]}
+GRID = {
+    "title": "Mine",
+    "metrics": "end-point-error",
+    "samples": 8,
+    "steps": [3, 6],
+    "denoisers": ["mine"],
+    "series": [{"name": "Heun"}],
+}
+
+
+def make():
+    """A factory that worker processes can import."""
+    return harness.load_denoiser(GAUSSIAN)
+
+
+class Own:
+    """A denoiser of a program, which inherits from nothing here and counts its calls."""
+
+    shape, label_dim, sigma_min, sigma_max, cost = (1, 2, 2), 0, 0.0, float("inf"), 1
+    dtype, device = torch.float64, torch.device("cpu")
+
+    def __init__(self):
+        self.calls = 0
+
+    def round_sigma(self, sigma):
+        return sigma
+
+    def __call__(self, x, sigma, labels=None):
+        self.calls += 1
+        sigma = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        return x.double() * 0.25 / (0.25 + sigma**2)
+
+
+class Broken(Own):
+    """It depends on the other rows of a batch."""
+
+    def __call__(self, x, sigma, labels=None):
+        return super().__call__(x, sigma) + 0.1 * x.double().mean()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_object_runs_a_grid():
+    table = harness.run(GRID, denoisers={"mine": Own()})
+    assert list(table["status"]) == ["done", "done"]
+    assert table["value"].iloc[1] < table["value"].iloc[0]
+    ours = harness.run(GRID, denoisers={"mine": GAUSSIAN}, executor="inline")
+    assert np.allclose(table["value"], ours["value"], rtol=1e-9)
+
+
+def test_results_without_an_identity_are_gone_afterwards(folder):
+    own = Own()
+    harness.run(GRID, denoisers={"mine": own})
+    calls = own.calls
+    harness.run(GRID, denoisers={"mine": own})
+    assert own.calls > calls + 10 and not (folder / "results").exists()
+    with pytest.raises(InputError, match="identity"):
+        harness.run(GRID, denoisers={"mine": own}, store="mine.sqlite")
+
+
+def test_an_identity_keeps_results():
+    own = Own()
+    first = harness.run(GRID, denoisers={"mine": own}, identity="own-1", store="mine.sqlite")
+    calls = own.calls
+    again = harness.run(GRID, denoisers={"mine": own}, identity="own-1", store="mine.sqlite")
+    assert own.calls == calls and list(first["value"]) == list(again["value"])
+    other = harness.run(GRID, denoisers={"mine": own}, identity="own-2", store="mine.sqlite")
+    assert own.calls > calls and set(other["fingerprint"]).isdisjoint(first["fingerprint"])
+    assert len(harness.results("mine.sqlite")) == 4
+
+
+def test_workers_call_a_factory():
+    table = harness.run(GRID, denoisers={"mine": make}, identity="made", executor="processes", store="mine.sqlite")
+    assert list(table["status"]) == ["done", "done"]
+
+
+def test_workers_cannot_take_an_object():
+    with pytest.raises(InputError, match="executor='inline'"):
+        harness.run(GRID, denoisers={"mine": Own()}, executor="processes")
+    with pytest.raises(InputError, match="top of a module"):
+        harness.run(GRID, denoisers={"mine": lambda: Own()}, executor="processes")
+
+
+def test_a_broken_promise_is_told_before_anything_is_computed(folder):
+    with pytest.raises(InputError, match=r"'mine' breaks a promise.*other rows"):
+        harness.run(GRID, denoisers={"mine": Broken()}, identity="broken", store="mine.sqlite")
+    assert not len(harness.results("mine.sqlite"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"denoisers": {"other": make}}, "denoiser 'other' was given, and this grid has mine"),
+        ({"denoisers": {"mine": make}, "identity": {"other": "x"}}, "no object among denoisers"),
+        ({"denoisers": {"mine": GAUSSIAN}, "identity": "x"}, "leave it out"),
+        ({"denoisers": {"mine": lambda: 1 / 0}}, "factory of denoiser 'mine' raised ZeroDivisionError"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given, told):
+    with pytest.raises(InputError, match=told):
+        harness.run(GRID, **given)
+
+
+def test_a_search_takes_an_object():
+    found = harness.search(
+        "deterministic", Own(), metric="end-point-error", nfe=7, budget=3, samples=16, top=1, identity="own", study="s"
+    )
+    assert isinstance(found.best, Sampler) and found.study == "s"
+    assert (found.trials["status"] == "done").sum() >= 3
+    with pytest.raises(InputError, match="takes no 'speed'"):
+        harness.search("stochastic", Own(), speed=1)
+
+
+def test_images_are_measured():
+    images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (floats,) = harness.evaluate(images, "fd-digits")
+    as_bytes = ((images.numpy() * 127.5 + 128).clip(0, 255)).astype(np.uint8)
+    (bytes_,) = harness.evaluate(as_bytes, "fd-digits")
+    assert floats.estimate.value == bytes_.estimate.value > 0 and floats.n == 64
