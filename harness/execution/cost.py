@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
-from harness.denoisers.load import cards_of
+from harness.denoisers.load import cards_of, own_parts
 from harness.execution.chunks import Missing, plan_chunks
 from harness.execution.devices import call_shape, device_name, devices_for
 from harness.execution.executors import find_executor
@@ -32,7 +32,8 @@ class Cost(NamedTuple):
         trials: distinct trials of this panel, each once for every metric, and `missing` those that lack chunks.
         chunks: units of work still to do.
         evaluations: network rows still to compute.
-        rate: evaluations per second of all workers together; None for a network that is not here, of which nobody says.
+        rate: evaluations per second of all workers together; None for a network that is not here, or is made by code,
+            of which nobody says.
         measured: where the rate is from: "store" (earlier chunks on such a device), "timed" (a few calls just now), or
             whose it is.
     """
@@ -64,7 +65,7 @@ def costs(
         store: where results would go; None if there is none yet.
         device, batch, executor: as for `run`.
 
-    A network that has to be fetched first is reckoned with the rate that the grid states.
+    A network that has to be fetched first, or that a user's code makes, is reckoned with the rate that the grid states.
     """
     if store is not None:
         store.check_files()
@@ -93,9 +94,13 @@ def costs(
         ]
         rows = sum(n * measurement.evaluations(key, len(devices)) for measurement, key, n in lacking)
         choice = plan.grid.denoisers[panel]
-        if absent.isdisjoint(cards_of(choice.source_of(panel))):
-            rate, measured = _rate(own, store, devices, batch)
-        else:
+        source = choice.source_of(panel)
+        known = _stored_rate(own, store, devices)
+        if known is not None:
+            rate, measured = known, "store"
+        elif absent.isdisjoint(cards_of(source)) and not own_parts(source):
+            rate, measured = _timed_rate(own[0], devices, batch), "timed"
+        else:  # it is not here, or timing it would run the user's code
             stated = choice.rate
             rate, measured = (stated.evaluations_per_second, stated.device) if stated else (None, "not known")
         by_panel.append(Cost(panel, len(own), len(lacking), chunks[panel], rows, rate, measured))
@@ -110,23 +115,25 @@ def _waiting(missing: Missing) -> dict[str, int]:
     return waiting
 
 
-def _rate(
-    own: list[tuple[Measurement, str]], store: Store | None, devices: list[str], batch: int | None
-) -> tuple[float, str]:
-    """Evaluations per second of all devices together, from the store if it knows, else timed."""
-    if store is not None:
-        name = device_name(devices[0])
-        trials: dict[str, list[str]] = {}
-        for measurement, key in own:
-            trials.setdefault(measurement.source, []).append(key)
-        infos = [row["info"] for extractor, keys in trials.items() for row in store.chunks(extractor, keys)]
-        infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
-        seconds = sum(info["seconds"] for info in infos)
-        if seconds:
-            return len(devices) * sum(info["evaluations"] for info in infos) / seconds, "store"
-    measurement, key = own[0]
+def _stored_rate(own: list[tuple[Measurement, str]], store: Store | None, devices: list[str]) -> float | None:
+    """Evaluations per second of all devices together, from earlier chunks on such a device; None without any."""
+    if store is None:
+        return None
+    name = device_name(devices[0])
+    trials: dict[str, list[str]] = {}
+    for measurement, key in own:
+        trials.setdefault(measurement.source, []).append(key)
+    infos = [row["info"] for extractor, keys in trials.items() for row in store.chunks(extractor, keys)]
+    infos = [info for info in infos if info and info.get("device") == name and info.get("seconds")]
+    seconds = sum(info["seconds"] for info in infos)
+    return len(devices) * sum(info["evaluations"] for info in infos) / seconds if seconds else None
+
+
+def _timed_rate(one: tuple[Measurement, str], devices: list[str], batch: int | None) -> float:
+    """Evaluations per second of all devices together, over a few calls just now."""
+    measurement, key = one
     shape = call_shape(measurement.samples, devices[0], batch)
-    return len(devices) * time_network(measurement.trials[key], devices[0], shape), "timed"
+    return len(devices) * time_network(measurement.trials[key], devices[0], shape)
 
 
 def time_network(item: Planned, device: str, batch: int) -> float:

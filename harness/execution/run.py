@@ -150,6 +150,7 @@ class _PlanRun:
                 self.listener.note(note)
         needed = plan_chunks(self.measurements, self.store, self.scheduler.retry_failed)
         self.merger = Merger(self.store, self.measurements, needed.by_measurement)
+        self._check_own_networks(needed.chunks)
         total = sum(len(measurement.trials) for measurement in self.measurements)
         ready = sum(len(missing.complete) + len(missing.failed) for missing in needed.by_measurement)
         rows = sum(self._evaluations(planned) for planned in needed.chunks)
@@ -157,7 +158,6 @@ class _PlanRun:
         for number, missing in enumerate(needed.by_measurement):
             self._finish_stored(number, missing)
         if needed.chunks:
-            self._check_own_networks(needed.chunks)
             self._compute(needed.chunks, needed.waiting)
         failed = sum(status == "failed" for status in self.statuses.values())
         spent, done = time.perf_counter() - started, len(self.statuses) - failed

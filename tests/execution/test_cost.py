@@ -70,7 +70,7 @@ def test_time_beside_the_network():
 
 
 def test_chunks_are_counted_by_panel(grid, monkeypatch):
-    monkeypatch.setattr(module, "_rate", lambda *_: (1000.0, "timed"))
+    monkeypatch.setattr(module, "_timed_rate", lambda *_: 1000.0)
     assert [cost.chunks for cost in costs(grid(), None, "cpu", None, "inline")] == [3, 3]
 
 
