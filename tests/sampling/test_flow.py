@@ -382,7 +382,7 @@ def test_metrics_in_sigma_are_refused_while_planning(tmp_path, metric):
 def test_a_fitted_order_needs_one_last_level(tmp_path):
     with pytest.raises(InputError, match="needs one last level at all numbers of steps"):
         planned(tmp_path, "{kind: convergence-order}")
-    order = METRICS.read({"kind": "convergence-order", "reference": 2048})
+    order = METRICS.read({"kind": "convergence-order", "reference": 512})
     levels = {"kind": "flow", "t_min": 0.05}
     found = order.observe(SamplingJob(EXACT, start(discretization=levels, steps=24), [0, 1, 2])).values
     assert found.mean() == pytest.approx(2, abs=0.3)
