@@ -40,7 +40,11 @@ def test_scalings(cls):
     assert np.allclose(value(cls.formula, sigma=SIGMA.numpy()), cls().s(SIGMA).numpy(), rtol=1e-12)
 
 
-@kinds(discretizations.DISCRETIZATIONS.members, discretizations.Explicit, discretizations.Optimized)
+WITHOUT = (discretizations.Explicit, discretizations.Optimized, discretizations.FlowLevels)
+"""Lists, and levels of which the first is infinite; tests of `flow` have its formula."""
+
+
+@kinds(discretizations.DISCRETIZATIONS.members, *WITHOUT)
 def test_discretizations(cls):
     choice, n = cls(), 13
     within = choice.clamp(0.0, np.inf)

@@ -299,3 +299,6 @@ def classes_in(package: str, files: Iterable[str], base: type[Member]) -> tuple[
 Side = Annotated[int, Field(ge=1)]
 Shape = Annotated[tuple[Side, Side, Side], BeforeValidator(freeze)]
 """The shape of an image: channels, height, width."""
+
+AnyShape = Annotated[tuple[Side, ...], BeforeValidator(freeze), Field(min_length=1)]
+"""The shape of a sample of any kind: its sides, at least one."""

@@ -6,16 +6,20 @@
 Samplers rely on these rules: a denoiser that breaks one gives wrong images and no error.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from harness.sampling.denoiser import Denoiser, cost_at
+from harness.sampling.denoiser import Denoiser, cost_at, needs_class, takes_infinity
 
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 """Tolerance by the type of D, relative to the largest value: what another order of the same sums may change."""
+
+NEARLY = 1e5
+"""The noise level that is compared with an infinite one."""
 
 LEVELS = (0.05, 0.7, 3.0, 60.0)
 """Noise levels to evaluate at, clamped to the denoiser's range."""
@@ -26,7 +30,7 @@ def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: b
 
     Args:
         denoiser: anything that is called as D(x, sigma, labels).
-        images: [B, C, H, W], clean images of its data, to check the identity at small noise; None draws them from the
+        images: [B, *shape], clean samples of its data, to check the identity at small noise; None draws them from the
             denoiser itself by 16 steps of Euler's method.
         identity: whether to check that D(x; sigma) goes to x as sigma goes to 0. It holds for images of the data once a
             denoiser is trained; pass False for an untrained one that predicts the image itself.
@@ -37,14 +41,14 @@ def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: b
     _attributes(denoiser)
     with torch.no_grad():
         batch = _Batch(denoiser)
-        for check in (_output, _rows, _sigmas, _labels, _rounding):
+        for check in (_output, _rows, _sigmas, _labels, _rounding, _infinity):
             check(denoiser, batch)
         if identity:
             _identity(denoiser, batch, images)
 
 
 class _Batch:
-    """Four noisy images at four noise levels, with labels where there are classes."""
+    """Four noisy samples at four noise levels, with labels where there are classes."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         device = denoiser.device
@@ -53,7 +57,8 @@ class _Batch:
         high = denoiser.sigma_max if denoiser.sigma_max < float("inf") else 1e4
         self.sigma = wanted.clamp(max(denoiser.sigma_min, 1e-3), high).to(device)
         noise = torch.randn(4, *denoiser.shape, generator=generator, dtype=torch.float64).to(device)
-        self.x = noise * self.sigma.reshape(-1, 1, 1, 1)
+        self.column = self.sigma.reshape(-1, *[1] * len(denoiser.shape))
+        self.x = noise * self.column
         self.labels = (
             torch.eye(denoiser.label_dim, device=device)[torch.arange(4, device=device) % denoiser.label_dim]
             if (denoiser.label_dim)
@@ -74,9 +79,11 @@ def _attributes(denoiser: Denoiser) -> None:
     assert isinstance(denoiser, Denoiser), (
         "a denoiser has shape, label_dim, sigma_min, sigma_max, cost, dtype, device and round_sigma, and is called"
     )
-    assert len(denoiser.shape) == 3 and all(type(side) is int and side > 0 for side in denoiser.shape), (
-        f"shape is (C, H, W); we got {denoiser.shape}"
-    )
+    assert (
+        isinstance(denoiser.shape, tuple)
+        and len(denoiser.shape) > 0
+        and all(type(side) is int and side > 0 for side in denoiser.shape)
+    ), f"shape is a tuple of sides, such as (C, H, W); we got {denoiser.shape}"
     assert type(denoiser.label_dim) is int and denoiser.label_dim >= 0, "label_dim is a count; 0 means no classes"
     assert type(denoiser.cost) is int and denoiser.cost >= 1, "cost is the network evaluations of a row, 1 or more"
     assert 0 <= denoiser.sigma_min < denoiser.sigma_max, (
@@ -119,6 +126,8 @@ def _sigmas(denoiser: Denoiser, batch: _Batch) -> None:
 
 
 def _labels(denoiser: Denoiser, batch: _Batch) -> None:
+    if needs_class(denoiser):
+        return  # D without labels means nothing
     none = denoiser(batch.x, batch.sigma, None)
     zeros = denoiser(batch.x, batch.sigma, torch.zeros(4, denoiser.label_dim, device=batch.x.device))
     assert batch.near(none, zeros), "no labels are labels of all zeros"
@@ -137,6 +146,20 @@ def _rounding(denoiser: Denoiser, batch: _Batch) -> None:
     slack = 1e-6
     assert low >= denoiser.sigma_min * (1 - slack) and top <= denoiser.sigma_max * (1 + slack), (
         "the ends of the range round to levels within it"
+    )
+
+
+def _infinity(denoiser: Denoiser, batch: _Batch) -> None:
+    if not takes_infinity(denoiser):
+        return
+    assert denoiser.sigma_max == math.inf, "a denoiser that takes sigma = infinity has no sigma_max"
+    unit = batch.x / batch.column
+    there = denoiser(unit, torch.tensor(math.inf, dtype=torch.float64), batch.labels)
+    assert there.isfinite().all(), "D is finite at sigma = infinity, where x is the unit noise"
+    near = denoiser(unit * NEARLY, torch.tensor(NEARLY, dtype=torch.float64), batch.labels)
+    error, size = float((there - near).double().abs().max()), float(near.double().abs().max())
+    assert error <= 1e-2 * max(size, 1.0), (
+        f"D at sigma = infinity is the limit of D(sigma n; sigma); at {NEARLY:g} it is {error:.3g} away"
     )
 
 
@@ -161,7 +184,7 @@ def _drawn(denoiser: Denoiser, batch: _Batch) -> Tensor:
     levels = torch.logspace(0, 1, 17, dtype=torch.float64).flip(0)
     levels = low + (high - low) * (levels - 1) ** 3 / 729
     labels = None if batch.labels is None else batch.labels[:1].expand(4, -1)
-    x = batch.x / batch.sigma.reshape(-1, 1, 1, 1) * levels[0]
+    x = batch.x / batch.column * levels[0]
     for sigma, lower in pairwise(levels):
         denoised = denoiser(x, sigma, labels).double()
         x = denoised + (x - denoised) * (lower / sigma)

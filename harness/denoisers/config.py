@@ -25,7 +25,7 @@ class Description(NamedTuple):
 
     Attributes:
         identity: `sha256:...` of the weights' file, or the canonical JSON of a configuration.
-        shape: (C, H, W) of the images.
+        shape: of one sample, (C, H, W) for images.
         label_dim: classes, the null class among them; 0 means unconditional.
         sigma_min, sigma_max: noise range that it supports.
         cost: evaluations that one call counts as.
@@ -34,10 +34,11 @@ class Description(NamedTuple):
         family: kind of the network's preconditioning; "" for a denoiser without one.
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
         has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
+        takes_infinity: see `harness.sampling.denoiser.AtInfinity`.
     """
 
     identity: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     label_dim: int
     sigma_min: float
     sigma_max: float
@@ -48,6 +49,7 @@ class Description(NamedTuple):
     null_class: int | None = None
     needs_class: bool = False
     has_dtypes: bool = False
+    takes_infinity: bool = False
 
     @property
     def rounds(self) -> bool:

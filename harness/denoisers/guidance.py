@@ -70,6 +70,7 @@ class GuidedSpec(DenoiserConfig):
             null_class=main.null_class,
             needs_class=main.needs_class,
             has_dtypes=main.has_dtypes and guide.has_dtypes,
+            takes_infinity=main.takes_infinity and guide.takes_infinity,
         )
 
 
@@ -136,7 +137,7 @@ class Guided(ABC):
     def __init__(
         self, main: "Denoiser", guide: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
     ) -> None:
-        from harness.sampling.denoiser import needs_class, null_class
+        from harness.sampling.denoiser import needs_class, null_class, takes_infinity
 
         _check_shapes(main.shape, guide.shape)
         self.main, self.guide, self.weight = main, guide, weight
@@ -146,6 +147,7 @@ class Guided(ABC):
         self.sigma_max = min(main.sigma_max, guide.sigma_max)
         self.cost = main.cost + (guide.cost if weight != 1 else 0)
         self.null_class, self.needs_class = null_class(main), needs_class(main)
+        self.takes_infinity = takes_infinity(main) and takes_infinity(guide)
 
     @property
     def dtype(self) -> "torch.dtype":
@@ -175,7 +177,7 @@ class Guided(ABC):
         if not bool(on.any()):
             return denoised
         away = self.guide(x, sigma, self._guides_labels(labels)).to(denoised.dtype)
-        on = on.to(denoised.device).reshape(-1, 1, 1, 1)
+        on = on.to(denoised.device).reshape(-1, *[1] * (x.ndim - 1))
         return (away + self.weight * (denoised - away)).where(on, denoised)
 
     @abstractmethod

@@ -9,6 +9,7 @@ A source is one of the following, tried in this order:
 `load_denoiser` gives the denoiser; `describe` gives what a plan needs to know of it, without torch.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
@@ -156,6 +157,7 @@ def describe(source: Source, absent_ok: bool = False) -> Description:
         null_class=network.null_class if network else None,
         needs_class=bool(network and network.needs_class),
         has_dtypes=True,
+        takes_infinity=facts.preconditioning == "flow" and facts.sigma_max == math.inf,
     )
 
 

@@ -55,7 +55,7 @@ class WithErrorSpec(DenoiserConfig):
 
     def describe(self, *parts: Description) -> Description:
         (of,) = parts
-        return of._replace(identity=self.canonical(denoiser=of.identity))
+        return of._replace(identity=self.canonical(denoiser=of.identity), takes_infinity=False)
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "WithError":
         return WithError(parts[0], self.epsilon, self.seed, self.sigma_data)

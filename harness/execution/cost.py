@@ -149,7 +149,7 @@ def time_network(item: Planned, device: str, batch: int) -> float:
     try:
         denoiser = load_denoiser(item.trial.denoiser, device=device)
         x = torch.zeros(batch, *denoiser.shape, dtype=denoiser.dtype, device=denoiser.device)
-        sigma = torch.tensor(min(1.0, denoiser.sigma_max), dtype=torch.float64)
+        sigma = torch.tensor(max(min(1.0, denoiser.sigma_max), denoiser.sigma_min), dtype=torch.float64)
         labels = one_hot(torch.zeros(batch, dtype=torch.int64), denoiser.label_dim) if denoiser.label_dim else None
         labels = labels if labels is None else labels.to(denoiser.device)
         with torch.no_grad():

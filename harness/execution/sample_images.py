@@ -8,6 +8,7 @@ import numpy as np
 from harness.core.errors import InputError
 from harness.core.files import write_output
 from harness.datasets.image_bytes import to_bytes
+from harness.datasets.pictures import pictures
 from harness.denoisers.load import load_denoiser
 from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
@@ -47,20 +48,26 @@ def sample_to_files(
         raise InputError("no seeds were given; --seeds takes numbers and ranges such as 0-63")
     check_own(source, devices_for(device)[0])
     denoiser = load_denoiser(source, device=devices_for(device)[0])
-    is_sheet = output.suffix.lower() == ".png"
+    is_sheet, is_image = output.suffix.lower() == ".png", len(denoiser.shape) == 3
+    if not is_sheet and not is_image:
+        raise InputError(
+            f"{output}: samples of shape {list(denoiser.shape)} are no images; give a sheet, -o NAME.png, which shows "
+            "them as plots or slices, or take the numbers from harness.sample in Python"
+        )
     if not is_sheet and denoiser.shape[0] not in (1, 3):
         raise InputError(
             f"{output}: a PNG file holds 1 or 3 channels and these images have {denoiser.shape[0]}; give a sheet, "
             "-o NAME.png, which shows each channel in grey, or take the numbers from harness.sample in Python"
         )
     size = batch or min(BATCH, len(seeds))
-    pictures, spent = [], 0
+    drawn, spent = [], 0
     for start in range(0, len(seeds), size):
         part = seeds[start : start + size]
         out = sample(denoiser, sampler, part, labels=labels, batch=size)
-        pictures.append(to_bytes(out.images.cpu().numpy()))
+        samples = out.images.cpu().numpy()
+        drawn.append(to_bytes(samples) if is_image else samples)
         spent += int(out.nfe.sum())
-    images = np.concatenate(pictures)
+    images = np.concatenate(drawn) if is_image else pictures(np.concatenate(drawn))
     if is_sheet:
         write_output(output, mosaic(images))
     else:

@@ -13,9 +13,10 @@ from harness.experiments.training_table import FOLDER
 from harness.experiments.trial import LabelPolicy
 from harness.hub.cards import is_here, load_cards
 from harness.hub.header import NAME_NULL_CLASS
+from harness.metrics.base import Metric
 from harness.sampling.discretizations import Optimized
 from harness.sampling.noise import MAX_SEED
-from harness.sampling.sampler import Sampler
+from harness.sampling.sampler import FINITE_START, FIRST_LEVEL, Sampler
 
 
 def check_metrics(grid: Grid, document: Document) -> None:
@@ -143,6 +144,17 @@ def check_claims(grid: Grid, curves: Collection[str], document: Document) -> Non
                 raise document.error(where, f"compares '{one}' with itself; name another {word}")
             if metrics[test.metric].range_count < test.ranges:
                 raise document.error(where, f"'{test.kind}' needs `ranges: {test.ranges}` of metric '{test.metric}'")
+
+
+def check_metric(metric: Metric, sampler: Sampler, denoiser: Description) -> None:
+    """A metric applies to a sampler on a denoiser.
+
+    Raises:
+        InputError: it does not; with what would do.
+    """
+    metric.check(sampler, denoiser.shape)
+    if not metric.starts_at_infinity and sampler.starts_at_infinity(denoiser.sigma_min, denoiser.sigma_max):
+        raise InputError(f"{FIRST_LEVEL}, and metric '{metric.name}' needs a finite one; {FINITE_START}")
 
 
 def check_mosaics(grid: Grid, document: Document) -> None:

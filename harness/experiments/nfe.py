@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError, SamplingError
-from harness.denoisers.config import Window
+from harness.denoisers.config import Description, Window
 from harness.sampling.discretizations import EDM, Optimized
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
@@ -26,7 +26,7 @@ class Probe:
         levels: the noise levels that it was asked about.
     """
 
-    shape, label_dim = (1, 1, 1), 0
+    shape, label_dim, takes_infinity = (1, 1, 1), 0, True
     dtype, device = torch.float64, torch.device("cpu")
 
     def __init__(
@@ -84,13 +84,18 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     return int(drawn.nfe[0])
 
 
-def check_route(sampler: Sampler, sigma_min: float, sigma_max: float) -> None:
+def check_route(sampler: Sampler, denoiser: Description) -> None:
     """Refuse a sampler whose levels or times cannot be laid out over a denoiser's range; evaluates nothing.
+
+    A sampler whose levels are still to be found has none.
 
     Raises:
         InputError: with the reason.
     """
-    sampler.time_steps(Probe(sigma_min, sigma_max, 1))
+    probe = Probe(denoiser.sigma_min, denoiser.sigma_max, 1)
+    probe.takes_infinity = denoiser.takes_infinity
+    if not sampler.discretization.is_open:
+        sampler.time_steps(probe)
 
 
 def steps_for(

@@ -18,6 +18,7 @@ from harness.experiments.checks import (
     check_claims,
     check_features,
     check_levels,
+    check_metric,
     check_metrics,
     check_mosaics,
     check_names,
@@ -28,7 +29,7 @@ from harness.experiments.checks import (
 )
 from harness.experiments.grid import Grid, Series, load_grid
 from harness.experiments.grid_files import grid_name, place_of
-from harness.experiments.nfe import count_nfe, steps_for
+from harness.experiments.nfe import check_route, count_nfe, steps_for
 from harness.experiments.notes import Rounding, joined_notes, sampler_notes
 from harness.experiments.training_table import TrainingTable
 from harness.experiments.trial import Trial
@@ -303,10 +304,11 @@ def _trials(
                 else:
                     chosen = sampler.model_copy(update={"steps": budget})
                 check_levels(chosen)
+                check_route(chosen, described)
                 nfe = count_nfe(chosen, *_cost(described))
                 for metric in grid.metrics:
                     if concerns(metric, curve.series.name, panel):
-                        metric.check(chosen, described.shape)
+                        check_metric(metric, chosen, described)
             except InputError as error:
                 where = curve.base if curve.base in document.lines else curve.base[:2]
                 raise document.error(where, f"with denoiser '{panel}': {error}") from None

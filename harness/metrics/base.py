@@ -171,6 +171,7 @@ class Metric(Config):
         merges_chunks: chunks that follow each other can be stored as one.
         needs: what is kept of images beside the moments of their features.
         needs_training: it compares with every training image.
+        starts_at_infinity: it can be asked of a sampler whose first level is t = 1 of flow matching.
     """
 
     word: ClassVar[str] = ""
@@ -188,6 +189,7 @@ class Metric(Config):
     merges_chunks: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
     needs_training: ClassVar[bool] = False
+    starts_at_infinity: ClassVar[bool] = True
 
     samples: Annotated[int, Field(ge=1)] | None = None
     series: Names | None = None

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.errors import InputError
-from harness.datasets.image_bytes import to_bytes
 from harness.datasets.image_set import said_shape
+from harness.datasets.pictures import pictures
 from harness.metrics.base import DEFAULT_SAMPLES, Arrays, Certainty, Metric, SamplingJob, Sheet, halve_batch
 from harness.metrics.cautions import ImageKind, known_reference, unlike
 from harness.metrics.features.configs import EXTRACTORS, ExtractorConfig, Inception
@@ -207,7 +207,7 @@ class FeatureObservation:
         return self.features.summary(part, self.keep).arrays()
 
     def sheets(self) -> Mapping[str, Sheet]:
-        return {"mosaic": Sheet(to_bytes(self.images.cpu().numpy()), 8)}
+        return {"mosaic": Sheet(pictures(self.images.cpu().numpy()), 8)}
 
 
 def fitting_statistics(
@@ -253,6 +253,6 @@ def kept_features(blocks: Sequence[FeatureSummary]) -> tuple[np.ndarray, np.ndar
 
 
 @lru_cache(maxsize=2)
-def _loaded(features: ExtractorConfig, identity: str, shape: tuple[int, int, int], device: str) -> "Extractor":
+def _loaded(features: ExtractorConfig, identity: str, shape: tuple[int, ...], device: str) -> "Extractor":
     """The last extractors used stay loaded: chunks of one metric follow each other; other weights are another one."""
     return features.load(shape, device)

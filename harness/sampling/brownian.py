@@ -61,7 +61,7 @@ class Brownian:
 
     Args:
         seeds: N integers from 0 to 2^32 - 1.
-        shape: (C, H, W) of one sample.
+        shape: of one sample.
         high, low: the ends of the range in sigma; the path starts at 0 at `high`.
         device: where the values are needed.
         made_on: where they are made.
@@ -93,7 +93,7 @@ class Brownian:
             rows: which of the N samples; None for all.
 
         Returns:
-            [B, C, H, W] float64.
+            [B, *shape] float64.
         """
         keys = self._keys if rows is None else self._keys[torch.as_tensor(list(rows), device=self.made_on)]
         first, last = (level.detach().double().cpu().flatten() for level in (start, end))

@@ -17,21 +17,23 @@ class Denoiser(Protocol):
     """A black-box D(x; sigma).
 
     Attributes:
-        shape: (C, H, W) of one image.
+        shape: of one sample, (C, H, W) for images; a sequence, a video or a vector has its own number of sides.
         label_dim: number of classes; 0 means unconditional.
         sigma_min, sigma_max: noise levels at which D may be called, in units of the data; samplers clamp their range to
-            them. 0 and infinity mean no limit.
+            them. 0 and infinity mean no limit; whether D may be asked at infinity itself is said by `AtInfinity`.
         dtype: of the returned D; the samplers' state has its own (usually float64).
         device: where x is expected.
         cost: network evaluations that one row of x costs: 1, or 2 for guidance with two networks. NFE counts in it.
             Where it depends on the noise level this is the most, and `Metered` says how much it is at each.
     """
 
-    shape: tuple[int, int, int]
     label_dim: int
     sigma_min: float
     sigma_max: float
     cost: int
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     @property
     def dtype(self) -> torch.dtype: ...
@@ -43,13 +45,13 @@ class Denoiser(Protocol):
         """Denoise a batch; must not change x, and a row's result must not depend on the other rows.
 
         Args:
-            x: [B, C, H, W], noisy images in any floating dtype, on `device`, not scaled by c_in or s.
+            x: [B, *shape], noisy samples in any floating dtype, on `device`, not scaled by c_in or s.
             sigma: () for the whole batch or [B], noise standard deviation > 0, float64 or float32; a 0-dim sigma may be
                 on the CPU whatever the device.
             labels: [B, label_dim], one-hot rows; None means no class (all zeros); see also `ClassTable`.
 
         Returns:
-            D [B, C, H, W] in `dtype`.
+            D [B, *shape] in `dtype`.
         """
         ...
 
@@ -68,6 +70,21 @@ class Metered(Protocol):
 
 
 @runtime_checkable
+class AtInfinity(Protocol):
+    """A denoiser that may be asked at sigma = infinity, time t = 1 of flow matching, where a sample is noise alone.
+
+    y + sigma n is infinite there. At sigma = infinity such a denoiser takes the unit noise n itself for x, the limit of
+    x / sigma, and returns the limit of D(sigma n; sigma): for an exact denoiser the mean of the data. Rows of a batch
+    may be at infinite and at finite levels.
+
+    Attributes:
+        takes_infinity: whether it may.
+    """
+
+    takes_infinity: bool
+
+
+@runtime_checkable
 class ClassTable(Protocol):
     """A denoiser that looks classes up in a table, so that an image without a class is one more class or nothing.
 
@@ -79,6 +96,11 @@ class ClassTable(Protocol):
 
     null_class: int | None
     needs_class: bool
+
+
+def takes_infinity(denoiser: Denoiser) -> bool:
+    """Whether the denoiser may be asked at sigma = infinity."""
+    return isinstance(denoiser, AtInfinity) and denoiser.takes_infinity
 
 
 def null_class(denoiser: Denoiser) -> int | None:

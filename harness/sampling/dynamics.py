@@ -2,6 +2,9 @@
 
     dx/dt = (sigma'/sigma + s'/s) x - (sigma' s / sigma) D(x / s; sigma)
 
+Under schedule and scaling `flow` this is (x - D) / t, which is finite at t = 1 too. There sigma is infinite, s is 0 and
+x is noise alone: a denoiser that is an `AtInfinity` takes x itself.
+
 `Dynamics.at` is the only place that calls a denoiser, the only place that counts evaluations, and the only border
 between the state's float64 and the network's own type.
 """
@@ -23,7 +26,10 @@ from harness.sampling.schedules import Curve, Scaling
 class Point(NamedTuple):
     """One denoiser evaluation.
 
-    Shapes: x, denoised, drift [B, C, H, W]; t, sigma, s () or [B, 1, 1, 1].
+    Shapes: x, denoised, drift [B, *shape]; t, sigma, s () or [B, 1, ...], with as many sides as x.
+
+    Where sigma is infinite, t = 1 of flow matching, s is 0: x, denoised and drift mean what they do elsewhere, and xbar
+    and eps nothing.
     """
 
     x: Tensor
@@ -87,7 +93,7 @@ class Dynamics:
         """Evaluate the denoiser and the ODE's right-hand side at (x, t).
 
         Args:
-            x: state [B, C, H, W] of the samples in `rows`.
+            x: state [B, *shape] of the samples in `rows`.
             t: time, () for all or [B] for each; > 0.
             rows: which of the N samples x holds; None for all.
 
@@ -104,10 +110,13 @@ class Dynamics:
             )
         t = t if t.ndim == 0 else t.view(-1, *[1] * (x.ndim - 1))
         sigma = self.curve.sigma(t)
-        return self._point(x, t, self._denoise(x / self.scaling.s(sigma), sigma, rows))
+        xbar = x / self.scaling.s(sigma)
+        if bool((at_end := sigma.isinf()).any()):
+            xbar = torch.where(at_end.to(x.device), x, xbar)
+        return self._point(x, t, self._denoise(xbar, sigma, rows))
 
     def at_level(self, xbar: Tensor, sigma: Tensor, rows: Sequence[int] | None = None) -> Point:
-        """`at` for a sample without its scaling [B, C, H, W], at a noise level () or [B, 1, 1, 1] > 0."""
+        """`at` for a sample without its scaling [B, *shape], at a noise level () or [B, 1, ...] > 0."""
         t = self.curve.t(sigma)
         return self.at(self.scaling.s(sigma) * xbar, t if t.ndim == 0 else t.flatten(), rows)
 
@@ -125,10 +134,12 @@ class Dynamics:
         sigma, sigma_dot = self.curve.sigma(t), self.curve.sigma_dot(t)
         s, s_dot = self.scaling.s(sigma), self.scaling.s_dot(sigma, sigma_dot)
         drift = (sigma_dot / sigma + s_dot / s) * x - (sigma_dot * s / sigma) * denoised
+        if bool((at_end := sigma.isinf()).any()):  # t = 1, where both terms are infinite and their difference is not
+            drift = torch.where(at_end.to(x.device), (x - denoised) / t, drift)
         return Point(x, t, sigma, s, denoised, drift)
 
     def increment(self, t: Tensor, t_next: Tensor, clock: Clock, rows: Sequence[int] | None = None) -> Tensor:
-        """The Brownian path's change over a step, as standard normals [B, C, H, W]; see `Brownian.increment`."""
+        """The Brownian path's change over a step, as standard normals [B, *shape]; see `Brownian.increment`."""
         return self.increment_between(self.sigma(t), self.sigma(t_next), clock, rows)
 
     def increment_between(
@@ -140,7 +151,7 @@ class Dynamics:
         return self._path.increment(sigma, sigma_next, clock, rows)
 
     def noise(self, rows: Sequence[int] | None = None) -> Tensor:
-        """Fresh standard normals [N, C, H, W] float64 from the samples' own streams, or those of some rows."""
+        """Fresh standard normals [N, *shape] float64 from the samples' own streams, or those of some rows."""
         return self._noise.normal(rows)
 
     def cost(self, sigma: Tensor) -> Tensor | int:

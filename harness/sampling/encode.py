@@ -10,7 +10,7 @@ from harness.core.errors import NOT_FINITE, InputError, SamplingError
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels, initial_state, state_dtype
 from harness.sampling.optimize import with_levels
-from harness.sampling.sampler import Sampler
+from harness.sampling.sampler import FINITE_START, FIRST_LEVEL, Sampler
 from harness.sampling.trajectory import trajectory
 
 
@@ -18,7 +18,7 @@ class Encoded(NamedTuple):
     """Images turned into latents.
 
     Args:
-        latents: [N, C, H, W] float64; `harness.sample(..., latents=)` leads back to the images.
+        latents: [N, *shape] float64; `harness.sample(..., latents=)` leads back to the images.
         nfe: int64 [N], evaluations of each sample.
         calls: denoiser calls.
         rows: network rows of all calls, padding included.
@@ -49,7 +49,7 @@ def encode(
     Args:
         denoiser, device, batch: as for `harness.sample`.
         sampler: a deterministic one: an ODE solver, and stochasticity `deterministic`.
-        images: [N, C, H, W], nominally in [-1, 1].
+        images: [N, *shape], in the data's own range.
         labels: as for `harness.sample`; give the images' own classes to a class-conditional denoiser.
         seeds: N integers that draw classes where labels is None; 0 to N - 1 by default.
 
@@ -65,6 +65,8 @@ def encode(
     if len(seeds) != len(images):
         raise InputError(f"one seed an image; we got {len(seeds)} for {len(images)}")
     dynamics, time_steps, *_ = initial_state(denoiser, sampler, seeds, labels, device=device, batch=batch)
+    if time_steps.starts_at_infinity:
+        raise InputError(f"{FIRST_LEVEL}, and encode needs a finite one to arrive at; {FINITE_START}")
     device = torch.device(device or denoiser.device)
     x = images.to(device, state_dtype(device))
     times = time_steps.times[: len(time_steps.sigmas)]

@@ -22,8 +22,8 @@ class InitialState(NamedTuple):
     Args:
         dynamics: the ODE's right-hand side for them.
         time_steps: curve, noise levels and times.
-        x: state [N, C, H, W] at the highest level.
-        latents: the unit normals [N, C, H, W] that x is made of.
+        x: state [N, *shape] at the highest level.
+        latents: the unit normals [N, *shape] that x is made of.
     """
 
     dynamics: Dynamics
@@ -59,7 +59,9 @@ def initial_state(
     ends = (time_steps.sigmas[0].item(), time_steps.sigmas[-1].item())
     dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
     unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
-    return InitialState(dynamics, time_steps, unit * (time_steps.sigmas[0] * dynamics.s(time_steps.times[0])), unit)
+    # at t = 1 of flow matching sigma is infinite and s is 0; their product is 1
+    size = 1.0 if time_steps.starts_at_infinity else time_steps.sigmas[0] * dynamics.s(time_steps.times[0])
+    return InitialState(dynamics, time_steps, unit * size, unit)
 
 
 def state_dtype(device: torch.device) -> torch.dtype:
@@ -112,5 +114,6 @@ def _check_descent(time_steps: TimeSteps) -> None:
                 "curve turns round over a narrow noise range: widen it (sigma_min, sigma_max), or use another "
                 "discretization"
             )
-        if not bool(torch.isfinite(values).all()):
+        counted = values[1:] if name == "noise levels" and time_steps.starts_at_infinity else values
+        if not bool(torch.isfinite(counted).all()):
             raise InputError(f"the {name} begin at {values[0]:.4g}; lower sigma_max, or use another schedule")

@@ -41,7 +41,7 @@ class Noise:
 
     Args:
         seeds: N integers from 0 to 2^32 - 1; repeats allowed.
-        shape: (C, H, W) of one sample.
+        shape: of one sample.
         device: where the draws are needed.
         noise_device: where they are made. "cpu" gives the same numbers on every machine, "cuda" the official stream of
             a GPU.
@@ -69,7 +69,7 @@ class Noise:
         return len(self._generators)
 
     def latents(self) -> Tensor:
-        """Unit latents [N, C, H, W] float32; to be drawn first."""
+        """Unit latents [N, *shape] float32; to be drawn first."""
         return self._draw(range(len(self)), torch.float32)
 
     def classes(self, label_dim: int, null_class: int | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class Noise:
         return drawn if null_class is None else drawn + (drawn >= null_class)
 
     def normal(self, rows: Sequence[int] | None = None) -> Tensor:
-        """Standard normals [N, C, H, W] float64, or those of some rows."""
+        """Standard normals [N, *shape] float64, or those of some rows."""
         return self._draw(range(len(self)) if rows is None else rows, torch.float64)
 
     def path(self, high: float, low: float) -> Brownian:

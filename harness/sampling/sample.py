@@ -18,7 +18,7 @@ class Samples(NamedTuple):
     """Finished samples.
 
     Args:
-        images: [N, C, H, W] float64, nominally in [-1, 1].
+        images: [N, *shape] float64, in the data's own range.
         nfe: int64 [N], evaluations of each sample.
         calls: denoiser calls.
         rows: network rows of all calls, padding included.
@@ -48,7 +48,7 @@ def sample(
         seeds: N non-negative integers, taken modulo 2^32; each sample depends on its own seed alone.
         labels: None for one class per seed, drawn in the official order, where the denoiser has classes; an int for
             all, ints [N], one-hot [N, label_dim], or "unconditional".
-        latents: unit normals [N, C, H, W] to use in place of those that the seeds give.
+        latents: unit normals [N, *shape] to use in place of those that the seeds give.
         device: where the state lives; None for the denoiser's own device.
         batch: rows per network call (padded to exactly that many); None for all at once.
 
@@ -62,7 +62,7 @@ def sample(
         tensor([9, 9, 9, 9])
 
     Returns:
-        images [N, C, H, W] float64 (float32 on devices without float64) and nfe [N].
+        images [N, *shape] float64 (float32 on devices without float64) and nfe [N].
 
     Raises:
         InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.

@@ -1,5 +1,6 @@
 """Sampler: the frozen, validated choice of every axis. YAML becomes this object with no builder between."""
 
+import math
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -8,11 +9,21 @@ from torch import Tensor
 
 from harness.core.config import Config, unwritten
 from harness.core.errors import InputError
-from harness.sampling.denoiser import Denoiser
+from harness.sampling.denoiser import Denoiser, takes_infinity
 from harness.sampling.discretizations import DISCRETIZATIONS, Discretization
 from harness.sampling.discretizations.base import repeated_levels
 from harness.sampling.discretizations.edm import EDM
-from harness.sampling.schedules import SCALINGS, SCHEDULES, Curve, Linear, NoScaling, Scaling, Schedule
+from harness.sampling.schedules import (
+    SCALINGS,
+    SCHEDULES,
+    Curve,
+    Flow,
+    FlowScaling,
+    Linear,
+    NoScaling,
+    Scaling,
+    Schedule,
+)
 from harness.sampling.solvers import SOLVERS, Solver
 from harness.sampling.solvers.runge_kutta import RK2
 from harness.sampling.stochasticity import STOCHASTICITY, Stochasticity
@@ -25,6 +36,10 @@ SWEEP = 2
 """Levels of an adaptive solver that is given none: the two ends of its sweep."""
 
 
+FIRST_LEVEL = "the first level is t = 1, where sigma is infinite"
+FINITE_START = "give a first level below it, such as discretization {kind: flow, t_max: 0.999}"
+
+
 class TimeSteps(NamedTuple):
     """A sampler bound to a denoiser: the curve sigma(t), the N noise levels, and their times.
 
@@ -35,6 +50,11 @@ class TimeSteps(NamedTuple):
     sigmas: Tensor
     times: Tensor
 
+    @property
+    def starts_at_infinity(self) -> bool:
+        """Whether the first level is infinite: t = 1 of flow matching."""
+        return isinstance(self.curve, Flow) and bool(self.sigmas[0].isinf())
+
 
 class Sampler(Config):
     """Solver x discretization x schedule x scaling x stochasticity x steps; the defaults are the paper's own choices.
@@ -42,8 +62,8 @@ class Sampler(Config):
     Args:
         solver: how a step is taken; `heun`, `euler`, or `{kind: rk2, alpha: 0.6667}`.
         discretization: which noise levels; `edm`, `vp`, `ve`, `iddpm` and others.
-        schedule: sigma(t) in which the ODE is solved; `linear`, `vp`, `ve`.
-        scaling: s(t); `none`, `vp`.
+        schedule: sigma(t) in which the ODE is solved; `linear`, `vp`, `ve`, `flow`.
+        scaling: s(t); `none`, `vp`, `flow`.
         stochasticity: `deterministic`, `{kind: churn, S_churn: 30, ...}` and others.
         steps: N, the number of noise levels, >= 1; 2 by default for an adaptive solver, which steps as it likes between
             them, and the number of levels for a list of them.
@@ -158,12 +178,41 @@ class Sampler(Config):
             raise InputError(f"{why} at least {self.least_steps} levels; we got steps {self.steps}; raise it")
         levels = self.discretization
         within = levels.clamp(denoiser.sigma_min, denoiser.sigma_max)
+        if within.high == math.inf:
+            self._check_start(denoiser)
         curve = self.schedule.fit(within.low, within.high, levels.vp_epsilon)
         sigmas = denoiser.round_sigma(levels(self.steps, within)).cpu()
         times = curve.t(sigmas)
         if self.end == "zero":
             times = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
         return TimeSteps(curve, sigmas, times)
+
+    def starts_at_infinity(self, sigma_min: float, sigma_max: float) -> bool:
+        """Whether the first level over a denoiser's range is infinite.
+
+        Raises:
+            InputError: nothing is left of the range.
+        """
+        return self.discretization.clamp(sigma_min, sigma_max).high == math.inf
+
+    def _check_start(self, denoiser: Denoiser) -> None:
+        """Refuse what cannot start at t = 1, where sigma is infinite."""
+        axes = (("schedule", self.schedule, Flow), ("scaling", self.scaling, FlowScaling))
+        for axis, choice, needed in axes:
+            if not isinstance(choice, needed):
+                raise InputError(
+                    f"{FIRST_LEVEL} and needs schedule and scaling 'flow'; we got {axis} '{choice.kind}'; set both, or "
+                    f"{FINITE_START}"
+                )
+        needing: list[tuple[str, bool]] = [
+            (f"solver '{self.solver.kind}'", self.solver.is_stochastic),
+            (f"stochasticity '{self.stochasticity.kind}'", not self.stochasticity.starts_at_infinity),
+            ("afs", self.afs),
+            ("this denoiser, which knows no t = 1,", not takes_infinity(denoiser)),
+        ]
+        for name, needs_finite in needing:
+            if needs_finite:
+                raise InputError(f"{FIRST_LEVEL}, and {name} needs a finite one; {FINITE_START}")
 
     def notes(self, denoiser: Denoiser) -> list[str]:
         """Settings without effect at this denoiser's levels, or at this number of them, in sentences; mostly none.
@@ -181,7 +230,7 @@ class Sampler(Config):
         return [
             *self.discretization.notes(within),
             *repeated_levels(sigmas),
-            *self.solver.notes(sigmas),
+            *self.solver.notes(sigmas if self.solver.starts_at_infinity else sigmas[sigmas.isfinite()]),
             *self.stochasticity.notes(sigmas, denoiser),
         ]
 

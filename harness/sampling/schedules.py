@@ -165,7 +165,7 @@ class Flow(Schedule, Curve):
         return (1 - t) ** -2
 
     def t(self, sigma: Tensor) -> Tensor:
-        return sigma / (1 + sigma)
+        return torch.where(sigma.isinf(), 1.0, sigma / (1 + sigma))
 
 
 SCHEDULES = one_of(Linear, VE, VP, Flow, group="harness.schedules")

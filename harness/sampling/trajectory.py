@@ -10,9 +10,14 @@ from torch import Tensor
 from harness.core.errors import SamplingError
 from harness.sampling.dynamics import Dynamics, Point
 from harness.sampling.sampler import Sampler
+from harness.sampling.solvers.euler import Euler
 
 REPEATED = 1e-12
 """Times nearer to each other than this, relative, are one: what lies between them is rounding."""
+
+
+FROM_INFINITY = Euler()
+"""x_next = (t_next / t) x + (s_next - s t_next / t) D at t = 1, s = 0, with s_next = 1 - t_next."""
 
 
 class Step(NamedTuple):
@@ -30,7 +35,7 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
         dynamics: the ODE's right-hand side for the samples in x.
         sampler: supplies solver, stochasticity and the first step; its other fields are in `dynamics` and `times`.
         times: float64 [N + 1] on the CPU, N steps, descending; or ascending, for a deterministic sampler.
-        x: initial state [B, C, H, W] at times[0].
+        x: initial state [B, *shape] at times[0].
 
     Raises:
         SamplingError: with the step at which it happened.
@@ -49,7 +54,10 @@ def trajectory(dynamics: Dynamics, sampler: Sampler, times: Tensor, x: Tensor) -
             here = dynamics.analytical_first_step(x, t_hat) if is_assumed else dynamics.at(x, t_hat)
             is_assumed = False
             t_land, sigma_up = stochasticity.land(dynamics, t_hat, segment.t_next)
-            if not dynamics.sigma(t_land) > 0:
+            if bool(here.sigma.isinf()):  # t = 1: in the limit all first-order steps are Euler's in t
+                first = solver if solver.starts_at_infinity and t_land > 0 else FROM_INFINITY
+                x, carry = first(dynamics, here, t_land, None)[0], None
+            elif not dynamics.sigma(t_land) > 0:
                 x, carry = solver.last(dynamics, here, t_land, None)[0], None
             # a level may repeat, where a denoiser rounds or levels crowd: no history and no noise comes of such a step
             elif not ((solver.history or solver.is_stochastic) and torch.isclose(t_land, t_hat, rtol=REPEATED, atol=0)):

@@ -17,6 +17,7 @@ from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.load import Source, describe, parse
+from harness.experiments.checks import check_metric
 from harness.experiments.nfe import check_route, count_nfe, steps_for
 from harness.experiments.trial import LabelPolicy, Trial, canonical
 from harness.metrics.base import Metric
@@ -98,8 +99,8 @@ class TrialBuilder:
         denoiser = self.description if source is self.source else describe(source)
         sampler = _sampler(filled["sampler"], nfe, denoiser)
         for metric in self.metrics:
-            metric.check(sampler, denoiser.shape)
-        check_route(sampler, denoiser.sigma_min, denoiser.sigma_max)
+            check_metric(metric, sampler, denoiser)
+        check_route(sampler, denoiser)
         trial = Trial(denoiser=source, weights=denoiser.identity, sampler=sampler, labels=self.labels, dtype=self.dtype)
         return Candidate(trial, count_nfe(*_count_basis(sampler, denoiser)), identity(trial, denoiser))
 

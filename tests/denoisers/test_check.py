@@ -134,7 +134,18 @@ class NoRange(Wrapped):
 
 
 class NoShape(Wrapped):
-    shape = (4, 4)
+    shape = ()
+
+
+class NotTheLimit(Wrapped):
+    takes_infinity = True
+
+    def __call__(self, x, sigma, labels=None):
+        return torch.where(sigma.isinf(), 1.0, self.exact(x, sigma))
+
+
+class InfinityBeyondItsRange(Wrapped):
+    takes_infinity, sigma_max = True, 80.0
 
 
 @pytest.mark.parametrize(
@@ -152,7 +163,9 @@ class NoShape(Wrapped):
         (LeavesItsRange, "the ends of the range round to levels within it"),
         (NoLabelsAreAClass, "no labels are labels of all zeros"),
         (NoRange, "0 <= sigma_min < sigma_max; we got 1.0 and 1.0"),
-        (NoShape, r"shape is \(C, H, W\)"),
+        (NoShape, r"shape is a tuple of sides, such as \(C, H, W\); we got \(\)"),
+        (NotTheLimit, r"D at sigma = infinity is the limit of D\(sigma n; sigma\)"),
+        (InfinityBeyondItsRange, "takes sigma = infinity has no sigma_max"),
     ],
 )
 def test_broken_promises_are_seen(spoiled, message):

@@ -10,7 +10,8 @@ mean of y given x, D(x; sigma) = E[y | x] (Karras et al. 2022, arXiv 2206.00364,
 
 The last is the mixture with v = 0 and equal weights. Sums run over the points in blocks with a running minimum of
 |x - mu_k|^2, so that no exponential overflows, no sum is zero, and memory does not grow with the number of points. At
-v + sigma^2 = 0 the limit is taken: the nearest point (the weighted mean of the nearest ones at a tie).
+v + sigma^2 = 0 the limit is taken: the nearest point (the weighted mean of the nearest ones at a tie). So it is at
+sigma = infinity: the mean of the data, whatever x.
 
 All arithmetic is float64. A row of the Gaussian does not depend on its batch at all, a row of the others to rounding.
 """
@@ -37,7 +38,7 @@ class Analytic(ABC):
     """What all analytic denoisers share: any sigma >= 0, no labels, float64, one evaluation a row.
 
     Args:
-        shape: [C, H, W] of the images.
+        shape: of one sample, such as [C, H, W].
         device: where the parameters live and x is expected.
     """
 
@@ -46,23 +47,24 @@ class Analytic(ABC):
     sigma_max: float = math.inf
     cost: int = 1
     dtype: torch.dtype = torch.float64
+    takes_infinity: bool = True
 
     def __init__(self, shape: tuple[int, ...], device: Device = "cpu") -> None:
-        if len(shape) != 3 or min(shape) < 1:
-            raise InputError(f"an image shape is [C, H, W] with sides of at least 1; we got {list(shape)}")
-        self.shape: tuple[int, int, int] = (shape[0], shape[1], shape[2])
+        if not shape or min(shape) < 1:
+            raise InputError(f"a shape is one or more sides of at least 1, such as [C, H, W]; we got {list(shape)}")
+        self.shape = tuple(shape)
         self.device = _indexed(device)
 
     def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """The denoised images.
 
         Args:
-            x: [B, C, H, W], any floating type.
+            x: [B, *shape], any floating type.
             sigma: () or [B], noise level in image units, at least 0.
             labels: ignored; there are no classes.
 
         Returns:
-            [B, C, H, W] float64.
+            [B, *shape] float64.
 
         Raises:
             ValueError: x or sigma has another shape.
@@ -88,9 +90,9 @@ class Gaussian(Analytic):
     """Exact denoiser of N(mean, std^2 I), and the exact solution of its probability-flow ODE.
 
     Args:
-        mean: a number, or [C, H, W].
+        mean: a number, or an array of that shape.
         std: standard deviation of every pixel, at least 0.
-        shape: [C, H, W]; may be left out where `mean` has it.
+        shape: of one sample; may be left out where `mean` has it.
         device: where to compute.
     """
 
@@ -110,12 +112,12 @@ class Gaussian(Analytic):
         Solves dx/dsigma = (x - D(x; sigma)) / sigma (paper eq. 4 with s = 1, sigma(t) = t).
 
         Args:
-            x: [B, C, H, W] at noise level sigma.
+            x: [B, *shape] at noise level sigma.
             sigma: () or [B]; above 0 where std is 0.
             sigma_next: () or [B].
 
         Returns:
-            [B, C, H, W] float64 at noise level sigma_next.
+            [B, *shape] float64 at noise level sigma_next.
         """
         start, end = (_column(level, x) for level in (sigma, sigma_next))
         ratio = ((end.square() + self.std**2) / (start.square() + self.std**2)).sqrt()
@@ -127,7 +129,7 @@ class Mixture(Analytic):
     """Exact denoiser of sum_k w_k N(mean_k, std^2 I).
 
     Args:
-        means: [K, C, H, W].
+        means: [K, *shape].
         weights: [K] positive, brought to sum 1; None means equal.
         std: standard deviation shared by the components, at least 0.
         device: where to compute.
@@ -137,8 +139,8 @@ class Mixture(Analytic):
         self, means: Numbers, weights: Numbers | None = None, std: float = 0.0, device: Device = "cpu"
     ) -> None:
         centres = torch.as_tensor(means, dtype=torch.float64, device=device)
-        if centres.ndim != 4 or not len(centres) or not centres.isfinite().all():
-            raise InputError(f"means must be finite, of shape [K, C, H, W], K >= 1; we got {list(centres.shape)}")
+        if centres.ndim < 2 or not len(centres) or not centres.isfinite().all():
+            raise InputError(f"means must be finite, of shape [K, *shape], K >= 1; we got {list(centres.shape)}")
         super().__init__(tuple(centres.shape[1:]), device)
         self.means = centres.flatten(1)
         self.weights = _checked_weights(weights, len(centres), self.device)
@@ -166,7 +168,7 @@ class Diracs(Analytic):
     """Exact denoiser of data whose every number is -1 or +1: D = tanh(x / sigma^2), each number by itself.
 
     Args:
-        shape: [C, H, W].
+        shape: of one sample.
         device: where to compute.
     Source: Karras et al. 2022, Figure 3.
     """
@@ -180,7 +182,7 @@ class Ideal(Analytic):
     """Exact denoiser of a finite data set, every image equally likely: what a network approaches as it memorises.
 
     Args:
-        images: [N, C, H, W], kept in their own floating type and read in blocks.
+        images: [N, *shape], kept in their own floating type and read in blocks.
         device: where to compute.
         block: images taken at a time; bounds the memory.
     Source: Karras et al. 2022, eq. 57 and figure 1.
@@ -188,8 +190,8 @@ class Ideal(Analytic):
 
     def __init__(self, images: Numbers, device: Device = "cpu", block: int = BLOCK) -> None:
         points = torch.as_tensor(images, device=device)
-        if points.ndim != 4 or not len(points) or not points.is_floating_point() or not points.isfinite().all():
-            raise InputError(f"images must be finite floats of shape [N, C, H, W], N >= 1; we got {list(points.shape)}")
+        if points.ndim < 2 or not len(points) or not points.is_floating_point() or not points.isfinite().all():
+            raise InputError(f"images must be finite floats of shape [N, *shape], N >= 1; we got {list(points.shape)}")
         super().__init__(tuple(points.shape[1:]), device)
         self.points, self.block = points.flatten(1), block
         self.weights = torch.ones(len(points), dtype=torch.float64, device=device)
@@ -241,14 +243,15 @@ def _add_block(so_far: _Running, x: Tensor, variance: Tensor, points: Tensor, we
 def _decay(gap: Tensor, variance: Tensor) -> Tensor:
     """exp(-gap / (2 variance)) for gap >= 0; at variance 0 one where gap is 0, else zero."""
     at_zero = torch.where(gap == 0, 0.0, math.inf)
-    return torch.where(variance > 0, gap / (2 * variance), at_zero).neg().exp()
+    exponent = torch.where(variance.isinf(), 0.0, gap / (2 * variance))  # a gap may be infinite too
+    return torch.where(variance > 0, exponent, at_zero).neg().exp()
 
 
 def _shares(v: float, square: Tensor) -> tuple[Tensor, Tensor]:
-    """v / (v + sigma^2) and sigma^2 / (v + sigma^2); 0 and 1 where both are 0."""
+    """v / (v + sigma^2) and sigma^2 / (v + sigma^2); 0 and 1 where both are 0, or sigma is infinite."""
     total = v + square
     keep, pull = v / total, square / total
-    return torch.where(total > 0, keep, 0.0), torch.where(total > 0, pull, 1.0)
+    return torch.where(total > 0, keep, 0.0), torch.where((total > 0) & total.isfinite(), pull, 1.0)
 
 
 def _column(level: Tensor | float, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Specs of the analytic denoisers, without torch.
 
 The data distribution is a density whose optimal denoiser has a closed form: one Gaussian, a mixture of Gaussians, or
-points: two a pixel, or the images of a data set. A spec knows the image shape [C, H, W] and the noise range, so that a
-plan needs no tensor; its `build` makes the denoiser, see `exact`.
+points: two a pixel, or the images of a data set. A spec knows the shape of a sample and the noise range, so that a plan
+needs no tensor; its `build` makes the denoiser, see `exact`.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from harness.core.config import Finite, Positive, Shape, freeze, one_of
+from harness.core.config import AnyShape, Positive, freeze, one_of
 from harness.core.errors import InputError
 from harness.denoisers.config import DenoiserConfig, Description
 
@@ -25,9 +25,21 @@ DATASET_SHAPES: dict[str, tuple[int, int, int]] = {"digits": (1, 8, 8)}
 """The data sets that `ideal` knows by name, with the shape [C, H, W] of their images."""
 
 
-Image = tuple[tuple[tuple[Finite, ...], ...], ...]
-Level = Finite | Image
-"""A mean: one number for every pixel, or nested lists [C][H][W]."""
+def _level(value: Any) -> Any:
+    """A number, or nested lists of numbers as tuples, however deep.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(_level(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"a mean is a finite number, or nested lists of them; we got {value!r}")
+    return float(value)
+
+
+Level = Annotated[Any, BeforeValidator(_level)]
+"""A mean: one number for all numbers of a sample, or nested lists, such as [C][H][W]."""
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -53,8 +65,8 @@ def _with_shape(data: Any, means: list[Any]) -> Any:
         return data
     shape = data.get("shape")
     allowed = shapes if shape is None else shapes | {freeze(shape)}
-    if len(allowed) != 1 or len(next(iter(shapes))) != 3:
-        raise ValueError(f"means must be numbers or have one shape [C, H, W]; we got {sorted(allowed)}")
+    if len(allowed) != 1:
+        raise ValueError(f"means must be numbers or have one shape, such as [C, H, W]; we got {sorted(allowed)}")
     return {**data, "shape": next(iter(shapes))}
 
 
@@ -64,8 +76,8 @@ class AnalyticSpec(DenoiserConfig):
     sigma_min: ClassVar[float] = 0.0
     sigma_max: ClassVar[float] = math.inf
 
-    def _describe(self, shape: tuple[int, int, int]) -> Description:
-        return Description(self.canonical(), shape, 0, self.sigma_min, self.sigma_max)
+    def _describe(self, shape: tuple[int, ...]) -> Description:
+        return Description(self.canonical(), shape, 0, self.sigma_min, self.sigma_max, takes_infinity=True)
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Analytic":
         if dtype is not None and str(dtype) != "torch.float64":
@@ -81,15 +93,15 @@ class GaussianSpec(AnalyticSpec):
     """Data from N(mean, std^2 I).
 
     Args:
-        mean: a number, or nested lists [C][H][W]; image units.
-        std: standard deviation of every pixel, at least 0.
-        shape: [C, H, W]; taken from `mean` where that is nested.
+        mean: a number, or nested lists such as [C][H][W]; units of the data.
+        std: standard deviation of every number, at least 0.
+        shape: of a sample, such as [C, H, W]; taken from `mean` where that is nested.
     """
 
     kind: Literal["gaussian"] = "gaussian"
-    mean: Annotated[Level, BeforeValidator(freeze)] = 0.0
+    mean: Level = 0.0
     std: NonNegative = 0.5
-    shape: Shape = (1, 8, 8)
+    shape: AnyShape = (1, 8, 8)
 
     @model_validator(mode="before")
     @classmethod
@@ -109,17 +121,17 @@ class MixtureSpec(AnalyticSpec):
     """Data from sum_k w_k N(mean_k, std^2 I).
 
     Args:
-        means: K entries, each a number or nested lists [C][H][W]; image units.
+        means: K entries, each a number or nested lists such as [C][H][W]; units of the data.
         weights: K positive numbers, brought to sum 1; all equal by default.
         std: standard deviation shared by all components, at least 0.
-        shape: [C, H, W]; taken from `means` where those are nested.
+        shape: of a sample, such as [C, H, W]; taken from `means` where those are nested.
     """
 
     kind: Literal["mixture"] = "mixture"
     means: Annotated[tuple[Level, ...], BeforeValidator(freeze), Field(min_length=1)]
     weights: Annotated[tuple[Positive, ...] | None, BeforeValidator(freeze)] = None
     std: NonNegative = 0.0
-    shape: Shape = (1, 8, 8)
+    shape: AnyShape = (1, 8, 8)
 
     @model_validator(mode="before")
     @classmethod
@@ -147,11 +159,11 @@ class DiracsSpec(AnalyticSpec):
     """Data whose every number is -1 or +1, equally likely and independent: the one-dimensional example of Figure 3.
 
     Args:
-        shape: [C, H, W]; a single number by default.
+        shape: of a sample; a single number by default, as an image.
     """
 
     kind: Literal["diracs"] = "diracs"
-    shape: Shape = (1, 1, 1)
+    shape: AnyShape = (1, 1, 1)
 
     def describe(self, *parts: Description) -> Description:
         return self._describe(self.shape)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
+from harness.denoisers.betas import MAX_STEPS
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.denoisers.preconditioning.base import Formulas
-from harness.denoisers.preconditioning.discrete import MAX_STEPS
 from harness.hub.header import Layout
 
 LARGEST_ARGUMENT = 100_000

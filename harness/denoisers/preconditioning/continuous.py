@@ -215,7 +215,18 @@ class FlowPrecond(Continuous):
         )
         self.time_scale = time_scale
 
+    @property
+    def takes_infinity(self) -> bool:
+        return self.sigma_max == math.inf
+
     def coefficients(self, sigma: Tensor) -> Coefficients:
-        share = 1 / (sigma + 1)  # 1 - t, of the image in x_t
-        t = sigma * share
-        return Coefficients(share, -t, share, self.time_scale * t)
+        return flow_coefficients(sigma, self.time_scale)
+
+
+def flow_coefficients(sigma: Tensor, time_scale: float) -> Coefficients:
+    """The coefficients of a velocity n - y, elementwise; at sigma = infinity, t = 1, those of x_1 = n itself."""
+    at_end = sigma.isinf()
+    share = 1 / (sigma + 1)  # 1 - t, of the image in x_t
+    t = torch.where(at_end, 1.0, sigma * share)
+    share = torch.where(at_end, 1.0, share)
+    return Coefficients(share, -t, share, time_scale * t)

@@ -18,17 +18,11 @@ and the step k whose level is nearest to sigma.
 | `VelocityDDPMPrecond` | v = sqrt(abar) n - sqrt(1 - abar) y | x / (sigma^2 + 1) - sigma / sqrt(sigma^2 + 1) F |
 | `SampleDDPMPrecond`   | the image                           | F                                               |
 
-| schedule         | beta                                                                                | of                    |
-|------------------|-------------------------------------------------------------------------------------|-----------------------|
-| `linear`         | evenly spaced from beta_start to beta_end                                           | Ho et al. 2020        |
-| `scaled_linear`  | squares of evenly spaced roots                                                      | latent diffusion      |
-| `cosine`         | min(1 - f(k + 1) / f(k), 0.999), f(k) = cos^2((k / T + 0.008) / 1.008 pi / 2)       | Nichol & Dhariwal 2021, eq. 17 |
-| `sigmoid`        | beta_start + (beta_end - beta_start) / (1 + exp(-s)), s evenly spaced from -6 to 6  | GeoDiff               |
-| `given`          | listed one by one                                                                   |                       |
+The schedules of betas are those of `harness.denoisers.betas`.
 
 Sources: Ho et al. 2020 (arXiv 2006.11239); Salimans & Ho 2022 (arXiv 2202.00512), app. D, for v; Karras et al. 2022
 (arXiv 2206.00364), table 1 and app. C.3, for the form.
-"""  # noqa: E501
+"""
 
 import math
 from collections.abc import Sequence
@@ -38,13 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.denoisers.betas import MAX_STEPS, betas, noise_levels
 from harness.denoisers.preconditioning.base import Coefficients, Formulas, Preconditioned
 
-SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid", "given")
-MAX_STEPS = 100_000
 
-
-def _nearest(rising: Tensor, sigma: Tensor) -> Tensor:
+def nearest(rising: Tensor, sigma: Tensor) -> Tensor:
     """Index of the level nearest to each sigma; of two equally near, the larger level.
 
     Args:
@@ -53,56 +45,6 @@ def _nearest(rising: Tensor, sigma: Tensor) -> Tensor:
     """
     between = (rising[1:] + rising[:-1]) / 2
     return torch.bucketize(sigma.to(torch.float64).contiguous(), between, right=True)
-
-
-def betas(schedule: str, steps: int, start: float, end: float, given: Sequence[float] = ()) -> np.ndarray:
-    """The betas of a schedule, [steps] float64.
-
-    Args:
-        schedule: one of SCHEDULES.
-        steps: how many.
-        start, end: first and last beta; the cosine has its own.
-        given: the betas themselves, for `given`.
-
-    Raises:
-        ValueError: an unknown schedule, or betas that are not between 0 and 1.
-    """
-    if not 2 <= steps <= MAX_STEPS:
-        raise ValueError(f"a schedule has 2 to {MAX_STEPS:,} steps; we got {steps}")
-    match schedule:
-        case "linear":
-            beta = np.linspace(start, end, steps)
-        case "scaled_linear":
-            beta = np.linspace(start**0.5, end**0.5, steps) ** 2
-        case "cosine":
-            k = np.arange(steps + 1) / steps
-            abar = np.cos((k + 0.008) / 1.008 * np.pi / 2) ** 2
-            beta = np.minimum(1 - abar[1:] / abar[:-1], 0.999)
-        case "sigmoid":
-            beta = (end - start) / (1 + np.exp(-np.linspace(-6, 6, steps))) + start
-        case "given":
-            beta = np.asarray(given, dtype=np.float64)
-        case _:
-            raise ValueError(f"a schedule of betas is one of {', '.join(SCHEDULES)}; we got {schedule!r}")
-    if beta.shape != (steps,) or not ((beta > 0) & (beta <= 1)).all():
-        raise ValueError(f"betas must be {steps} numbers in (0, 1]; those of '{schedule}' are not")
-    return beta
-
-
-def noise_levels(beta: np.ndarray, zero_snr: bool = False) -> np.ndarray:
-    """sigma_k of every step, rising, float64; steps without any signal are left out.
-
-    Args:
-        beta: [T].
-        zero_snr: rescale sqrt(abar) so that the last step has no signal, and the first stays as it is
-            (Lin et al. 2023, arXiv 2305.08891, alg. 1).
-    """
-    root = np.sqrt(np.cumprod(1 - beta))  # sqrt(abar_k), the share of the signal
-    if zero_snr:
-        # shift so that the last is 0, then scale so that the first is what it was
-        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    abar = root[root > 0] ** 2
-    return np.sqrt((1 - abar) / abar)
 
 
 class IDDPMPrecond(Preconditioned):
@@ -154,7 +96,7 @@ class IDDPMPrecond(Preconditioned):
     def _index(self, sigma: Tensor) -> Tensor:
         """Index j of the u_j nearest to each sigma."""
         rising = self.u.to(sigma.device, torch.float64).flip(0)  # u_M = 0 first
-        return self.M - _nearest(rising, sigma)
+        return self.M - nearest(rising, sigma)
 
 
 def _take_range(net: nn.Module, _: object) -> None:
@@ -185,11 +127,11 @@ class Stepped(Preconditioned):
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         levels = self.levels.to(sigma.device)
-        return levels[_nearest(levels, sigma)].to(sigma.dtype)
+        return levels[nearest(levels, sigma)].to(sigma.dtype)
 
     def _step(self, sigma: Tensor) -> Tensor:
         """Index of the level nearest to each sigma, 0 the least."""
-        return _nearest(self.levels.to(sigma.device), sigma)
+        return nearest(self.levels.to(sigma.device), sigma)
 
 
 class DiscreteVEPrecond(Stepped):

@@ -110,6 +110,9 @@ class Diagnostic(Metric):
     def observe(self, job: SamplingJob) -> SampleValues:
         import torch
 
+        ends = job.denoiser.sigma_min, job.denoiser.sigma_max
+        if not self.starts_at_infinity and job.sampler.starts_at_infinity(*ends):
+            raise InputError(f"metric '{self.name}' needs a finite first level, and sigma is infinite at t = 1")
         with torch.no_grad():
             seen = self.measure(job)
         bad = int((~torch.isfinite(seen.values)).sum())

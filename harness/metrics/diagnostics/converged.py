@@ -1,8 +1,9 @@
 """The truth that samplers are measured against: trajectories followed with so many steps that more change nothing."""
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.core.errors import InputError, SamplingError
 from harness.metrics.base import SamplingJob, SharedEvaluations
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 
 KEPT = 32
 """End points kept: the trials of a grid ask for the same ones again."""
+TOP = 1000.0
+"""The highest finite level of a converged trajectory that starts at t = 1."""
 COARSER = 4
 """How many times as many steps a trajectory has that counts as converged."""
 
 
 class EndPoints(NamedTuple):
-    """Converged images [N, C, H, W], and the network rows that they took when they were computed."""
+    """Converged images [N, *shape], and the network rows that they took when they were computed."""
 
     images: "Tensor"
     rows: int
@@ -68,7 +71,8 @@ def end_points(job: SamplingJob, steps: int) -> EndPoints:
     """Where the job's own latents end when followed with very many steps over the sampler's own range.
 
     The ODE is followed by Heun's method in sigma with the levels of eq. 5 and a last step to the denoised image; an SDE
-    solver by itself over those levels, on the same Brownian path. What is in `job.converged` is not computed again.
+    solver by itself over those levels, on the same Brownian path. From t = 1 of flow matching, where sigma is infinite,
+    Heun's method is in t. What is in `job.converged` is not computed again.
     """
     import torch
 
@@ -96,15 +100,22 @@ def shared_end_points(sampler: "Sampler", nfe: int, steps: int) -> SharedEvaluat
 
 
 def _reference(job: SamplingJob, steps: int) -> "Sampler":
-    from harness.sampling.discretizations import EDM
+    from harness.sampling.discretizations import EDM, Explicit
+    from harness.sampling.discretizations.base import Range
     from harness.sampling.sampler import Sampler
 
     given = job.sampler
     sigmas = given.sigmas(job.denoiser)
+    kept: dict[str, Any] = {name: getattr(given, name) for name in ("clip_denoised", "end", "noise_device")}
+    if sigmas[0].isinf():
+        low = sigmas[-1].item()
+        finite = EDM()(steps - 1, Range(low, max(TOP, 2 * low))).tolist()
+        from_noise = Explicit(sigmas=(math.inf, *finite))
+        kept |= {"schedule": given.schedule, "scaling": given.scaling}
+        return Sampler(discretization=from_noise, steps=steps, **kept)
     levels = EDM(sigma_min=sigmas[-1].item(), sigma_max=sigmas[0].item())
     if given.solver.is_stochastic:
         return given.model_copy(update={"discretization": levels, "steps": steps})
-    kept = {name: getattr(given, name) for name in ("clip_denoised", "end", "noise_device")}
     return Sampler(discretization=levels, steps=steps, **kept)
 
 

@@ -36,9 +36,14 @@ class ConvergenceOrder(Diagnostic):
     reference: Annotated[int, Field(ge=16, le=100_000)] = 1024
 
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
-        from harness.sampling.discretizations import IDDPM, Explicit, Optimized
+        from harness.sampling.discretizations import IDDPM, Explicit, FlowLevels, Optimized
 
         levels = sampler.discretization
+        if isinstance(levels, FlowLevels) and levels.t_min is None:
+            raise InputError(
+                f"{self.kind} needs one last level at all numbers of steps, and '{levels.kind}' has t_max / N; give it "
+                "t_min"
+            )
         if sampler.solver.adaptive or isinstance(levels, Explicit | Optimized | IDDPM):
             raise InputError(
                 f"{self.kind} doubles the number of steps, which solver '{sampler.solver.kind}' with discretization "

@@ -34,6 +34,7 @@ class Curvature(Diagnostic):
 
     word: ClassVar[str] = "Curvature of trajectories"
     by_level: ClassVar[str | None] = "Deviation of the velocity by noise level"
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: Literal["curvature"] = "curvature"
     points: Annotated[int, Field(ge=8, le=100_000)] = 128

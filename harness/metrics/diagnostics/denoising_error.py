@@ -30,6 +30,7 @@ class DenoisingError(Diagnostic):
     word: ClassVar[str] = "Denoising error"
     by_level: ClassVar[str | None] = "Denoising error by noise level"
     pictures: ClassVar[tuple[str, ...]] = ("noisy", "denoised")
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: Literal["denoising-error"] = "denoising-error"
     images: Source = "digits"
@@ -70,5 +71,8 @@ def _sheet(columns: "list[Tensor]") -> "Tensor":
     """Pictures [seeds, levels, C, H, W] in bytes."""
     import torch
 
+    from harness.datasets.pictures import pictures
+
     stacked = torch.stack(columns, dim=1).double().cpu()
-    return (stacked * 127.5 + 128).clip(0, 255).to(torch.uint8)
+    drawn = torch.from_numpy(pictures(stacked.flatten(0, 1).numpy()))
+    return drawn.reshape(*stacked.shape[:2], *drawn.shape[1:])

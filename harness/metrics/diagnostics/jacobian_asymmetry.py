@@ -40,6 +40,7 @@ class JacobianAsymmetry(Diagnostic):
 
     word: ClassVar[str] = "Asymmetry of the Jacobian"
     by_level: ClassVar[str | None] = "Asymmetry of the Jacobian by noise level"
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: Literal["jacobian-asymmetry"] = "jacobian-asymmetry"
     probes: Annotated[int, Field(ge=1, le=1000)] = 8

@@ -21,6 +21,7 @@ class RoundTripError(Diagnostic):
     """
 
     word: ClassVar[str] = "Round-trip error"
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: Literal["round-trip-error"] = "round-trip-error"
     images: Source = "samples"

@@ -33,6 +33,7 @@ class TruncationError(Diagnostic):
 
     word: ClassVar[str] = "Truncation error of a step"
     by_level: ClassVar[str | None] = "Truncation error by noise level"
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: Literal["truncation-error"] = "truncation-error"
     substeps: Annotated[int, Field(ge=1, le=100_000)] = 20

@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Place = Annotated[str, Field(min_length=1)]
 
 
-ImageShape = tuple[int, int, int]
+ImageShape = tuple[int, ...]
 
 
 class ExtractorConfig(Config):
@@ -68,7 +68,9 @@ class ExtractorConfig(Config):
 
     def needs(self, shape: tuple[int, ...]) -> str:
         """What images it needs, in words, where those of a shape [C, H, W] are others; "" where they will do."""
-        return "needs images of 1 or 3 channels" if len(shape) == 3 and shape[0] not in (1, 3) else ""
+        if len(shape) != 3:
+            return "needs images [C, H, W]"
+        return "needs images of 1 or 3 channels" if shape[0] not in (1, 3) else ""
 
     @abstractmethod
     def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
@@ -332,7 +334,7 @@ class Exported(_OwnNetwork):
 
 
 class Pixels(ExtractorConfig):
-    """Pixels as they are, or averaged down.
+    """Pixels as they are, or averaged down; the numbers of samples of any other shape as they are.
 
     Args:
         size: pixels a side after averaging; all, if left out.
@@ -348,7 +350,7 @@ class Pixels(ExtractorConfig):
         return f"raw:{self.size or 'all'}:mean"
 
     def needs(self, shape: tuple[int, ...]) -> str:
-        return ""
+        return "averages the pixels of images [C, H, W]" if self.size is not None and len(shape) != 3 else ""
 
     def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
         from harness.metrics.features.pixels import PixelFeatures

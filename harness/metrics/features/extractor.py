@@ -6,7 +6,7 @@ read as byte / 127.5 - 1, come back as they were.
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,12 @@ class Extractor(ABC):
         classes: number of classes; 0 if the network tells none.
         channels: channels that the network takes; None for any. Grey images are repeated to 3.
         device: where it computes.
+
+    Attributes:
+        only_images: it takes images [N, C, H, W], and samples of no other shape.
     """
+
+    only_images: ClassVar[bool] = True
 
     def __init__(
         self, id: str, width: int, classes: int = 0, channels: int | None = 3, device: str | torch.device = "cpu"
@@ -71,7 +76,7 @@ class Extractor(ABC):
 
     def seen(self, images: Tensor) -> Tensor:
         """The bytes that the network sees, uint8 [N, channels, H, W] on its device."""
-        if images.ndim != 4:
+        if self.only_images and images.ndim != 4:
             raise InputError(f"features need images [N, C, H, W]; we got {list(images.shape)}")
         seen = to_bytes(images.to(self.device))
         if self.channels == 3 and seen.shape[1] == 1:

@@ -4,6 +4,8 @@ No network, so nothing to download and nothing to doubt; but distances of pixels
 `size` images are first averaged down, which keeps the width small.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,25 +15,30 @@ from harness.metrics.features.extractor import Extractor, Outputs
 
 
 class PixelFeatures(Extractor):
-    """Images [N, C, H, W] as rows of numbers [N, C * h * w] from 0 to 1.
+    """Images [N, C, H, W] as rows of numbers [N, C * h * w] from 0 to 1; without a size, samples of any shape.
 
     Args:
         id: identity.
-        shape: [C, H, W] of the images.
+        shape: of a sample, [C, H, W] for images.
         size: h = w, the mean over equal squares of pixels; None for the pixels as they are.
         device: where it computes.
 
     Raises:
-        InputError: a size that does not divide the images.
+        InputError: a size that does not divide the images, or samples that are no images with a size.
     """
 
-    def __init__(
-        self, id: str, shape: tuple[int, int, int], size: int | None, device: str | torch.device = "cpu"
-    ) -> None:
-        channels, height, wide = shape
-        if size is not None and (height % size or wide % size or height // size != wide // size):
-            raise InputError(f"images of {height}x{wide} pixels cannot be averaged to {size}x{size}; use a divisor")
-        super().__init__(id, channels * (size * size if size else height * wide), 0, None, device)
+    only_images = False
+
+    def __init__(self, id: str, shape: tuple[int, ...], size: int | None, device: str | torch.device = "cpu") -> None:
+        width = math.prod(shape)
+        if size is not None:
+            if len(shape) != 3:
+                raise InputError(f"samples of shape {list(shape)} are no images to average; leave out size")
+            channels, height, wide = shape
+            if height % size or wide % size or height // size != wide // size:
+                raise InputError(f"images of {height}x{wide} pixels cannot be averaged to {size}x{size}; use a divisor")
+            width = channels * size * size
+        super().__init__(id, width, 0, None, device)
         self.shape, self.size = shape, size
 
     def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:

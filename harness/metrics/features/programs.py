@@ -120,7 +120,7 @@ class ProgramFeatures(Extractor):
         id: str,
         values: Values,
         width: int | None,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         channels: int | None,
         device: str | torch.device = "cpu",
     ) -> None:

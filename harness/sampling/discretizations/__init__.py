@@ -9,7 +9,7 @@ from typing import Any
 from harness.core.config import classes_in, one_of
 from harness.sampling.discretizations.base import Discretization as Discretization
 
-FILES = ("edm", "song", "iddpm", "exponential", "cosine", "explicit", "optimized")
+FILES = ("edm", "song", "iddpm", "exponential", "cosine", "flow", "explicit", "optimized")
 
 ALIASES: dict[str, dict[str, Any]] = {
     "linear": {"kind": "edm", "rho": 1.0},

@@ -3,14 +3,16 @@
 A discretization gives noise levels, not times: the schedule in use maps them to t, and the sampler appends the final
 0. Each has its own default range, clamped to what the denoiser was trained for before `__call__(n, within)` lays out n
 levels over what is left: float64 [n], descending, the first at the top of the range (except for `iddpm`'s fixed table).
+Only `flow`, whose steps are in time, and `explicit` may start at an infinite level.
 """
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from pydantic import field_validator
 from torch import Tensor
 
 from harness.core.config import Config, Positive
@@ -33,6 +35,16 @@ class Discretization(Config):
     kind: str
     sigma_min: Positive | None
     sigma_max: Positive | None
+
+    @field_validator("sigma_max", mode="before", check_fields=False)
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        if value in ("inf", math.inf):
+            raise ValueError(
+                "levels that are spaced in sigma need a finite sigma_max; discretization 'flow' is spaced in time and "
+                "starts at t = 1, where sigma is infinite"
+            )
+        return value
 
     @abstractmethod
     def __call__(self, n: int, within: Range) -> Tensor:

@@ -7,13 +7,14 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
-from harness.core.config import Positive, freeze
+from harness.core.config import Real, freeze
 from harness.core.errors import InputError
 from harness.sampling.discretizations.base import Discretization, Range, check_supported
 
 MAX_LEVELS = 100_000
 
-Sigmas = Annotated[tuple[Positive, ...], BeforeValidator(freeze), Field(min_length=1, max_length=MAX_LEVELS)]
+Level = Annotated[Real, Field(gt=0)]
+Sigmas = Annotated[tuple[Level, ...], BeforeValidator(freeze), Field(min_length=1, max_length=MAX_LEVELS)]
 
 
 def check_descent(sigmas: tuple[float, ...]) -> None:
@@ -31,7 +32,8 @@ class Explicit(Discretization):
     """The levels as listed, highest first; `steps` is their number, and the final 0 is left out.
 
     Args:
-        sigmas: noise levels, falling, in units of the data. All must lie in the denoiser's range.
+        sigmas: noise levels, falling, in units of the data. All must lie in the denoiser's range. The first may be
+            "inf", as for `flow`.
         sigma_min, sigma_max: not to be given; the list has them.
 
     Source: the user; for instance the lists of Sabour et al. 2024 (arXiv 2404.14507).

@@ -85,7 +85,7 @@ class AdaptiveSDE(SDESolver):
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         end, start = (self._tau(dynamics, t).to(here.x.device) for t in (t_next, here.t))
-        tau = start.expand(len(here.x), 1, 1, 1)
+        tau = start.expand(len(here.x), *[1] * (here.x.ndim - 1))
         walk = _Walk(here.x, here.x, tau, self.first * (end - tau).abs())
         point: Point | None = here
         for _ in range(MAX_TRIES):

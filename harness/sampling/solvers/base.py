@@ -18,6 +18,9 @@ class Solver(Config):
     Attributes:
         adaptive: it chooses steps of its own between the levels, to a tolerance; levels are only places to stop at.
         supports_afs: its first step can start from the analytical first step, which makes no evaluation.
+        starts_at_infinity: its step works from t = 1 of flow matching, where sigma is infinite: it looks at `here.x`,
+            `here.drift` and times alone. Another ODE solver leaves that step to Euler's method in t, to which every
+            first-order step in sigma or log sigma tends there.
 
     Example: a solver of one's own, which need not be in the union or a plugin to be sampled with.
         >>> from typing import ClassVar, Literal
@@ -36,12 +39,13 @@ class Solver(Config):
         >>> harness.sample(harness.load_denoiser("ideal"), sampler, seeds=[0, 1]).nfe
         tensor([9, 9])
 
-    Shapes of every solver: x [B, C, H, W] float64, any image shape; t, sigma, s () float64, or [B, 1, 1, 1] where
-    samples are at times of their own.
+    Shapes of every solver: x [B, *shape] float64; t, sigma, s () float64, or [B, 1, ...] where samples are at times of
+    their own.
     """
 
     adaptive: ClassVar[bool] = False
     supports_afs: ClassVar[bool] = True
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: str
 
@@ -94,7 +98,7 @@ class Solver(Config):
             carry: what the last step left; None at the first.
 
         Returns:
-            The state at t_next [B, C, H, W], and the carry for the next step.
+            The state at t_next [B, *shape], and the carry for the next step.
         """
 
     def lowered(self, left: int) -> "Solver":
@@ -102,7 +106,7 @@ class Solver(Config):
         return self
 
     def rebased(self, carry: Any, begun: Tensor, reached: Tensor) -> Any:
-        """The carry of a step as if it had begun and ended at other states [B, C, H, W], without their scaling.
+        """The carry of a step as if it had begun and ended at other states [B, *shape], without their scaling.
 
         Measures of single steps put exact states in the place of computed ones. Only a method that carries states of
         the sample, and not just evaluated points, has anything to change.

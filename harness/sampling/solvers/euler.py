@@ -19,6 +19,7 @@ class Euler(Solver):
     Source: Karras et al. 2022, Algorithm 1 without its correction.
     """
 
+    starts_at_infinity: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 1
 
     kind: Literal["euler"] = "euler"

@@ -58,6 +58,7 @@ class RK45(Solver):
 
     adaptive: ClassVar[bool] = True
     supports_afs: ClassVar[bool] = False
+    starts_at_infinity: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 1
     last: ClassVar[Solver] = Euler()
 
@@ -66,7 +67,7 @@ class RK45(Solver):
     atol: Tolerance | None = None
 
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        end, t = t_next.to(here.x.device), here.t.to(here.x.device).expand(len(here.x), 1, 1, 1)
+        end, t = t_next.to(here.x.device), here.t.to(here.x.device).expand(len(here.x), *[1] * (here.x.ndim - 1))
         walk = _Walk(here.x, t, here.drift, self._first_size(dynamics, here, t, end))
         retried = torch.zeros_like(t, dtype=torch.bool)
         for _ in range(MAX_TRIES):
@@ -138,5 +139,5 @@ def _combine(weights: tuple[float, ...], k: list[Tensor]) -> Tensor:
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Root mean square over each sample [B, 1, 1, 1]."""
+    """Root mean square over each sample [B, 1, ...]."""
     return x.square().mean(dim=tuple(range(1, x.ndim)), keepdim=True).sqrt()

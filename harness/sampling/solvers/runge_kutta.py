@@ -23,6 +23,7 @@ class RK2(Solver):
     Source: Karras et al. 2022 (arXiv 2206.00364), Algorithm 1 and Algorithm 3 (Appendix D.2).
     """
 
+    starts_at_infinity: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 2
     last: ClassVar[Solver] = Euler()
 
@@ -45,6 +46,7 @@ class RK4(Solver):
     Source: Kutta 1901; Hairer, Norsett & Wanner 1993, "Solving Ordinary Differential Equations I", table II.1.2.
     """
 
+    starts_at_infinity: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 4
     last: ClassVar[Solver] = Euler()
 

@@ -31,6 +31,7 @@ class SolveIVP(Solver):
 
     adaptive: ClassVar[bool] = True
     supports_afs: ClassVar[bool] = False
+    starts_at_infinity: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 1
     last: ClassVar[Solver] = Euler()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -23,7 +23,13 @@ class Stochasticity(Config):
     """Base of all choices on this axis.
 
     A choice that adds noise overrides `is_stochastic`, and one or more of `segments`, `lift` and `land`.
+
+    Attributes:
+        starts_at_infinity: it works from t = 1 of flow matching, where sigma is infinite. One whose `lift` moves the
+            sample at its own level does not.
     """
+
+    starts_at_infinity: ClassVar[bool] = True
 
     kind: str
 

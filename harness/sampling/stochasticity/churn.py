@@ -1,7 +1,7 @@
 """The paper's stochastic sampler: raise the noise level before each step of an ODE solver (Algorithm 2)."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -31,6 +31,8 @@ class Churn(Stochasticity):
 
     Source: Karras et al. 2022, Algorithm 2 and Table 5.
     """
+
+    starts_at_infinity: ClassVar[bool] = False
 
     kind: Literal["churn"] = "churn"
     S_churn: Annotated[Finite, Field(ge=0)] = 0.0

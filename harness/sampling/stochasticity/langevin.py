@@ -1,6 +1,6 @@
 """The Langevin corrector: a few steps of Langevin dynamics at each noise level before the solver's step."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -34,6 +34,8 @@ class Langevin(Stochasticity):
     code.
     """
 
+    starts_at_infinity: ClassVar[bool] = False
+
     kind: Literal["langevin"] = "langevin"
     snr: Positive = 0.16
     corrections: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -58,5 +60,5 @@ class Langevin(Stochasticity):
 
 
 def _length(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample [B, 1, 1, 1]."""
+    """Euclidean norm of each sample [B, 1, ...]."""
     return x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))

@@ -12,11 +12,11 @@ import torch
 
 import harness
 from harness.core.errors import InputError
+from harness.denoisers.betas import betas, noise_levels
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
 from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.inspect import inspect
 from harness.denoisers.networks import diffusers_unet
-from harness.denoisers.preconditioning.discrete import betas, noise_levels
 from harness.hub.header import read_header
 from tests.denoisers.test_networks import TOLERANCE, worst
 
