@@ -25,7 +25,7 @@ LEVELS = (0.05, 0.7, 3.0, 60.0)
 """Noise levels to evaluate at, clamped to the denoiser's range."""
 
 
-def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: bool = True) -> None:
+def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: bool = True, mean: bool = False) -> None:
     """Check every rule of the denoiser interface on a small batch.
 
     Args:
@@ -34,6 +34,8 @@ def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: b
             denoiser itself by 16 steps of Euler's method.
         identity: whether to check that D(x; sigma) goes to x as sigma goes to 0. It holds for images of the data once a
             denoiser is trained; pass False for an untrained one that predicts the image itself.
+        mean: whether to check that D(x; sigma) goes to the mean of the data as sigma rises. It holds once a denoiser is
+            trained, and not under strong guidance.
 
     Raises:
         AssertionError: with the rule that is broken.
@@ -45,6 +47,8 @@ def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: b
             check(denoiser, batch)
         if identity:
             _identity(denoiser, batch, images)
+        if mean:
+            _mean(denoiser, batch)
 
 
 class _Batch:
@@ -175,6 +179,28 @@ def _identity(denoiser: Denoiser, batch: _Batch, images: Tensor | None) -> None:
     assert error <= allowed, (
         f"D(x; sigma) goes to x as sigma goes to 0: at {float(sigma):.3g} it is off by {error:.3g} where at most "
         f"{allowed:.3g} is left to explain by the noise; is D the image, and sigma in units of the images?"
+    )
+
+
+def _mean(denoiser: Denoiser, batch: _Batch) -> None:
+    """High above the data's spread, D hardly depends on the noise: it is the mean of the images that x may come from.
+
+    At twice the distance R of images from their mean, log-likelihoods of images differ by about 1 between noises, so
+    that D keeps about R^2 / sigma^2 = 1/4 of the images' variance at most. Denoisers whose range ends below are not
+    looked at.
+    """
+    images = _drawn(denoiser, batch)
+    spread = images.var(0).sum().sqrt()
+    sigma = 2 * spread.cpu()
+    if not denoiser.sigma_min <= sigma <= denoiser.sigma_max or not sigma > 0:
+        return
+    labels = None if batch.labels is None else batch.labels[:1].expand(len(images), -1)
+    noise = batch.x / batch.column
+    varies = denoiser(noise * sigma.to(noise.device), sigma, labels).double().var(0).sum().sqrt()
+    assert varies**2 <= spread**2 / 2, (
+        f"D(x; sigma) goes to the mean of the data as sigma rises: at {float(sigma):.3g} it still varies by "
+        f"{float(varies):.3g} from noise to noise, as its images do, by {float(spread):.3g}; a consistency-distilled "
+        "network gives an image there, so an Euler step from it does not follow the ODE"
     )
 
 

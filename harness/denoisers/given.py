@@ -4,7 +4,7 @@ Such a denoiser has no file, so its numbers are known by an identity that the ca
 that it was given to. A worker process makes its own with the caller's factory, a function that can be pickled.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from harness.denoisers.config import DenoiserConfig, Description
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from harness.sampling.denoiser import Denoiser
 
@@ -79,6 +80,8 @@ class GivenSpec(DenoiserConfig):
         return f"denoiser '{self.name}'"
 
     def describe(self, *parts: Description) -> Description:
+        from harness.sampling.denoiser import needs_class, null_class, takes_infinity
+
         denoiser = self._denoiser("cpu")
         return Description(
             self.canonical(name=""),
@@ -87,7 +90,13 @@ class GivenSpec(DenoiserConfig):
             denoiser.sigma_min,
             denoiser.sigma_max,
             cost=denoiser.cost,
+            null_class=null_class(denoiser),
+            needs_class=needs_class(denoiser),
+            takes_infinity=takes_infinity(denoiser),
         )
+
+    def rounding(self) -> "Callable[[Tensor], Tensor] | None":
+        return self._denoiser("cpu").round_sigma
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Denoiser":
         denoiser = self._denoiser(str(device))

@@ -25,6 +25,7 @@ from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, Gaus
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.given import GivenSpec
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
+from harness.denoisers.python_network import PythonSpec
 from harness.denoisers.with_error import WithErrorSpec
 from harness.hub.cards import DenoiserCard, checked_path, denoiser_cards, is_here, used_path
 from harness.hub.header import CheckpointConfig, is_ours, read_header
@@ -43,6 +44,7 @@ DENOISERS = one_of(
     DigitsMixtureSpec,
     WithErrorSpec,
     GivenSpec,
+    PythonSpec,
     CFGSpec,
     AutoguidanceSpec,
     group="harness.denoisers",
@@ -170,7 +172,7 @@ def rounding_of(source: Source) -> "Callable[[Tensor], Tensor] | None":
     resolved = _resolve(source)
     if isinstance(resolved, DenoiserConfig):
         parts = resolved.parts()
-        return rounding_of(parts[0]) if parts else None
+        return rounding_of(parts[0]) if parts else resolved.rounding()
     path = resolved if isinstance(resolved, Path) else used_path(resolved.card)
     if path.suffix != ".safetensors" or not path.is_file():
         return None

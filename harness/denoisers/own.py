@@ -1,9 +1,10 @@
 """Users' own networks: checked against the interface of denoisers before anything is computed with them."""
 
+from harness.core.code import is_code_allowed
 from harness.core.errors import InputError
-from harness.denoisers.load import Source, load_denoiser, own_parts
+from harness.denoisers.load import Source, describe, load_denoiser, own_parts
 
-_checked: set[tuple[str, str, str | None]] = set()
+_checked: set[tuple[str, str, str | None, bool, bool]] = set()
 
 
 def check_own(source: Source, device: str, dtype: str | None = None) -> None:
@@ -18,7 +19,7 @@ def check_own(source: Source, device: str, dtype: str | None = None) -> None:
         InputError: no permission to run its code, a factory that fails, or a broken promise with the numbers seen.
     """
     for spec in own_parts(source):
-        key = (spec.canonical(), device, dtype)
+        key = (describe(spec).identity, device, dtype, spec.is_trained, is_code_allowed())
         if key in _checked:
             continue
         denoiser = load_denoiser(spec, device, dtype)
@@ -26,7 +27,7 @@ def check_own(source: Source, device: str, dtype: str | None = None) -> None:
         from harness.denoisers.check import check_denoiser
 
         try:
-            check_denoiser(denoiser)
+            check_denoiser(denoiser, identity=spec.is_trained, mean=spec.is_trained)
         except AssertionError as error:
             raise InputError(f"{spec.title} breaks a promise of denoisers: {error}") from None
         except InputError:

@@ -191,3 +191,8 @@ def test_a_prediction_of_the_noise_is_no_denoiser():
     harness.check_denoiser(Wrapped(), images=images)
     with pytest.raises(AssertionError, match="is D the image, and sigma in units of the images"):
         harness.check_denoiser(PredictsNoise(), images=images)
+
+
+@pytest.mark.parametrize("name", ["digits-vp", "digits-ve", "digits-adm", "digits-edm", "ideal", "digits-mixture"])
+def test_trained_denoisers_go_to_the_mean(name):
+    harness.check_denoiser(harness.load_denoiser(name), mean=True)
