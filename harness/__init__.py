@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.core.errors import SamplingError as SamplingError
     from harness.denoisers.check import check_denoiser as check_denoiser
     from harness.denoisers.load import load_denoiser as load_denoiser
+    from harness.exporting.export import export as export
     from harness.report.data import results as results
     from harness.sampling.encode import encode as encode
     from harness.sampling.sample import sample as sample
@@ -29,6 +30,7 @@ _PUBLIC = {
     "SamplingError": "harness.core.errors",
     "check_denoiser": "harness.denoisers.check",
     "encode": "harness.sampling.encode",
+    "export": "harness.exporting.export",
     "load_denoiser": "harness.denoisers.load",
     "results": "harness.report.data",
     "sample": "harness.sampling.sample",
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "check_denoiser",
     "encode",
+    "export",
     "load_denoiser",
     "results",
     "sample",
