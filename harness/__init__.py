@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.core.errors import SamplingError as SamplingError
     from harness.denoisers.check import check_denoiser as check_denoiser
     from harness.denoisers.load import load_denoiser as load_denoiser
+    from harness.exporting.export import export as export
     from harness.report.data import results as results
     from harness.sampling.encode import encode as encode
     from harness.sampling.sample import sample as sample
@@ -33,6 +34,7 @@ _PUBLIC = {
     "check_denoiser": "harness.denoisers.check",
     "encode": "harness.sampling.encode",
     "evaluate": "harness.api",
+    "export": "harness.exporting.export",
     "load_denoiser": "harness.denoisers.load",
     "results": "harness.report.data",
     "run": "harness.api",
@@ -48,6 +50,7 @@ __all__ = [
     "check_denoiser",
     "encode",
     "evaluate",
+    "export",
     "load_denoiser",
     "results",
     "run",

@@ -16,6 +16,7 @@ ROOMS = [
     "core",
     "hub",
     "sampling",
+    "exporting",
     "denoisers",
     "datasets",
     "metrics",

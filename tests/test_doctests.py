@@ -7,6 +7,7 @@ import pytest
 
 MODULES = {
     "harness.denoisers.load": 3,
+    "harness.exporting.export": 3,
     "harness.sampling.sample": 5,
     "harness.sampling.sampler": 6,
     "harness.sampling.solvers.base": 6,

@@ -73,7 +73,8 @@ SamplesOption = Annotated[
 ]
 
 
-RUN, LOOK, MODELS, DATA, HOUSE = "Run", "Look at results", "Models", "Images and data", "Keep the store in order"
+RUN, LOOK, TOOLS, MODELS, DATA = "Run", "Look at results", "Other tools", "Models", "Images and data"
+HOUSE = "Keep the store in order"
 """The groups of commands in `harness --help`, by what a person is doing."""
 
 

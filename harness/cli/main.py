@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.cli import images, models, results, search
+from harness.cli import exporting, images, models, results, search
 from harness.cli.console import (
     LOOK,
     RUN,
@@ -316,6 +316,7 @@ def sample(
 
 models.add_to(app)
 search.add_to(app)
+exporting.add_to(app)
 images.add_to(app)
 results.add_to(app)
 

@@ -17,12 +17,17 @@ def parse_source(text: str) -> Any:
     return yaml.loads(text, "denoiser").data if text.lstrip().startswith("{") else text
 
 
-def parse_sampler(text: str) -> Sampler:
-    """A sampler from a YAML file's path or from YAML text."""
+def parse_sampler(text: str, name: str = "--sampler") -> Sampler:
+    """A sampler from a YAML file's path or from YAML text.
+
+    Args:
+        text: what was given.
+        name: of the option or argument, for messages.
+    """
     if text.strip() in ("", "{}"):
         return Sampler()
     is_file = Path(text).suffix in (".yaml", ".yml", ".json")
-    document = yaml.load(text) if is_file else yaml.loads(text, "--sampler")
+    document = yaml.load(text) if is_file else yaml.loads(text, name)
     return yaml.build(Sampler, document)
 
 

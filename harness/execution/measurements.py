@@ -93,6 +93,7 @@ class Measurement(NamedTuple):
         values: Mapping[str, Any],
         infos: Sequence[Mapping[str, Any]],
         notes: Sequence[str] = (),
+        levels: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The row of a result for `Store.put_result`: what was measured of a trial, with where the number comes from.
 
@@ -101,6 +102,7 @@ class Measurement(NamedTuple):
             values: `status` and what goes with it: value and interval, or reason and step.
             infos: what the workers said of each chunk.
             notes: settings of the sampler without effect, in sentences.
+            levels: the sampler's noise levels on the denoiser, which reports write for other tools; None to keep none.
         """
         provenance = gathered(infos) | {
             "denoiser": trial.denoiser if isinstance(trial.denoiser, str) else trial.denoiser.kind,
@@ -111,6 +113,7 @@ class Measurement(NamedTuple):
             "display": self.metric.display(),
             "revision": revision(),
             **({"notes": list(notes)} if notes else {}),
+            **({"levels": dict(levels)} if levels else {}),
         }
         return {
             "fingerprint": trial.fingerprint,

@@ -24,10 +24,14 @@ from harness.execution.results import groups, measure
 from harness.execution.scheduler import Job, Scheduler, stop_reason
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import ChunkFailure, ChunkTask, failure_of
+from harness.experiments.nfe import Probe, probe_of
 from harness.experiments.plan import Plan, Planned
 from harness.store.chunk import Chunk
 from harness.store.database import RESULT_KEY, Store
 from harness.store.names import keep_grid
+
+MOST_LEVELS = 256
+"""Noise levels of a trial that are kept in its rows."""
 
 
 class FailureCount(NamedTuple):
@@ -127,6 +131,7 @@ class _PlanRun:
         self.measurements: list[Measurement] = []
         self.statuses: dict[Key, str] = {}
         self.failures: Counter[tuple[str, bool]] = Counter()
+        self.probes: dict[str, Probe] = {}
 
     def run(self, force: bool, record: bool) -> Summary:
         started = time.perf_counter()
@@ -276,7 +281,18 @@ class _PlanRun:
 
     def _row(self, key: Key, values: dict[str, Any], infos: list[Mapping[str, Any]]) -> dict[str, Any]:
         planned = self._planned(key)
-        return self.measurements[key[0]].row(planned.trial, values, infos, planned.notes)
+        levels = self._levels(planned) if values["status"] == "done" else None
+        return self.measurements[key[0]].row(planned.trial, values, infos, planned.notes, levels)
+
+    def _levels(self, planned: Planned) -> dict[str, Any] | None:
+        """The sampler's noise levels, for reports to write for other tools; None where they are many."""
+        if planned.trial.sampler.steps > MOST_LEVELS:
+            return None
+        if planned.panel not in self.probes:
+            self.probes[planned.panel] = probe_of(planned.trial.denoiser)
+        probe = self.probes[planned.panel]
+        sigmas = planned.trial.sampler.sigmas(probe).tolist()
+        return {"sigmas": sigmas, "rounds": probe.rounding is not None}
 
     def _is_done(self, row: Mapping[str, Any]) -> bool:
         """Whether the store has a finished result in the place of a row."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.core.errors import InputError, SamplingError
 from harness.denoisers.config import Description, Window
+from harness.denoisers.load import Source, describe, rounding_of
 from harness.sampling.discretizations import EDM, Optimized
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
@@ -41,6 +42,17 @@ class Probe:
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         return sigma if self.rounding is None else self.rounding(sigma)
+
+
+def probe_of(source: Source) -> Probe:
+    """A probe with the range and the rounding of a denoiser, without its weights.
+
+    Raises:
+        InputError: there is no such denoiser.
+    """
+    described = describe(source)
+    rounding = rounding_of(source) if described.rounds else None
+    return Probe(described.sigma_min, described.sigma_max, described.cost, rounding)
 
 
 class _WindowProbe(Probe):

@@ -45,6 +45,9 @@ class TrialResult:
         metric: what the row was made with, or is to be: the names in `SAME`.
         against_nfe: whether the place on the horizontal axis, `x`, is the NFE.
 
+    `levels` has the sampler's noise levels, `sigmas`, and whether the denoiser `rounds` such; rows of earlier runs, and
+    of long trials, have none.
+
     Numbers that are not known are NaN. A value that is not finite makes the trial a failed one. `ranges` holds the same
     trial on every range of seeds, itself first.
     """
@@ -83,6 +86,7 @@ class TrialResult:
         self.details: Mapping[str, Any] = own.get("details") or {}
         self.replicates: tuple[float, ...] = tuple(own.get("replicates") or ())
         self.blocks: tuple[int, ...] = tuple(own.get("blocks") or ())
+        self.levels: Mapping[str, Any] = (own.get("provenance") or {}).get("levels") or {}
         self.ranges = [self]
 
     @property

@@ -22,7 +22,7 @@ from harness.store.names import shortened
 TEMPLATE = "grid.html"
 PAGES = ("index", "claims")
 """Pages of a folder of reports that are no grid's."""
-SECTIONS = ("design", "training", "metrics", "trials", "unfinished", "method", "provenance")
+SECTIONS = ("design", "training", "metrics", "exports", "trials", "unfinished", "method", "provenance")
 """From top to bottom. Each is a function of a `GridReport` to its sections: here, or in a module of this folder with
 the same name."""
 
@@ -70,7 +70,7 @@ def render(store: Store, grid: str) -> str:
     answer = answer_table({metric.data.title: metric.panels for metric in ruled})
     header = fragment(TEMPLATE, "header", title=title, answer=answer, description=plan["description"], summary=summary)
     sections = [section for name in SECTIONS for section in _made(name, report)]
-    return render_page(title, header, sections, ["report.js"], legend=report.legend)
+    return render_page(title, header, sections, ["report.js", "copy.js"], legend=report.legend)
 
 
 def _made(name: str, report: GridReport) -> Iterable[PageSection]:

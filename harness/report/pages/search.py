@@ -10,6 +10,8 @@ from harness.report.pages.page import FigurePanel, PageSection, fragment, render
 from harness.report.study import SearchData, load_search, parameters, sign
 from harness.report.tables.search import front_table, holdout_table, pruned_table, search_trial_table
 from harness.report.text.choices import sampler_yaml, source_yaml
+from harness.report.text.exports import Exports
+from harness.report.text.exports import exports as exports_of
 from harness.report.text.numbers import whole
 from harness.report.text.provenance import Fact, card_facts, facts
 from harness.report.text.search_summary import cost, summarize_search
@@ -75,6 +77,7 @@ def render_search(store: Store, study: str) -> str:
         search=search,
         summary=summary,
         blocks=_blocks(search, results),
+        exports=_exports(results),
         holdout_table=holdout_table(search, results, "h-finals") if results else None,
         pruned=pruned_table(search, "h-pruned"),
         trials=search_trial_table(search),
@@ -136,10 +139,23 @@ def _blocks(search: SearchData, results: list[HoldoutResult]) -> list[tuple[str,
 
     They are the best on fresh seeds, and the best of the search where that is another.
     """
+    return [(each.label, sampler_yaml(each.trial), source_yaml(each.trial, search.paths)) for each in _chosen(results)]
+
+
+def _chosen(results: list[HoldoutResult]) -> list[HoldoutResult]:
+    """The best on fresh seeds, and the best of what the search found where that is another."""
     top = best(results)
     own = next((each for each in results if each.fresh and each.is_chosen), None)
-    chosen = [each for each in (top, own if own is not top else None) if each]
-    return [(each.label, sampler_yaml(each.trial), source_yaml(each.trial, search.paths)) for each in chosen]
+    return [each for each in (top, own if own is not top else None) if each]
+
+
+def _exports(results: list[HoldoutResult]) -> list[Exports]:
+    """The settings to copy, for other tools; none where their rows keep no noise levels."""
+    made = []
+    for each in _chosen(results):
+        levels = ((each.row or {}).get("provenance") or {}).get("levels") or {}
+        made.append(exports_of(each.label, each.settings, each.fingerprint, each.trial["sampler"], levels))
+    return [each for each in made if each]
 
 
 def _spec_facts(search: SearchData) -> list[Fact]:

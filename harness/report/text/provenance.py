@@ -9,6 +9,9 @@ from harness.experiments.notes import joined_notes
 from harness.report.data import GridData
 from harness.report.text.numbers import NONE, evaluations, listing, plural, significant, whole
 
+LEVELS = "levels"
+"""What rows keep of their sampler's noise levels, which is no fact to print."""
+
 SHOWN = 6
 """Distinct values printed of one fact; of numbers, more than this become a range."""
 
@@ -24,7 +27,8 @@ def facts(rows: Sequence[Mapping[str, Any]]) -> list[Fact]:
     """What the rows' `provenance` says, whatever its keys are, nested ones joined by a dot."""
     counts: dict[str, Counter[Any]] = {}
     for row in rows:
-        for name, value in _flat(row.get("provenance") or {}, ""):
+        kept = {name: value for name, value in (row.get("provenance") or {}).items() if name != LEVELS}
+        for name, value in _flat(kept, ""):
             counts.setdefault(name, Counter())[value] += 1
     return [Fact(name, _words(values, len(rows))) for name, values in counts.items()]
 
