@@ -2,12 +2,14 @@
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from harness.core.config import Config, plugins_of
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from harness.sampling.denoiser import Denoiser
 
@@ -71,6 +73,13 @@ class DenoiserConfig(Config):
     def parts(self) -> tuple[Any, ...]:
         """The sources of the denoisers that this one is made of; see `harness.denoisers.load`."""
         return ()
+
+    def rounding(self) -> "Callable[[Tensor], Tensor] | None":
+        """How noise levels are rounded to those that the network knows, without its weights; None if they are not.
+
+        A denoiser that is made of others rounds as the first of them.
+        """
+        return None
 
     @abstractmethod
     def describe(self, *parts: Description) -> Description:

@@ -168,7 +168,7 @@ def rounding_of(source: Source) -> "Callable[[Tensor], Tensor] | None":
     resolved = _resolve(source)
     if isinstance(resolved, DenoiserConfig):
         parts = resolved.parts()
-        return rounding_of(parts[0]) if parts else None
+        return rounding_of(parts[0]) if parts else resolved.rounding()
     path = resolved if isinstance(resolved, Path) else used_path(resolved.card)
     if path.suffix != ".safetensors" or not path.is_file():
         return None

@@ -1,0 +1,126 @@
+"""What specs of a user's own networks have in common: the network's convention, and the shape of its samples.
+
+The keys of the convention stand beside `predicts`, or with it:
+
+    {kind: exported, path: net.pt2, predicts: noise, betas: linear, shape: [3, 32, 32]}
+    {kind: exported, path: net.pt2, predicts: {kind: noise, betas: linear}, shape: [3, 32, 32]}
+
+Both are one spec. See `harness.denoisers.conventions` for what there is. Importing this module loads no torch.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from harness.core.config import AnyShape, Config, Positive, Real, shorthand
+from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.conventions import CONVENTIONS, Convention
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from harness.denoisers.wrapped_network import Network, WrappedNetwork
+    from harness.sampling.denoiser import Denoiser
+
+
+class OwnNetworkSpec(DenoiserConfig):
+    """A network of the user's own, which is called as f(x, t) or f(x, t, condition).
+
+    Args:
+        predicts: its convention: `noise`, `v`, `image`, `score` or `flow`, and the keys of that.
+        shape: of one sample.
+        label_dim: number of classes, the null class among them; 0 for none.
+        sigma_min, sigma_max: noise levels at which it may be called, in units of the data; by default all that the
+            convention knows.
+    """
+
+    is_own: ClassVar[bool] = True
+
+    predicts: Annotated[Convention, CONVENTIONS]
+    shape: AnyShape
+    label_dim: Annotated[int, Field(ge=0)] = 0
+    sigma_min: Positive | None = None
+    sigma_max: Annotated[Real, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_convention(cls, data: Any) -> Any:
+        """Move the keys of the convention that stand beside `predicts` into it."""
+        if not isinstance(data, Mapping) or isinstance(data.get("predicts"), Config):
+            return data
+        predicts = shorthand(data.get("predicts"))
+        kind = predicts.get("kind") if isinstance(predicts, Mapping) else None
+        convention = CONVENTIONS.find(kind) if isinstance(kind, str) else None
+        if convention is None:
+            return data
+        beside = {key: value for key, value in data.items() if key in _KEYS and key not in cls.model_fields}
+        if stray := [key for key in beside if key not in convention.model_fields]:
+            known = ", ".join(key for key in convention.model_fields if key != "kind")
+            raise ValueError(f"'{stray[0]}' is no key of a network that predicts '{kind}'; it has {known}")
+        if twice := [key for key in beside if key in predicts]:
+            raise ValueError(f"'{twice[0]}' is there twice, beside `predicts` and in it; remove one")
+        rest = {key: value for key, value in data.items() if key not in beside}
+        return {**rest, "predicts": {**predicts, **beside}}
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What the numbers depend on, found without running anything.
+
+        Raises:
+            InputError: the network's file or source is not there, or another one than was named.
+        """
+
+    @abstractmethod
+    def network(self, device: "torch.device", dtype: "torch.dtype | None") -> "Network":
+        """The network, called in its own convention.
+
+        Args:
+            device: where it computes.
+            dtype: of its arithmetic; None means its own.
+
+        Raises:
+            InputError: it cannot be made, or runs code without permission.
+        """
+
+    def describe(self, *parts: Description) -> Description:
+        low, high, takes_infinity = self.predicts.noise_range(self.sigma_min, self.sigma_max)
+        null_class = self.predicts.null_class
+        return Description(
+            self.identity,
+            self.shape,
+            self.label_dim,
+            low,
+            high,
+            family="ddpm" if self.predicts.rounds else "",  # as of our own networks of discrete steps
+            null_class=null_class,
+            needs_class=bool(self.label_dim) and self.predicts.classes == "index" and null_class is None,
+            takes_infinity=takes_infinity,
+            has_dtypes=True,
+        )
+
+    def build(
+        self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
+    ) -> "WrappedNetwork":
+        from harness.denoisers.conventions import wrap
+
+        return wrap(
+            self.network(device, dtype),
+            self.predicts,
+            shape=self.shape,
+            label_dim=self.label_dim,
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
+            dtype=dtype,
+            device=device,
+        )
+
+    def rounding(self) -> "Callable[[Tensor], Tensor] | None":
+        return self.predicts.round_sigma if self.predicts.rounds else None
+
+
+_KEYS = frozenset(key for member in CONVENTIONS.members for key in member.model_fields) - {"kind"}
+"""Keys of any convention."""
