@@ -66,11 +66,11 @@ def import_(
 
 
 def inspect(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of ours or of another program.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a .pt2, .pt or .onnx with a network in it.")],
     settings: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Show what a checkpoint is: network, noise range, training, what was ignored. Loads no weights."""
+    """Show what a checkpoint is: network, noise range, training; of a program, inputs and outputs. Runs nothing."""
     from harness.denoisers.checkpoints.formats.base import parse_settings
     from harness.denoisers.inspect import as_lines
     from harness.denoisers.inspect import inspect as look

@@ -1,4 +1,4 @@
-"""What a checkpoint is, without loading its weights: for people, and for scripts as JSON."""
+"""What a checkpoint or a program is, without loading its weights: for people, and for scripts as JSON."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,11 @@ from harness.denoisers.checkpoints.convert import skeleton
 from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.checkpoints.formats.base import plain
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
+from harness.denoisers.exported import SUFFIXES, signature_of
 from harness.denoisers.preconditioning import Preconditioned
 from harness.denoisers.preconditioning.base import Formulas
+from harness.denoisers.programs.pt2 import payload_of
+from harness.denoisers.programs.torchscript import is_torchscript
 from harness.hub.header import Layout, is_ours, read_header
 
 WIDEST = 40
@@ -25,7 +28,7 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
     """Facts about a checkpoint, ready for JSON; keys in the order in which people want them.
 
     Args:
-        path: a checkpoint of ours or of another program.
+        path: a checkpoint of ours or of another program, or a program of torch.export, TorchScript or ONNX.
         options: what the file does not say; see `read_checkpoint`.
 
     Raises:
@@ -33,6 +36,8 @@ def inspect(path: Path, options: Mapping[str, Any] | None = None) -> dict[str, A
     """
     if path.suffix == ".safetensors" and is_ours(path):
         return _ours(path)
+    if _is_program(path):
+        return _program(path)
     source = read_checkpoint(path, options)
     numbers = sum(tensor.numel for tensor in source.tensors.values())
     facts = _file(path, source.format) | {"weights": f"{_weights(source.tensors)}, {numbers:,} numbers"}
@@ -55,6 +60,23 @@ def _ours(path: Path) -> dict[str, Any]:
     compare_shapes(tensors, net.state_dict(), str(path))
     facts = _file(path, "harness checkpoint") | {"weights": _weights(tensors)}
     return facts | _network(net, config.sigma_min, config.sigma_max) | {"training": plain(provenance), "usable": "yes"}
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file holds a network whole; .pt is also what checkpoints are called."""
+    return path.suffix.lower() in SUFFIXES and (path.suffix.lower() != ".pt" or is_torchscript(path))
+
+
+def _program(path: Path) -> dict[str, Any]:
+    """What a program takes and gives, and what in it is code; nothing is run."""
+    signature, suffix = signature_of(path), path.suffix.lower()
+    format = {".pt2": "program of torch.export", ".onnx": "ONNX model"}.get(suffix, "TorchScript module")
+    facts = _file(path, format) | signature.as_facts()
+    if any(value.shape is None for value in signature.inputs):
+        facts["shapes"] = "not told: a TorchScript file does not hold them, nor the types of numbers"
+    if suffix == ".pt2" and (payload := payload_of(path, path.read_bytes())):
+        return facts | {"usable": f"only with --allow-code, because of {payload.rstrip(',')}"}
+    return facts | {"usable": "yes, as a denoiser of kind exported, with what it predicts"}
 
 
 def _file(path: Path, format: str) -> dict[str, Any]:

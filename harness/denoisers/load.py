@@ -23,6 +23,7 @@ from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.exported import ExportedSpec
 from harness.denoisers.given import GivenSpec
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
 from harness.denoisers.python_network import PythonSpec
@@ -47,6 +48,7 @@ DENOISERS = one_of(
     PythonSpec,
     CFGSpec,
     AutoguidanceSpec,
+    ExportedSpec,
     group="harness.denoisers",
 )
 DenoiserSpec = Annotated[DenoiserConfig, DENOISERS]

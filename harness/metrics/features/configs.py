@@ -183,7 +183,8 @@ class Inception(ExtractorConfig):
             checked_path(self.CARD, load_cards()[self.CARD])
 
     def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
-        from harness.metrics.features.programs import OfficialInception, load_torchscript
+        from harness.denoisers.programs.torchscript import load_torchscript
+        from harness.metrics.features.programs import OfficialInception
 
         if own := self.program:
             network = load_torchscript(Path(own.path), own.trusted, device)
@@ -317,7 +318,7 @@ class TorchScript(_OwnNetwork):
     kind: Literal["torchscript"] = "torchscript"
 
     def network(self, device: "str | torch.device") -> Any:
-        from harness.metrics.features.programs import load_torchscript
+        from harness.denoisers.programs.torchscript import load_torchscript
 
         return load_torchscript(Path(self.path), self.trusted, device)
 
@@ -328,7 +329,7 @@ class Exported(_OwnNetwork):
     kind: Literal["exported"] = "exported"
 
     def network(self, device: "str | torch.device") -> Any:
-        from harness.metrics.features.programs import load_exported
+        from harness.denoisers.programs.pt2 import load_exported
 
         return load_exported(Path(self.path), self.trusted, device)
 

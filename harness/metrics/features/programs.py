@@ -1,15 +1,11 @@
 """Feature networks that are programs in a file: TorchScript, and programs of torch.export.
 
-Such a file is code: whoever wrote it decides what runs. So it is read once, hashed, and run only if its hash is the
-one on a card or the one that the user gave.
+Such a file is run only if its hash is the one on a card or the one that the user gave; see
+`harness.denoisers.programs`.
 """
 
-import hashlib
 import inspect
-import io
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,58 +13,13 @@ from torch import Tensor
 
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import from_bytes
+from harness.denoisers.programs.trusted import last_line
 from harness.metrics.features.extractor import Extractor, Outputs
 
 PROBE = 2
 """Images that a network is tried on, where nothing says how many features it has."""
 
 Values = Literal["bytes", "unit"]
-
-
-def read_trusted(path: Path, sha256: str) -> bytes:
-    """A file's content, if it is the one with this hash.
-
-    Raises:
-        InputError: it cannot be read, or is another one.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != sha256:
-        raise InputError(
-            f"{path}: SHA-256 is {actual}, not {sha256}; a program is run only if it is the one that was named"
-        )
-    return content
-
-
-def load_torchscript(path: Path, sha256: str, device: str | torch.device) -> Any:
-    """A TorchScript module, in evaluation mode. From torch 2.13 on loading one warns; that is kept quiet here alone.
-
-    Raises:
-        InputError: another file than the one with this hash, or no TorchScript.
-    """
-    content = read_trusted(path, sha256)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit.*")
-            return torch.jit.load(io.BytesIO(content), map_location=device).eval()
-    except RuntimeError as error:
-        raise InputError(f"{path}: not a TorchScript module ({_first_line(error)})") from None
-
-
-def load_exported(path: Path, sha256: str, device: str | torch.device) -> Any:
-    """A program of torch.export as a module.
-
-    Raises:
-        InputError: another file than the one with this hash, or no such program.
-    """
-    content = read_trusted(path, sha256)
-    try:
-        return torch.export.load(io.BytesIO(content)).module().to(device)
-    except Exception as error:  # whatever the reader of such files raises at a damaged one
-        raise InputError(f"{path}: not a program of torch.export ({_first_line(error)})") from None
 
 
 class OfficialInception(Extractor):
@@ -157,13 +108,8 @@ def _called(call: Callable[[], Any], id: str) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # it is somebody else's program: anything may come
-        raise InputError(f"extractor '{id}' failed on a batch of images ({_first_line(error)})") from None
+        raise InputError(f"extractor '{id}' failed on a batch of images ({last_line(error)})") from None
     if not isinstance(result, Tensor) or result.ndim < 2 or not result.is_floating_point():
         what = f"{result.dtype} {list(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
         raise InputError(f"extractor '{id}' should give a floating tensor [N, d]; we got {what}")
     return result
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

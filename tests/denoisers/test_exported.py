@@ -1,0 +1,399 @@
+"""Networks in files of torch.export, TorchScript and ONNX: their numbers, and that no file runs code unasked."""
+
+import importlib.util
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from harness.core.code import code_allowed
+from harness.core.errors import InputError
+from harness.denoisers.check import check_denoiser
+from harness.denoisers.exported import open_exported, signature_of
+from harness.denoisers.inspect import inspect
+from harness.denoisers.load import describe, identity, load_denoiser, rounding_of
+from harness.denoisers.programs import pt2
+from harness.denoisers.programs.arithmetic import is_expression, is_guard
+from tests.denoisers import programs
+
+HAS_ONNX = importlib.util.find_spec("onnxruntime") is not None
+needs_onnx = pytest.mark.skipif(
+    not HAS_ONNX, reason="onnxruntime is not installed: pip install diffusion-harness[onnx]"
+)
+BATCH = (torch.zeros(2, 3), torch.ones(2))
+
+
+@pytest.fixture(autouse=True)
+def without_permission(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_SETTINGS", str(tmp_path / "settings.yaml"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    return {
+        "pt2": programs.export(programs.Eps(), folder / "eps.pt2", *BATCH),
+        "ts": programs.script(programs.Eps(), folder / "eps.ts"),
+        "pt": programs.script(programs.Eps(), folder / "eps.pt"),
+        "onnx": programs.onnx(folder / "eps.onnx"),
+        "class": programs.export(programs.Shifted(), folder / "class.pt2", *BATCH, torch.zeros(2, dtype=torch.int64)),
+    }
+
+
+def spec(path, **changes):
+    return {"kind": "exported", "path": str(path), "predicts": "noise", "shape": [3], **changes}
+
+
+FORMATS = ["pt2", "ts", "pt", pytest.param("onnx", marks=needs_onnx)]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_denoiser_of_each_format_is_the_exact_one(files, kind, dtype):
+    denoiser = load_denoiser(spec(files[kind], sigma_max=80.0), dtype=dtype)
+    x, sigma = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 1.0, 3.0, 40.0], dtype=torch.float64)
+    with torch.no_grad():
+        found = denoiser(x, sigma)
+    share = programs.VARIANCE / (programs.VARIANCE + sigma[:, None] ** 2)
+    assert found.dtype == getattr(torch, dtype)
+    torch.testing.assert_close(found.double(), x * share, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_denoiser_of_each_format_keeps_the_rules(files, kind):
+    check_denoiser(load_denoiser(spec(files[kind], sigma_max=80.0)))
+
+
+def test_a_batch_of_one_and_a_derivative(files):
+    denoiser = load_denoiser(spec(files["pt2"]))
+    x = torch.ones(1, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(denoiser(x, torch.tensor(0.5)).sum(), x)
+    torch.testing.assert_close(gradient, torch.full((1, 3), 0.5))
+
+
+def test_a_batch_that_is_larger_than_the_program_takes(tmp_path):
+    path = programs.export(programs.Eps(), tmp_path / "net.pt2", *BATCH, largest=4)
+    x = torch.randn(11, 3)
+    torch.testing.assert_close(load_denoiser(spec(path))(x, torch.tensor(0.5)), x / 2)
+
+
+def test_classes_as_indices(files):
+    made = load_denoiser(spec(files["class"], predicts="image", classes="index", null_class=2, label_dim=3))
+    x, labels = torch.randn(2, 3), torch.eye(3)[[1, 0]]
+    assert made(x, torch.tensor(1.0), labels)[:, 0].tolist() == [1, 0]
+    assert made(x, torch.tensor(1.0))[:, 0].tolist() == [2, 2]
+    with pytest.raises(InputError, match="a class needs classes: index"):
+        load_denoiser(spec(files["class"], predicts="image", label_dim=3))(x, torch.tensor(1.0), labels)
+
+
+class TestDescription:
+    def test_the_identity_is_that_of_the_content_and_the_convention(self, files, tmp_path):
+        copy = shutil.copy(files["pt2"], tmp_path / "elsewhere.pt2")
+        known = identity(spec(files["pt2"]))
+        assert identity(spec(copy)) == known
+        assert identity(spec(copy, sha256=programs.sha256(copy))) == known
+        assert programs.sha256(copy) in known and "elsewhere" not in known
+        assert identity(spec(copy, predicts="image")) != known
+        programs.export(programs.Wide(), copy, *BATCH)
+        assert identity(spec(copy)) != known
+
+    def test_what_a_plan_knows(self, files):
+        described = describe(spec(files["pt2"], predicts="noise", betas="linear"))
+        assert described.shape == (3,) and described.label_dim == 0 and described.rounds and described.has_dtypes
+        assert 0.01 < described.sigma_min < 0.011 and 157 < described.sigma_max < 158
+        rounding = rounding_of(spec(files["pt2"], betas="linear"))
+        assert rounding is not None and rounding(torch.tensor([0.0])) == pytest.approx(described.sigma_min)
+        assert rounding_of(spec(files["pt2"])) is None
+
+    def test_keys_of_the_convention_stand_beside_it_or_in_it(self, files):
+        beside = spec(files["pt2"], betas="linear", between="interpolate")
+        within = spec(files["pt2"], predicts={"kind": "noise", "betas": "linear", "between": "interpolate"})
+        assert identity(beside) == identity(within)
+        with pytest.raises(InputError, match="'velocity' is no key of a network that predicts 'noise'; it has"):
+            describe(spec(files["pt2"], velocity="noise_minus_data"))
+        with pytest.raises(InputError, match="'betas' is there twice"):
+            describe({**within, "betas": "linear"})
+
+    def test_describing_a_file_opens_none(self, files, tmp_path):
+        junk = tmp_path / "junk.pt2"
+        junk.write_bytes(b"junk")
+        assert describe(spec(junk)).shape == (3,)
+
+
+class TestBadInput:
+    def test_another_hash(self, files):
+        with pytest.raises(InputError, match=f"SHA-256 is {programs.sha256(files['pt2'])}, not {'0' * 64}"):
+            describe(spec(files["pt2"], sha256="0" * 64))
+        with pytest.raises(InputError, match="run only if it is the one that was named"):
+            open_exported(files["pt2"], "0" * 64)
+
+    @pytest.mark.parametrize("name", ["net.zip", "net"])
+    def test_another_suffix(self, name):
+        with pytest.raises(InputError, match=r"a program is a file .pt2, .pt, .ts, .onnx"):
+            describe(spec(name))
+
+    @pytest.mark.parametrize("name", ["net.pt2", "net.ts", "net.pt"])
+    def test_a_file_that_is_missing_or_damaged(self, files, tmp_path, name):
+        path = tmp_path / name
+        with pytest.raises(InputError, match=r"cannot read the file .*check the path"):
+            load_denoiser(spec(path))
+        kind = name.partition(".")[2]
+        for content in (b"", b"PK\x03\x04junk", files[kind].read_bytes()[:-500]):
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=r"not a (whole zip file|TorchScript module|program of torch\.export)"):
+                load_denoiser(spec(path))
+
+    def test_weights_that_do_not_fit(self, files, tmp_path, caplog):
+        def enlarge(config):
+            config["config"]["variance"]["tensor_meta"]["sizes"] = [{"as_int": 99}]
+
+        change = programs.in_json("data/weights/model_weights_config.json", enlarge)
+        path = programs.changed(files["pt2"], tmp_path / "net.pt2", change)
+        with pytest.raises(InputError, match=r"not a program of torch\.export \(.*out of bounds for storage"):
+            load_denoiser(spec(path))
+        assert not caplog.records
+
+    def test_weights_alone(self, tmp_path):
+        torch.save(programs.Eps().state_dict(), tmp_path / "weights.pt")
+        with pytest.raises(InputError, match="a checkpoint of weights alone has no network in it"):
+            load_denoiser(spec(tmp_path / "weights.pt"))
+
+    @pytest.mark.parametrize(
+        ("module", "inputs", "said"),
+        [
+            (programs.Three, 2, r"takes \(x, t\) or \(x, t, condition\); this one takes \(x, t, c, d\)"),
+            (programs.Pair, 0, "gives one tensor; this one gives 2"),
+            (programs.Wide, 0, r"is float32\[.*, 4\], and shape \[3\] needs \[batch, 3\]"),
+        ],
+    )
+    def test_another_signature(self, tmp_path, module, inputs, said):
+        path = programs.export(module(), tmp_path / "net.pt2", *BATCH, *[torch.ones(2)] * inputs)
+        with pytest.raises(InputError, match=said):
+            load_denoiser(spec(path))
+
+    def test_another_shape(self, files):
+        with pytest.raises(InputError, match=r"'x' is float32\[.*, 3\], and shape \[1, 2\] needs \[batch, 1, 2\]"):
+            load_denoiser(spec(files["pt2"], shape=[1, 2]))
+
+    def test_outputs_of_another_shape_where_the_file_says_none(self, tmp_path):
+        path = programs.script(programs.Wide(), tmp_path / "net.ts")
+        with pytest.raises(InputError, match=r"the shape of x, \[2, 3\]; we got \[2, 4\]"):
+            load_denoiser(spec(path))(torch.ones(2, 3), torch.tensor(1.0))
+
+    def test_inputs_that_the_network_fails_on(self, tmp_path):
+        path = programs.script(programs.Wide(), tmp_path / "net.ts")
+        with pytest.raises(InputError, match=r"net\.ts: the network failed on a batch"):
+            load_denoiser(spec(path, shape=[3, 2]))(torch.ones(2, 3, 2), torch.tensor(1.0))
+
+    def test_a_fixed_batch(self, tmp_path):
+        inputs = torch.zeros(4, 3), torch.ones(4)
+        path = programs.export(programs.Eps(), tmp_path / "net.pt2", *inputs, dynamic=False)
+        with pytest.raises(InputError, match="exported for a batch of 4; export it again with a dynamic batch"):
+            load_denoiser(spec(path))
+
+    def test_conditions_and_classes_go_together(self, files):
+        with pytest.raises(InputError, match="takes a condition, 'c'; give label_dim"):
+            load_denoiser(spec(files["class"]))
+        with pytest.raises(InputError, match=r"label_dim is 3, and the network takes no (condition|third argument)"):
+            load_denoiser(spec(files["pt2"], label_dim=3))
+
+    def test_fractions_of_a_step_for_whole_ones(self, tmp_path):
+        inputs = torch.zeros(2, 3), torch.ones(2, dtype=torch.int64)
+        path = programs.export(programs.Eps(), tmp_path / "net.pt2", *inputs)
+        x, sigma = torch.ones(2, 3), torch.tensor(1.0)
+        assert load_denoiser(spec(path, betas="linear"))(x, sigma).shape == (2, 3)
+        with pytest.raises(InputError, match=r"takes whole numbers \(int64\) where it is given fractions"):
+            load_denoiser(spec(path))(x, sigma)
+
+
+def weight(members):
+    in_config = programs.in_json("data/weights/model_weights_config.json", lambda c: mark(c, use_pickle=True))
+    in_config(members)
+
+
+def mark(config, **changes):
+    next(iter(config["config"].values())).update(changes)
+
+
+def attacks(trace):
+    """Ways in which a .pt2 can run Python, by what is said of each: a change of a file's members."""
+    call = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    bomb = programs.bomb_bytes(trace)
+    model = "models/model.json"
+
+    def pickled_weight(members):
+        weight(members)
+        members["data/weights/weight_0"] = bomb
+
+    def pickled_constant(members):
+        config = {
+            "config": {"c": {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}}
+        }
+        members["data/constants/model_constants_config.json"] = json.dumps(config).encode()
+        members["data/constants/opaque_obj_0"] = pickle.dumps(programs.Bomb(trace))
+
+    def with_node(graph, target, text=""):
+        argument = {"name": "", "arg": {"as_string": text}, "kind": 1}
+        node = {"target": target, "inputs": [argument], "outputs": [], "metadata": {}, "name": "node"}
+        graph["nodes"].insert(0, node)
+
+    def tree(program):
+        context = json.dumps([{"__enum__": True, "fqn": "antigravity:X", "name": "x"}])
+        node = {"type": "builtins.dict", "context": context, "children_spec": []}
+        program["graph_module"]["module_call_graph"][0]["signature"]["out_spec"] = json.dumps([1, node])
+
+    def renamed(graph):
+        graph["nodes"][0]["name"] = f"x; {call}"
+
+    def sized(graph):
+        next(iter(graph["tensor_values"].values()))["sizes"] = [{"as_expr": {"expr_str": call, "hint": None}}]
+
+    return {
+        "the pickled weight 'variance'": pickled_weight,
+        "the pickled constant 'c'": pickled_constant,
+        "'data/weights/model.pt', pickled weights of an older layout": lambda members: members.update(
+            {"data/weights/model.pt": bomb}
+        ),
+        "the pickle of its example inputs": lambda members: members.update({"data/sample_inputs/model.pt": bomb}),
+        "the expression": programs.in_graph(sized),
+        "the guard": programs.in_json(model, lambda program: program["guards_code"].append(call)),
+        "the operator 'torch.os.system'": programs.in_graph(
+            lambda graph: with_node(graph, "torch.os.system", f"touch {trace}")
+        ),
+        "the operator 'torch.ops.aten.from_file.default'": programs.in_graph(
+            lambda graph: with_node(graph, "torch.ops.aten.from_file.default", str(trace))
+        ),
+        'the name "x; ': programs.in_graph(renamed),
+        "a tree of inputs or outputs": programs.in_json(model, tree),
+        "compiled code": lambda members: members.update({"data/aotinductor/model/net.so": b"\x7fELF"}),
+        "a file of an older layout": lambda members: members.pop("archive_format"),
+    }
+
+
+ATTACKS = list(attacks("x"))
+RUNNING = [said for said in ATTACKS if said.startswith(("the pickle", "'data/weights", "the expression", "the guard"))]
+"""Those that torch 2.13 runs."""
+
+
+class TestPayloads:
+    @pytest.mark.parametrize("said", ATTACKS)
+    def test_nothing_runs_without_permission(self, files, tmp_path, said):
+        trace = tmp_path / "ran"
+        path = programs.changed(files["pt2"], tmp_path / "bad.pt2", attacks(trace)[said])
+        with pytest.raises(InputError) as refused:
+            open_exported(path, programs.sha256(path))
+        text = str(refused.value)
+        assert text.startswith(f"{path}: {said}") and "add --allow-code" in text and "\n" not in text
+        assert not trace.exists()
+
+    @pytest.mark.parametrize("said", RUNNING)
+    def test_these_files_run_code_with_permission(self, files, tmp_path, said):
+        trace = tmp_path / "ran"
+        path = programs.changed(files["pt2"], tmp_path / "bad.pt2", attacks(trace)[said])
+        with code_allowed(), pytest.raises(InputError, match=r"not a program of torch\.export|Guard failed"):
+            open_exported(path, programs.sha256(path))(*BATCH)
+        assert trace.exists()
+
+    def test_a_library_beside_the_program(self, files, tmp_path):
+        extra = {"data/aotinductor/model/readme": b"x"}
+        path = programs.changed(files["pt2"], tmp_path / "net.pt2", lambda members: members.update(extra))
+        assert pt2.payload_of(path, path.read_bytes()) == "compiled code (data/aotinductor/model/readme)"
+
+    def test_torch_sees_only_what_was_checked(self, files):
+        kept = pt2._members(files["pt2"], files["pt2"].read_bytes())
+        assert kept["data/sample_inputs/model.pt"] == b""
+        assert all(not node["metadata"] for node in json.loads(kept[pt2.MODEL])["graph_module"]["graph"]["nodes"])
+
+    def test_torchscript_that_touches_files(self, tmp_path):
+        class Saving(programs.Eps):
+            def forward(self, x, t):
+                torch.save(x, "stolen")
+                return x + t[:, None]
+
+        path = programs.script(Saving(), tmp_path / "net.ts")
+        with pytest.raises(InputError, match=r"'torch.save', which reaches beyond tensors, is Python code"):
+            open_exported(path, programs.sha256(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Symbol('s77', positive=True, integer=True)", True),
+        ("Add(FloorDiv(Add(Symbol('s0', positive=True), Integer(-3)), Integer(2)), Integer(1))", True),
+        ("TruncToInt(Mul(Float('1.5', precision=53), ToFloat(s0)))", True),
+        ("Pow(Symbol('s0', integer=True), Integer(2))", True),
+        ("2*s0 - 1", True),
+        ("Pow(Integer(9), Pow(Integer(9), Integer(9)))", False),
+        ("9**9**9**9", False),
+        ("exec('1')", False),
+        ("s0.__class__", False),
+        ("[s0 for s0 in ()]", False),
+        ("Symbol('s0; exit()')", False),
+        ("(lambda: s0)()", False),
+        ("Float('s0')", False),
+        ("Integer(__import__('os'))", False),
+        ("s0 # more", False),
+    ],
+)
+def test_expressions(text, plain):
+    assert is_expression(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("L['t'].size()[0] == L['x'].size()[0]", True),
+        ("math.trunc(1.5*torch.sym_float(1 + (((-3) + L['x'].size()[2]) // 2))) >= 2", True),
+        ("L['args'][0].stride()[1] != 1", True),
+        ("torch.hub.load('a')", False),
+        ("torch.load('a')", False),
+        ("L['x'].storage().data_ptr()", False),
+        ("L['x'].size()[0] == 1 or exit()", False),
+        ('1 == 1, "")', False),
+        ("__import__('os').system('a')", False),
+    ],
+)
+def test_guards(text, plain):
+    assert is_guard(text) == plain
+
+
+class TestInspect:
+    def test_a_program_of_export(self, files):
+        facts = inspect(files["class"])
+        assert facts["inputs"] == {
+            "x": "float32[s13: 0 to 4096, 3]",
+            "t": "float32[s13: 0 to 4096]",
+            "c": "int64[s13: 0 to 4096]",
+        }
+        assert facts["usable"].startswith("yes")
+
+    def test_a_program_with_code_in_it(self, files, tmp_path):
+        trace = tmp_path / "ran"
+        path = programs.changed(files["pt2"], tmp_path / "bad.pt2", attacks(trace)["the expression"])
+        assert inspect(path)["usable"].startswith("only with --allow-code, because of the expression")
+        assert not trace.exists()
+
+    def test_torchscript(self, files):
+        for kind in ("ts", "pt"):
+            facts = inspect(files[kind])
+            assert facts["inputs"] == {"x": "Tensor", "t": "Tensor"} and facts["outputs"] == {"output": "Tensor"}
+            assert facts["shapes"].startswith("not told")
+
+    @needs_onnx
+    def test_onnx(self, files):
+        facts = inspect(files["onnx"])
+        assert facts["inputs"] == {"x": "float32[batch, 3]", "t": "float32[batch]"}
+        assert facts["outputs"] == {"eps": "float32[batch, 3]"}
+
+    @needs_onnx
+    def test_damaged_onnx(self, tmp_path):
+        (tmp_path / "net.onnx").write_bytes(b"junk")
+        with pytest.raises(InputError, match="not an ONNX model that can be opened"):
+            signature_of(tmp_path / "net.onnx")
+
+    @pytest.mark.skipif(HAS_ONNX, reason="onnxruntime is installed")
+    def test_onnx_without_its_runtime(self, files):
+        with pytest.raises(InputError, match=r"pip install 'diffusion-harness\[onnx\]'"):
+            inspect(files["onnx"])
