@@ -63,6 +63,10 @@ ExecutorOption = Annotated[
 AllowCodeOption = Annotated[
     bool, typer.Option("--allow-code", help="Run the Python code that denoisers or metrics name.")
 ]
+ConditionsOption = Annotated[
+    Path | None,
+    typer.Option("--conditions", help="Prompts or embeddings, one a seed: .jsonl, .txt, .npy or .npz."),
+]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")

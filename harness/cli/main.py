@@ -17,6 +17,7 @@ from harness.cli.console import (
     RUN,
     AllowCodeOption,
     BatchOption,
+    ConditionsOption,
     DeviceOption,
     ExecutorOption,
     FilesOption,
@@ -298,6 +299,7 @@ def sample(
     sampler: Annotated[str, typer.Option(help="Sampler as YAML text or file: '{solver: heun, steps: 18}'.")] = "{}",
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0-63 or 1,5,8.")] = "0-63",
     label: Annotated[str, typer.Option(help="random, unconditional, or a class index.")] = "random",
+    conditions: ConditionsOption = None,
     device: DeviceOption = None,
     batch: BatchOption = None,
     allow_code: AllowCodeOption = False,
@@ -305,9 +307,16 @@ def sample(
     """Draw images to a PNG sheet or a folder."""
     from harness.cli.parsing import parse_label, parse_sampler, parse_seeds, parse_source
     from harness.execution.sample_images import sample_to_files
+    from harness.sampling.conditions import read_conditions
+
+    labels = parse_label(label)
+    if conditions is not None:
+        if label != "random":
+            raise InputError("--conditions take the place of --label; leave one out")
+        labels = read_conditions(conditions)
 
     sampled = sample_to_files(
-        parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), parse_label(label), output, device, batch
+        parse_source(denoiser), parse_sampler(sampler), parse_seeds(seeds), labels, output, device, batch
     )
     for note in sampled.notes:
         say_note(note)

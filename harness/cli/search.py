@@ -9,6 +9,7 @@ from harness.cli.console import (
     RUN,
     AllowCodeOption,
     BatchOption,
+    ConditionsOption,
     DeviceOption,
     ExecutorOption,
     FilesOption,
@@ -66,6 +67,7 @@ def search(
     ] = 4,
     top: Annotated[int, typer.Option("--top", min=1, help="Settings that are measured on fresh seeds.")] = 5,
     label: Annotated[str, typer.Option("--label", help="random, unconditional, or a class index.")] = "random",
+    conditions: ConditionsOption = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study.  [default: target, denoiser and NFE]")
     ] = None,
@@ -119,6 +121,7 @@ def search(
         top=top,
         study=study,
         labels="random" if labels is None else labels,  # type: ignore[arg-type]
+        conditions=None if conditions is None else str(conditions),
     )
     planned = plan_search(request)
     for note in planned.notes:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
+from harness.sampling.conditions import Condition
 from harness.sampling.denoiser import Denoiser, cost_at, needs_class, null_class, takes_infinity
 
 LIMIT = 256 * 2**20
@@ -46,7 +47,7 @@ class CachedDenoiser:
         """Where x is expected."""
         return self.main.device
 
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Condition | None = None) -> Tensor:
         if torch.is_grad_enabled() and x.requires_grad:  # a cached output has no graph to this x
             return self.main(x, sigma, labels)
         key = _key(x, sigma, labels)
@@ -72,11 +73,12 @@ class CachedDenoiser:
         return cost_at(self.main, sigma)
 
 
-def _key(x: Tensor, sigma: Tensor, labels: Tensor | None) -> bytes:
+def _key(x: Tensor, sigma: Tensor, labels: Condition | None) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for part in (x, sigma, labels):
-        if part is None:
-            digest.update(b"none")
+    parts = labels.values() if isinstance(labels, dict) else (labels,)
+    for part in (x, sigma, *parts):
+        if part is None or isinstance(part, list):
+            digest.update(repr(part).encode())
         else:
             digest.update(f"{tuple(part.shape)} {part.dtype}".encode())
             digest.update(part.detach().contiguous().numpy().tobytes())

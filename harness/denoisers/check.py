@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from harness.sampling.conditions import Condition, Conditions, take
 from harness.sampling.denoiser import Denoiser, cost_at, needs_class, takes_infinity
 
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 1e-1}
@@ -25,7 +26,13 @@ LEVELS = (0.05, 0.7, 3.0, 60.0)
 """Noise levels to evaluate at, clamped to the denoiser's range."""
 
 
-def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: bool = True, mean: bool = False) -> None:
+def check_denoiser(
+    denoiser: Denoiser,
+    images: Tensor | None = None,
+    identity: bool = True,
+    mean: bool = False,
+    conditions: Conditions | None = None,
+) -> None:
     """Check every rule of the denoiser interface on a small batch.
 
     Args:
@@ -36,13 +43,14 @@ def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: b
             denoiser is trained; pass False for an untrained one that predicts the image itself.
         mean: whether to check that D(x; sigma) goes to the mean of the data as sigma rises. It holds once a denoiser is
             trained, and not under strong guidance.
+        conditions: of a denoiser that takes others than classes.
 
     Raises:
         AssertionError: with the rule that is broken.
     """
     _attributes(denoiser)
     with torch.no_grad():
-        batch = _Batch(denoiser)
+        batch = _Batch(denoiser, conditions)
         for check in (_output, _rows, _sigmas, _labels, _rounding, _infinity):
             check(denoiser, batch)
         if identity:
@@ -54,7 +62,7 @@ def check_denoiser(denoiser: Denoiser, images: Tensor | None = None, identity: b
 class _Batch:
     """Four noisy samples at four noise levels, with labels where there are classes."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: Denoiser, conditions: Conditions | None = None) -> None:
         device = denoiser.device
         generator = torch.Generator().manual_seed(0)
         wanted = torch.tensor(LEVELS, dtype=torch.float64)
@@ -63,11 +71,13 @@ class _Batch:
         noise = torch.randn(4, *denoiser.shape, generator=generator, dtype=torch.float64).to(device)
         self.column = self.sigma.reshape(-1, *[1] * len(denoiser.shape))
         self.x = noise * self.column
-        self.labels = (
-            torch.eye(denoiser.label_dim, device=device)[torch.arange(4, device=device) % denoiser.label_dim]
-            if (denoiser.label_dim)
-            else None
-        )
+        self.labels: Condition | None = None
+        if conditions is not None:
+            self.labels = conditions.of(range(4), device)
+        elif denoiser.label_dim:
+            self.labels = torch.eye(denoiser.label_dim, device=device)[torch.arange(4) % denoiser.label_dim]
+        self.same = take(self.labels, [0] * 4)
+        """The first row's condition for all four."""
         self.near = _near(ROUNDING.get(denoiser.dtype, 1e-1))
 
 
@@ -117,7 +127,7 @@ def _rows(denoiser: Denoiser, batch: _Batch) -> None:
     x, sigma = batch.x.clone(), batch.sigma.clone()
     x[1:], sigma[1:] = x[1:].flip(0) * 3, sigma[1:].flip(0)
     assert batch.near(denoiser(x, sigma, batch.labels)[:1], whole[:1]), "a row must not depend on the other rows"
-    alone = denoiser(batch.x[2:3], batch.sigma[2:3], None if batch.labels is None else batch.labels[2:3])
+    alone = denoiser(batch.x[2:3], batch.sigma[2:3], take(batch.labels, [2]))
     assert batch.near(alone, whole[2:3]), "a row alone is what it is in a batch, but for rounding"
 
 
@@ -130,8 +140,8 @@ def _sigmas(denoiser: Denoiser, batch: _Batch) -> None:
 
 
 def _labels(denoiser: Denoiser, batch: _Batch) -> None:
-    if needs_class(denoiser):
-        return  # D without labels means nothing
+    if needs_class(denoiser) or (batch.labels is not None and not denoiser.label_dim):
+        return  # D without labels means nothing, or is the network's own affair
     none = denoiser(batch.x, batch.sigma, None)
     zeros = denoiser(batch.x, batch.sigma, torch.zeros(4, denoiser.label_dim, device=batch.x.device))
     assert batch.near(none, zeros), "no labels are labels of all zeros"
@@ -171,7 +181,7 @@ def _identity(denoiser: Denoiser, batch: _Batch, images: Tensor | None) -> None:
     clean = _drawn(denoiser, batch) if images is None else images.to(batch.x.device, torch.float64)
     sigma = torch.tensor(max(denoiser.sigma_min, 1e-4), dtype=torch.float64)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(clean.device)
-    labels = None if batch.labels is None else batch.labels[:1].expand(len(clean), -1)
+    labels = take(batch.labels, [0] * len(clean))
     out = denoiser(clean + sigma * noise, sigma, labels).double()
     error = float((out - clean).square().mean().sqrt())
     size = float(clean.square().mean().sqrt())
@@ -194,7 +204,7 @@ def _mean(denoiser: Denoiser, batch: _Batch) -> None:
     sigma = 2 * spread.cpu()
     if not denoiser.sigma_min <= sigma <= denoiser.sigma_max or not sigma > 0:
         return
-    labels = None if batch.labels is None else batch.labels[:1].expand(len(images), -1)
+    labels = batch.same
     noise = batch.x / batch.column
     varies = denoiser(noise * sigma.to(noise.device), sigma, labels).double().var(0).sum().sqrt()
     assert varies**2 <= spread**2 / 2, (
@@ -209,7 +219,7 @@ def _drawn(denoiser: Denoiser, batch: _Batch) -> Tensor:
     high, low = min(denoiser.sigma_max, 80.0), max(denoiser.sigma_min, 1e-3)
     levels = torch.logspace(0, 1, 17, dtype=torch.float64).flip(0)
     levels = low + (high - low) * (levels - 1) ** 3 / 729
-    labels = None if batch.labels is None else batch.labels[:1].expand(4, -1)
+    labels = batch.same
     x = batch.x / batch.column * levels[0]
     for sigma, lower in pairwise(levels):
         denoised = denoiser(x, sigma, labels).double()

@@ -35,6 +35,7 @@ class Description(NamedTuple):
         guided_by_class: whether it is classifier-free guidance.
         family: kind of the network's preconditioning; "" for a denoiser without one.
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
+        conditional: whether it takes conditions other than classes; see `harness.sampling.conditions`.
         has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
         takes_infinity: see `harness.sampling.denoiser.AtInfinity`.
     """
@@ -51,6 +52,7 @@ class Description(NamedTuple):
     null_class: int | None = None
     needs_class: bool = False
     has_dtypes: bool = False
+    conditional: bool = False
     takes_infinity: bool = False
 
     @property

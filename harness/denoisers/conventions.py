@@ -358,6 +358,7 @@ def wrap(
     *,
     shape: tuple[int, ...],
     label_dim: int = 0,
+    conditional: bool = False,
     sigma_min: float | None = None,
     sigma_max: float | None = None,
     dtype: "torch.dtype | None" = None,
@@ -371,6 +372,7 @@ def wrap(
         convention: what it is given and what it says.
         shape: of one sample.
         label_dim: number of classes, the null class among them; 0 for an unconditional network.
+        conditional: whether the third argument is what a file of conditions holds, see `harness.sampling.conditions`.
         sigma_min, sigma_max: noise levels at which it may be called, in units of the data; None for all that the
             convention knows.
         dtype: of its arithmetic; None for float32.
@@ -405,7 +407,10 @@ def wrap(
     if isinstance(function, torch.nn.Module):
         function = function.to(place, dtype).eval()
     known = convention.noise_range(sigma_min, sigma_max)
-    wrapped = WrappedNetwork(function, convention, shape, label_dim, known, dtype, place)
-    if label_dim and not wrapped.is_conditional:
-        raise InputError(f"label_dim is {label_dim}, and the network takes no condition; make it f(x, t, condition)")
+    wrapped = WrappedNetwork(function, convention, shape, label_dim, known, dtype, place, conditional)
+    if conditional and label_dim:
+        raise InputError(f"a conditional network has no classes, and label_dim is {label_dim}; leave one out")
+    if (label_dim or conditional) and not wrapped.is_conditional:
+        why = f"label_dim is {label_dim}" if label_dim else "it is to be conditional"
+        raise InputError(f"{why}, and the network takes no condition; make it f(x, t, condition)")
     return wrapped

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from harness.core.config import AnyShape, Config, Positive, Real, shorthand
+from harness.core.config import AnyShape, Config, Positive, Real, shorthand, unwritten
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.conventions import CONVENTIONS, Convention
 
@@ -34,6 +34,7 @@ class OwnNetworkSpec(DenoiserConfig):
         predicts: its convention: `noise`, `v`, `image`, `score` or `flow`, and the keys of that.
         shape: of one sample.
         label_dim: number of classes, the null class among them; 0 for none.
+        conditional: whether its third argument is what a file of conditions holds: texts, a tensor or several.
         sigma_min, sigma_max: noise levels at which it may be called, in units of the data; by default all that the
             convention knows.
         check: what is checked before it is used, see `harness.check_denoiser`: `trained`, all of it; `interface`, not
@@ -45,6 +46,7 @@ class OwnNetworkSpec(DenoiserConfig):
     predicts: Annotated[Convention, CONVENTIONS]
     shape: AnyShape
     label_dim: Annotated[int, Field(ge=0)] = 0
+    conditional: Annotated[bool, unwritten(False)] = False
     sigma_min: Positive | None = None
     sigma_max: Annotated[Real, Field(gt=0)] | None = None
     check: Literal["trained", "interface"] = "trained"
@@ -68,6 +70,12 @@ class OwnNetworkSpec(DenoiserConfig):
             raise ValueError(f"'{twice[0]}' is there twice, beside `predicts` and in it; remove one")
         rest = {key: value for key, value in data.items() if key not in beside}
         return {**rest, "predicts": {**predicts, **beside}}
+
+    @model_validator(mode="after")
+    def _classes_or_conditions(self) -> "OwnNetworkSpec":
+        if self.conditional and self.label_dim:
+            raise ValueError(f"a conditional network has no classes, and label_dim is {self.label_dim}; leave one out")
+        return self
 
     @property
     def is_trained(self) -> bool:
@@ -113,6 +121,7 @@ class OwnNetworkSpec(DenoiserConfig):
             needs_class=bool(self.label_dim) and self.predicts.classes == "index" and null_class is None,
             takes_infinity=takes_infinity,
             has_dtypes=True,
+            conditional=self.conditional,
         )
 
     def build(
@@ -125,6 +134,7 @@ class OwnNetworkSpec(DenoiserConfig):
             self.predicts,
             shape=self.shape,
             label_dim=self.label_dim,
+            conditional=self.conditional,
             sigma_min=self.sigma_min,
             sigma_max=self.sigma_max,
             dtype=dtype,

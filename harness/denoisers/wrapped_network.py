@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.core.errors import InputError
 from harness.denoisers.conventions import Convention, NoiseRange
+from harness.sampling.conditions import Condition
 
 Network = Callable[..., Any]
 """f(x, t) or f(x, t, condition)."""
@@ -26,11 +27,12 @@ class WrappedNetwork:
         noise_range: NoiseRange,
         dtype: torch.dtype,
         device: torch.device,
+        conditional: bool = False,
     ) -> None:
         self.function, self.convention, self.shape, self.label_dim = function, convention, shape, label_dim
         self.sigma_min, self.sigma_max, self.takes_infinity = noise_range
         self.dtype, self.device, self.cost = dtype, device, 1
-        self.is_conditional = takes_condition(function)
+        self.is_conditional, self.conditional = takes_condition(function), conditional
         self.null_class = convention.null_class
         self.needs_class = bool(label_dim) and convention.classes == "index" and convention.null_class is None
 
@@ -38,7 +40,7 @@ class WrappedNetwork:
         """The nearest noise levels that the network knows; shape and dtype as given."""
         return self.convention.round_sigma(sigma)
 
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, /) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Condition | None = None, /) -> Tensor:
         """The denoised samples; arguments as for every denoiser.
 
         Raises:
@@ -68,10 +70,13 @@ class WrappedNetwork:
             return value
         return value.to(self.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
-    def _condition(self, labels: Tensor | None, x: Tensor) -> Tensor | None:
+    def _condition(self, labels: Condition | None, x: Tensor) -> Condition | None:
         """What the network's third argument is."""
+        if self.conditional:
+            return labels
         if not self.label_dim:
             return None
+        assert labels is None or isinstance(labels, Tensor)
         if labels is None:
             labels = torch.zeros(len(x), self.label_dim, device=x.device)
         if self.convention.classes == "one_hot":

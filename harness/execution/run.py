@@ -172,8 +172,8 @@ class _PlanRun:
     def _check_own_networks(self, chunks: list[PlannedChunk]) -> None:
         """Users' own networks keep what denoisers promise, before workers begin."""
         trials = (self.measurements[planned.measurement].trials[planned.fingerprint].trial for planned in chunks)
-        for trial in {(trial.weights, trial.dtype): trial for trial in trials}.values():
-            check_own(trial.denoiser, devices_for(self.device)[0], trial.dtype)
+        for trial in {(trial.weights, trial.dtype, trial.labels): trial for trial in trials}.values():
+            check_own(trial.denoiser, devices_for(self.device)[0], trial.dtype, trial.conditions)
 
     def _finish_stored(self, number: int, missing: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""

@@ -13,6 +13,7 @@ from harness.denoisers.load import load_denoiser
 from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
 from harness.execution.worker import mosaic
+from harness.sampling.conditions import Conditions
 from harness.sampling.initial_state import Labels
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
@@ -46,7 +47,7 @@ def sample_to_files(
     """
     if not seeds:
         raise InputError("no seeds were given; --seeds takes numbers and ranges such as 0-63")
-    check_own(source, devices_for(device)[0])
+    check_own(source, devices_for(device)[0], conditions=labels if isinstance(labels, Conditions) else None)
     denoiser = load_denoiser(source, device=devices_for(device)[0])
     is_sheet, is_image = output.suffix.lower() == ".png", len(denoiser.shape) == 3
     if not is_sheet and not is_image:

@@ -23,6 +23,7 @@ from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import Trial
 from harness.metrics import METRICS
 from harness.metrics.base import SamplingJob, halve_batch
+from harness.sampling.conditions import read_conditions
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
 
@@ -147,7 +148,7 @@ def _compute(task: ChunkTask, device: str) -> Computed:
     metric = METRICS.read_json(task.metric)
     converged = _converged(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
     job = SamplingJob(
-        denoiser, trial.sampler, seeds, _labels(trial), denoiser.device, keep=task.kept, converged=converged
+        denoiser, trial.sampler, seeds, labels_of(trial), denoiser.device, keep=task.kept, converged=converged
     )
     seen, batch = halve_batch(lambda size: metric.observe(job._replace(batch=size)), task.batch)
     sheets = seen.sheets() if task.keep_images else {}
@@ -175,8 +176,21 @@ def _compute(task: ChunkTask, device: str) -> Computed:
     return Computed(chunks, pngs)
 
 
-def _labels(trial: Trial) -> Labels:
-    return None if trial.labels == "random" else trial.labels
+def labels_of(trial: Trial) -> Labels:
+    """The label policy of a trial as samplers take it.
+
+    Raises:
+        MachineError: its file of conditions is away, or another one.
+    """
+    if trial.conditions is None:
+        return None if trial.labels == "random" else trial.labels  # type: ignore[return-value]
+    try:
+        conditions = read_conditions(trial.conditions)
+    except InputError as error:
+        raise MachineError(f"the conditions cannot be read: {error}") from None
+    if repr(conditions) != trial.labels:
+        raise MachineError(f"'{trial.conditions}' changed while the grid was running; run it again")
+    return conditions
 
 
 def _shares(total: int, sizes: list[int]) -> list[int]:

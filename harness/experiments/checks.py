@@ -14,6 +14,7 @@ from harness.experiments.trial import LabelPolicy
 from harness.hub.cards import is_here, load_cards
 from harness.hub.header import NAME_NULL_CLASS
 from harness.metrics.base import Metric
+from harness.sampling.conditions import read_conditions
 from harness.sampling.discretizations import Optimized
 from harness.sampling.noise import MAX_SEED
 from harness.sampling.sampler import FINITE_START, FIRST_LEVEL, Sampler
@@ -200,14 +201,27 @@ def describe_panel(name: str, panel: Panel, document: Document, absent: Collecti
             verify(source)
     except InputError as error:
         raise document.error(where, str(error)) from None
-    wrong = misfit(described, panel.labels, panel.dtype)
+    wrong = misfit(described, panel.labels, panel.dtype, panel.conditions)
     if wrong is not None:
         raise document.error((*where, wrong[0]), wrong[1])
     return described
 
 
-def misfit(described: Description, labels: LabelPolicy, dtype: str | None) -> tuple[str, str] | None:
-    """What of labels and type does not go with a denoiser, and why; None if all does."""
+def misfit(
+    described: Description, labels: LabelPolicy, dtype: str | None, conditions: str | None = None
+) -> tuple[str, str] | None:
+    """What of labels, conditions and type does not go with a denoiser, and why; None if all does."""
+    if conditions is not None:
+        if not described.conditional:
+            return "conditions", "this denoiser takes none; remove them, or say `conditional: true` of your own network"
+        if labels != "random":
+            return "labels", "conditions take their place; remove one"
+        read_conditions(conditions)
+    elif described.conditional and labels != "unconditional":
+        return "conditions", (
+            "this denoiser takes conditions; give a file, such as prompts.jsonl or conditions.npz, or labels: "
+            "unconditional, with which it gets None"
+        )
     if dtype == "float32" and not described.has_dtypes:
         return "dtype", "an analytic denoiser computes in float64; leave dtype out"
     if described.guided_by_class and labels == "unconditional":

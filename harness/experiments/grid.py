@@ -62,6 +62,7 @@ class Panel(Config):
         title: heading in the report.
         paper: key of the published figures to show beside it, such as `cifar10_vp`.
         labels: label policy.
+        conditions: file of prompts or embeddings, one a seed; see `harness.sampling.conditions`.
         dtype: type the network runs in.
         rate: what `harness plan` reckons with while the network is not here and cannot be timed.
     """
@@ -70,6 +71,7 @@ class Panel(Config):
     title: str | None = None
     paper: str | None = None
     labels: LabelPolicy = "random"
+    conditions: str | None = None
     dtype: Literal["float32", "float64"] | None = None
     rate: StatedRate | None = None
 

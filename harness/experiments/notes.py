@@ -13,6 +13,7 @@ from harness.denoisers.load import Source, describe, rounding_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.experiments.grid import Grid
     from harness.sampling.sampler import Sampler
 
 Rounding = Callable[["Tensor"], "Tensor"]
@@ -39,6 +40,23 @@ def sampler_notes(sampler: "Sampler", denoiser: Description, rounding: Rounding 
                 f"{window.sigma_hi:g}: guidance has no effect."
             )
     return tuple(told)
+
+
+def conditions_notes(path: str | None, grid: "Grid") -> tuple[str, ...]:
+    """That a file has fewer conditions than the metrics of a grid ask for seeds, in a sentence; none otherwise.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if path is None:
+        return ()
+    from harness.sampling.conditions import read_conditions
+
+    count = len(read_conditions(path))
+    seeds = max(metric.range_count * metric.default_samples(grid.samples) for metric in grid.metrics)
+    if seeds <= count:
+        return ()
+    return (f"'{path}' holds {count:,} conditions for {seeds:,} seeds: they are used in turn, again and again.",)
 
 
 def notes_of(source: Source, sampler: "Sampler") -> tuple[str, ...]:

@@ -30,9 +30,9 @@ from harness.experiments.checks import (
 from harness.experiments.grid import Grid, Series, load_grid
 from harness.experiments.grid_files import grid_name, place_of
 from harness.experiments.nfe import check_route, count_nfe, steps_for
-from harness.experiments.notes import Rounding, joined_notes, sampler_notes
+from harness.experiments.notes import Rounding, conditions_notes, joined_notes, sampler_notes
 from harness.experiments.training_table import TrainingTable
-from harness.experiments.trial import Trial
+from harness.experiments.trial import Trial, policy
 from harness.metrics.base import Metric
 from harness.sampling.sampler import Sampler
 
@@ -294,6 +294,7 @@ def _trials(
     """The trials of one curve on one denoiser: its points, at each budget."""
     choice = grid.denoisers[panel]
     source = choice.source_of(panel)
+    labels, cycled = policy(choice.labels, choice.conditions), conditions_notes(choice.conditions, grid)
     for raw in curve.samplers:
         sampler = yaml.build(Sampler, document, curve.base, raw, curve.moved)
         by_nfe, budgets = _budgets(curve, raw, sampler, grid, document)
@@ -305,6 +306,8 @@ def _trials(
                     chosen = sampler.model_copy(update={"steps": budget})
                 check_levels(chosen)
                 check_route(chosen, described)
+                if choice.conditions is not None and chosen.discretization.is_open:
+                    raise InputError("levels are found without conditions; give them, or use another discretization")
                 nfe = count_nfe(chosen, *_cost(described))
                 for metric in grid.metrics:
                     if concerns(metric, curve.series.name, panel):
@@ -313,13 +316,18 @@ def _trials(
                 where = curve.base if curve.base in document.lines else curve.base[:2]
                 raise document.error(where, f"with denoiser '{panel}': {error}") from None
             trial = Trial(
-                denoiser=source, weights=described.identity, sampler=chosen, labels=choice.labels, dtype=choice.dtype
+                denoiser=source,
+                weights=described.identity,
+                sampler=chosen,
+                labels=labels,
+                dtype=choice.dtype,
+                conditions=choice.conditions,
             )
             x = None if grid.x == "nfe" else number_at(chosen, grid.x)
             is_one = grid.x == "nfe" or budgets is None or len(budgets) < 2
             name = curve.name if is_one else _at_budget(curve.name, by_nfe, budget)
             mosaic = budget in (grid.mosaics or ())
-            notes = sampler_notes(chosen, described, rounding)
+            notes = (*sampler_notes(chosen, described, rounding), *cycled)
             yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic, notes)
 
 

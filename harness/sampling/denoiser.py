@@ -6,7 +6,7 @@ D(x; sigma) is the expected clean image given the noisy image x = y + sigma n, n
 D = x - sigma eps(x; sigma) for a prediction of the noise.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -41,14 +41,16 @@ class Denoiser(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, /) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Any = None, /) -> Tensor:
         """Denoise a batch; must not change x, and a row's result must not depend on the other rows.
 
         Args:
             x: [B, *shape], noisy samples in any floating dtype, on `device`, not scaled by c_in or s.
             sigma: () for the whole batch or [B], noise standard deviation > 0, float64 or float32; a 0-dim sigma may be
                 on the CPU whatever the device.
-            labels: [B, label_dim], one-hot rows; None means no class (all zeros); see also `ClassTable`.
+            labels: [B, label_dim], one-hot rows; None means no class (all zeros); see also `ClassTable`. A denoiser of
+                other conditions takes a tensor, a dict of tensors, or a list of texts, with a row a sample; see
+                `harness.sampling.conditions`.
 
         Returns:
             D [B, *shape] in `dtype`.

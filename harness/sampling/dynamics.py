@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.brownian import Brownian, Clock
+from harness.sampling.conditions import Condition, pad_condition, take
 from harness.sampling.denoiser import Denoiser, Metered
 from harness.sampling.noise import Noise
 from harness.sampling.schedules import Curve, Scaling
@@ -58,7 +59,7 @@ class Dynamics:
         curve: the schedule bound to the range in use.
         scaling: s(t).
         noise: the samples' random streams.
-        labels: one-hot float [N, label_dim], or None for unconditional.
+        labels: one-hot float [N, label_dim], other conditions with a row a sample, or None for unconditional.
         batch: rows per network call. Every call has exactly this many, the last one padded, so that results do not
             depend on how samples are grouped. None: all rows in one call.
         levels: highest and lowest noise level of the run, between which SDE solvers have a Brownian path; None where
@@ -77,7 +78,7 @@ class Dynamics:
         curve: Curve,
         scaling: Scaling,
         noise: Noise,
-        labels: Tensor | None = None,
+        labels: Condition | None = None,
         batch: int | None = None,
         levels: tuple[float, float] | None = None,
         clip: bool = False,
@@ -175,25 +176,24 @@ class Dynamics:
             self.nfe += cost
         else:
             self.nfe[list(rows)] += cost
-            labels = None if labels is None else labels[list(rows)]
+            labels = take(labels, rows)
         given = xbar.to(self.denoiser.dtype)
         size = self._batch or len(given)
         parts = [self._call(given, levels, labels, slice(at, at + size), size) for at in range(0, len(given), size)]
         denoised = (parts[0] if len(parts) == 1 else torch.cat(parts)).to(xbar.dtype)
         return denoised.clip(-1, 1) if self._clip else denoised
 
-    def _call(self, x: Tensor, sigma: Tensor, labels: Tensor | None, rows: slice, size: int) -> Tensor:
+    def _call(self, x: Tensor, sigma: Tensor, labels: Condition | None, rows: slice, size: int) -> Tensor:
         """One network call on `rows`, padded to `size` rows with copies of the last."""
         x = x[rows]
         sigma = sigma if sigma.ndim == 0 else sigma[rows]
-        labels = None if labels is None else labels[rows]
+        labels = take(labels, rows)
         used = len(x)
         sigma = sigma if sigma.ndim == 0 else pad(sigma, size)
         self.calls += 1
         cost = self.cost(sigma)
         self.rows += (cost if isinstance(cost, int) else int(cost.max())) * size
-        labels = None if labels is None else pad(labels, size)
-        return self.denoiser(pad(x, size), sigma, labels)[:used]
+        return self.denoiser(pad(x, size), sigma, pad_condition(labels, size))[:used]
 
 
 def pad(rows: Tensor, size: int) -> Tensor:

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from harness.core.errors import InputError
 from harness.hub.header import NAME_NULL_CLASS
+from harness.sampling.conditions import Condition, Conditions
 from harness.sampling.denoiser import Denoiser, needs_class, null_class
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise
 from harness.sampling.sampler import Sampler, TimeSteps
 
-Labels = int | Sequence[int] | Tensor | Literal["unconditional"] | None
+Labels = int | Sequence[int] | Tensor | Literal["unconditional"] | Conditions | None
 
 
 class InitialState(NamedTuple):
@@ -69,13 +70,18 @@ def state_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def resolve_labels(labels: Labels, noise: Noise, label_dim: int, null_class: int | None = None) -> Tensor | None:
-    """Labels as one-hot float [N, label_dim], or None; draws one class per sample where there are classes.
+def resolve_labels(labels: Labels, noise: Noise, label_dim: int, null_class: int | None = None) -> Condition | None:
+    """Labels as one-hot float [N, label_dim], conditions of the seeds, or None; draws one class per sample where there
+    are classes.
 
     The draw happens also where classes are given, so that the noise that follows is the same.
     """
     if isinstance(labels, str) and labels != "unconditional":
         raise InputError(f"labels in words can only be 'unconditional'; we got '{labels}'; None draws a class per seed")
+    if isinstance(labels, Conditions):
+        if label_dim:
+            raise InputError(f"the denoiser has {label_dim} classes, and takes no other conditions; leave them out")
+        return labels.of(noise.seeds, noise.device)
     if label_dim == 0:
         if labels is not None and not isinstance(labels, str):
             raise InputError("the denoiser has no classes (label_dim 0), so labels must be left out")

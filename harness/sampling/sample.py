@@ -47,7 +47,8 @@ def sample(
         sampler: the choice of every axis.
         seeds: N non-negative integers, taken modulo 2^32; each sample depends on its own seed alone.
         labels: None for one class per seed, drawn in the official order, where the denoiser has classes; an int for
-            all, ints [N], one-hot [N, label_dim], or "unconditional".
+            all, ints [N], one-hot [N, label_dim], "unconditional", or conditions by seed, see
+            `harness.sampling.conditions.read_conditions`.
         latents: unit normals [N, *shape] to use in place of those that the seeds give.
         device: where the state lives; None for the denoiser's own device.
         batch: rows per network call (padded to exactly that many); None for all at once.

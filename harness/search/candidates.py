@@ -19,7 +19,7 @@ from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.load import Source, describe, parse
 from harness.experiments.checks import check_metric
 from harness.experiments.nfe import check_route, count_nfe, steps_for
-from harness.experiments.trial import LabelPolicy, Trial, canonical
+from harness.experiments.trial import LabelPolicy, Trial, canonical, policy
 from harness.metrics.base import Metric
 from harness.sampling.discretizations import EDM, Cosine, Optimized, PolyExponential, VELevels, VPLevels
 from harness.sampling.sampler import Sampler
@@ -69,6 +69,7 @@ class TrialBuilder:
         metrics: metrics that must apply to every candidate.
         labels: label policy.
         dtype: type that the network runs in.
+        conditions: file of conditions.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class TrialBuilder:
         metrics: tuple[Metric, ...],
         labels: LabelPolicy = "random",
         dtype: Any = None,
+        conditions: str | None = None,
     ) -> None:
-        self.source, self.metrics, self.labels, self.dtype = source, metrics, labels, dtype
+        self.source, self.metrics, self.dtype, self.conditions = source, metrics, dtype, conditions
+        self.labels = policy(labels, conditions)
 
     @cached_property
     def description(self) -> Description:
@@ -101,7 +104,14 @@ class TrialBuilder:
         for metric in self.metrics:
             check_metric(metric, sampler, denoiser)
         check_route(sampler, denoiser)
-        trial = Trial(denoiser=source, weights=denoiser.identity, sampler=sampler, labels=self.labels, dtype=self.dtype)
+        trial = Trial(
+            denoiser=source,
+            weights=denoiser.identity,
+            sampler=sampler,
+            labels=self.labels,
+            dtype=self.dtype,
+            conditions=self.conditions,
+        )
         return Candidate(trial, count_nfe(*_count_basis(sampler, denoiser)), identity(trial, denoiser))
 
     def read(self, stored: Mapping[str, Any], nfe: int) -> Candidate:

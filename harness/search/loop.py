@@ -70,7 +70,7 @@ def run_search(
         RunError: the disk is full, the store cannot be written, or the machine fails otherwise.
     """
     first = devices_for(device)[0]
-    check_own(search.builder.source, first, search.spec["dtype"])
+    check_own(search.builder.source, first, search.spec["dtype"], search.builder.conditions)
     most = CPU_ROWS if first == "cpu" else call_shape(measurement.samples, first, None)
     rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
     blocks = SeedBlocks(store, measurement, batch or rows, search.rungs)

@@ -69,7 +69,7 @@ class SearchRequest(NamedTuple):
         ahead: how many trials may run at a time.
         top: number of settings that are measured on fresh seeds.
         study: name of the study.
-        labels, dtype: as in a grid.
+        labels, dtype, conditions: as in a grid.
     """
 
     target: str = "stochastic"
@@ -89,6 +89,7 @@ class SearchRequest(NamedTuple):
     study: str | None = None
     labels: LabelPolicy = "random"
     dtype: Literal["float32", "float64"] | None = None
+    conditions: str | None = None
 
 
 class SearchPlan(NamedTuple):
@@ -163,7 +164,8 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     metric = _metric(request.metric, "--metric")
     objective = metric if request.proxy is None else _metric(request.proxy, "--proxy")
     nfe = request.nfe or target.nfe
-    builder = TrialBuilder(source, tuple(dict.fromkeys((objective, metric))), request.labels, request.dtype)
+    metrics = tuple(dict.fromkeys((objective, metric)))
+    builder = TrialBuilder(source, metrics, request.labels, request.dtype, request.conditions)
     try:
         check_space(target.template)
         space = SearchSpace(
@@ -183,7 +185,7 @@ def plan_search(request: SearchRequest) -> SearchPlan:
         "enqueue": [setting.model_dump(mode="json", exclude_none=True) for setting in target.enqueue],
         "denoiser": source if isinstance(source, str) else source.model_dump(mode="json"),
         "weights": builder.description.identity,
-        "labels": request.labels,
+        "labels": builder.labels,
         "dtype": request.dtype,
         "metric": metric.model_dump(mode="json", exclude_none=True),
         "objective": objective.model_dump(mode="json", exclude_none=True),
@@ -234,9 +236,10 @@ def _check_denoiser(
     check_guidance(target.template, denoiser, guided)
     if target.denoiser and not guided:  # the trials' denoiser is this one with guidance by class
         denoiser = denoiser._replace(guided_by_class=True)
-    wrong = misfit(denoiser, request.labels, request.dtype)
+    wrong = misfit(denoiser, request.labels, request.dtype, request.conditions)
     if wrong is not None:
-        raise InputError(f"{'--label' if wrong[0] == 'labels' else wrong[0]}: {wrong[1]}")
+        option = {"labels": "--label", "conditions": "--conditions"}.get(wrong[0], wrong[0])
+        raise InputError(f"{option}: {wrong[1]}")
 
 
 def _check_words(request: SearchRequest) -> None:
