@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor
 
-from harness.sampling.denoiser import Denoiser, cost_at, needs_class, null_class
+from harness.sampling.denoiser import Denoiser, cost_at, data_range, needs_class, null_class
 
 LIMIT = 256 * 2**20
 """Bytes of outputs that are kept; the least recently used go first."""
@@ -32,6 +32,7 @@ class CachedDenoiser:
         self.shape, self.label_dim, self.cost = main.shape, main.label_dim, main.cost
         self.sigma_min, self.sigma_max = main.sigma_min, main.sigma_max
         self.null_class, self.needs_class = null_class(main), needs_class(main)
+        self.data_range = data_range(main)
         self.saved = self.size = 0
         self._outputs: OrderedDict[bytes, Tensor] = OrderedDict()
 

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from harness.core.config import Config, plugins_of
+from harness.core.data_range import BYTES, DataRange
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ class Description(NamedTuple):
         family: kind of the network's preconditioning; "" for a denoiser without one.
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
         has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
+        data_range: lowest and highest value of its data; see `harness.core.data_range`.
     """
 
     identity: str
@@ -48,6 +50,7 @@ class Description(NamedTuple):
     null_class: int | None = None
     needs_class: bool = False
     has_dtypes: bool = False
+    data_range: DataRange = BYTES
 
     @property
     def rounds(self) -> bool:

@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from harness.core.data_range import is_of_bytes, range_in_words
 from harness.core.errors import InputError
 from harness.hub.header import NAME_NULL_CLASS
-from harness.sampling.denoiser import Denoiser, needs_class, null_class
+from harness.sampling.denoiser import Denoiser, data_range, needs_class, null_class
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise
 from harness.sampling.sampler import Sampler, TimeSteps
@@ -24,12 +25,15 @@ class InitialState(NamedTuple):
         time_steps: curve, noise levels and times.
         x: state [N, C, H, W] at the highest level.
         latents: the unit normals [N, C, H, W] that x is made of.
+        condition: what the denoiser is given of each sample beside x and sigma: one-hot float [N, label_dim]; None for
+            nothing.
     """
 
     dynamics: Dynamics
     time_steps: TimeSteps
     x: Tensor
     latents: Tensor
+    condition: Tensor | None = None
 
 
 def initial_state(
@@ -44,7 +48,8 @@ def initial_state(
     """Bind a sampler to a denoiser and draw what comes before the first step; arguments as for `sample`.
 
     Raises:
-        InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
+        InputError: labels that do not fit, latents of another shape, no seeds, levels that do not fall, or
+            `clip_denoised` for data that are not in [-1, 1].
     """
     device = torch.device(device or denoiser.device)
     noise = Noise(seeds, denoiser.shape, device, sampler.noise_device)
@@ -55,11 +60,15 @@ def initial_state(
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
     if isinstance(labels, str) and needs_class(denoiser):
         raise InputError(f"images without a class were asked for, and {NAME_NULL_CLASS}")
+    if sampler.clip_denoised and not is_of_bytes(data_range(denoiser)):
+        found = range_in_words(data_range(denoiser))
+        raise InputError(f"clip_denoised clips D to [-1, 1], and the denoiser's data are {found}; leave it out")
     given = resolve_labels(labels, noise, denoiser.label_dim, null_class(denoiser))
     ends = (time_steps.sigmas[0].item(), time_steps.sigmas[-1].item())
     dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
     unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
-    return InitialState(dynamics, time_steps, unit * (time_steps.sigmas[0] * dynamics.s(time_steps.times[0])), unit)
+    x = unit * (time_steps.sigmas[0] * dynamics.s(time_steps.times[0]))
+    return InitialState(dynamics, time_steps, x, unit, given)
 
 
 def state_dtype(device: torch.device) -> torch.dtype:

@@ -18,16 +18,19 @@ class Samples(NamedTuple):
     """Finished samples.
 
     Args:
-        images: [N, C, H, W] float64, nominally in [-1, 1].
+        images: [N, C, H, W] float64, nominally in the denoiser's range, [-1, 1] for most.
         nfe: int64 [N], evaluations of each sample.
         calls: denoiser calls.
         rows: network rows of all calls, padding included.
+        condition: what the denoiser was given of each sample beside x and sigma: one-hot float [N, label_dim]; None for
+            nothing.
     """
 
     images: Tensor
     nfe: Tensor
     calls: int
     rows: int
+    condition: Tensor | None = None
 
 
 @torch.no_grad()
@@ -79,4 +82,4 @@ def sample(
         x = x / begun.dynamics.s(times[-1])
     if bad := [number for number, ok in finite.items() if not bool(ok)]:
         raise SamplingError(NOT_FINITE, bad[0])
-    return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows)
+    return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows, begun.condition)

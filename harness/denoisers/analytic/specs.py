@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core.config import Finite, Positive, Shape, freeze, one_of
+from harness.core.data_range import BYTES, DataRange, DeclaredRange
 from harness.core.errors import InputError
 from harness.denoisers.config import DenoiserConfig, Description
 
@@ -64,8 +65,8 @@ class AnalyticSpec(DenoiserConfig):
     sigma_min: ClassVar[float] = 0.0
     sigma_max: ClassVar[float] = math.inf
 
-    def _describe(self, shape: tuple[int, int, int]) -> Description:
-        return Description(self.canonical(), shape, 0, self.sigma_min, self.sigma_max)
+    def _describe(self, shape: tuple[int, int, int], data_range: DataRange = BYTES) -> Description:
+        return Description(self.canonical(), shape, 0, self.sigma_min, self.sigma_max, data_range=data_range)
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Analytic":
         if dtype is not None and str(dtype) != "torch.float64":
@@ -84,12 +85,14 @@ class GaussianSpec(AnalyticSpec):
         mean: a number, or nested lists [C][H][W]; image units.
         std: standard deviation of every pixel, at least 0.
         shape: [C, H, W]; taken from `mean` where that is nested.
+        data_range: lowest and highest value of the data, or null; see `harness.core.data_range`.
     """
 
     kind: Literal["gaussian"] = "gaussian"
     mean: Annotated[Level, BeforeValidator(freeze)] = 0.0
     std: NonNegative = 0.5
     shape: Shape = (1, 8, 8)
+    data_range: DeclaredRange = BYTES
 
     @model_validator(mode="before")
     @classmethod
@@ -97,12 +100,12 @@ class GaussianSpec(AnalyticSpec):
         return _with_shape(data, [data.get("mean", 0.0)]) if isinstance(data, dict) else data
 
     def describe(self, *parts: Description) -> Description:
-        return self._describe(self.shape)
+        return self._describe(self.shape, self.data_range)
 
     def on(self, device: "torch.device | str") -> "Analytic":
         from harness.denoisers.analytic.exact import Gaussian
 
-        return Gaussian(self.mean, self.std, self.shape, device)
+        return Gaussian(self.mean, self.std, self.shape, device).with_range(self.data_range)
 
 
 class MixtureSpec(AnalyticSpec):
@@ -113,6 +116,7 @@ class MixtureSpec(AnalyticSpec):
         weights: K positive numbers, brought to sum 1; all equal by default.
         std: standard deviation shared by all components, at least 0.
         shape: [C, H, W]; taken from `means` where those are nested.
+        data_range: lowest and highest value of the data, or null; see `harness.core.data_range`.
     """
 
     kind: Literal["mixture"] = "mixture"
@@ -120,6 +124,7 @@ class MixtureSpec(AnalyticSpec):
     weights: Annotated[tuple[Positive, ...] | None, BeforeValidator(freeze)] = None
     std: NonNegative = 0.0
     shape: Shape = (1, 8, 8)
+    data_range: DeclaredRange = BYTES
 
     @model_validator(mode="before")
     @classmethod
@@ -135,12 +140,12 @@ class MixtureSpec(AnalyticSpec):
         return self
 
     def describe(self, *parts: Description) -> Description:
-        return self._describe(self.shape)
+        return self._describe(self.shape, self.data_range)
 
     def on(self, device: "torch.device | str") -> "Analytic":
         from harness.denoisers.analytic.exact import Mixture
 
-        return Mixture.of(self.means, self.shape, self.weights, self.std, device)
+        return Mixture.of(self.means, self.shape, self.weights, self.std, device).with_range(self.data_range)
 
 
 class DiracsSpec(AnalyticSpec):
