@@ -57,7 +57,7 @@ def evaluate(
     from harness.datasets.open import open_images
     from harness.metrics.evaluate import evaluate as measure
 
-    images = open_images(source, skip_bad)
+    images = open_images(source, skip_bad, floats=True)
     with CountBar(err, "images") as bar:
         measured = measure(images, asked, _device(device), batch, bar.at, skip_bad)
     _skipped(images.skipped)
@@ -177,6 +177,7 @@ def build(
     device: DeviceOption = None,
 ) -> None:
     """Compute a data set's statistics: mu and sigma as official files have them, and features of 10,000 images."""
+    from harness.core.data_range import BYTES
     from harness.datasets.open import open_images
     from harness.metrics.features.configs import Inception
     from harness.metrics.frechet import frechet_reference
@@ -184,7 +185,8 @@ def build(
 
     choice = _choice(extractor) or Inception()
     choice.check()
-    images = open_images(source, skip_bad)
+    images = open_images(source, skip_bad, floats=True)
+    choice = choice.for_range(None if images.floats else BYTES)
     with CountBar(err, "images") as bar:
         reference = of_images(images, choice.load(images.shape, _device(device)), bar.at)
     reference.statistics.write(output)

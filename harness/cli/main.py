@@ -294,7 +294,10 @@ def ls(
 def sample(
     denoiser: Annotated[str, typer.Argument(help="A card's name, a checkpoint's path, or an analytic spec as YAML.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A .png file for one sheet, or a folder for one file each.")
+        Path,
+        typer.Option(
+            "-o", "--output", help="A .png file for one sheet, a .npy file of floats, or a folder for one file each."
+        ),
     ],
     sampler: Annotated[str, typer.Option(help="Sampler as YAML text or file: '{solver: heun, steps: 18}'.")] = "{}",
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0-63 or 1,5,8.")] = "0-63",

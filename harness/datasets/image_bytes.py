@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from harness.core.data_range import DataRange
 from harness.core.errors import SamplingError
 
 if TYPE_CHECKING:
@@ -32,15 +33,41 @@ def to_bytes(images: Array) -> Array:
         SamplingError: NaN or infinite values; with their number.
     """
     levels = images * 127.5 + 128
-    bad = int((~(abs(levels) < float("inf"))).sum())
-    if bad:
-        raise SamplingError(f"{bad} of {int(np.prod(images.shape))} image values are not finite")
+    check_finite(levels)
     clipped = levels.clip(0, 255)
     if isinstance(clipped, np.ndarray):
         return clipped.astype(np.uint8)
     import torch
 
     return clipped.to(torch.uint8)
+
+
+def check_finite(images: Array) -> None:
+    """Refuse images with values that are no numbers.
+
+    Raises:
+        SamplingError: NaN or infinite values; with their number.
+    """
+    bad = int((~(abs(images) < float("inf"))).sum())
+    if bad:
+        raise SamplingError(f"{bad} of {int(np.prod(images.shape))} image values are not finite")
+
+
+def to_picture(images: np.ndarray, data_range: DataRange) -> np.ndarray:
+    """Bytes that show images of any range, for the eye alone: no metric sees them.
+
+    Args:
+        images: of any shape, floating.
+        data_range: what is black and white; None for the least and the greatest value of these images.
+
+    Raises:
+        SamplingError: as `to_bytes`.
+    """
+    check_finite(images)
+    low, high = (float(images.min()), float(images.max())) if data_range is None else data_range
+    if (low, high) == (-1.0, 1.0):
+        return to_bytes(images)
+    return to_bytes((images - low) * (2 / ((high - low) or 1.0)) - 1)
 
 
 def from_bytes(levels: Array) -> Array:
@@ -55,3 +82,11 @@ def from_bytes(levels: Array) -> Array:
     if isinstance(levels, np.ndarray):
         return levels.astype(np.float32) / np.float32(127.5) - np.float32(1)
     return levels.float() / 127.5 - 1
+
+
+def as_values(images: np.ndarray) -> "torch.Tensor":
+    """Images of a data set as a denoiser would give them: bytes as values in [-1, 1], floats as they are."""
+    import torch
+
+    given = torch.from_numpy(images)
+    return from_bytes(given) if images.dtype == np.uint8 else given

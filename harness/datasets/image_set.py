@@ -1,7 +1,8 @@
 """A data set of images: one interface over files, archives and arrays.
 
 An image is uint8 [C, H, W] with 1 (grey) or 3 (red, green, blue) channels; all images of a set have one shape. Images
-are decoded on demand, so memory does not grow with their number.
+are decoded on demand, so memory does not grow with their number. A set may hold floats of any shape instead, such as
+latents, where who opens it asks for them.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 Read = Callable[[np.ndarray], np.ndarray]
-"""Maps rows [B] int64, each in range, to their images [B, C, H, W] uint8."""
+"""Maps rows [B] int64, each in range, to their images [B, C, H, W] uint8, or to floats [B, ...]."""
 
 BATCH = 256
 MAX_CLASSES = 1 << 20
@@ -34,24 +35,26 @@ class ImageSet:
 
     Args:
         name: short name for messages, such as the file's.
-        shape: (C, H, W) of every image.
+        shape: (C, H, W) of every image; of floats any shape.
         count: number of images, N; at least 1.
         read: reads the images of some rows.
         labels: classes [N] int64, from 0; None without classes.
         skipped: name and reason of each image that was left out because it cannot be used.
         formats: kinds of the image files, such as `PNG` and `JPEG`; none for images that are kept as bytes.
+        floats: type of the numbers of a set of floats, such as `float32`; "" for a set of bytes.
 
     Raises:
         InputError: no images, or not one class for each image.
     """
 
     name: str
-    shape: Shape
+    shape: tuple[int, ...]
     count: int
     read: Read = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
     skipped: list[str] = field(default_factory=list)
     formats: tuple[str, ...] = ()
+    floats: str = ""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -68,7 +71,7 @@ class ImageSet:
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def batches(self, size: int = BATCH) -> Iterator[np.ndarray]:
-        """Yield all images in order, [B, C, H, W] uint8 with B = `size`; the last batch may be smaller.
+        """Yield all images in order, [B, C, H, W] uint8 or floats, with B = `size`; the last batch may be smaller.
 
         Raises:
             InputError: `size` below 1; an image that cannot be decoded, by its name.
@@ -113,7 +116,7 @@ class ImageSet:
 
     @cached_property
     def _digest(self) -> str:
-        digest = new_digest(self.shape)
+        digest = new_digest(self.shape, self.floats)
         for batch in self.batches():
             digest.update(batch.tobytes())
         return digest.hexdigest()
@@ -125,9 +128,9 @@ def brief_rows(rows: np.ndarray) -> str:
     return f"[{said}{', ...' if rows.size > 4 else ''}]"
 
 
-def new_digest(shape: Shape) -> "_Hash":
-    """A SHA-256 of the shape, to be updated with the bytes of the images [C, H, W] in order."""
-    return hashlib.sha256("x".join(str(side) for side in shape).encode() + b"\n")
+def new_digest(shape: tuple[int, ...], floats: str = "") -> "_Hash":
+    """A SHA-256 of the shape, and of the type of floats, to be updated with the bytes of the images in order."""
+    return hashlib.sha256(" ".join(filter(None, [floats, "x".join(map(str, shape))])).encode() + b"\n")
 
 
 def of_array(name: str, images: np.ndarray, labels: np.ndarray | None = None) -> ImageSet:
@@ -147,6 +150,31 @@ def of_array(name: str, images: np.ndarray, labels: np.ndarray | None = None) ->
         )
     _, channels, height, width = images.shape
     return ImageSet(name, (channels, height, width), len(images), lambda rows: images[rows], labels)
+
+
+def of_floats(name: str, values: np.ndarray, labels: np.ndarray | None = None) -> ImageSet:
+    """The data set of an array of floats in memory or of a view of a file; rows are copied when read.
+
+    Args:
+        name: for messages.
+        values: [N, ...], floating, of any range.
+        labels: classes [N], from 0; None without classes.
+
+    Raises:
+        InputError: another type, no numbers, or wrong labels; when rows are read, numbers that are not finite.
+    """
+    if values.dtype.name not in ("float16", "float32", "float64") or values.ndim < 2 or not values.size:
+        raise InputError(
+            f"{name}: floats are an array [N, ...] of 16, 32 or 64 bits; we got {values.dtype} {list(values.shape)}"
+        )
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        some = values[rows]
+        if not np.isfinite(some).all():
+            raise InputError(f"{name}: holds numbers that are not finite; make it again")
+        return some.astype(some.dtype.newbyteorder("="))
+
+    return ImageSet(name, values.shape[1:], len(values), read, labels, floats=values.dtype.name)
 
 
 def checked_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:

@@ -3,6 +3,8 @@
     one array      uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], with C 1 or 3
     .npz           images in `arr_0` or `images`, classes in `arr_1` or `labels`; other arrays are ignored
 
+Where floats are asked for, one array is floats [N, ...] of any shape, which stays as it is.
+
 A `.npy` file and an uncompressed `.npz` are read in place, so memory does not grow with the number of images. A
 compressed `.npz` is inflated into memory when it is opened. Nothing is unpickled.
 
@@ -21,7 +23,7 @@ from numpy.lib import format as npy
 from harness.core.errors import InputError
 from harness.core.text import brief
 from harness.datasets.archives import ZipMembers
-from harness.datasets.image_set import ImageSet, of_array
+from harness.datasets.image_set import ImageSet, of_array, of_floats
 from harness.denoisers.checkpoints.pickles.torch_file import mapped
 
 MAGIC = b"\x93NUMPY"
@@ -33,17 +35,26 @@ IMAGES, LABELS = ("arr_0", "images"), ("arr_1", "labels")
 TO_BYTES = "store bytes: (x * 127.5 + 128).clip(0, 255).astype(numpy.uint8) for x in [-1, 1]"
 
 
-def from_npy(path: Path) -> ImageSet:
+def from_npy(path: Path, floats: bool = False) -> ImageSet:
     """The images of a `.npy` file, read in place.
+
+    Args:
+        path: the file.
+        floats: an array of floats is taken as it is.
 
     Raises:
         InputError: not a `.npy` file, truncated, not uint8, or a shape that is ambiguous.
     """
-    return of_array(path.name, as_images(array_in(mapped(path), str(path)), str(path)))
+    return _set_of(path.name, array_in(mapped(path), str(path)), str(path), None, floats)
 
 
-def from_npz(path: Path, archive: ZipMembers) -> ImageSet:
+def from_npz(path: Path, archive: ZipMembers, floats: bool = False) -> ImageSet:
     """The images of a `.npz` file, with their classes if it has them.
+
+    Args:
+        path: the file.
+        archive: the same, open.
+        floats: an array of floats is taken as it is.
 
     Raises:
         InputError: as `from_npy`; no array of images, or two; not one class for each image.
@@ -54,7 +65,13 @@ def from_npz(path: Path, archive: ZipMembers) -> ImageSet:
         there = ", ".join(brief(name) for name in sorted(archive.members)[:8])
         raise InputError(f"{path}: no array of images, 'arr_0' or 'images'; it has {there or 'none'}")
     classes = None if labels is None else _array(archive, labels, path)
-    return of_array(path.name, as_images(_array(archive, images, path), f"{path}: {images}"), classes)
+    return _set_of(path.name, _array(archive, images, path), f"{path}: {images}", classes, floats)
+
+
+def _set_of(name: str, array: np.ndarray, where: str, labels: np.ndarray | None, floats: bool) -> ImageSet:
+    if floats and array.dtype.kind == "f":
+        return of_floats(name, array, labels)
+    return of_array(name, as_images(array, where), labels)
 
 
 def is_npz(archive: ZipMembers) -> bool:

@@ -19,7 +19,7 @@ UNDERSTOOD = """\
   FILE.zip                   the same, packed; the official layout of EDM among them
   cifar-10-python.tar.gz     CIFAR-10 or CIFAR-100, packed or unpacked; #test chooses the other part
   train-images-idx3-ubyte    MNIST and its relatives, or .gz, with the file of labels beside it
-  FILE.npy, FILE.npz         arrays of bytes"""
+  FILE.npy, FILE.npz         arrays of bytes; of floats for metrics of float features"""
 """The sources that `open_images` accepts, for messages."""
 
 PARTS: tuple[cifar.Part, ...] = ("train", "test")
@@ -32,7 +32,7 @@ class ImageSource(NamedTuple):
     part: str | None
 
 
-def open_images(source: str | Path, skip_bad: bool = False) -> ImageSet:
+def open_images(source: str | Path, skip_bad: bool = False, floats: bool = False) -> ImageSet:
     """Open a data set of images of one shape.
 
     Args:
@@ -41,19 +41,20 @@ def open_images(source: str | Path, skip_bad: bool = False) -> ImageSet:
             `#test`; an IDX file; a `.npy` or `.npz` file. Files are recognised by their content.
         skip_bad: leave out image files that cannot be decoded and list them in `skipped`, which decodes every image
             once. Otherwise such a file is an error: now if its header is damaged, else when it is read.
+        floats: an array of floats is a set of floats, as it is; otherwise it is refused.
 
     Raises:
         InputError: no known layout, damaged, images of several shapes, or labels that do not fit.
     """
-    images = find_images(source)
+    images = find_images(source, floats)
     return image_files.image_set(images, skip_bad) if isinstance(images, ImageFiles) else images
 
 
-def find_images(source: str | Path) -> ImageFiles | ImageSet:
+def find_images(source: str | Path, floats: bool = False) -> ImageFiles | ImageSet:
     """Find the images of a source: image files of any shapes, not yet read, or a data set of one shape.
 
     Args:
-        source: see `open_images`.
+        source, floats: see `open_images`.
 
     Raises:
         InputError: no known layout, or damaged.
@@ -70,10 +71,10 @@ def find_images(source: str | Path) -> ImageFiles | ImageSet:
         return image_files.from_folder(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; check the path. What is understood:\n{UNDERSTOOD}")
-    return _in_file(path, part)
+    return _in_file(path, part, floats)
 
 
-def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
+def _in_file(path: Path, part: str | None, floats: bool) -> ImageFiles | ImageSet:
     head = read_head(path, 512)
     compressed = head[:2] == idx.GZIP
     inner = _inflated_head(head) if compressed else head
@@ -83,11 +84,11 @@ def _in_file(path: Path, part: str | None) -> ImageFiles | ImageSet:
     if inner[:3] == idx.HEAD:
         return idx.from_idx(path)
     if head.startswith(numpy_files.MAGIC):
-        return numpy_files.from_npy(path)
+        return numpy_files.from_npy(path, floats)
     if head.startswith((ZIP, b"PK\x05\x06")):
         archive = ZipMembers(path)
         if path.suffix == ".npz" or numpy_files.is_npz(archive):
-            return numpy_files.from_npz(path, archive)
+            return numpy_files.from_npz(path, archive, floats)
         return image_files.from_zip(path, archive)
     raise InputError(f"{path}: begins with {head[:8]!r}, which is no set of images. What is understood:\n{UNDERSTOOD}")
 

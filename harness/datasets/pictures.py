@@ -2,7 +2,7 @@
 
 | shape of a sample          | picture                                                                 |
 |----------------------------|-------------------------------------------------------------------------|
-| [C, H, W]                  | the image, values in [-1, 1]                                            |
+| [C, H, W]                  | the image, black and white at the ends of the data's range               |
 | [..., H, W], a longer one  | its slices of the last two sides, grey, next to each other              |
 | [L] or [C, L]              | a plot of the values, one line a channel                                |
 
@@ -12,16 +12,22 @@ Pictures that are no images are scaled to the least and the largest value of all
 import numpy as np
 from PIL import Image, ImageDraw
 
-from harness.datasets.image_bytes import to_bytes
+from harness.core.data_range import BYTES, DataRange
+from harness.datasets.image_bytes import to_picture
 
 PLOT_HEIGHT, PLOT_WIDTH, MARGIN = 48, 96, 3  # pixels
 INK, PAPER = 40, 255
 
 
-def pictures(samples: np.ndarray) -> np.ndarray:
-    """Byte images uint8 [N, C, H, W] of samples [N, *shape]."""
+def pictures(samples: np.ndarray, data_range: DataRange = BYTES) -> np.ndarray:
+    """Byte images uint8 [N, C, H, W] of samples [N, *shape].
+
+    Args:
+        samples: floating.
+        data_range: of the data: what is black and white in images; None for the least and the largest value.
+    """
     if samples.ndim == 4:
-        return to_bytes(samples)
+        return to_picture(samples, data_range)
     unit = _scaled(samples)
     if samples.ndim > 4:
         slices = unit.reshape(len(unit), -1, *unit.shape[-2:])

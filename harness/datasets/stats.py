@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.datasets.image_set import BATCH, ImageSet, Shape, new_digest
+from harness.datasets.image_set import BATCH, ImageSet, new_digest
 
 
 class Stats(NamedTuple):
@@ -25,7 +25,7 @@ class Stats(NamedTuple):
     """
 
     images: int
-    shape: Shape
+    shape: tuple[int, ...]
     classes: np.ndarray | None
     mean: np.ndarray
     std: np.ndarray

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from harness.core.config import Config, plugins_of
+from harness.core.data_range import BYTES, DataRange
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class Description(NamedTuple):
         conditional: whether it takes conditions other than classes; see `harness.sampling.conditions`.
         has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
         takes_infinity: see `harness.sampling.denoiser.AtInfinity`.
+        data_range: lowest and highest value of its data; see `harness.core.data_range`.
     """
 
     identity: str
@@ -54,6 +56,7 @@ class Description(NamedTuple):
     has_dtypes: bool = False
     conditional: bool = False
     takes_infinity: bool = False
+    data_range: DataRange = BYTES
 
     @property
     def rounds(self) -> bool:

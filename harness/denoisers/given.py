@@ -80,7 +80,7 @@ class GivenSpec(DenoiserConfig):
         return f"denoiser '{self.name}'"
 
     def describe(self, *parts: Description) -> Description:
-        from harness.sampling.denoiser import needs_class, null_class, takes_infinity
+        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_infinity
 
         denoiser = self._denoiser("cpu")
         return Description(
@@ -93,6 +93,7 @@ class GivenSpec(DenoiserConfig):
             null_class=null_class(denoiser),
             needs_class=needs_class(denoiser),
             takes_infinity=takes_infinity(denoiser),
+            data_range=data_range(denoiser),
         )
 
     def rounding(self) -> "Callable[[Tensor], Tensor] | None":

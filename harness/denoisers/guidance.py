@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.core.config import Real
+from harness.core.data_range import DataRange, range_in_words
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import ANALYTIC, AnalyticSpec, NonNegative
 from harness.denoisers.config import DenoiserConfig, Description, Window
@@ -57,6 +58,7 @@ class GuidedSpec(DenoiserConfig):
 
     def _describe(self, main: Description, guide: Description, by_class: bool) -> Description:
         _check_shapes(main.shape, guide.shape)
+        _check_ranges(main.data_range, guide.data_range)
         return Description(
             identity=self.canonical(denoiser=main.identity, guide=guide.identity),
             shape=main.shape,
@@ -71,6 +73,7 @@ class GuidedSpec(DenoiserConfig):
             needs_class=main.needs_class,
             has_dtypes=main.has_dtypes and guide.has_dtypes,
             takes_infinity=main.takes_infinity and guide.takes_infinity,
+            data_range=main.data_range,
         )
 
 
@@ -137,9 +140,11 @@ class Guided(ABC):
     def __init__(
         self, main: "Denoiser", guide: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
     ) -> None:
-        from harness.sampling.denoiser import needs_class, null_class, takes_infinity
+        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_infinity
 
         _check_shapes(main.shape, guide.shape)
+        self.data_range = data_range(main)
+        _check_ranges(self.data_range, data_range(guide))
         self.main, self.guide, self.weight = main, guide, weight
         self.sigma_lo, self.sigma_hi = sigma_lo, sigma_hi
         self.shape, self.label_dim = main.shape, main.label_dim
@@ -228,6 +233,14 @@ def _check_shapes(main: tuple[int, ...], guide: tuple[int, ...]) -> None:
     if main != guide:
         raise InputError(
             f"guidance needs images of one shape; the denoiser has {list(main)} and its guide {list(guide)}"
+        )
+
+
+def _check_ranges(main: DataRange, guide: DataRange) -> None:
+    if main != guide:
+        raise InputError(
+            f"guidance needs data of one range; the denoiser has {range_in_words(main)} and its guide "
+            f"{range_in_words(guide)}; give both the same `data_range`"
         )
 
 

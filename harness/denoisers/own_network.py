@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from harness.core.config import AnyShape, Config, Positive, Real, shorthand, unwritten
+from harness.core.data_range import BYTES, DeclaredRange
 from harness.denoisers.config import DenoiserConfig, Description
 from harness.denoisers.conventions import CONVENTIONS, Convention
 
@@ -37,6 +38,7 @@ class OwnNetworkSpec(DenoiserConfig):
         conditional: whether its third argument is what a file of conditions holds: texts, a tensor or several.
         sigma_min, sigma_max: noise levels at which it may be called, in units of the data; by default all that the
             convention knows.
+        data_range: lowest and highest value of the data, or null; see `harness.core.data_range`.
         check: what is checked before it is used, see `harness.check_denoiser`: `trained`, all of it; `interface`, not
             what an untrained network does not keep. It is no part of the identity.
     """
@@ -49,6 +51,7 @@ class OwnNetworkSpec(DenoiserConfig):
     conditional: Annotated[bool, unwritten(False)] = False
     sigma_min: Positive | None = None
     sigma_max: Annotated[Real, Field(gt=0)] | None = None
+    data_range: DeclaredRange = BYTES
     check: Literal["trained", "interface"] = "trained"
 
     @model_validator(mode="before")
@@ -122,6 +125,7 @@ class OwnNetworkSpec(DenoiserConfig):
             takes_infinity=takes_infinity,
             has_dtypes=True,
             conditional=self.conditional,
+            data_range=self.data_range,
         )
 
     def build(
@@ -129,7 +133,7 @@ class OwnNetworkSpec(DenoiserConfig):
     ) -> "WrappedNetwork":
         from harness.denoisers.conventions import wrap
 
-        return wrap(
+        built = wrap(
             self.network(device, dtype),
             self.predicts,
             shape=self.shape,
@@ -140,6 +144,8 @@ class OwnNetworkSpec(DenoiserConfig):
             dtype=dtype,
             device=device,
         )
+        built.data_range = self.data_range
+        return built
 
     def rounding(self) -> "Callable[[Tensor], Tensor] | None":
         return self.predicts.round_sigma if self.predicts.rounds else None

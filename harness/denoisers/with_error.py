@@ -71,11 +71,12 @@ class WithError:
 
     def __init__(self, denoiser: "Denoiser", epsilon: float, seed: int = 0, sigma_data: float = 0.5) -> None:
         self.denoiser, self.epsilon, self.sigma_data = denoiser, epsilon, sigma_data
-        from harness.sampling.denoiser import needs_class, null_class
+        from harness.sampling.denoiser import data_range, needs_class, null_class
 
         self.shape, self.label_dim, self.cost = denoiser.shape, denoiser.label_dim, denoiser.cost
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
         self.null_class, self.needs_class = null_class(denoiser), needs_class(denoiser)
+        self.data_range = data_range(denoiser)
         self._layers = [layer.to(denoiser.device, denoiser.dtype) for layer in _random_network(self.shape, seed)]
 
     @property

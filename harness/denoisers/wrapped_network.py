@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.core.data_range import BYTES, DataRange
 from harness.core.errors import InputError
 from harness.denoisers.conventions import Convention, NoiseRange
 from harness.sampling.conditions import Condition
@@ -34,6 +35,7 @@ class WrappedNetwork:
         self.dtype, self.device, self.cost = dtype, device, 1
         self.is_conditional, self.conditional = takes_condition(function), conditional
         self.null_class = convention.null_class
+        self.data_range: DataRange = BYTES
         self.needs_class = bool(label_dim) and convention.classes == "index" and convention.null_class is None
 
     def round_sigma(self, sigma: Tensor) -> Tensor:

@@ -112,6 +112,7 @@ def metric_record(ranges: list[Measurement]) -> dict[str, Any]:
         "is_measure": metric.is_diagnostic,
         "is_distance": metric.is_distance,
         "by_level": metric.by_level,
+        **({} if metric.compares_by_factors or not metric.is_diagnostic else {"by_factors": False}),
         **metric.display(),
         "pictures": {key: names for key, names in pictures.items() if names},
         "extractor": measurement.extractor,

@@ -138,9 +138,9 @@ class _PlanRun:
         if not force:
             self.store.check_files()
         self.plan = fill_levels(self.plan, self.store, self.device)
-        self.measurements = [
-            with_reference(measurement, self.store, self.device) for measurement in measurements(self.plan)
-        ]
+        wanted = measurements(self.plan)
+        self._probe([measurement for measurement in wanted if measurement.metric.is_probed], force)
+        self.measurements = [with_reference(measurement, self.store, self.device) for measurement in wanted]
         lost = 0
         for measurement in self.measurements:
             if force:
@@ -174,6 +174,17 @@ class _PlanRun:
         trials = (self.measurements[planned.measurement].trials[planned.fingerprint].trial for planned in chunks)
         for trial in {(trial.weights, trial.dtype, trial.labels): trial for trial in trials}.values():
             check_own(trial.denoiser, devices_for(self.device)[0], trial.dtype, trial.conditions)
+
+    def _probe(self, own: list[Measurement], force: bool) -> None:
+        """Try functions of the user's that are to be called, once a metric and denoiser, before anything is computed.
+
+        Raises:
+            InputError: one cannot work.
+        """
+        chunks = plan_chunks(own, None if force else self.store, self.scheduler.retry_failed).chunks
+        needed = {(chunk.measurement, own[chunk.measurement].trials[chunk.fingerprint].panel): None for chunk in chunks}
+        for number, panel in needed:
+            own[number].metric.probe(self.plan.described[panel], devices_for(self.device)[0])
 
     def _finish_stored(self, number: int, missing: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""

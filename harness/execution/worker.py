@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from harness.core.code import code_allowed, is_code_allowed
-from harness.core.config import Config, plugins_of
+from harness.core.config import plugins_of
 from harness.core.errors import InputError, MachineError, RunError, SamplingError
 from harness.core.plugins import require_plugins
 from harness.denoisers.cached import CachedDenoiser
@@ -22,7 +22,7 @@ from harness.execution.results import ChunkData
 from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import Trial
 from harness.metrics import METRICS
-from harness.metrics.base import SamplingJob, halve_batch
+from harness.metrics.base import Metric, SamplingJob, halve_batch
 from harness.sampling.conditions import read_conditions
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
@@ -35,7 +35,8 @@ class ChunkTask(NamedTuple):
     images beside the moments of features. `remember`: take from earlier tasks what the denoiser was asked there, which
     pays where many trials begin alike; on a CPU only. `plugins` is the code that trial and metric need beside the
     harness, see `harness.core.plugins.provenance`. `allow_code` is the permission to run a user's code that the process
-    has which makes the task; `given` are functions that make denoisers which its caller gave.
+    has which makes the task; `given` are functions that make denoisers which its caller gave, and `code` is the
+    identity of a metric in the user's code, "" for others.
     """
 
     trial: str
@@ -48,9 +49,10 @@ class ChunkTask(NamedTuple):
     plugins: tuple[dict[str, str], ...] = ()
     allow_code: bool = False
     given: tuple[tuple[str, GivenDenoiser], ...] = ()
+    code: str = ""
 
     @classmethod
-    def of(cls, trial: Trial, metric: Config, batch: int, kept: tuple[str, ...], remember: bool = False) -> "ChunkTask":
+    def of(cls, trial: Trial, metric: Metric, batch: int, kept: tuple[str, ...], remember: bool = False) -> "ChunkTask":
         """A task that lacks its seeds."""
         plugins = (*plugins_of(trial).values(), *plugins_of(metric).values())
         return cls(
@@ -64,6 +66,7 @@ class ChunkTask(NamedTuple):
             plugins,
             is_code_allowed(),
             tuple(factories(own_parts(trial.denoiser)).items()),
+            metric.identity if metric.runs_code else "",
         )
 
 
@@ -146,6 +149,8 @@ def _compute(task: ChunkTask, device: str) -> Computed:
     saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
     seeds = [seed for seed_range in task.seeds for seed in range(seed_range.first, seed_range.last + 1)]
     metric = METRICS.read_json(task.metric)
+    if task.code and metric.identity != task.code:
+        raise MachineError(f"the code of metric '{metric.name}' is not what it was when the run began; run it again")
     converged = _converged(_source(trial), trial.weights, trial.dtype, str(denoiser.device))
     job = SamplingJob(
         denoiser, trial.sampler, seeds, labels_of(trial), denoiser.device, keep=task.kept, converged=converged

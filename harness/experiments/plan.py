@@ -136,8 +136,9 @@ def plan(
     check_trained(grid, document)
     check_metrics(grid, document)
     check_seeds(grid, document)
-    check_features(grid, document, names)
     described = {name: describe_panel(name, panel, document, names) for name, panel in grid.denoisers.items()}
+    grid = _for_ranges(grid, described, document)
+    check_features(grid, document, names)
     roundings = {
         name: rounding_of(panel.source_of(name)) if described[name].rounds else None
         for name, panel in grid.denoisers.items()
@@ -210,6 +211,36 @@ def check_before_training(path: Path | str) -> TrainingTable | None:
     check_mosaics(grid, document)
     check_claims(grid, curves, document)
     return grid.training
+
+
+def _for_ranges(grid: Grid, described: Mapping[str, Description], document: Document) -> Grid:
+    """The grid with metrics for the range of their denoisers' data: of bytes, or of floats.
+
+    Raises:
+        InputError: a metric sees bytes and data are floats, or it is asked of denoisers of both.
+    """
+    metrics: list[Metric] = []
+    for index, metric in enumerate(grid.metrics):
+        where: Where = ("metrics", index) if isinstance(document.data.get("metrics"), list) else ("metrics",)
+        ready: dict[str, Metric] = {}
+        for panel, description in described.items():
+            drawn = (series for series in grid.series if series.only is None or panel in series.only)
+            if not any(concerns(metric, series.name, panel) for series in drawn):
+                continue
+            try:
+                ready[panel] = metric.for_range(description.data_range)
+            except InputError as error:
+                raise document.error(where, f"metric '{metric.name}' of denoiser '{panel}': {error}") from None
+        first = next(iter(ready), "")
+        for panel, one in ready.items():
+            if one != ready[first]:
+                raise document.error(
+                    where,
+                    f"metric '{metric.name}' sees the images of '{first}' and '{panel}' in two ways, bytes and floats, "
+                    "whose numbers do not compare; name the `denoisers` that it is asked of",
+                )
+        metrics.append(ready.get(first, metric))
+    return grid.model_copy(update={"metrics": tuple(metrics)})
 
 
 def _check_size(grid: Grid, document: Document) -> None:

@@ -14,6 +14,7 @@ FILES = (
     *("diagnostics.end_point_error", "diagnostics.convergence_order", "diagnostics.truncation_error"),
     *("diagnostics.curvature", "diagnostics.jacobian_asymmetry", "diagnostics.round_trip_error"),
     *("diagnostics.detail", "diagnostics.denoising_error"),
+    *("score", "python"),  # of functions of the user's
 )
 
 METRICS = one_of(*classes_in(__name__, FILES, Metric), group="harness.metrics")  # type: ignore[type-abstract]

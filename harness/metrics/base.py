@@ -13,12 +13,13 @@ A metric module imports torch inside its methods only, so that plans and reports
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from harness.core.config import Config, Names
+from harness.core.data_range import DataRange
 from harness.core.errors import InputError, MachineError, SamplingError
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from harness.denoisers.config import Description
     from harness.sampling.denoiser import Denoiser
     from harness.sampling.initial_state import Labels
     from harness.sampling.sampler import Sampler
@@ -172,10 +174,11 @@ class Metric(Config):
         needs: what is kept of images beside the moments of their features.
         needs_training: it compares with every training image.
         starts_at_infinity: it can be asked of a sampler whose first level is t = 1 of flow matching.
+        is_probed: a program of the user's makes its numbers, which `probe` tries before a run.
     """
 
     word: ClassVar[str] = ""
-    better: ClassVar[Literal["lower", "higher"]] = "lower"
+    better: ClassVar[Literal["lower", "higher"]]
     is_share: ClassVar[bool] = False
     least: ClassVar[float] = -math.inf
     is_distance: ClassVar[bool] = False
@@ -190,6 +193,7 @@ class Metric(Config):
     needs: ClassVar[frozenset[str]] = frozenset()
     needs_training: ClassVar[bool] = False
     starts_at_infinity: ClassVar[bool] = True
+    is_probed: ClassVar[bool] = False
 
     samples: Annotated[int, Field(ge=1)] | None = None
     series: Names | None = None
@@ -226,6 +230,16 @@ class Metric(Config):
         known = provenance(type(self))
         return f"{known['distribution']}-{known['version']}-{known['source'][:12]}" if known else ""
 
+    @property
+    def compares_by_factors(self) -> bool:
+        """Whether values compare by factors, as distances and errors do, and not by differences, as scores do."""
+        return self.is_distance or self.is_diagnostic
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether Python code of the user makes its numbers."""
+        return False
+
     def display(self) -> dict[str, Any]:
         """What a report shows of it, as JSON: rows keep it, so that a report needs no class."""
         columns = [column._asdict() for column in self.columns]
@@ -260,6 +274,14 @@ class Metric(Config):
     def default_samples(self, grid: int | None) -> int:
         """N of this metric in a grid of so many samples; None where the grid does not say."""
 
+    def for_range(self, data_range: DataRange) -> Self:
+        """This metric for a denoiser with data of a range: features of floats are other features than those of bytes.
+
+        Raises:
+            InputError: it sees images as bytes, and data of this range are floats.
+        """
+        return self
+
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         """Refuse a sampler, or a shape of images, that this metric says nothing about.
 
@@ -285,6 +307,17 @@ class Metric(Config):
 
         Raises:
             InputError: it does not.
+        """
+
+    def probe(self, denoiser: "Description", device: str) -> None:
+        """Try code and programs of the user's on random images, before anything is sampled.
+
+        Args:
+            denoiser: whose images they are to be like.
+            device: where to compute.
+
+        Raises:
+            InputError: no permission, or it cannot work; in one line.
         """
 
     def is_same_number(self, other: "Metric") -> bool:

@@ -73,7 +73,7 @@ def few_neighbours(symbol: str, count: int, width: int, of: str = "images") -> l
 def unlike(images: ImageKind, statistics: Statistics) -> list[str]:
     """How the images and those of a reference differ in what they are kept as; what is not known is passed over."""
     told, real = [], statistics.shape
-    if real is not None and len(images.shape) == 3:
+    if real is not None and len(images.shape) == len(real) == 3:
         (channels, *sides), (real_channels, *real_sides) = images.shape, real
         if sides != real_sides:
             same_aspect = sides[0] * real_sides[1] == sides[1] * real_sides[0]

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from harness.core import yaml
 from harness.core.config import kinds
+from harness.core.data_range import BYTES
 from harness.core.errors import InputError
-from harness.datasets.image_bytes import from_bytes
+from harness.datasets.image_bytes import as_values
 from harness.datasets.image_set import ImageSet
 from harness.metrics import METRICS
 from harness.metrics.base import Certainty
@@ -146,6 +147,7 @@ def evaluate(
     """
     if len(images) < 2:
         raise InputError(f"{images.name}: metrics need at least 2 images; it has {len(images)}")
+    metrics = [metric.for_range(None if images.floats else BYTES) for metric in metrics]
     for metric in metrics:
         metric.check_shape(images.shape)
         metric.features.check()
@@ -213,15 +215,13 @@ def observe(
         progress: told of images done.
         most: images whose features are kept.
     """
-    import torch
-
     block = np.random.default_rng(0).permutation(len(images)) % min(BLOCKS, len(images))
     count = int(block.max()) + 1
     streams = [MomentStream() for _ in range(count)]
     chances: list[ClassSums | None] = [None] * count
     reservoir, at = Reservoir.empty(extractor.width, most), 0
     for some in images.batches(AT_ONCE):
-        seen = extract_features(extractor, from_bytes(torch.from_numpy(some)), kept, min(batch, len(some)))
+        seen = extract_features(extractor, as_values(some), kept, min(batch, len(some)))
         rows = np.arange(at, at + len(some))
         for which in range(count):
             mine = block[rows] == which

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
+from harness.core.data_range import BYTES, DataRange
 from harness.core.errors import InputError
 from harness.datasets.image_set import said_shape
 from harness.datasets.pictures import pictures
@@ -42,6 +43,7 @@ class FeatureMetric(Metric):
         label: a name for this metric in place of its own, where a grid has two of a kind.
     """
 
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
     samples_images: ClassVar[bool] = True
     picture_seeds: ClassVar[int | None] = MOSAIC
     merges_chunks: ClassVar[bool] = True
@@ -97,6 +99,10 @@ class FeatureMetric(Metric):
         if shape is not None:
             self.check_shape(shape)
 
+    def for_range(self, data_range: DataRange) -> Self:
+        features = self.features.for_range(data_range)
+        return self if features == self.features else self.model_copy(update={"extractor": features})
+
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """See that the extractor takes images of a shape.
 
@@ -121,16 +127,18 @@ class FeatureMetric(Metric):
         )
 
     def observe(self, job: SamplingJob) -> "FeatureObservation":
+        from harness.sampling.denoiser import data_range
         from harness.sampling.sample import sample
 
-        device = str(job.device or job.denoiser.device)
+        device, shown_range = str(job.device or job.denoiser.device), data_range(job.denoiser)
+        features = self.features.for_range(shown_range)
         out = sample(job.denoiser, job.sampler, job.seeds, labels=job.labels, device=job.device, batch=job.batch)
-        extractor = _loaded(self.features, self.identity, job.denoiser.shape, device)
+        extractor = _loaded(features, features.identity, job.denoiser.shape, device)
         keep = frozenset(job.keep) | self.needs
-        features, _ = halve_batch(
+        seen, _ = halve_batch(
             lambda size: extract_features(extractor, out.images, keep, size), job.batch or len(job.seeds)
         )
-        return FeatureObservation(out.nfe, out.rows, features, keep, out.images[:MOSAIC].clone())
+        return FeatureObservation(out.nfe, out.rows, seen, keep, out.images[:MOSAIC].clone(), shown_range)
 
     def cautions(
         self, blocks: Sequence[FeatureSummary], reference: Reference | None = None, images: ImageKind | None = None
@@ -195,19 +203,20 @@ class ComparedMetric(FeatureMetric):
 
 @dataclass(frozen=True, eq=False)
 class FeatureObservation:
-    """What an extractor sees of a trial's images, of which `keep` is stored; and the first images."""
+    """What an extractor sees of a trial's images, of which `keep` is stored; and the first images with their range."""
 
     nfe: "Tensor"
     rows: int
     features: ImageFeatures
     keep: frozenset[str]
     images: "Tensor"
+    data_range: DataRange = BYTES
 
     def arrays(self, part: slice) -> Arrays:
         return self.features.summary(part, self.keep).arrays()
 
     def sheets(self) -> Mapping[str, Sheet]:
-        return {"mosaic": Sheet(pictures(self.images.cpu().numpy()), 8)}
+        return {"mosaic": Sheet(pictures(self.images.cpu().numpy(), self.data_range), 8)}
 
 
 def fitting_statistics(
@@ -222,7 +231,9 @@ def fitting_statistics(
     width, shape = blocks[0].moments.width, reference.statistics.shape
     if reference.statistics.width != width:
         remedy = "build it again with `harness ref build`"
-        if shape is not None:
+        if metric.features.sees_floats and shape is not None:
+            remedy = f"its floats are {list(shape)}"
+        elif shape is not None:
             remedy = f"its images are {said_shape(shape)}: `harness data convert` makes one set like the other"
         raise InputError(
             f"reference '{metric.source}' has {reference.statistics.width:,} features an image and extractor "

@@ -55,7 +55,7 @@ class Memorisation(ComparedMetric):
     @property
     def name(self) -> str:
         """The kind, with the extractor where that is not pixels."""
-        pixels = self.extractor == Pixels()
+        pixels = isinstance(self.extractor, Pixels) and self.extractor.size is None
         return self.label or (self.kind if pixels else f"{self.kind}-{self.extractor.title.lower() or 'inception'}")
 
     @property

@@ -3,7 +3,8 @@
     mu [d] float64, sigma [d, d] float64      mean and unbiased covariance: all that the official files hold
     n, features [m, d] float32                how many images, and the features of up to 10,000 of them
     extractor, dataset, digest                which network, which images, and the hash of those
-    shape [3], formats                        channels, height and width of the images, and the kinds of their files
+    shape [3], formats                        channels, height and width of the images, and the kinds of their files;
+                                              of floats any shape
 
 A program that knows only `mu` and `sigma` reads ours too. Nothing in such a file is unpickled. EDM2 keeps the same two
 arrays in a pickle, one pair for each of its metrics, see `read_pickled`.
@@ -22,7 +23,6 @@ import numpy as np
 from harness.core.errors import InputError
 from harness.core.files import write_bytes
 from harness.core.text import brief
-from harness.datasets.image_set import Shape
 from harness.metrics.statistics.frechet_distance import FrechetReference
 
 MAX_WIDTH = 16_384
@@ -31,6 +31,9 @@ MAX_WIDTH = 16_384
 MAX_NUMBERS = MAX_WIDTH**2
 MAX_BYTES = {"mu": 8 * MAX_WIDTH, "sigma": 8 * MAX_NUMBERS, "features": 8 * MAX_NUMBERS}
 """Bytes of an array in a file by its name; of the rest, which are a number or a word, 64 KB."""
+
+MAX_SIDES = 16
+"""Axes of a shape that a file may state."""
 
 ASYMMETRY = 1e-6
 """How far a covariance may be from its transpose, of its largest number."""
@@ -56,7 +59,7 @@ class Statistics:
         extractor: id of the extractor; None where a file does not say.
         dataset: name of the images; None where a file does not say.
         digest: SHA-256 of the images; None where a file does not say.
-        shape: [C, H, W] of the images; None where a file does not say.
+        shape: [C, H, W] of the images, or of floats any; None where a file does not say.
         formats: kinds of the images' files, see `ImageSet.formats`; None where a file does not say.
     """
 
@@ -67,7 +70,7 @@ class Statistics:
     extractor: str | None = None
     dataset: str | None = None
     digest: str | None = None
-    shape: Shape | None = None
+    shape: tuple[int, ...] | None = None
     formats: tuple[str, ...] | None = None
     _factored: dict[str, FrechetReference] = field(default_factory=dict, init=False, repr=False)
 
@@ -233,11 +236,10 @@ def _count(value: Any, where: str) -> int | None:
     return int(array)
 
 
-def _shape(value: Any, where: str) -> Shape | None:
+def _shape(value: Any, where: str) -> tuple[int, ...] | None:
     if value is None:
         return None
     array = np.asarray(value)
-    if array.shape != (3,) or array.dtype.kind not in "iu" or (array < 1).any():
+    if array.ndim != 1 or not 1 <= len(array) <= MAX_SIDES or array.dtype.kind not in "iu" or (array < 1).any():
         raise InputError(f"{where}: shape should be channels, height and width of the images; we got {array!r}")
-    channels, height, width = (int(side) for side in array)
-    return (channels, height, width)
+    return tuple(int(side) for side in array)

@@ -24,7 +24,7 @@ from harness.core.errors import InputError
 from harness.core.files import read_head
 from harness.datasets import digits, numpy_files
 from harness.datasets.folders import folder_digest
-from harness.datasets.image_bytes import from_bytes
+from harness.datasets.image_bytes import as_values
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images, split_part
 from harness.hub.cards import ReferenceCard, checked_path, load_cards
@@ -126,15 +126,26 @@ def find_reference(source: str, extractor: ExtractorConfig, single_images: bool 
     if card is not None:
         raise InputError(f"reference '{source}': the card of that name is a {card.kind}, not a reference")
     if source in (digits.NAME, digits.MIXTURE):
+        if extractor.sees_floats:
+            raise _bytes_for_floats(source, extractor)
         return Place(source, None)
     path, part = split_part(source)
     if not path.exists():
         cards = [name for name, card in load_cards().items() if isinstance(card, ReferenceCard)]
         known = ", ".join([digits.NAME, digits.MIXTURE, *cards])
         raise InputError(f"reference '{source}': no such file or folder, nor a card; there are: {known}")
-    if path.is_file() and _is_statistics(path, _is_official(extractor) and not single_images):
+    if path.is_file() and _is_statistics(path, _is_official(extractor) and not single_images, extractor.sees_floats):
         return Place(source, path)
+    if extractor.sees_floats and (path.is_dir() or not open_images(source, floats=True).floats):
+        raise _bytes_for_floats(source, extractor)
     return Place(source, None, path, part or "")
+
+
+def _bytes_for_floats(source: str, extractor: ExtractorConfig) -> InputError:
+    return InputError(
+        f"reference '{source}' holds bytes, and extractor '{extractor.identity}' sees floats as a denoiser gives them; "
+        "give a .npy or .npz with an array of floats [N, ...], or a file of statistics"
+    )
 
 
 def _is_official(extractor: ExtractorConfig) -> bool:
@@ -145,7 +156,7 @@ def _is_official(extractor: ExtractorConfig) -> bool:
 def read_reference(
     place: Place,
     choice: ExtractorConfig,
-    extractor: "Callable[[tuple[int, int, int]], Extractor] | None" = None,
+    extractor: "Callable[[tuple[int, ...]], Extractor] | None" = None,
     progress: Progress | None = None,
     skip_bad: bool = False,
 ) -> Reference:
@@ -163,7 +174,7 @@ def read_reference(
     """
     if place.path is not None:
         return _from_file(place, choice)
-    images = open_images(place.source, skip_bad)
+    images = open_images(place.source, skip_bad, choice.sees_floats)
     ready = extractor(images.shape) if extractor else choice.load(images.shape)
     return of_images(images, ready, progress)
 
@@ -213,12 +224,10 @@ def of_images(images: ImageSet, extractor: "Extractor", progress: Progress | Non
         InputError: fewer than 2 images, or ones that the extractor does not take.
         SamplingError: features that are not finite.
     """
-    import torch
-
     check_count(images)
     stream, kept, at = MomentStream(), Reservoir.empty(extractor.width, KEPT_FEATURES), 0
     for batch in images.batches(BATCH):
-        features = extractor(from_bytes(torch.from_numpy(batch)))
+        features = extractor(as_values(batch))
         stream.add(features)
         kept.add(np.arange(at, at + len(batch)), as_rows(features))
         at += len(batch)
@@ -245,16 +254,12 @@ def all_features(source: str, choice: ExtractorConfig, skip_bad: bool = False) -
     Raises:
         InputError: no data set, or a file of statistics.
     """
-    import torch
-
     place = find_reference(source, choice, single_images=True)
     if place.path is not None:
         raise InputError(f"reference '{source}' is a file of statistics; this metric needs the images themselves")
-    images = open_images(source, skip_bad)
+    images = open_images(source, skip_bad, choice.sees_floats)
     extractor = choice.load(images.shape)
-    parts = [
-        as_rows(extractor(from_bytes(torch.from_numpy(batch)))).astype(np.float32) for batch in images.batches(BATCH)
-    ]
+    parts = [as_rows(extractor(as_values(batch))).astype(np.float32) for batch in images.batches(BATCH)]
     return np.concatenate(parts)
 
 
@@ -267,12 +272,13 @@ def _id(name: str, digest: str, n: int | None, extractor: str) -> str:
     return f"{plain_name(name)}:{digest[:12]}/{UNKNOWN if n is None else n}/{extractor}"
 
 
-def _is_statistics(path: Path, prefers: bool) -> bool:
+def _is_statistics(path: Path, prefers: bool, floats: bool = False) -> bool:
     """Whether a file is one of statistics rather than of images.
 
     Args:
         path: the file.
         prefers: whether statistics are taken from a file that has both.
+        floats: whether an array of floats is a data set.
 
     Raises:
         InputError: it cannot be read, or holds numbers that are neither.
@@ -281,7 +287,7 @@ def _is_statistics(path: Path, prefers: bool) -> bool:
         return False
     head = read_head(path, 16)
     if head.startswith(numpy_files.MAGIC):
-        _check_bytes(path)
+        _check_images(path, floats)
         return False
     if head[:1] == PICKLE:
         return True
@@ -298,8 +304,8 @@ def _is_statistics(path: Path, prefers: bool) -> bool:
     return not has_images and (path.suffix == ".npz" or "mu" in names)
 
 
-def _check_bytes(path: Path) -> None:
-    """Refuse an array of no images with what files of statistics look like."""
+def _check_images(path: Path, floats: bool) -> None:
+    """Refuse an array of no images, bytes or floats, with what files of statistics look like."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
@@ -308,7 +314,7 @@ def _check_bytes(path: Path) -> None:
                 f"{path}: holds Python objects, which can run code; nothing was read. As a reference, {REMEDY}"
             ) from None
         return  # reading it says what is wrong
-    if array.dtype != np.uint8:
+    if array.dtype != np.uint8 and not (floats and array.dtype.kind == "f"):
         raise InputError(
             f"{path}: {array.dtype} {list(array.shape)} are no images, which are bytes. If these are features f "
             f"[N, d], mu is f.mean(0) and sigma is numpy.cov(f, rowvar=False): {REMEDY}"

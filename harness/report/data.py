@@ -181,6 +181,8 @@ class GridData:
 
 def compares_by_factors(metric: Mapping[str, Any]) -> bool:
     """Whether a metric's values compare by factors, as distances and errors do; shares and scores by differences."""
+    if "by_factors" in metric:
+        return bool(metric["by_factors"])
     return bool(metric.get("is_distance") or metric.get("is_measure", "is_distance" in metric))
 
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from harness.core.data_range import BYTES, DataRange
+
 
 @runtime_checkable
 class Denoiser(Protocol):
@@ -100,9 +102,26 @@ class ClassTable(Protocol):
     needs_class: bool
 
 
+@runtime_checkable
+class Ranged(Protocol):
+    """A denoiser that declares the range of its data; one that does not has images in [-1, 1].
+
+    Attributes:
+        data_range: lowest and highest value of the data, or None for no limits; (-1, 1) means images that metrics see
+            as bytes, and everything else floats; see `harness.core.data_range`.
+    """
+
+    data_range: DataRange
+
+
 def takes_infinity(denoiser: Denoiser) -> bool:
     """Whether the denoiser may be asked at sigma = infinity."""
     return isinstance(denoiser, AtInfinity) and denoiser.takes_infinity
+
+
+def data_range(denoiser: Denoiser) -> DataRange:
+    """The range of the denoiser's data."""
+    return denoiser.data_range if isinstance(denoiser, Ranged) else BYTES
 
 
 def null_class(denoiser: Denoiser) -> int | None:

@@ -6,10 +6,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from harness.core.data_range import is_of_bytes, range_in_words
 from harness.core.errors import InputError
 from harness.hub.header import NAME_NULL_CLASS
 from harness.sampling.conditions import Condition, Conditions
-from harness.sampling.denoiser import Denoiser, needs_class, null_class
+from harness.sampling.denoiser import Denoiser, data_range, needs_class, null_class
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise
 from harness.sampling.sampler import Sampler, TimeSteps
@@ -25,12 +26,14 @@ class InitialState(NamedTuple):
         time_steps: curve, noise levels and times.
         x: state [N, *shape] at the highest level.
         latents: the unit normals [N, *shape] that x is made of.
+        condition: what the denoiser is given of each sample beside x and sigma; None for nothing.
     """
 
     dynamics: Dynamics
     time_steps: TimeSteps
     x: Tensor
     latents: Tensor
+    condition: Condition | None = None
 
 
 def initial_state(
@@ -45,7 +48,8 @@ def initial_state(
     """Bind a sampler to a denoiser and draw what comes before the first step; arguments as for `sample`.
 
     Raises:
-        InputError: labels that do not fit, latents of another shape, no seeds, or levels that do not fall.
+        InputError: labels that do not fit, latents of another shape, no seeds, levels that do not fall, or
+            `clip_denoised` for data that are not in [-1, 1].
     """
     device = torch.device(device or denoiser.device)
     noise = Noise(seeds, denoiser.shape, device, sampler.noise_device)
@@ -56,13 +60,16 @@ def initial_state(
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
     if isinstance(labels, str) and needs_class(denoiser):
         raise InputError(f"images without a class were asked for, and {NAME_NULL_CLASS}")
+    if sampler.clip_denoised and not is_of_bytes(data_range(denoiser)):
+        found = range_in_words(data_range(denoiser))
+        raise InputError(f"clip_denoised clips D to [-1, 1], and the denoiser's data are {found}; leave it out")
     given = resolve_labels(labels, noise, denoiser.label_dim, null_class(denoiser))
     ends = (time_steps.sigmas[0].item(), time_steps.sigmas[-1].item())
     dynamics = Dynamics(denoiser, time_steps.curve, sampler.scaling, noise, given, batch, ends, sampler.clip_denoised)
     unit = (drawn if latents is None else latents.to(device)).to(state_dtype(device))
     # at t = 1 of flow matching sigma is infinite and s is 0; their product is 1
     size = 1.0 if time_steps.starts_at_infinity else time_steps.sigmas[0] * dynamics.s(time_steps.times[0])
-    return InitialState(dynamics, time_steps, unit * size, unit)
+    return InitialState(dynamics, time_steps, unit * size, unit, given)
 
 
 def state_dtype(device: torch.device) -> torch.dtype:

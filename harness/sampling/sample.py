@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import NOT_FINITE, SamplingError
+from harness.sampling.conditions import Condition
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels, initial_state
 from harness.sampling.optimize import with_levels
@@ -22,12 +23,15 @@ class Samples(NamedTuple):
         nfe: int64 [N], evaluations of each sample.
         calls: denoiser calls.
         rows: network rows of all calls, padding included.
+        condition: what the denoiser was given of each sample beside x and sigma: one-hot float [N, label_dim]; None for
+            nothing.
     """
 
     images: Tensor
     nfe: Tensor
     calls: int
     rows: int
+    condition: Condition | None = None
 
 
 @torch.no_grad()
@@ -80,4 +84,4 @@ def sample(
         x = x / begun.dynamics.s(times[-1])
     if bad := [number for number, ok in finite.items() if not bool(ok)]:
         raise SamplingError(NOT_FINITE, bad[0])
-    return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows)
+    return Samples(x, begun.dynamics.nfe, begun.dynamics.calls, begun.dynamics.rows, begun.condition)

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import ValidationError
 
+from harness.core.data_range import DataRange
 from harness.core.errors import InputError
 from harness.core.yaml import first_mistake
 from harness.denoisers.config import DenoiserConfig
-from harness.denoisers.load import parse, verify
+from harness.denoisers.load import describe, parse, verify
 from harness.experiments.checks import misfit
 from harness.experiments.trial import LabelPolicy
 from harness.metrics import METRICS
@@ -161,8 +162,9 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     denoiser = target.source if request.denoiser is None else request.denoiser
     source = parse(denoiser) if isinstance(denoiser, Mapping) else denoiser
     verify(source)
-    metric = _metric(request.metric, "--metric")
-    objective = metric if request.proxy is None else _metric(request.proxy, "--proxy")
+    data_range = describe(source).data_range
+    metric = _metric(request.metric, "--metric", data_range)
+    objective = metric if request.proxy is None else _metric(request.proxy, "--proxy", data_range)
     nfe = request.nfe or target.nfe
     metrics = tuple(dict.fromkeys((objective, metric)))
     builder = TrialBuilder(source, metrics, request.labels, request.dtype, request.conditions)
@@ -258,8 +260,8 @@ def _check_words(request: SearchRequest) -> None:
         raise InputError("--study takes letters, digits, dots, dashes and underscores, 100 at most")
 
 
-def _metric(asked: str | Mapping[str, Any], option: str) -> Metric:
-    """A metric that can be measured here."""
+def _metric(asked: str | Mapping[str, Any], option: str, data_range: DataRange) -> Metric:
+    """A metric that can be measured here, of data of a range."""
     try:
         metric = METRICS.read(asked)
     except ValidationError as error:
@@ -267,6 +269,7 @@ def _metric(asked: str | Mapping[str, Any], option: str) -> Metric:
         raise InputError(f"{' '.join([option, str(kind)]).strip()}: {first_mistake(error)}") from None
     try:
         metric.check_alone()
+        metric = metric.for_range(data_range)
         metric.check_files()
     except InputError as error:
         raise InputError(f"{option} {metric.name}: {error}") from None

@@ -82,6 +82,8 @@ def run_study(
             f"--evals {budget.evaluations} is too few for one trial, which may take {search.nfe * search.samples} "
             f"(NFE {search.nfe} times {search.samples} samples); raise it, or lower --nfe or --samples"
         )
+    for one in dict.fromkeys((search.objective, search.metric)):
+        one.probe(search.builder.description, devices_for(device)[0])
     objective, metric = objective_measurement(search, store, device), metric_measurement(search, store, device)
     studies.open(search.name, search.spec, study_record(search, objective, metric))
     studies.update(search.name, budget=budget._asdict())

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from harness.core.errors import InputError
+from harness.datasets.image_bytes import from_bytes
 from harness.datasets.image_set import of_array
 from harness.metrics import FID, KID, Precision
 from harness.metrics import evaluate as elsewhere
@@ -25,7 +26,7 @@ def source(tmp_path):
 
 def seen(images, kept=frozenset()):
     extractor = PIXELS.load(images.shape)
-    whole = Moments.of(extractor(elsewhere.from_bytes(torch.from_numpy(images.read(np.arange(len(images)))))))
+    whole = Moments.of(extractor(from_bytes(torch.from_numpy(images.read(np.arange(len(images)))))))
     return observe(images, extractor, kept, batch=7), whole
 
 

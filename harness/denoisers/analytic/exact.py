@@ -19,12 +19,13 @@ All arithmetic is float64. A row of the Gaussian does not depend on its batch at
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harness.core.data_range import BYTES, DataRange
 from harness.core.errors import InputError
 
 Device: TypeAlias = torch.device | str
@@ -48,6 +49,7 @@ class Analytic(ABC):
     cost: int = 1
     dtype: torch.dtype = torch.float64
     takes_infinity: bool = True
+    data_range: DataRange = BYTES
 
     def __init__(self, shape: tuple[int, ...], device: Device = "cpu") -> None:
         if not shape or min(shape) < 1:
@@ -76,6 +78,11 @@ class Analytic(ABC):
             )
         square = sigma.to(x.device, torch.float64).square().reshape(-1, 1)
         return self._denoise(x.to(torch.float64).flatten(1), square).reshape(x.shape)
+
+    def with_range(self, data_range: DataRange) -> Self:
+        """This denoiser, which declares another range of its data."""
+        self.data_range = data_range
+        return self
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
         """The nearest noise level that the denoiser knows: sigma itself, in float64."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.core.config import AnyShape, Positive, freeze, one_of
+from harness.core.data_range import BYTES, DataRange, DeclaredRange
 from harness.core.errors import InputError
 from harness.denoisers.config import DenoiserConfig, Description
 
@@ -76,8 +77,10 @@ class AnalyticSpec(DenoiserConfig):
     sigma_min: ClassVar[float] = 0.0
     sigma_max: ClassVar[float] = math.inf
 
-    def _describe(self, shape: tuple[int, ...]) -> Description:
-        return Description(self.canonical(), shape, 0, self.sigma_min, self.sigma_max, takes_infinity=True)
+    def _describe(self, shape: tuple[int, ...], data_range: DataRange = BYTES) -> Description:
+        return Description(
+            self.canonical(), shape, 0, self.sigma_min, self.sigma_max, takes_infinity=True, data_range=data_range
+        )
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Analytic":
         if dtype is not None and str(dtype) != "torch.float64":
@@ -96,12 +99,14 @@ class GaussianSpec(AnalyticSpec):
         mean: a number, or nested lists such as [C][H][W]; units of the data.
         std: standard deviation of every number, at least 0.
         shape: of a sample, such as [C, H, W]; taken from `mean` where that is nested.
+        data_range: lowest and highest value of the data, or null; see `harness.core.data_range`.
     """
 
     kind: Literal["gaussian"] = "gaussian"
     mean: Level = 0.0
     std: NonNegative = 0.5
     shape: AnyShape = (1, 8, 8)
+    data_range: DeclaredRange = BYTES
 
     @model_validator(mode="before")
     @classmethod
@@ -109,12 +114,12 @@ class GaussianSpec(AnalyticSpec):
         return _with_shape(data, [data.get("mean", 0.0)]) if isinstance(data, dict) else data
 
     def describe(self, *parts: Description) -> Description:
-        return self._describe(self.shape)
+        return self._describe(self.shape, self.data_range)
 
     def on(self, device: "torch.device | str") -> "Analytic":
         from harness.denoisers.analytic.exact import Gaussian
 
-        return Gaussian(self.mean, self.std, self.shape, device)
+        return Gaussian(self.mean, self.std, self.shape, device).with_range(self.data_range)
 
 
 class MixtureSpec(AnalyticSpec):
@@ -125,6 +130,7 @@ class MixtureSpec(AnalyticSpec):
         weights: K positive numbers, brought to sum 1; all equal by default.
         std: standard deviation shared by all components, at least 0.
         shape: of a sample, such as [C, H, W]; taken from `means` where those are nested.
+        data_range: lowest and highest value of the data, or null; see `harness.core.data_range`.
     """
 
     kind: Literal["mixture"] = "mixture"
@@ -132,6 +138,7 @@ class MixtureSpec(AnalyticSpec):
     weights: Annotated[tuple[Positive, ...] | None, BeforeValidator(freeze)] = None
     std: NonNegative = 0.0
     shape: AnyShape = (1, 8, 8)
+    data_range: DeclaredRange = BYTES
 
     @model_validator(mode="before")
     @classmethod
@@ -147,12 +154,12 @@ class MixtureSpec(AnalyticSpec):
         return self
 
     def describe(self, *parts: Description) -> Description:
-        return self._describe(self.shape)
+        return self._describe(self.shape, self.data_range)
 
     def on(self, device: "torch.device | str") -> "Analytic":
         from harness.denoisers.analytic.exact import Mixture
 
-        return Mixture.of(self.means, self.shape, self.weights, self.std, device)
+        return Mixture.of(self.means, self.shape, self.weights, self.std, device).with_range(self.data_range)
 
 
 class DiracsSpec(AnalyticSpec):

@@ -9,7 +9,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -84,11 +84,11 @@ class SampleValues:
         }
 
 
-class Diagnostic(Metric):
-    """Base of all diagnostics.
+class SampleMean(Metric):
+    """Base of metrics that are a mean over samples, each with one number: diagnostics, and functions of the user's.
 
     Args:
-        samples: N of this diagnostic in a grid; None for 64, or the grid's own number if that is smaller.
+        samples: N of this metric in a grid; None for 64, or the grid's own number if that is smaller.
         series, denoisers: the series and denoisers of a grid that it is asked of; all if left out.
     """
 
@@ -150,6 +150,12 @@ class Diagnostic(Metric):
         if "path_times" in together:
             details["paths"] = {"t": together["path_times"].tolist(), "x": together["path_x"][:PATHS].tolist()}
         return mean(values, details)
+
+
+class Diagnostic(SampleMean):
+    """Base of all diagnostics; arguments as for `SampleMean`."""
+
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
 
 
 def mean(values: np.ndarray, details: dict[str, Any] | None = None, blocks: int = MEAN_BLOCKS) -> Estimate:

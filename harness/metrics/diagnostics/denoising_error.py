@@ -1,10 +1,11 @@
 """What a denoiser makes of images at each noise level: its error, and pictures (paper Figure 1)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from harness.core.data_range import DataRange
 from harness.metrics.base import SamplingJob
 from harness.metrics.diagnostics.base import APART, Diagnostic, Profile, SampleValues, rmse
-from harness.metrics.diagnostics.images import Source, check_images, images_for
+from harness.metrics.diagnostics.images import Source, check_images, check_range, images_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,10 @@ class DenoisingError(Diagnostic):
     kind: Literal["denoising-error"] = "denoising-error"
     images: Source = "digits"
 
+    def for_range(self, data_range: DataRange) -> Self:
+        check_range(self.images, data_range)
+        return self
+
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         check_images(self.images, shape)
 
@@ -44,6 +49,7 @@ class DenoisingError(Diagnostic):
     def measure(self, job: SamplingJob) -> SampleValues:
         import torch
 
+        from harness.sampling.denoiser import data_range
         from harness.sampling.initial_state import initial_state
         from harness.sampling.noise import Noise
         from harness.sampling.optimize import with_levels
@@ -61,18 +67,19 @@ class DenoisingError(Diagnostic):
             noisy.append(x[:PICTURES] / max(1.0, float(sigma)))
             clean.append(denoised[:PICTURES])
         profile = Profile(begun.time_steps.sigmas, torch.stack(errors, dim=1))
-        pictures = {"noisy": _sheet(noisy), "denoised": _sheet(clean)}
+        shown_range = data_range(job.denoiser)
+        pictures = {"noisy": _sheet(noisy, shown_range), "denoised": _sheet(clean, shown_range)}
         dynamics = begun.dynamics
         nfe = torch.zeros_like(dynamics.nfe)
         return SampleValues(profile.values.mean(1), nfe, given.rows + dynamics.rows, profile, pictures)
 
 
-def _sheet(columns: "list[Tensor]") -> "Tensor":
+def _sheet(columns: "list[Tensor]", shown_range: DataRange) -> "Tensor":
     """Pictures [seeds, levels, C, H, W] in bytes."""
     import torch
 
     from harness.datasets.pictures import pictures
 
     stacked = torch.stack(columns, dim=1).double().cpu()
-    drawn = torch.from_numpy(pictures(stacked.flatten(0, 1).numpy()))
+    drawn = torch.from_numpy(pictures(stacked.flatten(0, 1).numpy(), shown_range))
     return drawn.reshape(*stacked.shape[:2], *drawn.shape[1:])

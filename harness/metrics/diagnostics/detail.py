@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from harness.core.data_range import DataRange
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
 from harness.metrics.base import SamplingJob
 from harness.metrics.diagnostics.base import Diagnostic, SampleValues
+from harness.metrics.diagnostics.images import check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,14 +36,20 @@ class ImageShare(Diagnostic):
     def quantity(images: "Tensor") -> "Tensor":
         """The quantity [N] of images [N, C, H, W] float64."""
 
+    def for_range(self, data_range: DataRange) -> Self:
+        check_range(self.images, data_range)
+        return self
+
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         expected = DATASET_SHAPES[self.images]
         if shape is not None and tuple(shape) != expected:
             raise InputError(f"'{self.name}' compares with '{self.images}' {list(expected)}; we got {list(shape)}")
 
     def measure(self, job: SamplingJob) -> SampleValues:
+        from harness.sampling.denoiser import data_range
         from harness.sampling.sample import sample
 
+        self.for_range(data_range(job.denoiser))
         out = sample(job.denoiser, job.sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
         seen = self.quantity(out.images.double().cpu().clamp(-1, 1))
         return SampleValues(seen / _of_the_digits(type(self)), out.nfe, out.rows)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from harness.core.data_range import DataRange, is_of_bytes, range_in_words
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
 from harness.metrics.base import SamplingJob
@@ -45,8 +46,10 @@ def images_for(source: Source, job: SamplingJob, steps: int = 64) -> Images:
         out = sample(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
         return Images(out.images, job.labels, out.rows)
     from harness.hub.digits import load_digits
+    from harness.sampling.denoiser import data_range
 
     check_images(source, job.denoiser.shape)
+    check_range(source, data_range(job.denoiser))
     digits = load_digits()
     rows = torch.tensor(job.seeds) % len(digits.labels)
     has_classes = job.denoiser.label_dim > int(digits.labels.max())
@@ -66,4 +69,17 @@ def check_images(source: Source, shape: tuple[int, ...] | None) -> None:
         raise InputError(
             f"images 'digits' are {list(DATASET_SHAPES['digits'])} and the denoiser has {list(shape)}; use images "
             "'samples'"
+        )
+
+
+def check_range(source: Source, data_range: DataRange) -> None:
+    """A data set's images have to be in the range of the denoiser's data.
+
+    Raises:
+        InputError: they are not.
+    """
+    if source == "digits" and not is_of_bytes(data_range):
+        raise InputError(
+            f"images 'digits' are in [-1, 1], and the denoiser's data are {range_in_words(data_range)}; use another "
+            "metric, or images 'samples' where it takes them"
         )

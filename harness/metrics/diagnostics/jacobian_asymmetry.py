@@ -66,7 +66,7 @@ class JacobianAsymmetry(Diagnostic):
 
         self.check(job.sampler)
         sampler = with_levels(job.denoiser, job.sampler, job.device, job.batch)
-        dynamics, time_steps, x, _ = initial_state(
+        dynamics, time_steps, x, *_ = initial_state(
             job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch
         )
         apart = initial_state(job.denoiser, sampler, job.seeds, job.labels, device=job.device, batch=job.batch).dynamics

@@ -1,10 +1,11 @@
 """Round-trip error: images turned into latents and back by the same sampler."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from harness.core.data_range import DataRange
 from harness.metrics.base import SamplingJob
 from harness.metrics.diagnostics.base import Diagnostic, SampleValues, rmse
-from harness.metrics.diagnostics.images import Source, check_images, images_for
+from harness.metrics.diagnostics.images import Source, check_images, check_range, images_for
 
 if TYPE_CHECKING:
     from harness.sampling.sampler import Sampler
@@ -25,6 +26,10 @@ class RoundTripError(Diagnostic):
 
     kind: Literal["round-trip-error"] = "round-trip-error"
     images: Source = "samples"
+
+    def for_range(self, data_range: DataRange) -> Self:
+        check_range(self.images, data_range)
+        return self
 
     def check(self, sampler: "Sampler", shape: tuple[int, ...] | None = None) -> None:
         sampler.check_ode(self.kind)

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from harness.core import yaml
 from harness.core.config import Config, one_of
+from harness.core.data_range import DataRange, is_of_bytes, range_in_words
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.denoisers.analytic.specs import DATASET_SHAPES
@@ -23,6 +24,7 @@ Place = Annotated[str, Field(min_length=1)]
 
 
 ImageShape = tuple[int, ...]
+"""[C, H, W] of images; of floats any shape."""
 
 
 class ExtractorConfig(Config):
@@ -59,6 +61,25 @@ class ExtractorConfig(Config):
             InputError: that depends on a file which is not there.
         """
 
+    @property
+    def sees_floats(self) -> bool:
+        """Whether it sees images as the floats that they are, and not as bytes."""
+        return False
+
+    def for_range(self, data_range: DataRange) -> "ExtractorConfig":
+        """The extractor for data of a range: itself, or itself of floats where it takes both and was told neither.
+
+        Raises:
+            InputError: it sees bytes, and data of this range are floats.
+        """
+        if not is_of_bytes(data_range) and not self.sees_floats:
+            kind = type(self).model_fields["kind"].default
+            raise InputError(
+                f"extractor '{kind}' sees images as bytes of [-1, 1], and these are floats, "
+                f"{range_in_words(data_range)}; use extractor 'raw', or a network of your own with `values: float`"
+            )
+        return self
+
     def check(self) -> None:
         """See that the weights are there and are the right ones.
 
@@ -77,7 +98,7 @@ class ExtractorConfig(Config):
         """The extractor, ready for images of a shape.
 
         Args:
-            shape: [C, H, W] of the images that it will see.
+            shape: [C, H, W] of the images that it will see; of floats any shape.
             device: where it is to compute.
 
         Raises:
@@ -284,15 +305,23 @@ class _OwnNetwork(_Program):
     Args:
         path: the file.
         sha256: its hash, without which it is not run.
-        values: what the network takes: `bytes` (uint8) or `unit` (float32 in [-1, 1]).
-        channels: it takes; grey images are repeated to 3. Null for any.
+        values: what the network takes: `bytes` (uint8), `unit` (the same as float32 in [-1, 1]), or `float` (float32 as
+            the denoiser gives it, of any range).
+        channels: it takes; grey images are repeated to 3. Null for any, and for floats of any shape.
         width: features that it gives; found by trying it, if left out.
     """
 
     word: ClassVar[str] = "own"
-    values: Literal["bytes", "unit"] = "unit"
+    values: Literal["bytes", "unit", "float"] = "unit"
     channels: Literal[1, 3] | None = 3
     width: Count | None = None
+
+    @property
+    def sees_floats(self) -> bool:
+        return self.values == "float"
+
+    def needs(self, shape: tuple[int, ...]) -> str:
+        return "" if self.sees_floats and self.channels is None else super().needs(shape)
 
     @property
     def identity(self) -> str:
@@ -339,16 +368,28 @@ class Pixels(ExtractorConfig):
 
     Args:
         size: pixels a side after averaging; all, if left out.
+        values: `bytes`, in units of the whole range (byte / 255), or `float`, as the denoiser gives them; by default as
+            the denoiser's `data_range` says.
     """
 
     word: ClassVar[str] = "pixels"
     kind: Literal["raw"] = "raw"
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    values: Literal["bytes", "float"] | None = None
 
     @property
     def identity(self) -> str:
         """There are no weights."""
-        return f"raw:{self.size or 'all'}:mean"
+        return f"raw:{self.size or 'all'}:mean" + (":float" if self.sees_floats else "")
+
+    @property
+    def sees_floats(self) -> bool:
+        return self.values == "float"
+
+    def for_range(self, data_range: DataRange) -> ExtractorConfig:
+        if self.values is None and not is_of_bytes(data_range):
+            return self.model_copy(update={"values": "float"})
+        return super().for_range(data_range)
 
     def needs(self, shape: tuple[int, ...]) -> str:
         return "averages the pixels of images [C, H, W]" if self.size is not None and len(shape) != 3 else ""
@@ -356,7 +397,7 @@ class Pixels(ExtractorConfig):
     def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
         from harness.metrics.features.pixels import PixelFeatures
 
-        return PixelFeatures(self.identity, shape, self.size, device)
+        return PixelFeatures(self.identity, shape, self.size, device, "floats" if self.sees_floats else "bytes")
 
 
 EXTRACTORS = one_of(

@@ -3,16 +3,19 @@
 Images arrive as values in [-1, 1] and become bytes first, trunc(clip(127.5 x + 128, 0, 255)), as when they are written
 to a file; networks see those. So features of samples that never were files equal those of the files, and stored bytes,
 read as byte / 127.5 - 1, come back as they were.
+
+An extractor of floats sees images of any range and shape as they arrive. Its id says so: features of bytes and of
+floats are not comparable.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
-from harness.datasets.image_bytes import to_bytes
+from harness.datasets.image_bytes import check_finite, to_bytes
 
 
 class Outputs(NamedTuple):
@@ -31,22 +34,30 @@ class Extractor(ABC):
         classes: number of classes; 0 if the network tells none.
         channels: channels that the network takes; None for any. Grey images are repeated to 3.
         device: where it computes.
+        sees: images as `bytes`, or as `floats`.
 
     Attributes:
-        only_images: it takes images [N, C, H, W], and samples of no other shape.
+        only_images: it takes images [N, C, H, W], and samples of no other shape unless it sees floats of any number of
+            channels.
     """
 
     only_images: ClassVar[bool] = True
 
     def __init__(
-        self, id: str, width: int, classes: int = 0, channels: int | None = 3, device: str | torch.device = "cpu"
+        self,
+        id: str,
+        width: int,
+        classes: int = 0,
+        channels: int | None = 3,
+        device: str | torch.device = "cpu",
+        sees: Literal["bytes", "floats"] = "bytes",
     ) -> None:
         self.id, self.width, self.classes, self.channels = id, width, classes, channels
-        self.device = torch.device(device)
+        self.device, self.sees = torch.device(device), sees
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features [N, width] float64 of images [N, C, H, W] in [-1, 1], on the extractor's device.
+        """Features [N, width] float64 of images [N, C, H, W] in [-1, 1], or of any floats, on the extractor's device.
 
         Raises:
             InputError: images of a shape that it does not take, or features of another length than it should have.
@@ -65,7 +76,7 @@ class Extractor(ABC):
         if probabilities and not self.classes:
             raise InputError(f"extractor '{self.id}' tells no classes, and an Inception Score needs them")
         seen = self.seen(images)
-        outputs = self.of_bytes(seen, probabilities)
+        outputs = self.of_bytes(seen, probabilities) if self.sees == "bytes" else self.of_floats(seen)
         if outputs.features.shape != (len(seen), self.width):
             raise InputError(
                 f"extractor '{self.id}' should give [{len(seen)}, {self.width}] features; we got "
@@ -75,10 +86,14 @@ class Extractor(ABC):
         return Outputs(outputs.features.double(), None if chances is None else chances.double())
 
     def seen(self, images: Tensor) -> Tensor:
-        """The bytes that the network sees, uint8 [N, channels, H, W] on its device."""
-        if self.only_images and images.ndim != 4:
+        """What the network sees, on its device: bytes, uint8 [N, channels, H, W], or floats as they are."""
+        if self.only_images and images.ndim != 4 and not (self.sees == "floats" and self.channels is None):
             raise InputError(f"features need images [N, C, H, W]; we got {list(images.shape)}")
-        seen = to_bytes(images.to(self.device))
+        seen = images.to(self.device)
+        if self.sees == "bytes":
+            seen = to_bytes(seen)
+        else:
+            check_finite(seen)
         if self.channels == 3 and seen.shape[1] == 1:
             seen = seen.expand(-1, 3, -1, -1)
         if self.channels is not None and seen.shape[1] != self.channels:
@@ -90,3 +105,7 @@ class Extractor(ABC):
     @abstractmethod
     def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
         """Features, and probabilities if asked for, of uint8 images [N, channels, H, W]."""
+
+    def of_floats(self, seen: Tensor) -> Outputs:
+        """Features of floats [N, ...]; only extractors that see floats have them."""
+        raise InputError(f"extractor '{self.id}' sees images as bytes")

@@ -19,7 +19,7 @@ from harness.metrics.features.extractor import Extractor, Outputs
 PROBE = 2
 """Images that a network is tried on, where nothing says how many features it has."""
 
-Values = Literal["bytes", "unit"]
+Values = Literal["bytes", "unit", "float"]
 
 
 class OfficialInception(Extractor):
@@ -58,9 +58,9 @@ class ProgramFeatures(Extractor):
     Args:
         network: a callable.
         id: identity.
-        values: what it takes: `bytes` (uint8) or `unit` (float32 in [-1, 1]).
+        values: what it takes: `bytes` (uint8), `unit` (the same as float32 in [-1, 1]), or `float` (float32, as it is).
         width: features of an image; None to find out by trying it on two images.
-        shape: [channels, height, width] of the images that it is tried on.
+        shape: [channels, height, width] of the images that it is tried on; any shape where it takes any floats.
         channels: that it takes; None for any.
         device: where it computes.
     """
@@ -75,17 +75,23 @@ class ProgramFeatures(Extractor):
         channels: int | None,
         device: str | torch.device = "cpu",
     ) -> None:
-        super().__init__(id, width or 0, 0, channels, device)
+        super().__init__(id, width or 0, 0, channels, device, "floats" if values == "float" else "bytes")
         self.network, self.values = network, values
         if width is None:
             blank = torch.zeros(PROBE, channels or shape[0], *shape[1:], dtype=torch.uint8, device=self.device)
             with torch.no_grad():
-                self.width = self.of_bytes(blank, False).features.shape[1]
+                outputs = self.of_floats(blank) if values == "float" else self.of_bytes(blank, False)
+            self.width = outputs.features.shape[1]
 
     def of_bytes(self, seen: Tensor, probabilities: bool) -> Outputs:
         """The network's features."""
         given = seen.contiguous() if self.values == "bytes" else from_bytes(seen.contiguous())
         features = _called(lambda: self.network(given), self.id)
+        return Outputs(features.flatten(1))
+
+    def of_floats(self, seen: Tensor) -> Outputs:
+        """The network's features of float32 numbers."""
+        features = _called(lambda: self.network(seen.float().contiguous()), self.id)
         return Outputs(features.flatten(1))
 
 

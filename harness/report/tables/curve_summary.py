@@ -52,7 +52,7 @@ def curve_summary(data: GridData, panels: list[CurvePanel], axis: str, has_level
     ]
     is_flat = not has_curves(panels)
     has_spread = any("quantiles" in trial.details for trial in data.trials)
-    has_power = data.is_measure and data.against_nfe and not is_flat
+    has_power = data.is_measure and data.by_factors and data.against_nfe and not is_flat
     details = detail_columns(data)
     best = "" if is_flat else f"{'Least' if data.lower_is_better else 'Highest'} {data.title}"
     columns = [TableColumn("Series", lambda row: series_cell(row.curve), heads_rows=True)]

@@ -22,13 +22,14 @@ from harness.metrics.diagnostics import (
     TruncationError,
     TruncationUnevenness,
 )
+from harness.metrics.diagnostics.base import Diagnostic
 from harness.metrics.diagnostics.images import images_for
 from harness.sampling.sampler import Sampler
 from tests.problems import Analytic, Gaussian
 from tests.sampling.orders import latents, mixture, slope
 
 SEEDS = list(range(5))
-DIAGNOSTICS = [member for member in METRICS.members if member.is_diagnostic]
+DIAGNOSTICS = [member for member in METRICS.members if issubclass(member, Diagnostic)]
 
 
 def gaussian():
