@@ -303,6 +303,7 @@ class _PlanRun:
             self.probes[planned.panel] = probe_of(planned.trial.denoiser)
         probe = self.probes[planned.panel]
         sigmas = planned.trial.sampler.sigmas(probe).tolist()
+        sigmas = [sigma if math.isfinite(sigma) else "inf" for sigma in sigmas]  # JSON has no number for it
         return {"sigmas": sigmas, "rounds": probe.rounding is not None}
 
     def _is_done(self, row: Mapping[str, Any]) -> bool:

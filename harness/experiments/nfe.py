@@ -52,7 +52,9 @@ def probe_of(source: Source) -> Probe:
     """
     described = describe(source)
     rounding = rounding_of(source) if described.rounds else None
-    return Probe(described.sigma_min, described.sigma_max, described.cost, rounding)
+    probe = Probe(described.sigma_min, described.sigma_max, described.cost, rounding)
+    probe.takes_infinity = described.takes_infinity
+    return probe
 
 
 class _WindowProbe(Probe):

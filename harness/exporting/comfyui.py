@@ -32,7 +32,7 @@ def text(settings: Settings) -> str:
     """JSON of two nodes, "sampler" and "sigmas", whose outputs the inputs of the same names of SamplerCustom take."""
     call, levels = _call(settings), settings.sigmas
     if settings.coordinates == IN_FLOW_TIME:
-        levels = [sigma / (1 + sigma) for sigma in levels]
+        levels = settings.times
     nodes = {
         "sampler": _node(call),
         "sigmas": {"class_type": "ManualSigmas", "inputs": {"sigmas": ", ".join(map(written, levels))}},
@@ -49,7 +49,11 @@ def written(value: float) -> str:
 def _call(settings: Settings) -> FunctionCall:
     if settings.clips:
         raise refusal(TOOL, "clip_denoised", "clip_denoised: false, or --to python")
-    name, solver, noise = method(settings, TOOL, ("euler", "heun")), settings.solver, settings.noise["kind"]
+    name, solver, noise = (
+        method(settings, TOOL, ("euler", "heun"), from_noise=True),
+        settings.solver,
+        settings.noise["kind"],
+    )
     if noise == "churn":
         raise refusal(TOOL, "churn, for which no node has a field", f"{DETERMINISTIC}, or --to k-diffusion")
     if settings.coordinates == IN_FLOW_TIME:

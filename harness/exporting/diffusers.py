@@ -25,7 +25,8 @@ SIGMA_LOOP = """    for sigma, t in zip({levels}, scheduler.timesteps):
         x = scheduler.step({output}, t, x{more}).prev_sample"""
 
 FLOW_LOOP = """    for time, t in zip({levels}, scheduler.timesteps):
-        denoised = denoise(x / (1 - time), time / (1 - time)){clip}
+        xbar, sigma = (x / (1 - time), time / (1 - time)) if time < 1 else (x, float("inf"))
+        denoised = denoise(xbar, sigma){clip}  # at sigma = inf, t = 1, it is given the noise itself
         x = scheduler.step((x - denoised) / time, t, x).prev_sample"""
 
 SIGMAS_SET = """scheduler.set_timesteps({steps})
@@ -118,7 +119,7 @@ def scheduler(settings: Settings) -> Scheduler:
     Raises:
         InputError: there is none, with the nearest that there is.
     """
-    name, noise = method(settings, TOOL, ("euler", "heun")), settings.noise["kind"]
+    name, noise = method(settings, TOOL, ("euler", "heun"), from_noise=True), settings.noise["kind"]
     if noise == "churn":
         churn = "churn, since it evaluates the network before it adds the noise"
         raise refusal(TOOL, churn, f"{DETERMINISTIC}, or --to k-diffusion")
@@ -164,7 +165,7 @@ def _in_sigma(name: str) -> Scheduler:
 
 def _in_flow_time(name: str) -> Scheduler:
     """Schedulers of flow matching: their sigma is the time t = sigma / (1 + sigma), their x has the factor 1 - t."""
-    times = "TIMES = [sigma / (1 + sigma) for sigma in SIGMAS]"
+    times = "TIMES = [1 / (1 + 1 / sigma) if sigma else 0.0 for sigma in SIGMAS]"
     if name == "heun":
         setup = f"{times}\n{TWICE.replace('SIGMAS', 'TIMES')}"
         loop = FLOW_LOOP.replace("{levels}", "LEVELS")

@@ -3,7 +3,7 @@
 from harness.core.errors import InputError
 from harness.exporting import python
 from harness.exporting.linear_program import linear_program
-from harness.exporting.settings import Settings
+from harness.exporting.settings import Settings, refusal
 from harness.exporting.targets import BY_LEVELS, check_target
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.optimize import with_levels
@@ -34,6 +34,8 @@ def export(sampler: Sampler, denoiser: Denoiser, to: str = "sigmas") -> str:
     settings = settings_of(sampler, denoiser)
     if to in BY_LEVELS:
         return BY_LEVELS[to](settings)
+    if settings.starts_at_infinity:
+        raise refusal("python", "t = 1 of flow matching, where sigma is infinite", "t_max below 1, or --to diffusers")
     return python.text(settings, linear_program(denoiser, sampler))
 
 
@@ -45,7 +47,8 @@ def settings_of(sampler: Sampler, denoiser: Denoiser) -> Settings:
     """
     steps = sampler.time_steps(denoiser)
     for name, values in (("noise levels", steps.sigmas), ("times", steps.times)):
-        if not bool((values[1:] <= values[:-1]).all()) or not bool(values.isfinite().all()):
+        later = values[1:] if steps.starts_at_infinity else values
+        if not bool((values[1:] <= values[:-1]).all()) or not bool(later.isfinite().all()):
             raise InputError(f"the {name} do not fall; widen the noise range, or use another discretization")
     levels = tuple(steps.sigmas.tolist())
     return Settings(sampler.model_dump(mode="json"), levels, _rounds(sampler, denoiser))

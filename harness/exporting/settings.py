@@ -17,7 +17,8 @@ class Settings(NamedTuple):
 
     Args:
         sampler: the sampler's JSON, every field written.
-        levels: the N noise levels on that denoiser, falling, without the final 0; in units of the data.
+        levels: the N noise levels on that denoiser, falling, without the final 0; in units of the data. The first is
+            infinite where the sampler starts at t = 1 of flow matching.
         rounds: whether the denoiser rounds noise levels, so that levels raised by churn are other ones.
     """
 
@@ -58,6 +59,16 @@ class Settings(NamedTuple):
         return [*self.levels, 0.0] if self.ends_at_zero else list(self.levels)
 
     @property
+    def starts_at_infinity(self) -> bool:
+        """Whether the first level is t = 1 of flow matching."""
+        return math.isinf(self.levels[0])
+
+    @property
+    def times(self) -> list[float]:
+        """`sigmas` in the time of flow matching, t = sigma / (1 + sigma), which is 1 at infinity."""
+        return [sigma / (1 + sigma) if math.isfinite(sigma) else 1.0 for sigma in self.sigmas]
+
+    @property
     def clips(self) -> bool:
         """Whether denoised images are clipped to [-1, 1]."""
         return bool(self.sampler.get("clip_denoised"))
@@ -92,7 +103,7 @@ def refusal(tool: str, what: str, nearest: str) -> InputError:
 ANYTHING = "--to python, which can express it"
 
 
-def method(settings: Settings, tool: str, in_flow: tuple[str, ...] = ("euler",)) -> str:
+def method(settings: Settings, tool: str, in_flow: tuple[str, ...] = ("euler",), from_noise: bool = False) -> str:
     """The method of a sampler in (xbar, sigma), where other tools work: `euler`, `heun`, or a solver's kind.
 
     Under other schedules and scalings than those of sigma the steps of `euler` and `rk2` are different steps.
@@ -101,6 +112,7 @@ def method(settings: Settings, tool: str, in_flow: tuple[str, ...] = ("euler",))
         settings: the sampler.
         tool: whose words are looked for, for the message.
         in_flow: which methods the tool can take in the time of flow matching too.
+        from_noise: whether they can start at t = 1 there, where sigma is infinite.
 
     Raises:
         InputError: afs, a schedule that changes the steps, or noise that no other tool adds.
@@ -108,6 +120,8 @@ def method(settings: Settings, tool: str, in_flow: tuple[str, ...] = ("euler",))
     kind = settings.solver["kind"]
     if any(high <= low for high, low in pairwise(settings.levels)):
         raise refusal(tool, "levels that repeat, as where a denoiser rounds them", "fewer steps, or other levels")
+    if settings.starts_at_infinity and not (from_noise and settings.coordinates == IN_FLOW_TIME):
+        raise refusal(tool, "t = 1 of flow matching, where sigma is infinite", "t_max below 1, such as 0.999")
     if settings.sampler.get("afs"):
         raise refusal(tool, "afs, the analytical first step", "afs: false, or --to python")
     if settings.noise["kind"] not in ("deterministic", "churn", "ancestral"):

@@ -48,7 +48,7 @@ def exports(
     """
     if not levels.get("sigmas"):
         return None
-    settings = Settings(sampler, tuple(levels["sigmas"]), bool(levels.get("rounds")))
+    settings = Settings(sampler, tuple(map(float, levels["sigmas"])), bool(levels.get("rounds")))
     tools = [_text(settings, name) for name in BY_LEVELS]
     return Exports(title, about, tools, f"harness export {fingerprint[:12]} --to python")
 
