@@ -6,6 +6,7 @@ They are the commands of the same names, with denoisers that may be objects of t
     table = harness.run("my_grid.yaml", denoisers={"mine": my_denoiser})
     found = harness.search("stochastic", denoiser=my_denoiser, budget=50)
     print(harness.evaluate("my_images/", metrics="fid", reference="my_photos/"))
+    print(harness.evaluate(found.best, metrics="fid", reference="my_photos/", denoiser=my_denoiser))
 
 A denoiser that is an object has no file, so nothing says whether it is the one of last time. With `identity`, a word of
 the caller's for its weights and code, its results are kept in the store like any other. Without, they live in a
@@ -32,6 +33,8 @@ from harness.datasets.image_set import ImageSet, of_array
 from harness.datasets.open import open_images
 from harness.denoisers.config import DenoiserConfig
 from harness.denoisers.given import GivenDenoiser, GivenSpec, given_denoisers
+from harness.denoisers.load import load_denoiser
+from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
 from harness.execution.run import run as run_plan
 from harness.experiments.grid_files import find_grid
@@ -42,6 +45,10 @@ from harness.metrics.features.configs import read_extractor
 from harness.report.data import COLUMNS, trial_results
 from harness.report.holdout import best, holdout_results
 from harness.report.study import load_search, search_results
+from harness.sampling.conditions import Conditions
+from harness.sampling.denoiser import Denoiser
+from harness.sampling.initial_state import Labels
+from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
 from harness.search.plan import SearchRequest, plan_search
 from harness.search.study import budget_of, run_study
@@ -176,30 +183,68 @@ def search(
 
 
 def evaluate(
-    images: "str | Path | np.ndarray | Tensor",
+    images: "str | Path | np.ndarray | Tensor | Sampler",
     metrics: str = "fid",
     reference: str | Path | None = None,
     extractor: str | None = None,
+    *,
+    denoiser: Any = None,
+    samples: int = 1024,
+    labels: Labels = None,
     device: str | None = None,
     batch: int = 128,
+    allow_code: bool = False,
 ) -> list[Evaluation]:
-    """Measure images that any program made, each metric with its interval.
+    """Measure images that any program made, or those of a sampler, each metric with its interval.
 
     Args:
         images: a folder, an archive, a `.npy` or `.npz` file; or [N, C, H, W], uint8, or floats in [-1, 1] which become
-            bytes as a sampler's do.
+            bytes as a sampler's do; or a sampler.
         metrics: such as `fid,kid`, or a YAML list.
         reference: what to compare with: a card, a file of statistics, a data set.
         extractor: of features; each metric's own by default.
+        denoiser: with a sampler: a denoiser, a function that makes one, or a source as a grid has it.
+        samples: with a sampler: images, of the seeds from 0 on.
+        labels: with a sampler: as for `harness.sample`.
         device: where networks are computed.
         batch: images per network call.
+        allow_code: run the Python code that the denoiser names.
+
+    Example:
+        >>> import harness
+        >>> levels = {"discretization": {"kind": "edm", "rho": 5.0}, "steps": 4}
+        >>> sampler = harness.Sampler.model_validate(levels)
+        >>> (measured,) = harness.evaluate(sampler, "fd-digits", denoiser="digits-vp", samples=256)
+        >>> measured.n, measured.certainty.interval.low < measured.estimate.value
+        (256, True)
 
     Raises:
-        InputError: as `harness eval`.
+        InputError: as `harness eval`; a sampler without a denoiser, or images with one.
+        SamplingError: a state that is not finite.
     """
     choice = None if extractor is None else read_extractor(extractor)
     asked = read_metrics(metrics, None if reference is None else str(reference), choice)
-    return evaluate_images(_images(images), asked, devices_for(device)[0], batch)
+    where = devices_for(device)[0]
+    if isinstance(images, Sampler) != (denoiser is not None):
+        raise InputError(
+            "a sampler is measured on a denoiser, and images are measured alone; give both, or images alone"
+        )
+    if isinstance(images, Sampler):
+        with _given({"mine": denoiser} if _is_object(denoiser) else {}, None) as given, code_allowed(allow_code):
+            source = given.sources.get("mine", denoiser)
+            check_own(source, where, conditions=labels if isinstance(labels, Conditions) else None)
+            drawn = _drawn(load_denoiser(source, where), images, samples, labels, batch)
+        return evaluate_images(drawn, asked, where, batch)
+    return evaluate_images(_images(images), asked, where, batch)
+
+
+def _drawn(denoiser: Denoiser, sampler: Sampler, count: int, labels: Labels, batch: int) -> ImageSet:
+    """A sampler's images of the first seeds, as bytes."""
+    if isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str):
+        raise InputError("labels of a measured sampler are one class, 'unconditional', conditions by seed, or None")
+    parts = [range(start, min(start + batch, count)) for start in range(0, count, batch)]
+    images = [sample(denoiser, sampler, seeds, labels, batch=batch).images.cpu().numpy() for seeds in parts]
+    return of_array("samples", np.concatenate([to_bytes(part) for part in images]))
 
 
 def _images(images: "str | Path | np.ndarray | Tensor") -> ImageSet:

@@ -132,3 +132,21 @@ def test_images_are_measured():
     as_bytes = ((images.numpy() * 127.5 + 128).clip(0, 255)).astype(np.uint8)
     (bytes_,) = harness.evaluate(as_bytes, "fd-digits")
     assert floats.estimate.value == bytes_.estimate.value > 0 and floats.n == 64
+
+
+class Digits(Own):
+    """Gaussian noise of the digits' shape."""
+
+    shape = (1, 8, 8)
+
+
+def test_a_sampler_is_measured_on_an_object():
+    sampler = Sampler(steps=3)
+    (ours,) = harness.evaluate(sampler, "fd-digits", denoiser=Digits(), samples=96)
+    images = harness.sample(Digits(), sampler, seeds=range(96)).images
+    (same,) = harness.evaluate(images, "fd-digits")
+    assert ours.n == 96 and ours.estimate.value == pytest.approx(same.estimate.value, rel=1e-9)
+    with pytest.raises(InputError, match="a sampler is measured on a denoiser"):
+        harness.evaluate(sampler, "fd-digits")
+    with pytest.raises(InputError, match="images are measured alone"):
+        harness.evaluate(images, "fd-digits", denoiser=Digits())

@@ -6,6 +6,8 @@ from importlib import import_module
 import pytest
 
 MODULES = {
+    "harness.api": 10,
+    "harness.denoisers.conventions": 5,
     "harness.denoisers.load": 3,
     "harness.exporting.export": 3,
     "harness.sampling.sample": 5,
@@ -16,6 +18,7 @@ MODULES = {
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     done = doctest.testmod(import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert (done.failed, done.attempted) == (0, MODULES[name])
