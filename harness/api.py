@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from harness.cli.search_terminal import SearchProgress
 from harness.core.code import code_allowed
 from harness.core.errors import InputError
 from harness.datasets.image_bytes import to_bytes
-from harness.datasets.image_set import ImageSet, of_array
+from harness.datasets.image_set import ImageSet, of_array, of_floats
 from harness.datasets.open import open_images
 from harness.denoisers.config import DenoiserConfig
 from harness.denoisers.given import GivenDenoiser, GivenSpec, given_denoisers
@@ -86,6 +86,7 @@ def run(
     device: str | None = None,
     batch: int | None = None,
     executor: str | None = None,
+    check: Literal["trained", "interface"] = "trained",
     allow_code: bool = False,
     retry_failed: bool = False,
 ) -> "pd.DataFrame":
@@ -101,6 +102,8 @@ def run(
         device: where torch runs; all GPUs by default if there are any, else the CPU.
         batch: rows per network call.
         executor: who runs the work; `processes` by default, and `inline` where a denoiser is an object.
+        check: of objects before anything is computed, see `harness.check_denoiser`: `trained`, all of it; `interface`,
+            not what an untrained network does not keep.
         allow_code: run the Python code that the grid names.
         retry_failed: try failed trials again.
 
@@ -121,7 +124,7 @@ def run(
             factory that can be pickled.
         RunError: the disk is full, the store cannot be written, or workers cannot start.
     """
-    with _given(denoisers or {}, identity) as given, code_allowed(allow_code):
+    with _given(denoisers or {}, identity, check) as given, code_allowed(allow_code):
         planned = plan(find_grid(str(grid)) if isinstance(grid, str | Path) else grid, samples, sources=given.sources)
         with ExitStack() as stack:
             opened = stack.enter_context(_store(store, given))
@@ -150,6 +153,7 @@ def search(
     device: str | None = None,
     batch: int | None = None,
     executor: str | None = None,
+    check: Literal["trained", "interface"] = "trained",
     allow_code: bool = False,
     **request: Any,
 ) -> SearchResult:
@@ -161,7 +165,7 @@ def search(
         budget: trials.
         evaluations: network evaluations.
         identity: of an object; see this module.
-        store, device, batch, executor, allow_code: as for `run`.
+        store, device, batch, executor, check, allow_code: as for `run`.
         request: the other fields of `harness.search.plan.SearchRequest`, such as nfe, metric, samples and method.
 
     Raises:
@@ -170,7 +174,7 @@ def search(
     """
     if unknown := sorted(set(request) - set(SearchRequest._fields)):
         raise InputError(f"harness.search takes no '{unknown[0]}'; it takes {', '.join(SearchRequest._fields)}")
-    with _given({"mine": denoiser} if _is_object(denoiser) else {}, identity) as given, code_allowed(allow_code):
+    with _given({"mine": denoiser} if _is_object(denoiser) else {}, identity, check) as given, code_allowed(allow_code):
         planned = plan_search(SearchRequest(target=target, denoiser=given.sources.get("mine", denoiser), **request))
         with ExitStack() as stack:
             opened = stack.enter_context(_store(store, given))
@@ -198,8 +202,8 @@ def evaluate(
     """Measure images that any program made, or those of a sampler, each metric with its interval.
 
     Args:
-        images: a folder, an archive, a `.npy` or `.npz` file; or [N, C, H, W], uint8, or floats in [-1, 1] which become
-            bytes as a sampler's do; or a sampler.
+        images: a folder, an archive, a `.npy` or `.npz` file; or [N, C, H, W], uint8, or floats, which become bytes as a
+            sampler's images do, from [-1, 1], and stay floats for metrics that see floats; or a sampler.
         metrics: such as `fid,kid`, or a YAML list.
         reference: what to compare with: a card, a file of statistics, a data set.
         extractor: of features; each metric's own by default.
@@ -235,7 +239,7 @@ def evaluate(
             check_own(source, where, conditions=labels if isinstance(labels, Conditions) else None)
             drawn = _drawn(load_denoiser(source, where), images, samples, labels, batch)
         return evaluate_images(drawn, asked, where, batch)
-    return evaluate_images(_images(images), asked, where, batch)
+    return evaluate_images(_images(images, any(metric.features.sees_floats for metric in asked)), asked, where, batch)
 
 
 def _drawn(denoiser: Denoiser, sampler: Sampler, count: int, labels: Labels, batch: int) -> ImageSet:
@@ -247,11 +251,15 @@ def _drawn(denoiser: Denoiser, sampler: Sampler, count: int, labels: Labels, bat
     return of_array("samples", np.concatenate([to_bytes(part) for part in images]))
 
 
-def _images(images: "str | Path | np.ndarray | Tensor") -> ImageSet:
+def _images(images: "str | Path | np.ndarray | Tensor", are_floats: bool) -> ImageSet:
+    """Images as bytes; floats stay what they are for metrics of floats, and where they are no images."""
     if isinstance(images, str | Path):
-        return open_images(Path(images))
+        return open_images(Path(images), floats=True)
     array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
-    return of_array("images", array if array.dtype == np.uint8 else to_bytes(array))
+    if array.dtype == np.uint8:
+        return of_array("images", array)
+    is_image = array.ndim == 4 and array.shape[1] in (1, 3) and not are_floats
+    return of_array("images", to_bytes(array)) if is_image else of_floats("images", array)
 
 
 def _table(results: Sequence[Any]) -> "pd.DataFrame":
@@ -302,7 +310,9 @@ def _is_object(value: Any) -> bool:
 
 
 @contextmanager
-def _given(denoisers: Mapping[str, Any], identity: str | Mapping[str, str] | None) -> Iterator[_Given]:
+def _given(
+    denoisers: Mapping[str, Any], identity: str | Mapping[str, str] | None, check: str = "trained"
+) -> Iterator[_Given]:
     """Objects under names that a grid knows, as long as the call runs."""
     objects = {name: value for name, value in denoisers.items() if _is_object(value)}
     named = identity if isinstance(identity, Mapping) else dict.fromkeys(objects, identity)
@@ -310,7 +320,10 @@ def _given(denoisers: Mapping[str, Any], identity: str | Mapping[str, str] | Non
         raise InputError(f"identity names '{unknown[0]}', which is no object among denoisers")
     if identity is not None and not objects:
         raise InputError("identity is for denoisers that are objects, and there are none; leave it out")
-    given = {name: GivenDenoiser(value, named.get(name) or uuid.uuid4().hex) for name, value in objects.items()}
+    given = {
+        name: GivenDenoiser(value, named.get(name) or uuid.uuid4().hex, check == "trained")
+        for name, value in objects.items()
+    }
     sources = dict(denoisers) | {name: GivenSpec(name=name, identity=each.identity) for name, each in given.items()}
     with given_denoisers(given):
         yield _Given(sources, given, all(named.get(name) for name in objects))

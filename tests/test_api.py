@@ -116,6 +116,36 @@ def test_what_does_not_fit_is_refused(given, told):
         harness.run(GRID, **given)
 
 
+def test_what_is_no_denoiser_is_told():
+    with pytest.raises(InputError, match=r"is a network, and no denoiser yet; .*wrap"):
+        harness.run(GRID, denoisers={"mine": torch.nn.Linear(2, 2)})
+    with pytest.raises(InputError, match="what the factory of denoiser 'mine' makes is a network"):
+        harness.run(GRID, denoisers={"mine": lambda: torch.nn.Linear(2, 2)})
+    with pytest.raises(InputError, match="is no denoiser: it needs shape"):
+        harness.run(GRID, denoisers={"mine": object()})
+
+
+def test_an_object_that_rounds_levels_says_so():
+    from harness.denoisers.conventions import Noise, wrap
+    from harness.denoisers.given import GivenDenoiser, GivenSpec, given_denoisers
+
+    for convention, rounds in ((Noise(betas="linear"), True), (Noise(), False)):
+        wrapped = wrap(lambda x, t: x * 0, convention, shape=(1, 2, 2))
+        with given_denoisers({"mine": GivenDenoiser(wrapped, "w")}):
+            assert GivenSpec(name="mine", identity="w").describe().rounds is rounds
+
+
+def test_an_untrained_object_may_say_so():
+    class Untrained(Own):
+        def __call__(self, x, sigma, labels=None):
+            return x.double().sign()
+
+    with pytest.raises(InputError, match="breaks a promise"):
+        harness.run(GRID, denoisers={"mine": Untrained()})
+    table = harness.run(GRID, denoisers={"mine": Untrained()}, check="interface")
+    assert (table["status"] == "done").all()
+
+
 def test_a_search_takes_an_object():
     found = harness.search(
         "deterministic", Own(), metric="end-point-error", nfe=7, budget=3, samples=16, top=1, identity="own", study="s"
@@ -124,6 +154,15 @@ def test_a_search_takes_an_object():
     assert (found.trials["status"] == "done").sum() >= 3
     with pytest.raises(InputError, match="takes no 'speed'"):
         harness.search("stochastic", Own(), speed=1)
+
+
+def test_floats_stay_floats():
+    values = torch.randn(64, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    np.save("values.npy", values.numpy())
+    metric = "{kind: fid, extractor: {kind: raw, values: float}, reference: values.npy}"
+    (array,) = harness.evaluate(values, metric)
+    (file,) = harness.evaluate("values.npy", metric)
+    assert array.estimate.value == pytest.approx(file.estimate.value, abs=1e-9) == pytest.approx(0, abs=1e-6)
 
 
 def test_images_are_measured():

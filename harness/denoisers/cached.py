@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from harness.sampling.conditions import Condition
-from harness.sampling.denoiser import Denoiser, cost_at, data_range, needs_class, null_class, takes_infinity
+from harness.sampling.denoiser import (
+    Denoiser,
+    cost_at,
+    data_range,
+    needs_class,
+    null_class,
+    takes_conditions,
+    takes_infinity,
+)
 
 LIMIT = 256 * 2**20
 """Bytes of outputs that are kept; the least recently used go first."""
@@ -34,7 +42,7 @@ class CachedDenoiser:
         self.sigma_min, self.sigma_max = main.sigma_min, main.sigma_max
         self.null_class, self.needs_class = null_class(main), needs_class(main)
         self.takes_infinity = takes_infinity(main)
-        self.data_range = data_range(main)
+        self.data_range, self.conditional = data_range(main), takes_conditions(main)
         self.saved = self.size = 0
         self._outputs: OrderedDict[bytes, Tensor] = OrderedDict()
 

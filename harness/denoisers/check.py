@@ -140,7 +140,7 @@ def _sigmas(denoiser: Denoiser, batch: _Batch) -> None:
 
 
 def _labels(denoiser: Denoiser, batch: _Batch) -> None:
-    if needs_class(denoiser) or (batch.labels is not None and not denoiser.label_dim):
+    if needs_class(denoiser) or not denoiser.label_dim:
         return  # D without labels means nothing, or is the network's own affair
     none = denoiser(batch.x, batch.sigma, None)
     zeros = denoiser(batch.x, batch.sigma, torch.zeros(4, denoiser.label_dim, device=batch.x.device))

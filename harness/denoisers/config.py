@@ -2,10 +2,13 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from harness.core.config import Config, plugins_of
+from pydantic import GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
+
+from harness.core.config import Config, OneOf, plugins_of
 from harness.core.data_range import BYTES, DataRange
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class Description(NamedTuple):
         guided_by_class: whether it is classifier-free guidance.
         family: kind of the network's preconditioning; "" for a denoiser without one.
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
+        is_rounding: whether levels are rounded, where `family` does not say so.
         conditional: whether it takes conditions other than classes; see `harness.sampling.conditions`.
         has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
         takes_infinity: see `harness.sampling.denoiser.AtInfinity`.
@@ -54,6 +58,7 @@ class Description(NamedTuple):
     null_class: int | None = None
     needs_class: bool = False
     has_dtypes: bool = False
+    is_rounding: bool = False
     conditional: bool = False
     takes_infinity: bool = False
     data_range: DataRange = BYTES
@@ -61,7 +66,27 @@ class Description(NamedTuple):
     @property
     def rounds(self) -> bool:
         """Whether noise levels are rounded to those that the network was trained at."""
-        return self.family in ("iddpm", "ve-discrete") or self.family.startswith("ddpm")
+        return self.is_rounding or self.family in ("iddpm", "ve-discrete") or self.family.startswith("ddpm")
+
+
+class AnyDenoiser:
+    """Metadata of a field that holds a source: a name or a path, or a spec of any kind.
+
+    The kinds are `harness.denoisers.load.DENOISERS`, which are made of classes with such fields; so that module says.
+    """
+
+    union: ClassVar[OneOf[Any] | None] = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._validate)
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            return value
+        assert self.union is not None, "harness.denoisers.load says which kinds there are"
+        if isinstance(value, Mapping) and info.mode == "json":
+            return self.union.read_json(json.dumps(value))
+        return self.union.read(value)
 
 
 class DenoiserConfig(Config):
@@ -127,3 +152,7 @@ class DenoiserConfig(Config):
         if plugins := plugins_of(self):
             fields["plugins"] = plugins
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+Part = Annotated[str | DenoiserConfig, AnyDenoiser()]
+"""What a denoiser is made of: a card's name, a checkpoint's path, or a spec."""

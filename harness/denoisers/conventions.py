@@ -71,6 +71,17 @@ class BetaSchedule(Config):
     end: Annotated[float, Field(gt=0, lt=1)] = 0.02
     zero_snr: bool = False
 
+    @model_validator(mode="after")
+    def _rising(self) -> "BetaSchedule":
+        if self.schedule.startswith("squaredcos"):
+            if (self.start, self.end) != (0.0001, 0.02):
+                raise ValueError(f"schedule '{self.schedule}' has betas of its own, and no start and end; remove them")
+        elif self.end < self.start:
+            raise ValueError(
+                f"betas do not fall from the first step to the last; we got start {self.start:g} and end {self.end:g}"
+            )
+        return self
+
 
 def _by_name(value: Any) -> Any:
     return {"schedule": value} if isinstance(value, str) else freeze(value)

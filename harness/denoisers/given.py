@@ -4,6 +4,7 @@ Such a denoiser has no file, so its numbers are known by an identity that the ca
 that it was given to. A worker process makes its own with the caller's factory, a function that can be pickled.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -24,15 +25,17 @@ class GivenDenoiser(NamedTuple):
     Args:
         value: either.
         identity: by which its results are known.
+        is_trained: whether its check covers what only a trained denoiser keeps.
     """
 
     value: Any
     identity: str
+    is_trained: bool = True
 
     @property
     def is_factory(self) -> bool:
         """Whether it has to be made: it is no denoiser itself."""
-        return not hasattr(self.value, "sigma_max") and callable(self.value)
+        return not hasattr(self.value, "sigma_max") and not hasattr(self.value, "forward") and callable(self.value)
 
 
 _given: dict[str, GivenDenoiser] = {}
@@ -79,8 +82,12 @@ class GivenSpec(DenoiserConfig):
     def title(self) -> str:
         return f"denoiser '{self.name}'"
 
+    @property
+    def is_trained(self) -> bool:
+        return self.name not in _given or _given[self.name].is_trained
+
     def describe(self, *parts: Description) -> Description:
-        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_infinity
+        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_conditions, takes_infinity
 
         denoiser = self._denoiser("cpu")
         return Description(
@@ -94,6 +101,8 @@ class GivenSpec(DenoiserConfig):
             needs_class=needs_class(denoiser),
             takes_infinity=takes_infinity(denoiser),
             data_range=data_range(denoiser),
+            conditional=takes_conditions(denoiser),
+            is_rounding=_rounds(denoiser),
         )
 
     def rounding(self) -> "Callable[[Tensor], Tensor] | None":
@@ -118,13 +127,36 @@ class GivenSpec(DenoiserConfig):
                 f"harness.run(grid, denoisers={{'{self.name}': ...}})"
             )
         if not found.is_factory:
-            denoiser: Denoiser = found.value
-            return denoiser
+            return _checked(found.value, f"denoiser '{self.name}'")
         if (self.name, device) not in _made:
             try:
                 _made[self.name, device] = found.value()
             except Exception as error:
                 told = f"{type(error).__name__}: {error}"
                 raise InputError(f"the factory of denoiser '{self.name}' raised {told}") from error
-        made: Denoiser = _made[self.name, device]
-        return made
+        return _checked(_made[self.name, device], f"what the factory of denoiser '{self.name}' makes")
+
+
+def _checked(value: Any, what: str) -> "Denoiser":
+    from harness.sampling.denoiser import Denoiser
+
+    if isinstance(value, Denoiser):
+        return value
+    if hasattr(value, "forward"):
+        raise InputError(
+            f"{what} is a network, and no denoiser yet; harness.denoisers.conventions.wrap makes one of it, by what it "
+            "predicts"
+        )
+    raise InputError(
+        f"{what} is no denoiser: it needs shape, label_dim, sigma_min, sigma_max, cost, dtype, device and round_sigma, "
+        f"and to be called; it is a {type(value).__name__}"
+    )
+
+
+def _rounds(denoiser: "Denoiser") -> bool:
+    """Whether a denoiser rounds noise levels."""
+    import torch
+
+    low, high = max(denoiser.sigma_min, 1e-3), min(denoiser.sigma_max, 1e3)
+    levels = torch.logspace(math.log10(low), math.log10(high), 33, dtype=torch.float64)[1:-1]
+    return not torch.equal(denoiser.round_sigma(levels).to(levels), levels)

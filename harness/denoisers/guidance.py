@@ -19,8 +19,8 @@ from pydantic import Field, model_validator
 from harness.core.config import Real
 from harness.core.data_range import DataRange, range_in_words
 from harness.core.errors import InputError
-from harness.denoisers.analytic.specs import ANALYTIC, AnalyticSpec, NonNegative
-from harness.denoisers.config import DenoiserConfig, Description, Window
+from harness.denoisers.analytic.specs import NonNegative
+from harness.denoisers.config import DenoiserConfig, Description, Part, Window
 from harness.hub.header import NAME_NULL_CLASS
 
 if TYPE_CHECKING:
@@ -29,15 +29,12 @@ if TYPE_CHECKING:
 
     from harness.sampling.denoiser import Denoiser
 
-Part = Annotated[str | Annotated[AnalyticSpec, ANALYTIC], Field(union_mode="left_to_right")]
-"""A card's name, a checkpoint's path, or an analytic spec."""
-
 
 class GuidedSpec(DenoiserConfig):
     """What all guidance has: the guided denoiser, a weight, and the noise levels at which it is on.
 
     Args:
-        denoiser: a card's name, a checkpoint's path, or an analytic spec.
+        denoiser: a card's name, a checkpoint's path, or a spec that is no guidance itself.
         weight: w; 1 is no guidance, above 1 leads away from the guide.
         sigma_lo, sigma_hi: guidance is on where sigma_lo < sigma <= sigma_hi, in units of the data.
     """
@@ -46,6 +43,12 @@ class GuidedSpec(DenoiserConfig):
     weight: NonNegative = 1.5
     sigma_lo: NonNegative = 0.0
     sigma_hi: Annotated[Real, Field(gt=0)] = math.inf
+
+    @model_validator(mode="after")
+    def _of_unguided(self) -> "GuidedSpec":
+        if any(isinstance(part, GuidedSpec) for part in self.parts()):
+            raise ValueError("guidance is of a denoiser that is not guided itself; give that one")
+        return self
 
     @model_validator(mode="after")
     def _an_interval(self) -> "GuidedSpec":
@@ -59,6 +62,7 @@ class GuidedSpec(DenoiserConfig):
     def _describe(self, main: Description, guide: Description, by_class: bool) -> Description:
         _check_shapes(main.shape, guide.shape)
         _check_ranges(main.data_range, guide.data_range)
+        _check_conditions(main.conditional, guide.conditional)
         return Description(
             identity=self.canonical(denoiser=main.identity, guide=guide.identity),
             shape=main.shape,
@@ -73,6 +77,7 @@ class GuidedSpec(DenoiserConfig):
             needs_class=main.needs_class,
             has_dtypes=main.has_dtypes and guide.has_dtypes,
             takes_infinity=main.takes_infinity and guide.takes_infinity,
+            conditional=main.conditional,
             data_range=main.data_range,
         )
 
@@ -140,7 +145,7 @@ class Guided(ABC):
     def __init__(
         self, main: "Denoiser", guide: "Denoiser", weight: float, sigma_lo: float = 0.0, sigma_hi: float = math.inf
     ) -> None:
-        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_infinity
+        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_conditions, takes_infinity
 
         _check_shapes(main.shape, guide.shape)
         self.data_range = data_range(main)
@@ -153,6 +158,8 @@ class Guided(ABC):
         self.cost = main.cost + (guide.cost if weight != 1 else 0)
         self.null_class, self.needs_class = null_class(main), needs_class(main)
         self.takes_infinity = takes_infinity(main) and takes_infinity(guide)
+        self.conditional = takes_conditions(main)
+        _check_conditions(self.conditional, takes_conditions(guide))
 
     @property
     def dtype(self) -> "torch.dtype":
@@ -226,7 +233,7 @@ class Autoguidance(Guided):
         super().__init__(main, guide, weight, sigma_lo, sigma_hi)
 
     def _guides_labels(self, labels: "Tensor | None") -> "Tensor | None":
-        return labels if self.guide.label_dim else None
+        return labels if self.guide.label_dim or self.conditional else None
 
 
 def _check_shapes(main: tuple[int, ...], guide: tuple[int, ...]) -> None:
@@ -242,6 +249,11 @@ def _check_ranges(main: DataRange, guide: DataRange) -> None:
             f"guidance needs data of one range; the denoiser has {range_in_words(main)} and its guide "
             f"{range_in_words(guide)}; give both the same `data_range`"
         )
+
+
+def _check_conditions(main: bool, guide: bool) -> None:
+    if main != guide:
+        raise InputError("a denoiser that takes conditions and one that takes none cannot guide each other")
 
 
 def _check_has_classes(label_dim: int, needs_class: bool) -> None:

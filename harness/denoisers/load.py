@@ -22,7 +22,7 @@ from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
-from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.config import AnyDenoiser, DenoiserConfig, Description
 from harness.denoisers.exported import ExportedSpec
 from harness.denoisers.given import GivenSpec
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
@@ -51,6 +51,7 @@ DENOISERS = one_of(
     ExportedSpec,
     group="harness.denoisers",
 )
+AnyDenoiser.union = DENOISERS
 DenoiserSpec = Annotated[DenoiserConfig, DENOISERS]
 Source: TypeAlias = str | Path | Mapping[str, Any] | DenoiserConfig
 

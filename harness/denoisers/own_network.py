@@ -76,6 +76,8 @@ class OwnNetworkSpec(DenoiserConfig):
 
     @model_validator(mode="after")
     def _classes_or_conditions(self) -> "OwnNetworkSpec":
+        if not self.label_dim and (self.predicts.classes != "one_hot" or self.predicts.null_class is not None):
+            raise ValueError("classes and null_class are for a network with classes; give label_dim, or leave them out")
         if self.conditional and self.label_dim:
             raise ValueError(f"a conditional network has no classes, and label_dim is {self.label_dim}; leave one out")
         return self

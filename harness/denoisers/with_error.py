@@ -18,8 +18,7 @@ from pydantic import Field
 
 from harness.core.config import Positive
 from harness.denoisers.analytic.specs import NonNegative
-from harness.denoisers.config import DenoiserConfig, Description
-from harness.denoisers.guidance import Part
+from harness.denoisers.config import DenoiserConfig, Description, Part
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +37,7 @@ class WithErrorSpec(DenoiserConfig):
     """A denoiser with a fixed, smooth error.
 
     Args:
-        denoiser: a card's name, a checkpoint's path, or an analytic spec.
+        denoiser: a card's name, a checkpoint's path, or a spec.
         epsilon: root mean square of the error, in units of the raw network's target.
         seed: of the error.
         sigma_data: standard deviation of the data, in the error's c_in and c_out.
@@ -71,12 +70,12 @@ class WithError:
 
     def __init__(self, denoiser: "Denoiser", epsilon: float, seed: int = 0, sigma_data: float = 0.5) -> None:
         self.denoiser, self.epsilon, self.sigma_data = denoiser, epsilon, sigma_data
-        from harness.sampling.denoiser import data_range, needs_class, null_class
+        from harness.sampling.denoiser import data_range, needs_class, null_class, takes_conditions
 
         self.shape, self.label_dim, self.cost = denoiser.shape, denoiser.label_dim, denoiser.cost
         self.sigma_min, self.sigma_max = denoiser.sigma_min, denoiser.sigma_max
         self.null_class, self.needs_class = null_class(denoiser), needs_class(denoiser)
-        self.data_range = data_range(denoiser)
+        self.data_range, self.conditional = data_range(denoiser), takes_conditions(denoiser)
         self._layers = [layer.to(denoiser.device, denoiser.dtype) for layer in _random_network(self.shape, seed)]
 
     @property

@@ -26,6 +26,7 @@ from harness.execution.seed_ranges import SeedRange
 from harness.execution.worker import ChunkFailure, ChunkTask, failure_of
 from harness.experiments.nfe import Probe, probe_of
 from harness.experiments.plan import Plan, Planned
+from harness.experiments.trial import Trial
 from harness.store.chunk import Chunk
 from harness.store.database import RESULT_KEY, Store
 from harness.store.names import keep_grid
@@ -137,8 +138,11 @@ class _PlanRun:
         started = time.perf_counter()
         if not force:
             self.store.check_files()
+        self._check_own_networks(item.trial for item in self.plan.items if item.trial.sampler.discretization.is_open)
         self.plan = fill_levels(self.plan, self.store, self.device)
         wanted = measurements(self.plan)
+        lacking = plan_chunks(wanted, None if force else self.store, self.scheduler.retry_failed).chunks
+        self._check_own_networks(wanted[each.measurement].trials[each.fingerprint].trial for each in lacking)
         self._probe([measurement for measurement in wanted if measurement.metric.is_probed], force)
         self.measurements = [with_reference(measurement, self.store, self.device) for measurement in wanted]
         lost = 0
@@ -155,7 +159,6 @@ class _PlanRun:
                 self.listener.note(note)
         needed = plan_chunks(self.measurements, self.store, self.scheduler.retry_failed)
         self.merger = Merger(self.store, self.measurements, needed.by_measurement)
-        self._check_own_networks(needed.chunks)
         total = sum(len(measurement.trials) for measurement in self.measurements)
         ready = sum(len(missing.complete) + len(missing.failed) for missing in needed.by_measurement)
         rows = sum(self._evaluations(planned) for planned in needed.chunks)
@@ -169,9 +172,8 @@ class _PlanRun:
         failures = tuple(FailureCount(*reason, trials) for reason, trials in self.failures.most_common())
         return Summary(total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent, failures)
 
-    def _check_own_networks(self, chunks: list[PlannedChunk]) -> None:
-        """Users' own networks keep what denoisers promise, before workers begin."""
-        trials = (self.measurements[planned.measurement].trials[planned.fingerprint].trial for planned in chunks)
+    def _check_own_networks(self, trials: Iterable[Trial]) -> None:
+        """Users' own networks keep what denoisers promise, before anything is forgotten, found or computed."""
         for trial in {(trial.weights, trial.dtype, trial.labels): trial for trial in trials}.values():
             check_own(trial.denoiser, devices_for(self.device)[0], trial.dtype, trial.conditions)
 

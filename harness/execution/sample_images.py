@@ -11,7 +11,7 @@ from harness.core.errors import InputError
 from harness.core.files import write_output
 from harness.datasets.image_bytes import to_bytes
 from harness.datasets.pictures import pictures
-from harness.denoisers.load import load_denoiser
+from harness.denoisers.load import describe, load_denoiser
 from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
 from harness.execution.worker import mosaic
@@ -51,6 +51,8 @@ def sample_to_files(
     """
     if not seeds:
         raise InputError("no seeds were given; --seeds takes numbers and ranges such as 0-63")
+    if labels is None and describe(source).conditional:
+        raise InputError("this denoiser takes conditions; give --conditions FILE, or --label unconditional")
     check_own(source, devices_for(device)[0], conditions=labels if isinstance(labels, Conditions) else None)
     denoiser = load_denoiser(source, device=devices_for(device)[0])
     is_sheet, is_array = (output.suffix.lower() == ending for ending in (".png", ".npy"))
@@ -87,4 +89,7 @@ def sample_to_files(
     else:
         for seed, image in zip(seeds, to_bytes(images), strict=True):
             write_output(output / f"{seed:06d}.png", mosaic(image[None], columns=1))
-    return Sampled(len(seeds), spent / len(seeds), sampler.notes(denoiser))
+    notes = sampler.notes(denoiser)
+    if isinstance(labels, Conditions) and len(labels) < len(seeds):
+        notes.append(f"{len(labels):,} conditions for {len(seeds):,} seeds: they are used in turn, again and again.")
+    return Sampled(len(seeds), spent / len(seeds), notes)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.core.data_range import is_of_bytes, range_in_words
 from harness.core.errors import InputError, SamplingError
 from harness.denoisers.config import Description, Window
 from harness.denoisers.load import Source, describe, rounding_of
@@ -106,6 +107,9 @@ def check_route(sampler: Sampler, denoiser: Description) -> None:
     Raises:
         InputError: with the reason.
     """
+    if sampler.clip_denoised and not is_of_bytes(denoiser.data_range):
+        found = range_in_words(denoiser.data_range)
+        raise InputError(f"clip_denoised clips D to [-1, 1], and the denoiser's data are {found}; leave it out")
     probe = Probe(denoiser.sigma_min, denoiser.sigma_max, 1)
     probe.takes_infinity = denoiser.takes_infinity
     if not sampler.discretization.is_open:

@@ -13,7 +13,6 @@ from harness.denoisers.load import Source, describe, rounding_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.experiments.grid import Grid
     from harness.sampling.sampler import Sampler
 
 Rounding = Callable[["Tensor"], "Tensor"]
@@ -42,8 +41,8 @@ def sampler_notes(sampler: "Sampler", denoiser: Description, rounding: Rounding 
     return tuple(told)
 
 
-def conditions_notes(path: str | None, grid: "Grid") -> tuple[str, ...]:
-    """That a file has fewer conditions than the metrics of a grid ask for seeds, in a sentence; none otherwise.
+def conditions_notes(path: str | None, seeds: int) -> tuple[str, ...]:
+    """That a file has fewer conditions than there are seeds, in a sentence; none otherwise.
 
     Raises:
         InputError: the file cannot be read.
@@ -53,7 +52,6 @@ def conditions_notes(path: str | None, grid: "Grid") -> tuple[str, ...]:
     from harness.sampling.conditions import read_conditions
 
     count = len(read_conditions(path))
-    seeds = max(metric.range_count * metric.default_samples(grid.samples) for metric in grid.metrics)
     if seeds <= count:
         return ()
     return (f"'{path}' holds {count:,} conditions for {seeds:,} seeds: they are used in turn, again and again.",)

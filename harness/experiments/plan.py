@@ -325,7 +325,8 @@ def _trials(
     """The trials of one curve on one denoiser: its points, at each budget."""
     choice = grid.denoisers[panel]
     source = choice.source_of(panel)
-    labels, cycled = policy(choice.labels, choice.conditions), conditions_notes(choice.conditions, grid)
+    seeds = max(metric.range_count * metric.default_samples(grid.samples) for metric in grid.metrics)
+    labels, cycled = policy(choice.labels, choice.conditions), conditions_notes(choice.conditions, seeds)
     for raw in curve.samplers:
         sampler = yaml.build(Sampler, document, curve.base, raw, curve.moved)
         by_nfe, budgets = _budgets(curve, raw, sampler, grid, document)

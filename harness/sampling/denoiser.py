@@ -114,6 +114,22 @@ class Ranged(Protocol):
     data_range: DataRange
 
 
+@runtime_checkable
+class Conditional(Protocol):
+    """A denoiser of conditions other than classes; see `harness.sampling.conditions`.
+
+    Attributes:
+        conditional: whether it takes them.
+    """
+
+    conditional: bool
+
+
+def takes_conditions(denoiser: Denoiser) -> bool:
+    """Whether the denoiser takes conditions other than classes."""
+    return isinstance(denoiser, Conditional) and denoiser.conditional
+
+
 def takes_infinity(denoiser: Denoiser) -> bool:
     """Whether the denoiser may be asked at sigma = infinity."""
     return isinstance(denoiser, AtInfinity) and denoiser.takes_infinity

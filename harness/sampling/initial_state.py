@@ -10,7 +10,7 @@ from harness.core.data_range import is_of_bytes, range_in_words
 from harness.core.errors import InputError
 from harness.hub.header import NAME_NULL_CLASS
 from harness.sampling.conditions import Condition, Conditions
-from harness.sampling.denoiser import Denoiser, data_range, needs_class, null_class
+from harness.sampling.denoiser import Denoiser, data_range, needs_class, null_class, takes_conditions
 from harness.sampling.dynamics import Dynamics, one_hot
 from harness.sampling.noise import Noise
 from harness.sampling.sampler import Sampler, TimeSteps
@@ -58,6 +58,8 @@ def initial_state(
     drawn = noise.latents()
     if latents is not None and latents.shape != drawn.shape:
         raise InputError(f"latents must have shape {tuple(drawn.shape)}; we got {tuple(latents.shape)}")
+    if isinstance(labels, Conditions) and not takes_conditions(denoiser):
+        raise InputError("the denoiser takes no conditions but classes; leave them out")
     if isinstance(labels, str) and needs_class(denoiser):
         raise InputError(f"images without a class were asked for, and {NAME_NULL_CLASS}")
     if sampler.clip_denoised and not is_of_bytes(data_range(denoiser)):
@@ -86,8 +88,6 @@ def resolve_labels(labels: Labels, noise: Noise, label_dim: int, null_class: int
     if isinstance(labels, str) and labels != "unconditional":
         raise InputError(f"labels in words can only be 'unconditional'; we got '{labels}'; None draws a class per seed")
     if isinstance(labels, Conditions):
-        if label_dim:
-            raise InputError(f"the denoiser has {label_dim} classes, and takes no other conditions; leave them out")
         return labels.of(noise.seeds, noise.device)
     if label_dim == 0:
         if labels is not None and not isinstance(labels, str):

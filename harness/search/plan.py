@@ -13,6 +13,7 @@ from harness.core.yaml import first_mistake
 from harness.denoisers.config import DenoiserConfig
 from harness.denoisers.load import describe, parse, verify
 from harness.experiments.checks import misfit
+from harness.experiments.notes import conditions_notes
 from harness.experiments.trial import LabelPolicy
 from harness.metrics import METRICS
 from harness.metrics.base import DEFAULT_SAMPLES, Metric
@@ -209,7 +210,8 @@ def plan_search(request: SearchRequest) -> SearchPlan:
     _check_method(request, space)
     try:
         enqueued, left_out = enqueued_trials(target, space, builder, nfe, request.pareto)
-        notes = (*left_out, *probe(space, builder, nfe))
+        cycled = conditions_notes(request.conditions, max(samples, _samples(metric, request.samples)))
+        notes = (*left_out, *probe(space, builder, nfe), *cycled)
     except SpaceError as error:
         raise document.error(error.where, str(error)) from None
     plan = SearchPlan(

@@ -212,6 +212,9 @@ def test_networks_that_are_none(factory, told):
         ({"predicts": "epsilon"}, "unknown kind 'epsilon'"),
         ({"factory": "missing.py:make"}, "no such file"),
         ({"betas": [0.02, 0.01]}, "fall"),
+        ({"betas": {"schedule": "linear", "start": 0.02, "end": 0.0001}}, "do not fall"),
+        ({"betas": {"schedule": "squaredcos", "end": 0.01}}, "of its own"),
+        ({"classes": "index"}, "give label_dim"),
         ({"weights": "nowhere.pt"}, "cannot read the file"),
         ({"time_scale": 2}, "time_scale"),
         ({"speed": 1}, "speed"),
@@ -220,6 +223,45 @@ def test_networks_that_are_none(factory, told):
 def test_specs_that_say_too_little(change, told):
     with pytest.raises(InputError, match=told):
         describe(NOISE | change)
+
+
+def test_forced_runs_ask_first(folder):
+    assert command("run", "own.yaml", "--allow-code").exit_code == 0
+    assert command("run", "own.yaml", "--force").exit_code == 2
+    assert (harness.results(grid="own")["status"] == "done").all()  # nothing was forgotten
+
+
+def test_networks_of_ones_own_can_be_guided():
+    guided = {"kind": "autoguidance", "denoiser": FLOW, "guide": FLOW | {"args": {"variance": 0.3}}, "weight": 1.2}
+    denoiser = load_denoiser(guided | {"guide": FLOW | {"args": {"std": 0.6}}}, allow_code=True)
+    assert denoiser(torch.ones(2, 1, 2, 2), torch.tensor(1.0)).shape == (2, 1, 2, 2)
+    with pytest.raises(InputError, match="not guided itself"):
+        describe({"kind": "autoguidance", "denoiser": guided, "guide": FLOW})
+    with pytest.raises(InputError, match="unknown kind 'pythn'") as told:
+        describe(guided | {"guide": {"kind": "pythn"}})
+    assert "\n" not in str(told.value)
+
+
+def test_levels_are_found_on_networks_that_were_checked(folder):
+    failing = NOISE | {"factory": "nets_of_mine:make_failing", "predicts": "image"}
+    del failing["betas"]
+    grid = {
+        "title": "G",
+        "metrics": "end-point-error",
+        "samples": 4,
+        "steps": [4],
+        "denoisers": {"f": {"source": failing}},
+    }
+    grid["series"] = [{"name": "found", "sampler": {"discretization": "optimized"}}]
+    with pytest.raises(InputError, match="fails when it is called"):
+        harness.run(grid, allow_code=True, executor="inline")
+
+
+def test_clipping_needs_data_of_bytes(folder):
+    grid = {"title": "G", "metrics": "end-point-error", "samples": 4, "steps": [4]}
+    grid |= {"denoisers": {"f": {"source": FLOW | {"data_range": [0, 8]}}}}
+    with pytest.raises(InputError, match="clip_denoised clips D"):
+        plan(grid | {"series": [{"name": "clipped", "sampler": {"clip_denoised": True}}]})
 
 
 def test_an_untrained_network_may_say_so():

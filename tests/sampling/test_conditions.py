@@ -139,6 +139,27 @@ def test_what_does_not_fit_is_refused_while_planning(folder, panel, told):
         plan(grid | {"denoisers": {"mine": panel}})
 
 
+def test_conditions_are_for_denoisers_that_take_them(denoiser):
+    conditions = read_conditions(write("means.npz"))
+    with pytest.raises(InputError, match="takes no conditions"):
+        harness.sample(harness.load_denoiser("ideal"), Sampler(steps=2), seeds=[0], labels=conditions)
+    sheet = ("sample", json.dumps(SPEC), "-o", "s.png", "--seeds", "0-3", "--allow-code")
+    told = CliRunner().invoke(app, list(sheet))
+    assert told.exit_code == 2 and "takes conditions" in told.output
+    none = CliRunner().invoke(app, [*sheet, "--label", "unconditional"])
+    assert none.exit_code == 0
+    few = CliRunner().invoke(app, [*sheet, "--conditions", "means.npz"])
+    assert few.exit_code == 0 and "3 conditions for 4 seeds" in few.output
+
+
+def test_an_object_takes_conditions(denoiser, folder):
+    write("means.npz")
+    grid = {"title": "C", "metrics": "end-point-error", "samples": 8, "nfe": [7], "series": [{"name": "Heun"}]}
+    grid["denoisers"] = {"mine": {"conditions": "means.npz"}}
+    table = harness.run(grid, denoisers={"mine": denoiser})
+    assert list(table["status"]) == ["done"] and table["labels"].iloc[0].startswith("conditions ")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
