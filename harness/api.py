@@ -202,8 +202,8 @@ def evaluate(
     """Measure images that any program made, or those of a sampler, each metric with its interval.
 
     Args:
-        images: a folder, an archive, a `.npy` or `.npz` file; or [N, C, H, W], uint8, or floats, which become bytes as a
-            sampler's images do, from [-1, 1], and stay floats for metrics that see floats; or a sampler.
+        images: a folder, an archive, a `.npy` or `.npz` file; or [N, C, H, W], uint8, or floats, which become bytes as
+            a sampler's images do, from [-1, 1], and stay floats for metrics that see floats; or a sampler.
         metrics: such as `fid,kid`, or a YAML list.
         reference: what to compare with: a card, a file of statistics, a data set.
         extractor: of features; each metric's own by default.
