@@ -7,8 +7,12 @@ Code is named as `module:object`, or as `file.py:object`:
 
 Its identity covers its own Python files and what they import of the user's: for a package every file of it, for a file
 those that it imports from its own folder, and so on. Of installed distributions that they import it covers name and
-version; torch and numpy are left out, since every row has their versions. Imports are read from the source; a module
-that is imported by a computed name is not seen.
+version, and the files too where these lie outside the folders of installed packages, as of an editable install; torch
+and numpy are left out, since every row has their versions. Imports are read from the source; a module that is imported
+by a computed name is not seen.
+
+A process has one module of a name, and imports it once. So code is refused where a module that it imports is another
+file of that name here, or a file that changed since it was imported (`harness.core.bytecode`).
 
 Permission is `--allow-code` on the command line, `allow_code=True` in Python, or the user's settings
 (`harness.core.settings`). Work that is sent to another process takes its permission along.
@@ -18,6 +22,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import site
 import sys
 import sysconfig
@@ -26,9 +31,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.core.bytecode import is_current
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.settings import load_settings, settings_path
@@ -39,10 +46,21 @@ RECORDED = frozenset({"torch", "numpy", "harness"})
 _SITES = {Path(sysconfig.get_path(scheme)) for scheme in ("purelib", "platlib")} | {Path(site.getusersitepackages())}
 """Folders of installed packages, where neighbours are not a user's own code."""
 
+_SITE_NAMES = frozenset({"site-packages", "dist-packages"})
+"""Names of folders of installed packages, of this Python and of those whose packages it sees."""
+
 _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
-_imported: dict[str, str] = {}
-"""Identity of the source that this process imported, by reference."""
+
+class _Source(NamedTuple):
+    """A file, and the hash of what it held when this process first needed it."""
+
+    path: Path
+    sha256: str
+
+
+_imported: dict[str, _Source] = {}
+"""The sources of code that this process loaded, by the full name of the module."""
 
 
 @contextmanager
@@ -154,9 +172,9 @@ def find_code(reference: str) -> Code:
         for imported in sorted(_imports(own.values()) - {name}):
             beside = None if place.parent in _SITES else _in_folder(imported, place.parent)
             installed = {} if beside else _distributions(imported)
-            if installed:
-                distributions |= installed
-            elif (found := beside or _find(imported)) is not None:
+            distributions |= installed
+            found = beside or _find(imported)
+            if found is not None and not (installed and _is_copy(found, installed)):
                 todo.append((imported, found))
     distributions |= {} if named.file else _distributions(named.top)
     return Code(named.top, start.parent, files, dict(sorted(distributions.items())))
@@ -166,27 +184,39 @@ def load_object(reference: str) -> Any:
     """Import `module:object`, which runs code.
 
     Raises:
-        InputError: no permission, no such module or object, an import that fails, or source that changed since this
-            process imported it.
+        InputError: no permission, no such module or object, an import that fails, another module of a name that it
+            needs, or source that changed since this process imported it.
     """
     require_permission(f"'{reference}'")
     named, code = _parse(reference), find_code(reference)
-    known = _imported.setdefault(reference, code.sha256)
-    if known != code.sha256:
-        raise InputError(f"'{reference}': its source changed since this process imported it; start the program again")
+    places = {path.resolve() for path in code.files.values()}
+    sources = _sources(code)
+    _check_modules(reference, sources, _imported, places)
     with _importable(str(code.folder)):
         try:
             module = importlib.import_module(named.module)
         except Exception as error:
-            del _imported[reference]
+            here = {name for name in sources if name in sys.modules and _is_among(name, sys.modules[name], places)}
+            _imported.update({name: sources[name] for name in here})  # what it imported before it failed stays
             raise InputError(f"'{reference}' cannot be imported: {_told(error)}") from error
-    _check_place(reference, module, code)
+    if not _is_among(module.__name__, module, places):
+        raise _another(reference, module.__name__, getattr(module, "__file__", None))
+    _check_modules(reference, _sources(code), _imported | sources, places)
+    _imported.update(sources)
     value: Any = module
     for part in named.attribute.split("."):
         if not hasattr(value, part):
             raise InputError(f"'{reference}': {getattr(value, '__name__', named.module)} has no '{part}'")
         value = getattr(value, part)
     return value
+
+
+def takes(function: Any, name: str) -> bool:
+    """Whether a function has a parameter of a name."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # without a signature
+        return False
 
 
 def _told(error: BaseException) -> str:
@@ -207,11 +237,62 @@ def _importable(folder: str) -> Iterator[None]:
             sys.path.append(folder)
 
 
-def _check_place(reference: str, module: Any, code: Code) -> None:
-    """What was imported is what was hashed: another module of that name may have been there first."""
+def _sources(code: Code) -> dict[str, _Source]:
+    """The files of code as they are now, by the full names of their modules."""
+    return {
+        place.removesuffix(".py").removesuffix("/__init__").replace("/", "."): _Source(path, sha256_of(path))
+        for place, path in code.files.items()
+    }
+
+
+def _check_modules(reference: str, sources: dict[str, _Source], known: dict[str, _Source], places: set[Path]) -> None:
+    """See that modules in memory are what was hashed, and that names stand for one file.
+
+    A file that code needs and that is not imported yet may be imported later, when the code is called; so its name is
+    kept for it, and its content may still change.
+
+    Args:
+        reference: the code, for what is said.
+        sources: its files as they are now, by module.
+        known: sources of code that was loaded before, by module.
+        places: the same files, resolved.
+
+    Raises:
+        InputError: another module of a name, or a file that changed since it was imported.
+    """
+    for name, source in sources.items():
+        module, before = sys.modules.get(name), known.get(name)
+        if module is not None and not _is_among(name, module, places):
+            raise _another(reference, name, getattr(module, "__file__", None))
+        if before is not None and before.path.resolve() not in places:
+            raise _another(reference, name, before.path)
+        if module is None:
+            continue
+        if before is None and not is_current(module, source.path):
+            raise _changed(reference, source.path, "may have changed")
+        if before is not None and before.sha256 != source.sha256:
+            raise _changed(reference, source.path, "changed")
+
+
+def _is_among(name: str, module: Any, places: set[Path]) -> bool:
+    """Whether a module came from one of some files, or from a compiled one beside it."""
     file = getattr(module, "__file__", None)
-    if file is None or Path(file).resolve() not in {path.resolve() for path in code.files.values()}:
-        raise InputError(f"'{reference}': this process has another module '{module.__name__}' ({file}); rename yours")
+    if file is None:  # an object that a package put in a module's place; the package itself has a file
+        return "." in name
+    path = Path(file).resolve()
+    if file.endswith(tuple(EXTENSION_SUFFIXES)):
+        path = path.with_name(f"{path.name.partition('.')[0]}.py")
+    return path in places
+
+
+def _another(reference: str, name: str, file: str | Path | None) -> InputError:
+    return InputError(
+        f"'{reference}': this process has another module '{name}' ({file}); rename yours, or use it in another process"
+    )
+
+
+def _changed(reference: str, file: Path, how: str) -> InputError:
+    return InputError(f"'{reference}': {file} {how} since this process imported it; start the program again")
 
 
 def _find(name: str) -> Path | None:
@@ -227,6 +308,19 @@ def _find(name: str) -> Path | None:
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).absolute()
     return Path(spec.origin).absolute() if spec.origin and spec.origin.endswith(".py") else None
+
+
+def _is_copy(place: Path, distributions: Iterable[str]) -> bool:
+    """Whether a module of installed distributions is a copy that they brought, not source that an install points to.
+
+    A copy lies in a folder of installed packages, or in another one beside a record of what was copied there.
+    """
+    if place.parent in _SITES or _SITE_NAMES.intersection(place.parts):
+        return True
+    owners = [metadata.distribution(name) for name in distributions]
+    return any(
+        Path(str(one.locate_file(""))).resolve() == place.parent.resolve() and one.read_text("RECORD") for one in owners
+    )
 
 
 def _in_folder(name: str, folder: Path) -> Path | None:

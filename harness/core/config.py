@@ -5,6 +5,7 @@ that names the place. Numbers are strict (no "3", no true for 1), never NaN, and
 JSON goes both ways.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -18,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    JsonValue,
     PlainSerializer,
     TypeAdapter,
     ValidationInfo,
@@ -117,6 +119,19 @@ Names = Annotated[
 def freeze(value: Any) -> Any:
     """Lists to tuples, however deep, so that a frozen choice can hold what YAML wrote as lists."""
     return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+Files = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else freeze(value))]
+"""A path or a list of paths."""
+
+
+def _checked_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    json.dumps(value, allow_nan=False)  # raises a ValueError: NaN and infinity are not JSON
+    return value
+
+
+Arguments = Annotated[dict[str, JsonValue], AfterValidator(_checked_json)]
+"""Keyword arguments of a function, as JSON has values; neither NaN nor infinity, which JSON has not."""
 
 
 def kind_of(config: type[Config]) -> str | None:

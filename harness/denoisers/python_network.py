@@ -5,14 +5,13 @@ own convention; see `harness.denoisers.conventions`. Planning and reports find t
 Importing this module loads no torch.
 """
 
-import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from harness.core.code import find_code, load_object
-from harness.core.config import Count, freeze
+from harness.core.code import find_code, load_object, takes
+from harness.core.config import Arguments, Count, Files
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.denoisers.config import Description
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from harness.denoisers.wrapped_network import Network, WrappedNetwork
     from harness.sampling.denoiser import Denoiser
 
-Files = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else freeze(value))]
-"""A path or a list of paths."""
-
 
 class PythonSpec(OwnNetworkSpec):
     """A network that a factory of the user's makes.
@@ -36,7 +32,7 @@ class PythonSpec(OwnNetworkSpec):
 
     Args:
         factory: `module:object` or `file.py:object`, a path from the working directory.
-        args: keyword arguments of the factory, as JSON has values.
+        args: keyword arguments of the factory, as JSON has values: neither NaN nor infinity.
         weights: files that the network is made of; they are hashed, and given to the factory as `weights`, a list of
             paths, where it has a parameter of that name.
         cost: network evaluations that a call counts as.
@@ -45,7 +41,7 @@ class PythonSpec(OwnNetworkSpec):
 
     kind: Literal["python"] = "python"
     factory: Annotated[str, Field(min_length=3)]
-    args: dict[str, Any] = Field(default_factory=dict)
+    args: Annotated[Arguments, Field(default_factory=dict)]
     weights: Files = ()
     cost: Count = 1
 
@@ -72,8 +68,8 @@ class PythonSpec(OwnNetworkSpec):
         factory = load_object(self.factory)
         if not callable(factory):
             raise InputError(f"'{self.factory}' is no function that makes a network; it is a {type(factory).__name__}")
-        arguments = dict(self.args)
-        if self.weights and _takes(factory, "weights"):
+        arguments: dict[str, object] = dict(self.args)
+        if self.weights and takes(factory, "weights"):
             arguments["weights"] = [Path(file).expanduser() for file in self.weights]
         try:
             made: Network = factory(**arguments)
@@ -93,10 +89,3 @@ class PythonSpec(OwnNetworkSpec):
         built = super().build(parts, device, dtype)
         built.cost = self.cost
         return built
-
-
-def _takes(function: Any, name: str) -> bool:
-    try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # without a signature
-        return False

@@ -17,9 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import Field
 
-from harness.core.code import find_code, load_object, require_permission
+from harness.core.code import find_code, load_object, require_permission, takes
+from harness.core.config import Arguments, Files, unwritten
 from harness.core.data_range import DataRange, is_of_bytes, range_in_words
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
@@ -40,14 +41,6 @@ LOADED = 4
 """Functions that stay loaded: chunks of one metric follow each other."""
 
 
-def _checked_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    json.dumps(value, allow_nan=False)  # raises a ValueError: NaN and infinity are not JSON
-    return value
-
-
-Arguments = Annotated[dict[str, JsonValue], AfterValidator(_checked_json)]
-"""Keyword arguments of a factory, as JSON."""
-
 Factory = Annotated[str, Field(min_length=1)]
 """`file.py:object` or `module:object`, which makes something when it is called."""
 
@@ -58,24 +51,35 @@ class PythonSource(NamedTuple):
     Args:
         factory: `file.py:object` or `module:object`; it is called with the arguments, and gives the function.
         args: its keyword arguments, as JSON.
+        weights: files that the function is made of, which the factory gets as `weights`, a list of paths, where it has
+            a parameter of that name.
     """
 
     factory: str
     args: str
+    weights: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
         """What identifies it; runs no code.
 
         Raises:
-            InputError: there is no such source.
+            InputError: there is no such source, or no such file of weights.
         """
         code = find_code(self.factory)
         made = self.factory.rpartition(":")[2]
-        return {"code": code.sha256, "distributions": code.distributions, "object": made, "args": self.args}
+        content = {"code": code.sha256, "distributions": code.distributions, "object": made, "args": self.args}
+        if self.weights:  # left out without any, so that identities stay as they were before the field came
+            content["weights"] = [sha256_of(path) for path in self.paths]
+        return content
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of weights."""
+        return [Path(file).expanduser() for file in self.weights]
 
     def check(self) -> None:
-        """See that it is there; runs no code."""
-        find_code(self.factory)
+        """See that it is there, with its weights; runs no code."""
+        self.content()
 
     def load(self, device: str) -> Function:
         """The function, ready on a device; equal sources are loaded once.
@@ -133,8 +137,11 @@ def _made(source: PythonSource, content: str, device: str) -> Function:
     import torch
 
     make = load_object(source.factory)
+    arguments = json.loads(source.args)
+    if source.weights and takes(make, "weights"):
+        arguments["weights"] = source.paths
     try:
-        function = make(**json.loads(source.args))
+        function = make(**arguments)
     except Exception as error:  # it is the user's program: anything may come
         raise InputError(f"'{source.factory}' failed with args {source.args} ({_told(error)})") from error
     if not callable(function):
@@ -160,6 +167,8 @@ class ImageFunction(SampleMean):
         values: `bytes`, images rounded to bytes as in a PNG file, or `float`, images as the denoiser gives them; by
             default as the denoiser's `data_range` says.
         args: keyword arguments of the factory.
+        weights: files that the function is made of; they are hashed, and given to the factory as `weights`, a list of
+            paths, where it has a parameter of that name.
 
     Attributes:
         takes_condition: the function's second argument is the condition of each image, or None.
@@ -172,6 +181,7 @@ class ImageFunction(SampleMean):
     better: Literal["lower", "higher"] = "lower"  # type: ignore[misc]  # a field, where other metrics have a constant
     values: Literal["bytes", "float"] | None = None
     args: Annotated[Arguments, Field(default_factory=dict)]
+    weights: Annotated[Files, unwritten(())] = ()
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())  # arguments are a dict, which has no hash
@@ -204,7 +214,7 @@ class ImageFunction(SampleMean):
 
     @property
     def identity(self) -> str:
-        """Kind, version, and a hash of all that changes the numbers: source or file, arguments, bytes or floats."""
+        """Kind, version, and a hash of what changes the numbers: source or file, arguments, weights, values."""
         fields = {**self.program.content(), "values": self.values, "plugin": self.plugin}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return f"{super().name}:{self.version}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"

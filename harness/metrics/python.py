@@ -18,7 +18,7 @@ class PythonMetric(ImageFunction):
 
     @property
     def program(self) -> PythonSource:
-        return PythonSource(self.factory, json.dumps(self.args, sort_keys=True))
+        return PythonSource(self.factory, json.dumps(self.args, sort_keys=True), self.weights)
 
     @property
     def word_of_program(self) -> str:

@@ -35,7 +35,7 @@ class Score(ImageFunction):
     def _one_program(self) -> Self:
         if (self.path is None) == (self.factory is None):
             raise ValueError("give either the `path` of a TorchScript file, with its `sha256`, or a `factory`")
-        for name in ("sha256",) if self.path is None else ("args",):
+        for name in ("sha256",) if self.path is None else ("args", "weights"):
             if getattr(self, name):
                 raise ValueError(f"`{name}` is for a {'`path`' if self.path is None else '`factory`'}; leave it out")
         return self
@@ -45,7 +45,7 @@ class Score(ImageFunction):
         if self.path is not None:
             return TorchScriptFile(self.path, self.sha256)
         assert self.factory is not None
-        return PythonSource(self.factory, json.dumps(self.args, sort_keys=True))
+        return PythonSource(self.factory, json.dumps(self.args, sort_keys=True), self.weights)
 
     @property
     def word_of_program(self) -> str:

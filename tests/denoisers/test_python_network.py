@@ -264,6 +264,13 @@ def test_clipping_needs_data_of_bytes(folder):
         plan(grid | {"series": [{"name": "clipped", "sampler": {"clip_denoised": True}}]})
 
 
+@pytest.mark.parametrize("args", [{"std": float("inf")}, {"stds": [{"low": float("nan")}]}])
+def test_arguments_that_json_has_not_are_refused_in_one_line(args):
+    with pytest.raises(InputError, match=r"args: .*not JSON compliant") as error:
+        describe(NOISE | {"args": args})
+    assert "\n" not in str(error.value)
+
+
 def test_an_untrained_network_may_say_so():
     from harness.core.code import code_allowed
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -72,6 +73,11 @@ def asked():
 
 def values():
     return lambda images: images.flatten(1).mean(1).numpy()
+
+
+def weighted(weights=(), bias=0.0):
+    total = sum(float(path.read_text()) for path in weights) + bias
+    return lambda images, condition=None: images.flatten(1).mean(1) * 0 + total
 """
 GRID = """
 title: Of functions
@@ -166,6 +172,56 @@ def test_a_changed_line_or_argument_is_another_metric(folder):
     (folder / "numbers_of_test.py").write_text("SHIFT = 1.0\n")  # what the file imports of the user's
     assert first.identity != before
     assert len({first, python("Contrast"), python("Contrast", args={"power": 2.0})}) == 2
+
+
+def test_an_identity_without_weights_is_as_before_the_field():
+    metric = python("Contrast", args={"power": 2.0})
+    content = metric.program.content()
+    assert set(content) == {"code", "distributions", "object", "args"}
+    text = json.dumps({**content, "values": None, "plugin": metric.plugin}, sort_keys=True, separators=(",", ":"))
+    assert metric.identity == f"python:1:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    assert "weights" not in metric.model_dump_json()
+    assert python("Contrast", args={"power": 2.0}, weights=[]) == metric
+
+
+def test_weights_are_part_of_the_identity_and_given_to_the_factory(folder):
+    (folder / "a.txt").write_text("0.5")
+    (folder / "b.txt").write_text("0.25")
+    job = SamplingJob(load_denoiser(DATA), SAMPLER, [0, 1], batch=2)
+    one, both = python("weighted", weights="a.txt"), python("weighted", weights=["a.txt", "b.txt"], args={"bias": 1})
+    score = METRICS.read({"kind": "score", "factory": "functions_of_test.py:weighted", "weights": "b.txt"})
+    with code_allowed():
+        assert one.observe(job).values.tolist() == [0.5] * 2
+        assert both.observe(job).values.tolist() == [1.75] * 2
+        assert score.observe(job).values.tolist() == [0.25] * 2
+        assert python("weighted").observe(job).values.tolist() == [0.0] * 2
+        without = python("values", weights="a.txt")  # a factory without such a parameter
+        assert torch.equal(without.observe(job).values, python("values").observe(job).values)
+        assert without.identity != python("values").identity
+        before, of_score = one.identity, score.identity
+        (folder / "a.txt").write_text("0.75")
+        (folder / "b.txt").write_text("2.0")
+        assert one.identity != before
+        assert score.identity != of_score
+        assert one.observe(job).values.tolist() == [0.75] * 2  # made anew
+    (folder / "moved.txt").write_text("0.5")
+    assert python("weighted", weights=["moved.txt"]).identity == before
+    assert METRICS.read_json(both.model_dump_json()) == both
+    assert METRICS.read(both.model_dump(mode="json")).identity == both.identity
+
+
+def test_weights_in_a_grid(planned, store, folder):
+    metric = "{kind: python, factory: 'functions_of_test.py:weighted', weights: w.txt}"
+    with pytest.raises(InputError, match=r"w.txt: cannot read the file"):
+        planned(metric)
+    (folder / "w.txt").write_text("0.5")
+    compute(planned(metric), store)
+    assert compute(planned(metric), store).chunks == 0
+    (folder / "w.txt").write_text("0.25")
+    compute(planned(metric), store)
+    assert sorted(row["value"] for row in store.results()) == [0.25, 0.5]
+    with pytest.raises(InputError, match="`weights` is for a `factory`; leave it out"):
+        planned(f"{{kind: score, path: clip.pt, sha256: '{'0' * 64}', weights: w.txt}}")
 
 
 def test_a_change_during_a_run_is_told(planned, folder):
