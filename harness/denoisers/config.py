@@ -37,7 +37,8 @@ class Description(NamedTuple):
         family: kind of the network's preconditioning; "" for a denoiser without one.
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
         conditional: whether it takes conditions other than classes; see `harness.sampling.conditions`.
-        has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
+        dtypes: which types of arithmetic may be asked for: both for a network; float64 for an analytic denoiser, which
+            has no other; none where it has its own whatever is asked.
         takes_infinity: see `harness.sampling.denoiser.AtInfinity`.
         data_range: lowest and highest value of its data; see `harness.core.data_range`.
     """
@@ -53,7 +54,7 @@ class Description(NamedTuple):
     family: str = ""
     null_class: int | None = None
     needs_class: bool = False
-    has_dtypes: bool = False
+    dtypes: tuple[str, ...] = ("float64",)
     conditional: bool = False
     takes_infinity: bool = False
     data_range: DataRange = BYTES
@@ -62,6 +63,10 @@ class Description(NamedTuple):
     def rounds(self) -> bool:
         """Whether noise levels are rounded to those that the network was trained at."""
         return self.family in ("iddpm", "ve-discrete") or self.family.startswith("ddpm")
+
+
+DTYPES = ("float32", "float64")
+"""Types of arithmetic that may be asked for."""
 
 
 class DenoiserConfig(Config):

@@ -90,9 +90,11 @@ class GivenSpec(DenoiserConfig):
             denoiser.sigma_min,
             denoiser.sigma_max,
             cost=denoiser.cost,
+            family="ddpm" if self._rounds(denoiser) else "",  # as of our own networks of discrete steps
             null_class=null_class(denoiser),
             needs_class=needs_class(denoiser),
             takes_infinity=takes_infinity(denoiser),
+            dtypes=(str(denoiser.dtype).removeprefix("torch."),),
             data_range=data_range(denoiser),
         )
 
@@ -109,6 +111,19 @@ class GivenSpec(DenoiserConfig):
         if dtype is not None and denoiser.dtype != dtype:
             raise InputError(f"denoiser '{self.name}' computes in {denoiser.dtype}; leave dtype out, or convert it")
         return denoiser
+
+    def _rounds(self, denoiser: "Denoiser") -> bool:
+        """Whether it moves noise levels to those that it knows."""
+        import torch
+
+        levels = torch.logspace(-3, 3, 61, dtype=torch.float64).clamp(denoiser.sigma_min, denoiser.sigma_max)
+        try:
+            return bool((denoiser.round_sigma(levels).cpu() != levels).any())
+        except Exception as error:  # the user's code
+            told = f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"denoiser '{self.name}' fails in round_sigma, given float64 levels [61]: {told}"
+            ) from error
 
     def _denoiser(self, device: str) -> "Denoiser":
         found = _given.get(self.name)
