@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from harness.cli.console import DATA, CountBar, DeviceOption, err, on, out
+from harness.cli.console import DATA, AllowCodeOption, CountBar, DeviceOption, err, on, out
 
 if TYPE_CHECKING:
     from harness.datasets.resize import Color, Crop
@@ -47,6 +47,7 @@ def evaluate(
     skip_bad: SkipOption = False,
     device: DeviceOption = None,
     batch: BatchOption = 128,
+    allow_code: AllowCodeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Measure images that any program made: FID, KID and others, each with an interval."""
@@ -175,6 +176,7 @@ def build(
     extractor: ExtractorOption = None,
     skip_bad: SkipOption = False,
     device: DeviceOption = None,
+    allow_code: AllowCodeOption = False,
 ) -> None:
     """Compute a data set's statistics: mu and sigma as official files have them, and features of 10,000 images."""
     from harness.core.data_range import BYTES

@@ -41,7 +41,8 @@ class Description(NamedTuple):
         null_class, needs_class: see `harness.sampling.denoiser.ClassTable`.
         is_rounding: whether levels are rounded, where `family` does not say so.
         conditional: whether it takes conditions other than classes; see `harness.sampling.conditions`.
-        has_dtypes: whether it computes in float32 and in float64, as is asked; analytic ones compute in float64.
+        dtypes: which types of arithmetic may be asked for: both for a network; float64 for an analytic denoiser, which
+            has no other; none where it has its own whatever is asked.
         takes_infinity: see `harness.sampling.denoiser.AtInfinity`.
         data_range: lowest and highest value of its data; see `harness.core.data_range`.
     """
@@ -57,8 +58,8 @@ class Description(NamedTuple):
     family: str = ""
     null_class: int | None = None
     needs_class: bool = False
-    has_dtypes: bool = False
     is_rounding: bool = False
+    dtypes: tuple[str, ...] = ("float64",)
     conditional: bool = False
     takes_infinity: bool = False
     data_range: DataRange = BYTES
@@ -87,6 +88,10 @@ class AnyDenoiser:
         if isinstance(value, Mapping) and info.mode == "json":
             return self.union.read_json(json.dumps(value))
         return self.union.read(value)
+
+
+DTYPES = ("float32", "float64")
+"""Types of arithmetic that may be asked for."""
 
 
 class DenoiserConfig(Config):

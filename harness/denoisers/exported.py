@@ -5,9 +5,14 @@
 The file holds the network whole, so its code needs not be there. It is known by its hash; where `sha256` is given, the
 file must have that one. See `harness.denoisers.programs` for how a file is opened without running Python of its own.
 
+It computes in the types that it was exported with, so `dtype` is refused: types stand in the program as constants too,
+and casting its weights would not change those. With `conditional: true` its third input is a tensor, such as an
+embedding; texts and dicts of tensors do not fit a file.
+
 Importing this module loads no torch.
 """
 
+from abc import ABC
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +21,7 @@ from pydantic import Field
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.denoisers.config import Description
 from harness.denoisers.own_network import OwnNetworkSpec
 from harness.denoisers.programs import onnx, pt2, torchscript
 from harness.denoisers.programs.signature import Signature
@@ -26,7 +32,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from harness.denoisers.wrapped_network import Network
+    from harness.denoisers.wrapped_network import Network, WrappedNetwork
+    from harness.sampling.conditions import Condition
+    from harness.sampling.denoiser import Denoiser
 
 SUFFIXES = {".pt2": pt2, ".pt": torchscript, ".ts": torchscript, ".onnx": onnx}
 """What reads a file, by the end of its name."""
@@ -53,10 +61,23 @@ class ExportedSpec(OwnNetworkSpec):
         """The file's hash and the convention; not where the file lies."""
         return self.canonical(path="", sha256=self._checked_sha256())
 
+    def describe(self, *parts: Description) -> Description:
+        return super().describe(*parts)._replace(dtypes=())
+
     def network(self, device: "torch.device", dtype: "torch.dtype | None") -> "Network":
         path = Path(self.path)
-        signature_of(path).check(self.path, self.shape, self.label_dim)
+        signature_of(path).check(self.path, self.shape, self.label_dim, self.conditional)
         return open_exported(path, self._checked_sha256(), device)
+
+    def build(
+        self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
+    ) -> "WrappedNetwork":
+        if dtype is not None:
+            raise InputError(f"{self.path}: a program computes in the types that it was exported with; leave dtype out")
+        built = super().build(parts, device, None)
+        assert isinstance(built.function, Program)
+        built.dtype = built.function.dtype
+        return built
 
     def _checked_sha256(self) -> str:
         _module_for(Path(self.path))
@@ -83,7 +104,7 @@ def signature_of(path: Path) -> Signature:
     return signature
 
 
-def open_exported(path: Path, sha256: str, device: "torch.device | str" = "cpu") -> "Network":
+def open_exported(path: Path, sha256: str, device: "torch.device | str" = "cpu") -> "PlainProgram | ConditionalProgram":
     """The network in a file, as a function f(x, t) or f(x, t, condition).
 
     Inputs are converted to the types that the program takes. A time with a fraction is not converted to a whole one. A
@@ -110,7 +131,8 @@ def open_exported(path: Path, sha256: str, device: "torch.device | str" = "cpu")
         case _:
             program = torchscript.load_torchscript(path, sha256, place)
             signature = _with_dtypes(signature, program)
-    return _as_network(program, signature, str(path))
+    made = ConditionalProgram if len(signature.inputs) == 3 else PlainProgram
+    return made(program, signature, str(path))
 
 
 def _module_for(path: Path) -> Any:
@@ -128,32 +150,70 @@ def _with_dtypes(signature: Signature, module: Any) -> Signature:
     return signature._replace(inputs=(x, *rest))
 
 
-def _as_network(program: Callable[..., Any], signature: Signature, where: str) -> "Network":
-    """The program as a function of as many arguments as it has inputs, which get the types that it takes."""
-    import torch
+class Program(ABC):  # noqa: B024  # the two below differ in what they are called with
+    """A program as a function of as many arguments as it has inputs, which get the types that it takes.
 
-    known = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64")}
-    dtypes = [known.get(value.dtype) for value in signature.inputs]
-    largest = signature.largest_batch
+    Args:
+        program: what was opened.
+        signature: what it takes and gives.
+        where: the file, for messages.
 
-    def called(*inputs: "Tensor") -> Any:
-        if largest is not None and len(inputs[0]) > largest:
-            return torch.cat([called(*part) for part in zip(*(value.split(largest) for value in inputs), strict=True)])
-        given = [_converted(value, dtype, dtypes[0]) for value, dtype in zip(inputs, dtypes, strict=True)]
+    Attributes:
+        dtype: of the denoiser around it: float64 if its x is that, float32 otherwise, also where x has half precision.
+    """
+
+    def __init__(self, program: Callable[..., Any], signature: Signature, where: str) -> None:
+        import torch
+
+        known = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64")}
+        self.program, self.where = program, where
+        self.dtypes: list[torch.dtype | None] = [known.get(value.dtype) for value in signature.inputs]
+        self.dtype = torch.float64 if self.dtypes[0] == torch.float64 else torch.float32
+        self.largest_batch = signature.largest_batch
+
+    def call(self, *inputs: "Tensor") -> Any:
+        """What the program gives; a batch that is larger than it takes in parts.
+
+        Raises:
+            InputError: the program fails, or takes whole numbers and is given fractions.
+        """
+        import torch
+
+        from harness.sampling.conditions import take
+
+        rows, largest = len(inputs[0]), self.largest_batch
+        if largest is not None and rows > largest:
+            parts = [slice(start, start + largest) for start in range(0, rows, largest)]
+            return torch.cat([self.call(*(take(value, part) for value in inputs)) for part in parts])
+        given = [_converted(value, dtype, self.dtypes[0]) for value, dtype in zip(inputs, self.dtypes, strict=True)]
         try:
-            return program(*given)
+            return self.program(*given)
         except (InputError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # somebody else's program: anything may come
-            raise InputError(f"{where}: the network failed on a batch ({last_line(error)})") from None
+            raise InputError(f"{self.where}: the network failed on a batch ({last_line(error)})") from None
 
-    def network(x: "Tensor", t: "Tensor") -> Any:
-        return called(x, t)
 
-    def conditional(x: "Tensor", t: "Tensor", condition: "Tensor") -> Any:
-        return called(x, t, condition)
+class PlainProgram(Program):
+    """A program of (x, t)."""
 
-    return conditional if len(signature.inputs) == 3 else network
+    def __call__(self, x: "Tensor", t: "Tensor") -> Any:
+        return self.call(x, t)
+
+
+class ConditionalProgram(Program):
+    """A program of (x, t, condition)."""
+
+    def __call__(self, x: "Tensor", t: "Tensor", condition: "Condition | None") -> Any:
+        import torch
+
+        if not isinstance(condition, torch.Tensor):
+            told = "none" if condition is None else "texts" if isinstance(condition, list) else "a dict"
+            raise InputError(
+                f"{self.where}: a network in a file takes one tensor as its condition, and we got {told}; give "
+                "conditions of one array, .npy or .npz, such as the embeddings of texts"
+            )
+        return self.call(x, t, condition)
 
 
 def _converted(value: "Tensor", dtype: "torch.dtype | None", floating: "torch.dtype | None") -> "Tensor":

@@ -4,7 +4,6 @@ Such a denoiser has no file, so its numbers are known by an identity that the ca
 that it was given to. A worker process makes its own with the caller's factory, a function that can be pickled.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -100,9 +99,10 @@ class GivenSpec(DenoiserConfig):
             null_class=null_class(denoiser),
             needs_class=needs_class(denoiser),
             takes_infinity=takes_infinity(denoiser),
+            dtypes=(str(denoiser.dtype).removeprefix("torch."),),
             data_range=data_range(denoiser),
             conditional=takes_conditions(denoiser),
-            is_rounding=_rounds(denoiser),
+            is_rounding=self._rounds(denoiser),
         )
 
     def rounding(self) -> "Callable[[Tensor], Tensor] | None":
@@ -118,6 +118,19 @@ class GivenSpec(DenoiserConfig):
         if dtype is not None and denoiser.dtype != dtype:
             raise InputError(f"denoiser '{self.name}' computes in {denoiser.dtype}; leave dtype out, or convert it")
         return denoiser
+
+    def _rounds(self, denoiser: "Denoiser") -> bool:
+        """Whether it moves noise levels to those that it knows."""
+        import torch
+
+        levels = torch.logspace(-3, 3, 61, dtype=torch.float64).clamp(denoiser.sigma_min, denoiser.sigma_max)
+        try:
+            return bool((denoiser.round_sigma(levels).cpu() != levels).any())
+        except Exception as error:  # the user's code
+            told = f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"denoiser '{self.name}' fails in round_sigma, given float64 levels [61]: {told}"
+            ) from error
 
     def _denoiser(self, device: str) -> "Denoiser":
         found = _given.get(self.name)
@@ -151,12 +164,3 @@ def _checked(value: Any, what: str) -> "Denoiser":
         f"{what} is no denoiser: it needs shape, label_dim, sigma_min, sigma_max, cost, dtype, device and round_sigma, "
         f"and to be called; it is a {type(value).__name__}"
     )
-
-
-def _rounds(denoiser: "Denoiser") -> bool:
-    """Whether a denoiser rounds noise levels."""
-    import torch
-
-    low, high = max(denoiser.sigma_min, 1e-3), min(denoiser.sigma_max, 1e3)
-    levels = torch.logspace(math.log10(low), math.log10(high), 33, dtype=torch.float64)[1:-1]
-    return not torch.equal(denoiser.round_sigma(levels).to(levels), levels)

@@ -75,7 +75,7 @@ class GuidedSpec(DenoiserConfig):
             family=main.family,
             null_class=main.null_class,
             needs_class=main.needs_class,
-            has_dtypes=main.has_dtypes and guide.has_dtypes,
+            dtypes=tuple(dtype for dtype in main.dtypes if dtype in guide.dtypes),
             takes_infinity=main.takes_infinity and guide.takes_infinity,
             conditional=main.conditional,
             data_range=main.data_range,

@@ -22,7 +22,7 @@ from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
-from harness.denoisers.config import AnyDenoiser, DenoiserConfig, Description
+from harness.denoisers.config import DTYPES, AnyDenoiser, DenoiserConfig, Description
 from harness.denoisers.exported import ExportedSpec
 from harness.denoisers.given import GivenSpec
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
@@ -76,7 +76,7 @@ def load_denoiser(
         source: a card's name, a path to a checkpoint of ours or of another program, or a spec.
         device: where it computes; None means the CPU.
         dtype: of its arithmetic, `float32` or `float64`; None means its own: float32 for a network, float64 for an
-            analytic denoiser, which has no other.
+            analytic denoiser, which has no other, and the file's for an exported program, of which none may be asked.
         options: of a checkpoint of another program, what its file does not say (`harness inspect` shows it).
         allow_code: run the Python code that a spec of kind `python` names; see `harness.core.code`.
 
@@ -161,7 +161,7 @@ def describe(source: Source, absent_ok: bool = False) -> Description:
         family=facts.preconditioning,
         null_class=network.null_class if network else None,
         needs_class=bool(network and network.needs_class),
-        has_dtypes=True,
+        dtypes=DTYPES,
         takes_infinity=facts.preconditioning == "flow" and facts.sigma_max == math.inf,
     )
 

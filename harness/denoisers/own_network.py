@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from harness.core.config import AnyShape, Config, Positive, Real, shorthand, unwritten
 from harness.core.data_range import BYTES, DeclaredRange
-from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.config import DTYPES, DenoiserConfig, Description
 from harness.denoisers.conventions import CONVENTIONS, Convention
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ class OwnNetworkSpec(DenoiserConfig):
             self.label_dim,
             low,
             high,
-            family="ddpm" if self.predicts.rounds else "",  # as of our own networks of discrete steps
+            is_rounding=self.predicts.rounds,
             null_class=null_class,
             needs_class=bool(self.label_dim) and self.predicts.classes == "index" and null_class is None,
             takes_infinity=takes_infinity,
-            has_dtypes=True,
+            dtypes=DTYPES,
             conditional=self.conditional,
             data_range=self.data_range,
         )

@@ -75,7 +75,7 @@ class WrappedNetwork:
     def _condition(self, labels: Condition | None, x: Tensor) -> Condition | None:
         """What the network's third argument is."""
         if self.conditional:
-            return labels
+            return self._in_dtype(labels)
         if not self.label_dim:
             return None
         assert labels is None or isinstance(labels, Tensor)
@@ -87,6 +87,15 @@ class WrappedNetwork:
         if self.null_class is None and not bool(has_class.all()):
             raise InputError("this network needs a class, and a sample has none; give labels, or null_class")
         return labels.argmax(1).where(has_class, torch.tensor(self.null_class or 0, device=labels.device))
+
+    def _in_dtype(self, condition: Condition | None) -> Condition | None:
+        """A condition whose fractions have the network's dtype; whole numbers and texts stay as they are."""
+        if isinstance(condition, dict):
+            return {name: self._floats(part) for name, part in condition.items()}
+        return self._floats(condition) if isinstance(condition, Tensor) else condition
+
+    def _floats(self, values: Tensor) -> Tensor:
+        return values.to(self.dtype) if values.is_floating_point() else values
 
 
 def takes_condition(function: Network) -> bool:

@@ -4,8 +4,9 @@ import json
 from itertools import groupby
 from typing import Any
 
-from harness.denoisers.config import Description
-from harness.denoisers.load import Source
+from harness.denoisers.analytic.specs import AnalyticSpec
+from harness.denoisers.config import DenoiserConfig, Description
+from harness.denoisers.load import Source, parse
 from harness.execution.design_table import design
 from harness.execution.measurements import Measurement
 from harness.experiments.plan import Plan
@@ -136,9 +137,21 @@ def denoiser_facts(source: Source, described: Description) -> dict[str, Any]:
     if isinstance(source, str) and source in cards:
         return cards[source].model_dump(mode="json", exclude_none=True)
     return {
-        "source": source if isinstance(source, str) else "analytic",
+        **({"source": source} if isinstance(source, str) else _spec_facts(parse(source), described)),
         "shape": list(described.shape),
         "label_dim": described.label_dim,
         "sigma_min": described.sigma_min,
         "sigma_max": described.sigma_max if described.sigma_max < float("inf") else "inf",
     }
+
+
+KNOWN_BY = ("sha256", "code", "weights", "identity")
+"""What own networks are known by, in their identities: hashes of a file, of code and of its weights, or a word."""
+
+
+def _spec_facts(spec: DenoiserConfig, described: Description) -> dict[str, Any]:
+    """What a spec is, and of a user's own network what it is known by."""
+    if isinstance(spec, AnalyticSpec):
+        return {"source": "analytic", "kind": spec.kind}
+    known = json.loads(described.identity) if spec.is_own else {}
+    return {"source": spec.title, "kind": spec.kind} | {name: known[name] for name in KNOWN_BY if known.get(name)}

@@ -222,8 +222,9 @@ def misfit(
             "this denoiser takes conditions; give a file, such as prompts.jsonl or conditions.npz, or labels: "
             "unconditional, with which it gets None"
         )
-    if dtype == "float32" and not described.has_dtypes:
-        return "dtype", "an analytic denoiser computes in float64; leave dtype out"
+    if dtype is not None and dtype not in described.dtypes:
+        own = " or ".join(described.dtypes) or "its own type, such as that which a program was exported with,"
+        return "dtype", f"this denoiser computes in {own} only; leave dtype out"
     if described.guided_by_class and labels == "unconditional":
         return "labels", "classifier-free guidance leads towards a class; leave labels out"
     if described.guided_by_class and labels == described.null_class and labels is not None:

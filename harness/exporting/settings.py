@@ -26,6 +26,16 @@ class Settings(NamedTuple):
     levels: tuple[float, ...]
     rounds: bool = False
 
+    @classmethod
+    def of_row(cls, sampler: Mapping[str, Any], levels: Mapping[str, Any]) -> "Settings":
+        """Those of a measured sampler.
+
+        Args:
+            sampler: its JSON.
+            levels: what its row keeps: `sigmas`, where JSON has "inf" for infinity, and whether the denoiser `rounds`.
+        """
+        return cls(sampler, tuple(map(float, levels["sigmas"])), bool(levels.get("rounds")))
+
     @property
     def solver(self) -> Mapping[str, Any]:
         """The solver's fields."""

@@ -13,8 +13,9 @@ from harness.metrics.image_function import Factory, ImageFunction, PythonSource,
 class Score(ImageFunction):
     """A score of each image with its condition: f(images, condition) of the user's gives one number an image.
 
-    The condition is what the denoiser is given beside x and sigma, as one-hot rows [B, label_dim] of classes; None
-    where there is nothing. CLIP similarities, aesthetic predictors, and a classifier's probability of the class that
+    The condition is what the denoiser is given beside x and sigma: one-hot rows [B, label_dim] of classes; with
+    `conditions`, what their file holds, a list of texts, a tensor [B, ...] or a dict of tensors; None where there is
+    nothing. CLIP similarities, aesthetic predictors, and a classifier's probability of the class that
     was asked for are such scores.
 
     Args:

@@ -8,7 +8,8 @@ is asked for the same pictures.
     conditions.npy      [M, ...]; the network gets a tensor [B, ...]
     conditions.npz      one array: the same; several, of one length: a dict of tensors by their names
 
-A file is known by its SHA-256.
+Lines end at a line feed, or at a carriage return with one; other separators of lines are part of a text. A user's own
+network gets fractions in its own dtype, and whole numbers as the file has them. A file is known by its SHA-256.
 """
 
 import json
@@ -86,7 +87,8 @@ def _read(path: Path, sha256: str) -> Conditions:
 
 def _texts(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # str.splitlines would also split at characters that JSON and prompts may hold, such as U+2028
+        lines = [line.removesuffix("\r") for line in path.read_bytes().decode().split("\n")]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8 text") from None
     if path.suffix == ".txt":
@@ -111,9 +113,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         named = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot read the arrays ({error}); Python objects in them are not read") from None
-    wrong = [name for name, rows in named.items() if rows.ndim < 1 or rows.dtype.kind not in "fiub"]
-    if wrong:
-        raise InputError(f"{path}: '{wrong[0]}' is no array of numbers with a row a condition")
+    for name, rows in named.items():
+        if rows.ndim < 1 or rows.dtype.kind not in "fiub":
+            raise InputError(f"{path}: '{name}' is no array of numbers with a row a condition")
+        if rows.dtype.itemsize > 8:  # torch has none
+            raise InputError(f"{path}: '{name}' is of {rows.dtype}; numbers have at most 64 bits, such as float32")
+    named = {name: rows.astype(rows.dtype.newbyteorder("=")) for name, rows in named.items()}
     lengths = {name: len(rows) for name, rows in named.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())

@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ from harness.denoisers.inspect import inspect
 from harness.denoisers.load import describe, identity, load_denoiser, rounding_of
 from harness.denoisers.programs import pt2
 from harness.denoisers.programs.arithmetic import is_expression, is_guard
+from harness.experiments.checks import misfit
+from harness.sampling.conditions import read_conditions
 from tests.denoisers import programs
 
 HAS_ONNX = importlib.util.find_spec("onnxruntime") is not None
@@ -50,15 +53,33 @@ FORMATS = ["pt2", "ts", "pt", pytest.param("onnx", marks=needs_onnx)]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_denoiser_of_each_format_is_the_exact_one(files, kind, dtype):
-    denoiser = load_denoiser(spec(files[kind], sigma_max=80.0), dtype=dtype)
+def test_the_denoiser_of_each_format_is_the_exact_one(files, kind):
+    denoiser = load_denoiser(spec(files[kind], sigma_max=80.0))
     x, sigma = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 1.0, 3.0, 40.0], dtype=torch.float64)
     with torch.no_grad():
         found = denoiser(x, sigma)
     share = programs.VARIANCE / (programs.VARIANCE + sigma[:, None] ** 2)
-    assert found.dtype == getattr(torch, dtype)
+    assert found.dtype == denoiser.dtype == torch.float32
     torch.testing.assert_close(found.double(), x * share, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pt2", "ts"])
+def test_a_program_in_float64_computes_in_float64(tmp_path, kind):
+    net, path = programs.Eps().double(), tmp_path / f"net.{kind}"
+    programs.export(net, path, *(value.double() for value in BATCH)) if kind == "pt2" else programs.script(net, path)
+    denoiser = load_denoiser(spec(path, sigma_max=80.0))
+    x, sigma = torch.randn(5, 3, dtype=torch.float64), torch.tensor(40.0, dtype=torch.float64)
+    assert denoiser.dtype == torch.float64
+    torch.testing.assert_close(denoiser(x, sigma), x / (1 + 4 * sigma**2), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_type_can_be_asked_for(files, dtype):
+    """Constants of a program would keep their type, so the numbers would not be of the type that was asked for."""
+    with pytest.raises(InputError, match="in the types that it was exported with; leave dtype out"):
+        load_denoiser(spec(files["pt2"]), dtype=dtype)
+    key, told = misfit(describe(spec(files["pt2"])), None, dtype)
+    assert key == "dtype" and "its own type, such as that which a program was exported with, only" in told
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -88,6 +109,36 @@ def test_classes_as_indices(files):
         load_denoiser(spec(files["class"], predicts="image", label_dim=3))(x, torch.tensor(1.0), labels)
 
 
+class TestConditions:
+    @pytest.fixture(params=["pt2", "ts"])
+    def path(self, request, tmp_path):
+        net, path = programs.Embedded(), tmp_path / f"net.{request.param}"
+        if request.param == "pt2":
+            return programs.export(net, path, *BATCH, torch.zeros(2, 4), largest=4)
+        return programs.script(net, path)
+
+    def test_a_tensor_for_each_row_also_in_parts(self, path, tmp_path):
+        values = torch.arange(44.0, dtype=torch.float64).reshape(11, 4)
+        np.save(tmp_path / "c.npy", values.numpy())
+        conditions = read_conditions(tmp_path / "c.npy")
+        denoiser = load_denoiser(spec(path, predicts="image", conditional=True, sigma_max=80.0))
+        out = denoiser(torch.randn(11, 3), torch.tensor(1.0), conditions.of(range(11)))
+        torch.testing.assert_close(out, values.float().mean(1, keepdim=True).expand(11, 3))
+        check_denoiser(denoiser, identity=False, conditions=conditions)
+
+    @pytest.mark.parametrize(
+        ("condition", "told"), [(["a"], "got texts"), ({"a": torch.ones(1, 4)}, "got a dict"), (None, "got none")]
+    )
+    def test_others_do_not_fit(self, path, condition, told):
+        denoiser = load_denoiser(spec(path, predicts="image", conditional=True))
+        with pytest.raises(InputError, match=f"takes one tensor as its condition, and we {told}; give conditions"):
+            denoiser(torch.ones(1, 3), torch.tensor(1.0), condition)
+
+    def test_a_network_without_a_condition(self, files):
+        with pytest.raises(InputError, match="it is to be conditional, and the network takes no condition"):
+            load_denoiser(spec(files["pt2"], conditional=True))
+
+
 class TestDescription:
     def test_the_identity_is_that_of_the_content_and_the_convention(self, files, tmp_path):
         copy = shutil.copy(files["pt2"], tmp_path / "elsewhere.pt2")
@@ -101,7 +152,7 @@ class TestDescription:
 
     def test_what_a_plan_knows(self, files):
         described = describe(spec(files["pt2"], predicts="noise", betas="linear"))
-        assert described.shape == (3,) and described.label_dim == 0 and described.rounds and described.has_dtypes
+        assert described.shape == (3,) and described.label_dim == 0 and described.rounds and not described.dtypes
         assert 0.01 < described.sigma_min < 0.011 and 157 < described.sigma_max < 158
         rounding = rounding_of(spec(files["pt2"], betas="linear"))
         assert rounding is not None and rounding(torch.tensor([0.0])) == pytest.approx(described.sigma_min)

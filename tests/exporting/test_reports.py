@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
+from harness.core.errors import InputError
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.inline import InlineExecutor
 from harness.execution.run import run
 from harness.experiments.nfe import probe_of
 from harness.experiments.plan import plan
+from harness.exporting.export import export_measured
 from harness.report.data import load
 from harness.report.pages.grid import render
 from harness.report.pages.search import render_search
@@ -73,6 +75,44 @@ def test_the_text_is_that_of_the_command(ran):
     made = exports("t", "a", trial.fingerprint, trial.sampler, trial.levels)
     text = {tool.tool: tool.text for tool in made.tools}["Noise levels"]
     assert json.loads(text)["sigmas"] == [*trial.levels["sigmas"], 0.0]
+
+
+PLAIN = """
+title: No distance
+metrics: [end-point-error]
+samples: 4
+nfe: [5, 9]
+denoisers: {exact: {source: {kind: gaussian, std: 0.4}}}
+series: [{name: Heun}]
+"""
+
+
+def test_a_grid_without_a_distance_answers_by_its_first_metric(tmp_path, monkeypatch):
+    monkeypatch.setitem(EXECUTORS, "processes", InlineExecutor)
+    (tmp_path / "plain.yaml").write_text(PLAIN)
+    store = Store(str(tmp_path / "results" / "harness.sqlite"))
+    run(plan(tmp_path / "plain.yaml"), store, device="cpu")
+    text = Page(render(store, "plain")).text
+    assert "The answer in other tools" in text and "sample_heun" in text
+    assert "Heun, NFE 9, End-point error" in text
+    assert "--to python" in text
+
+
+@pytest.mark.parametrize(
+    ("sampler", "adaptive"),
+    [
+        ({"solver": "euler", "discretization": "flow", "schedule": "flow", "scaling": "flow", "steps": 3}, False),
+        ({"solver": {"kind": "rk45", "rtol": 0.01}}, True),
+    ],
+)
+def test_no_command_is_shown_that_would_be_refused(sampler, adaptive):
+    made = Sampler.model_validate(sampler)
+    sigmas = [sigma if sigma < float("inf") else "inf" for sigma in made.sigmas(probe_of("ideal")).tolist()]
+    kept = {"sigmas": sigmas, "rounds": False}
+    shown = exports("t", "a", "0" * 64, made.model_dump(mode="json"), kept, adaptive)
+    assert shown.command == "" and json.loads(shown.tools[0].text)["sigmas"][:-1] == sigmas
+    with pytest.raises(InputError):
+        export_measured(made, kept, "python", [probe_of("ideal")])
 
 
 def test_older_rows_have_no_such_section(ran):

@@ -184,3 +184,42 @@ def test_arrays_of_one_length(folder):
     np.save("o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="Python objects"):
         read_conditions("o.npy")
+
+
+def test_fractions_come_in_the_dtype_of_the_denoiser_and_whole_numbers_as_they_are():
+    seen = {}
+
+    def network(x, sigma, condition):
+        seen.update(condition if isinstance(condition, dict) else {"": condition})
+        return x
+
+    np.savez("c.npz", half=np.ones(3, np.float16), double=np.ones((3, 2)), tokens=np.arange(3, dtype=np.int32))
+    np.save("c.npy", np.ones(3))
+    for name in ("c.npz", "c.npy"):
+        made = wrap(network, Image(), shape=(1, 2, 2), conditional=True)
+        harness.sample(made, Sampler(steps=2), seeds=range(3), labels=read_conditions(name))
+    assert {name: value.dtype for name, value in seen.items()} == {
+        **dict.fromkeys(("half", "double", ""), torch.float32),
+        "tokens": torch.int32,
+    }
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i8", "<f8", ">u2"])
+def test_any_byte_order(dtype):
+    np.save("c.npy", np.arange(5).astype(dtype))
+    assert read_conditions("c.npy").of(range(5)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_numbers_that_torch_has_not():
+    np.save("c.npy", np.ones(3, np.longdouble))
+    with pytest.raises(InputError, match="at most 64 bits"):
+        read_conditions("c.npy")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_only_line_feeds_end_a_line(folder, end):
+    texts = ["one\u2028two", "a\x0cb\x85c", "last"]
+    (folder / "c.txt").write_bytes(end.join([*texts, ""]).encode())
+    (folder / "c.jsonl").write_bytes(end.join(f'{{"prompt": "{text}"}}' for text in ("one\u2028two", "last")).encode())
+    assert read_conditions("c.txt").of(range(3)) == texts
+    assert read_conditions("c.jsonl").of(range(2)) == [texts[0], texts[2]]

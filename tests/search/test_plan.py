@@ -129,7 +129,7 @@ BAD = [
     ({"labels": 3, "denoiser": GAUSSIAN, "metric": "end-point-error"}, r"--label: class 3 .* no classes"),
     (
         {"denoiser": GAUSSIAN, "dtype": "float32", "metric": "end-point-error"},
-        r"an analytic denoiser computes in float64",
+        r"this denoiser computes in float64 only",
     ),
     ({"target": "full", "denoiser": GAUSSIAN}, r"no sampler fits this space"),
 ]

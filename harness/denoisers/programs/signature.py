@@ -60,13 +60,14 @@ class Signature(NamedTuple):
             "outputs": {value.name: str(value) for value in self.outputs},
         }
 
-    def check(self, where: str, shape: tuple[int, ...], label_dim: int) -> None:
+    def check(self, where: str, shape: tuple[int, ...], label_dim: int, conditional: bool = False) -> None:
         """The program is a network f(x, t) or f(x, t, condition) on samples of this shape, in batches of any size.
 
         Args:
             where: what to call the file in errors.
             shape: of one sample.
-            label_dim: number of classes; a network with a condition needs some.
+            label_dim: number of classes.
+            conditional: whether it takes conditions other than classes. A network with a condition needs either.
 
         Raises:
             InputError: it is not, with the remedy.
@@ -77,10 +78,10 @@ class Signature(NamedTuple):
                 f"{where}: a network takes (x, t) or (x, t, condition); this one takes ({names}); export a function "
                 "of these alone"
             )
-        if len(self.inputs) == 3 and not label_dim:
+        if len(self.inputs) == 3 and not (label_dim or conditional):
             raise InputError(
                 f"{where}: the network takes a condition, '{self.inputs[2].name}'; give label_dim, the number of "
-                "classes, or export a function of (x, t)"
+                "classes, or conditional: true, or export a function of (x, t)"
             )
         if len(self.outputs) != 1:
             raise InputError(

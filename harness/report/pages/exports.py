@@ -15,8 +15,9 @@ MOST = 12
 
 
 def exports(report: GridReport) -> Iterable[PageSection]:
-    """The answers by the page's first distance, each for every tool; none where rows keep no noise levels."""
-    metric = next((each for each in report.metrics if each.data.is_distance), None)
+    """The answers by the page's first distance, or its first metric; none where rows keep no noise levels."""
+    distances = [each for each in report.metrics if each.data.is_distance]
+    metric = next(iter([*distances, *report.metrics]), None)
     if report.training or metric is None or len(metric.panels) > MOST:
         return
     found = [made for panel in metric.panels if (made := _of_panel(metric, panel))]
@@ -29,7 +30,7 @@ def _of_panel(metric: MetricReport, panel: CurvePanel) -> Exports | None:
     if trial is None:
         return None
     about = f"{trial.series}, NFE {evaluations(trial.nfe)}, {metric.data.title} {significant(trial.value)}"
-    return exports_of(panel.title, about, trial.fingerprint, trial.sampler, trial.levels)
+    return exports_of(panel.title, about, trial.fingerprint, trial.sampler, trial.levels, trial.adaptive)
 
 
 def _answer(metric: MetricReport, panel: CurvePanel) -> TrialResult | None:

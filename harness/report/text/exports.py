@@ -26,7 +26,7 @@ class Exports(NamedTuple):
         title: which sampler.
         about: what it came to, in a line.
         tools: a text each, or why there is none.
-        command: that writes it for anything else.
+        command: that writes it for anything else; "" where there is none.
     """
 
     title: str
@@ -36,7 +36,12 @@ class Exports(NamedTuple):
 
 
 def exports(
-    title: str, about: str, fingerprint: str, sampler: Mapping[str, Any], levels: Mapping[str, Any]
+    title: str,
+    about: str,
+    fingerprint: str,
+    sampler: Mapping[str, Any],
+    levels: Mapping[str, Any],
+    adaptive: bool = False,
 ) -> Exports | None:
     """The sampler of a trial for every tool; None where its row keeps no noise levels.
 
@@ -45,12 +50,14 @@ def exports(
         fingerprint: of the trial.
         sampler: its JSON.
         levels: what its row keeps: `sigmas`, and whether the denoiser `rounds` them.
+        adaptive: whether its solver chooses its own steps.
     """
     if not levels.get("sigmas"):
         return None
-    settings = Settings(sampler, tuple(map(float, levels["sigmas"])), bool(levels.get("rounds")))
+    settings = Settings.of_row(sampler, levels)
     tools = [_text(settings, name) for name in BY_LEVELS]
-    return Exports(title, about, tools, f"harness export {fingerprint[:12]} --to python")
+    has_table = not adaptive and not settings.starts_at_infinity  # `--to python` refuses the others
+    return Exports(title, about, tools, f"harness export {fingerprint[:12]} --to python" if has_table else "")
 
 
 def _text(settings: Settings, name: str) -> ToolText:
