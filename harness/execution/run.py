@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.core.errors import RunError, SamplingError
+from harness.denoisers.load import own_parts
 from harness.denoisers.own import check_own
 from harness.execution.chunks import Key, Missing, PlannedChunk, load_chunks, plan_chunks
 from harness.execution.devices import call_shape, devices_for
@@ -141,9 +142,7 @@ class _PlanRun:
         self._check_own_networks(item.trial for item in self.plan.items if item.trial.sampler.discretization.is_open)
         self.plan = fill_levels(self.plan, self.store, self.device)
         wanted = measurements(self.plan)
-        lacking = plan_chunks(wanted, None if force else self.store, self.scheduler.retry_failed).chunks
-        self._check_own_networks(wanted[each.measurement].trials[each.fingerprint].trial for each in lacking)
-        self._probe([measurement for measurement in wanted if measurement.metric.is_probed], force)
+        self._check_own(wanted, force)
         self.measurements = [with_reference(measurement, self.store, self.device) for measurement in wanted]
         lost = 0
         for measurement in self.measurements:
@@ -177,16 +176,22 @@ class _PlanRun:
         for trial in {(trial.weights, trial.dtype, trial.labels): trial for trial in trials}.values():
             check_own(trial.denoiser, devices_for(self.device)[0], trial.dtype, trial.conditions)
 
-    def _probe(self, own: list[Measurement], force: bool) -> None:
-        """Try functions of the user's that are to be called, once a metric and denoiser, before anything is computed.
+    def _check_own(self, wanted: list[Measurement], force: bool) -> None:
+        """Check the user's networks, and try the user's functions, that missing chunks need.
 
         Raises:
             InputError: one cannot work.
         """
-        chunks = plan_chunks(own, None if force else self.store, self.scheduler.retry_failed).chunks
-        needed = {(chunk.measurement, own[chunk.measurement].trials[chunk.fingerprint].panel): None for chunk in chunks}
-        for number, panel in needed:
-            own[number].metric.probe(self.plan.described[panel], devices_for(self.device)[0])
+        sources = {item.trial.weights: item.trial.denoiser for item in self.plan.items}.values()
+        if not any(map(own_parts, sources)) and not any(measurement.metric.is_probed for measurement in wanted):
+            return
+        chunks = plan_chunks(wanted, None if force else self.store, self.scheduler.retry_failed).chunks
+        lacking = [(wanted[chunk.measurement], chunk.fingerprint) for chunk in chunks]
+        self._check_own_networks(measurement.trials[key].trial for measurement, key in lacking)
+        tried = {(id(measurement), measurement.trials[key].panel): measurement for measurement, key in lacking}
+        for (_, panel), measurement in tried.items():
+            if measurement.metric.is_probed:
+                measurement.metric.probe(self.plan.described[panel], devices_for(self.device)[0])
 
     def _finish_stored(self, number: int, missing: Missing) -> None:
         """Trials that need no more chunks: measure those whose result row is not there yet."""

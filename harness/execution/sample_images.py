@@ -11,7 +11,7 @@ from harness.core.errors import InputError
 from harness.core.files import write_output
 from harness.datasets.image_bytes import to_bytes
 from harness.datasets.pictures import pictures
-from harness.denoisers.load import describe, load_denoiser
+from harness.denoisers.load import describe, load_denoiser, own_parts
 from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
 from harness.execution.worker import mosaic
@@ -51,7 +51,7 @@ def sample_to_files(
     """
     if not seeds:
         raise InputError("no seeds were given; --seeds takes numbers and ranges such as 0-63")
-    if labels is None and describe(source).conditional:
+    if labels is None and own_parts(source) and describe(source).conditional:
         raise InputError("this denoiser takes conditions; give --conditions FILE, or --label unconditional")
     check_own(source, devices_for(device)[0], conditions=labels if isinstance(labels, Conditions) else None)
     denoiser = load_denoiser(source, device=devices_for(device)[0])

@@ -144,7 +144,7 @@ def test_help_lists_every_command_once_under_what_a_person_is_doing(harness):
     headings = ["Run:", "Look at results:", "Models:", "Images and data:", "Keep the store in order:"]
     places = [text.index(f"\n{heading}\n") for heading in headings]
     assert places == sorted(places)
-    commands = re.findall(r"^  ([a-z]+) {2,}\S", text[places[0] :], re.MULTILINE)
+    commands = re.findall(r"^  ([a-z-]+) {2,}\S", text[places[0] :], re.MULTILINE)
     assert sorted(commands) == sorted(get_command(app).commands)
 
 
