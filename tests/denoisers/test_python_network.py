@@ -157,7 +157,8 @@ def test_a_search_and_a_sheet():
     assert command(*words, *more, "--allow-code").exit_code == 0
     sheet = ("sample", spec, "-o", "sheet.png", "--seeds", "0-3")
     assert command(*sheet).exit_code == 2
-    assert command(*sheet, "--allow-code").exit_code == 0
+    drawn = command(*sheet, "--allow-code")
+    assert drawn.exit_code == 0, drawn.output
 
 
 def test_a_grid_cannot_permit_itself(folder):
