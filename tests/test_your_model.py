@@ -107,6 +107,11 @@ def test_from_a_network_and_a_folder_to_another_tool(folder):
 
 @pytest.mark.skipif(find_spec("galaxygrad") is None, reason="the package galaxygrad is not installed")
 def test_a_network_of_somebody_else(folder):
+    """For whoever has installed the package (`pip install --no-deps galaxygrad==0.2.1`).
+
+    It states no licence, so it is no dependency of ours, and its weights are not here. Own networks are tested without
+    it above.
+    """
     (folder / "docs").symlink_to(DOCS)
     give("harness run docs/examples/galaxies.yaml --samples 8 --allow-code")
     table = harness.results(grid="galaxies").set_index(["series", "nfe"])["value"]

@@ -6,6 +6,7 @@ Nothing else sets them: a grid that came from elsewhere cannot.
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 from harness.core import yaml
@@ -29,9 +30,14 @@ def settings_path() -> Path:
     """The file: $HARNESS_SETTINGS, else `settings.yaml` in the platform's folder. It need not exist."""
     if chosen := os.environ.get(VARIABLE):
         return Path(chosen).expanduser()
+    return _platform_folder() / "settings.yaml"
+
+
+@cache
+def _platform_folder() -> Path:
     import platformdirs
 
-    return platformdirs.user_config_path(NAME, appauthor=False) / "settings.yaml"
+    return platformdirs.user_config_path(NAME, appauthor=False)
 
 
 def load_settings() -> Settings:

@@ -242,9 +242,8 @@ class Diffusion(Convention):
         return _interpolated_index(table.log(), sigma.log())
 
     def _table(self, like: "Tensor") -> "Tensor":
-        import torch
-
-        return torch.tensor(self.levels(), dtype=torch.float64, device=like.device)
+        assert self.betas is not None
+        return _table_on(self.betas, like.device)
 
 
 class Noise(Diffusion):
@@ -334,6 +333,14 @@ def _levels(given: tuple[float, ...] | BetaSchedule) -> tuple[float, ...]:
     else:
         found = noise_levels(betas("given", len(given), 0, 0, given))
     return tuple(found.tolist())
+
+
+@lru_cache(maxsize=16)
+def _table_on(given: tuple[float, ...] | BetaSchedule, device: "torch.device") -> "Tensor":
+    """The same as a tensor, made once: a network call looks levels up in it."""
+    import torch
+
+    return torch.tensor(_levels(given), dtype=torch.float64, device=device)
 
 
 def _narrowed(

@@ -4,7 +4,7 @@ Such a denoiser has no file, so its numbers are known by an identity that the ca
 that it was given to. A worker process makes its own with the caller's factory, a function that can be pickled.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -57,10 +57,13 @@ def given_denoisers(denoisers: Mapping[str, GivenDenoiser]) -> Iterator[None]:
         _made.clear()
 
 
-def factories(specs: Iterable[DenoiserConfig]) -> dict[str, GivenDenoiser]:
-    """The factories among given denoisers, by name, to be sent to another process."""
-    named = {spec.name: _given[spec.name] for spec in specs if isinstance(spec, GivenSpec)}
-    return {name: given for name, given in named.items() if given.is_factory}
+def factories(source: Any) -> dict[str, GivenDenoiser]:
+    """The factories that a denoiser is made of, by name, to be sent to another process."""
+    if isinstance(source, GivenSpec):
+        given = _given.get(source.name)
+        return {source.name: given} if given is not None and given.is_factory else {}
+    parts = source.parts() if isinstance(source, DenoiserConfig) else ()
+    return {name: given for part in parts for name, given in factories(part).items()}
 
 
 class GivenSpec(DenoiserConfig):

@@ -15,7 +15,7 @@ from harness.core.errors import InputError, MachineError, RunError, SamplingErro
 from harness.core.plugins import require_plugins
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.given import GivenDenoiser, factories, given_denoisers
-from harness.denoisers.load import identity, load_denoiser, own_parts
+from harness.denoisers.load import identity, load_denoiser
 from harness.execution.devices import device_name
 from harness.execution.provenance import versions
 from harness.execution.results import ChunkData
@@ -65,7 +65,7 @@ class ChunkTask(NamedTuple):
             remember,
             plugins,
             is_code_allowed(),
-            tuple(factories(own_parts(trial.denoiser)).items()),
+            tuple(factories(trial.denoiser).items()),
             metric.identity if metric.runs_code else "",
         )
 

@@ -251,16 +251,15 @@ class ImageFunction(SampleMean):
     def measure(self, job: SamplingJob) -> SampleValues:
         import torch
 
-        from harness.sampling.conditions import pad_condition, take
+        from harness.sampling.conditions import pad, take
         from harness.sampling.denoiser import data_range
-        from harness.sampling.dynamics import pad
         from harness.sampling.sample import sample
 
         function = self.program.load(str(job.device or job.denoiser.device))
         out = sample(job.denoiser, job.sampler, job.seeds, job.labels, device=job.device, batch=job.batch)
         images, batch, numbers = self._given(out.images, data_range(job.denoiser)), job.batch or len(job.seeds), []
         for start in range(0, len(images), batch):  # calls of `batch` rows: a number depends on no other call's images
-            condition = pad_condition(take(out.condition, slice(start, start + batch)), batch)
+            condition = pad(take(out.condition, slice(start, start + batch)), batch)
             numbers.append(self._numbers(function, pad(images[start : start + batch], batch), condition))
         return SampleValues(torch.cat(numbers)[: len(images)], out.nfe, out.rows)
 

@@ -137,9 +137,12 @@ def take(condition: Any, rows: slice | Sequence[int]) -> Any:
     return condition[rows] if isinstance(rows, slice) else condition[list(rows)]
 
 
-def pad_condition(condition: Any, size: int) -> Any:
-    """Repeat the last row until there are `size`; None stays None."""
-    if condition is None:
-        return None
-    count = len(next(iter(condition.values())) if isinstance(condition, dict) else condition)
-    return condition if count == size else take(condition, [*range(count), *[count - 1] * (size - count)])
+def pad(rows: Any, size: int) -> Any:
+    """Rows of a batch, a tensor or conditions, with the last one repeated until there are `size`; None stays None."""
+    if isinstance(rows, dict):
+        return {name: pad(part, size) for name, part in rows.items()}
+    if rows is None or len(rows) == size:
+        return rows
+    if isinstance(rows, list):
+        return rows + rows[-1:] * (size - len(rows))
+    return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from harness.core.errors import NOT_FINITE, SamplingError
 from harness.sampling.brownian import Brownian, Clock
-from harness.sampling.conditions import Condition, pad_condition, take
+from harness.sampling.conditions import Condition, pad, take
 from harness.sampling.denoiser import Denoiser, Metered
 from harness.sampling.noise import Noise
 from harness.sampling.schedules import Curve, Scaling
@@ -193,14 +193,7 @@ class Dynamics:
         self.calls += 1
         cost = self.cost(sigma)
         self.rows += (cost if isinstance(cost, int) else int(cost.max())) * size
-        return self.denoiser(pad(x, size), sigma, pad_condition(labels, size))[:used]
-
-
-def pad(rows: Tensor, size: int) -> Tensor:
-    """Repeat the last row until there are `size`; rows as they are if there are that many."""
-    if len(rows) == size:
-        return rows
-    return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+        return self.denoiser(pad(x, size), sigma, pad(labels, size))[:used]
 
 
 def one_hot(classes: Tensor, label_dim: int) -> Tensor:

@@ -11,6 +11,11 @@ EXPANSION = 20
 """Times its size that a file may hold: source of TorchScript is compressed, weights are not."""
 
 
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+"""What `zipfile` raises at a member that it cannot read: damaged, cut off, encrypted (RuntimeError), or compressed by a
+method that it does not know (its NotImplementedError, which is a RuntimeError)."""
+
+
 class Zipped:
     """Members by their place below the archive's one folder, such as `models/model.json`.
 
@@ -51,7 +56,7 @@ class Zipped:
             return self._zip.read(self._full[name])
         except KeyError:
             raise InputError(f"{self.path}: '{name}' is missing in it; damaged, export it again") from None
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{self.path}: '{name[:100]}' cannot be read ({error}); copy or export it again") from None
 
 

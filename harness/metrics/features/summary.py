@@ -108,7 +108,7 @@ def extract_features(extractor: "Extractor", images: "Tensor", kept: Iterable[st
     """
     import torch
 
-    from harness.sampling.dynamics import pad
+    from harness.sampling.conditions import pad
 
     parts = [extractor.outputs(pad(part, batch), "classes" in kept) for part in images.split(batch)]
     features = as_rows(torch.cat([part.features for part in parts])[: len(images)])
