@@ -84,6 +84,12 @@ def test_an_identity_keeps_results():
     assert len(harness.results("mine.sqlite")) == 4
 
 
+def test_a_factory_is_called_once():
+    calls = []
+    harness.run(GRID, denoisers={"mine": lambda: calls.append(1) or Own()}, executor="inline")
+    assert calls == [1]
+
+
 def test_workers_call_a_factory():
     table = harness.run(GRID, denoisers={"mine": make}, identity="made", executor="processes", store="mine.sqlite")
     assert list(table["status"]) == ["done", "done"]

@@ -29,7 +29,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -39,6 +39,7 @@ from harness.core.bytecode import is_current
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.settings import load_settings, settings_path
+from harness.core.text import told
 
 RECORDED = frozenset({"torch", "numpy", "harness"})
 """Imports that are left out of an identity: every row says their versions."""
@@ -198,7 +199,7 @@ def load_object(reference: str) -> Any:
         except Exception as error:
             here = {name for name in sources if name in sys.modules and _is_among(name, sys.modules[name], places)}
             _imported.update({name: sources[name] for name in here})  # what it imported before it failed stays
-            raise InputError(f"'{reference}' cannot be imported: {_told(error)}") from error
+            raise InputError(f"'{reference}' cannot be imported: {told(error)}") from error
     if not _is_among(module.__name__, module, places):
         raise _another(reference, module.__name__, getattr(module, "__file__", None))
     _check_modules(reference, _sources(code), _imported | sources, places)
@@ -217,11 +218,6 @@ def takes(function: Any, name: str) -> bool:
         return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # without a signature
         return False
-
-
-def _told(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 @contextmanager
@@ -342,18 +338,23 @@ def _files(place: Path) -> dict[str, Path]:
 
 def _imports(paths: Iterable[Path]) -> set[str]:
     """Top-level names that files import, the standard library's and `RECORDED` left out."""
+    return {name for path in paths for name in _imports_of(path, sha256_of(path))}
+
+
+@lru_cache(maxsize=10_000)
+def _imports_of(path: Path, sha256: str) -> frozenset[str]:
+    """The same of one file; remembered by its content, since parsing takes far longer than hashing."""
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not Python: {told(error)}") from None
     names: set[str] = set()
-    for path in paths:
-        try:
-            tree = ast.parse(path.read_bytes(), filename=str(path))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path}: not Python: {_told(error)}") from None
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names - RECORDED
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return frozenset(names - sys.stdlib_module_names - RECORDED)
 
 
 @cache
@@ -361,6 +362,7 @@ def _packages() -> dict[str, list[str]]:
     return dict(metadata.packages_distributions())
 
 
+@cache
 def _distributions(name: str) -> dict[str, str]:
     """Versions of the installed distributions that bring a top-level module; empty for none."""
     return {one: metadata.version(one) for one in dict.fromkeys(_packages().get(name, []))}

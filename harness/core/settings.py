@@ -6,11 +6,12 @@ Nothing else sets them: a grid that came from elsewhere cannot.
 """
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from harness.core import yaml
 from harness.core.config import Config
+from harness.core.embedded import FileState
 
 VARIABLE = "HARNESS_SETTINGS"
 NAME = "diffusion-harness"
@@ -47,6 +48,13 @@ def load_settings() -> Settings:
         InputError: with file, line and remedy.
     """
     path = settings_path()
-    if not path.is_file():
+    try:
+        return _read(path, FileState.of(path.stat()))
+    except FileNotFoundError:
         return Settings()
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, state: FileState) -> Settings:
+    """The file as it is in this state; every chunk of a run asks for it."""
     return yaml.build(Settings, yaml.load(path))

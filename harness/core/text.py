@@ -23,6 +23,12 @@ def brief(text: str) -> str:
     return printable(text)[:LONGEST]
 
 
+def told(error: BaseException) -> str:
+    """An error in one line: its class, and the first line of what it says."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def spreadsheet_text(text: str) -> str:
     """Text as a cell of CSV: behind a quotation mark where a spreadsheet would run it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(text) else text

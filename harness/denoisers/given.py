@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from harness.core.errors import InputError
+from harness.core.text import told
 from harness.denoisers.config import DenoiserConfig, Description
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class GivenDenoiser(NamedTuple):
 
 
 _given: dict[str, GivenDenoiser] = {}
-_made: dict[tuple[str, str], Any] = {}
+_made: dict[str, Any] = {}
 
 
 @contextmanager
@@ -52,9 +53,11 @@ def given_denoisers(denoisers: Mapping[str, GivenDenoiser]) -> Iterator[None]:
     try:
         yield
     finally:
+        for name, given in denoisers.items():
+            if before.get(name) is not given:
+                _made.pop(name, None)  # of the inner one; a run in this process hands its own on to each task
         _given.clear()
         _given.update(before)
-        _made.clear()
 
 
 def factories(source: Any) -> dict[str, GivenDenoiser]:
@@ -91,7 +94,7 @@ class GivenSpec(DenoiserConfig):
     def describe(self, *parts: Description) -> Description:
         from harness.sampling.denoiser import data_range, needs_class, null_class, takes_conditions, takes_infinity
 
-        denoiser = self._denoiser("cpu")
+        denoiser = self._denoiser()
         return Description(
             self.canonical(name=""),
             denoiser.shape,
@@ -109,10 +112,10 @@ class GivenSpec(DenoiserConfig):
         )
 
     def rounding(self) -> "Callable[[Tensor], Tensor] | None":
-        return self._denoiser("cpu").round_sigma
+        return self._denoiser().round_sigma
 
     def build(self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None") -> "Denoiser":
-        denoiser = self._denoiser(str(device))
+        denoiser = self._denoiser()
         if denoiser.device.type != device.type:
             raise InputError(
                 f"denoiser '{self.name}' is on {denoiser.device} and this run computes on {device}; move it there, or "
@@ -130,12 +133,11 @@ class GivenSpec(DenoiserConfig):
         try:
             return bool((denoiser.round_sigma(levels).cpu() != levels).any())
         except Exception as error:  # the user's code
-            told = f"{type(error).__name__}: {error}"
             raise InputError(
-                f"denoiser '{self.name}' fails in round_sigma, given float64 levels [61]: {told}"
+                f"denoiser '{self.name}' fails in round_sigma, given float64 levels [61]: {told(error)}"
             ) from error
 
-    def _denoiser(self, device: str) -> "Denoiser":
+    def _denoiser(self) -> "Denoiser":
         found = _given.get(self.name)
         if found is None or found.identity != self.identity:
             raise InputError(
@@ -144,13 +146,12 @@ class GivenSpec(DenoiserConfig):
             )
         if not found.is_factory:
             return _checked(found.value, f"denoiser '{self.name}'")
-        if (self.name, device) not in _made:
+        if self.name not in _made:
             try:
-                _made[self.name, device] = found.value()
+                _made[self.name] = found.value()
             except Exception as error:
-                told = f"{type(error).__name__}: {error}"
-                raise InputError(f"the factory of denoiser '{self.name}' raised {told}") from error
-        return _checked(_made[self.name, device], f"what the factory of denoiser '{self.name}' makes")
+                raise InputError(f"the factory of denoiser '{self.name}' raised {told(error)}") from error
+        return _checked(_made[self.name], f"what the factory of denoiser '{self.name}' makes")
 
 
 def _checked(value: Any, what: str) -> "Denoiser":

@@ -2,6 +2,7 @@
 
 from harness.core.code import is_code_allowed
 from harness.core.errors import InputError
+from harness.core.text import told
 from harness.denoisers.load import Source, describe, load_denoiser, own_parts
 from harness.sampling.conditions import Conditions, read_conditions
 
@@ -38,6 +39,5 @@ def check_own(
         except InputError:
             raise
         except Exception as error:
-            told = (str(error).splitlines() or [""])[0]
-            raise InputError(f"{spec.title} fails when it is called: {type(error).__name__}: {told}") from error
+            raise InputError(f"{spec.title} fails when it is called: {told(error)}") from error
         _checked.add(key)

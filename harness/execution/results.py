@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.core.errors import InputError, SamplingError
+from harness.core.text import told
 from harness.execution.seed_ranges import SeedRange
 from harness.metrics.base import Metric
 from harness.metrics.cautions import ImageKind
@@ -102,8 +103,8 @@ def _failed_row(*stops: type[Exception]) -> Iterator[None]:
     except unchanged:
         raise
     except Exception as error:
-        told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SamplingError(told) from error
+        reason = str(error) if isinstance(error, InputError) else told(error)
+        raise SamplingError(reason) from error
 
 
 def merged_info(chunks: Sequence[ChunkData]) -> dict[str, Any]:

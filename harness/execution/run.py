@@ -225,7 +225,7 @@ class _PlanRun:
             if planned.key not in tasks:
                 trial = measurement.trials[planned.fingerprint].trial
                 shape = call_shape(measurement.samples, device, self.batch)
-                tasks[planned.key] = ChunkTask.of(trial, measurement.metric, shape, measurement.kept)
+                tasks[planned.key] = ChunkTask.of(trial, measurement, shape)
             also = [] if planned.images_only else waiting.get(planned.chunk, [])
             keys = (planned.key, *also)
             chunk = Chunk(planned.fingerprint, *planned.seeds, measurement.source)

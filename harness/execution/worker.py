@@ -4,7 +4,7 @@ import io
 import json
 import time
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,7 @@ from harness.core.code import code_allowed, is_code_allowed
 from harness.core.config import plugins_of
 from harness.core.errors import InputError, MachineError, RunError, SamplingError
 from harness.core.plugins import require_plugins
+from harness.core.text import told
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.given import GivenDenoiser, factories, given_denoisers
 from harness.denoisers.load import identity, load_denoiser
@@ -22,10 +23,13 @@ from harness.execution.results import ChunkData
 from harness.execution.seed_ranges import SeedRange
 from harness.experiments.trial import Trial
 from harness.metrics import METRICS
-from harness.metrics.base import Metric, SamplingJob, halve_batch
+from harness.metrics.base import SamplingJob, halve_batch
 from harness.sampling.conditions import read_conditions
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.initial_state import Labels
+
+if TYPE_CHECKING:
+    from harness.execution.measurements import Measurement
 
 
 class ChunkTask(NamedTuple):
@@ -52,8 +56,9 @@ class ChunkTask(NamedTuple):
     code: str = ""
 
     @classmethod
-    def of(cls, trial: Trial, metric: Metric, batch: int, kept: tuple[str, ...], remember: bool = False) -> "ChunkTask":
+    def of(cls, trial: Trial, measurement: "Measurement", batch: int, remember: bool = False) -> "ChunkTask":
         """A task that lacks its seeds."""
+        metric = measurement.metric
         plugins = (*plugins_of(trial).values(), *plugins_of(metric).values())
         return cls(
             trial.model_dump_json(),
@@ -61,12 +66,12 @@ class ChunkTask(NamedTuple):
             metric.model_dump_json(),
             batch,
             False,
-            kept,
+            measurement.kept,
             remember,
             plugins,
             is_code_allowed(),
             tuple(factories(trial.denoiser).items()),
-            metric.identity if metric.runs_code else "",
+            measurement.extractor if metric.runs_code else "",
         )
 
 
@@ -96,8 +101,7 @@ def failure_of(error: BaseException) -> ChunkFailure:
     if isinstance(error, SamplingError):
         return ChunkFailure(error.reason, error.step)
     is_ours = isinstance(error, InputError | RunError)
-    told = str(error) if is_ours else f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    return ChunkFailure(told, is_transient=_is_transient(error))
+    return ChunkFailure(str(error) if is_ours else told(error), is_transient=_is_transient(error))
 
 
 def _is_transient(error: BaseException | None) -> bool:

@@ -51,7 +51,7 @@ class SeedBlocks:
         parts = [part for block in self._blocks(count) for part in self._parts(block, stored) if part not in stored]
         if not parts:
             return []
-        task = ChunkTask.of(trial, measurement.metric, self.batch, measurement.kept, remember=True)
+        task = ChunkTask.of(trial, measurement, self.batch, remember=True)
         return [
             Job(
                 Chunk(fingerprint, part.first, part.last, measurement.source),

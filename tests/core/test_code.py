@@ -1,5 +1,6 @@
 """Code of users: found without running it, identified by its content, run with permission."""
 
+import ast
 import importlib
 import os
 import py_compile
@@ -73,6 +74,19 @@ def test_a_package_is_hashed_whole_and_not_run(package):
 def test_an_installed_package_says_its_version():
     code = find_code("filelock:FileLock")
     assert "filelock" in code.distributions and code.files
+
+
+def test_unchanged_files_are_parsed_once(net, monkeypatch):
+    reference, parsed = f"{net}/net_of_test.py:make", []
+    real = ast.parse
+    monkeypatch.setattr(
+        "harness.core.code.ast.parse", lambda *given, **named: parsed.append(1) or real(*given, **named)
+    )
+    before = find_code(reference).sha256
+    count = len(parsed)
+    assert find_code(reference).sha256 == before and len(parsed) == count
+    (net / "net_of_test.py").write_text("import filelock\n" + NET)
+    assert "filelock" in find_code(reference).distributions and len(parsed) == count + 1
 
 
 def test_place_is_no_part_of_the_identity(net, tmp_path_factory):

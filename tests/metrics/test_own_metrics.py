@@ -18,6 +18,7 @@ from harness.core.errors import InputError, SamplingError
 from harness.datasets.image_bytes import from_bytes, to_bytes
 from harness.denoisers.load import describe, load_denoiser
 from harness.execution.executors.inline import InlineExecutor
+from harness.execution.measurements import measurements
 from harness.execution.run import run
 from harness.execution.seed_ranges import SeedRange
 from harness.execution.verify import verify
@@ -225,14 +226,15 @@ def test_weights_in_a_grid(planned, store, folder):
 
 
 def test_a_change_during_a_run_is_told(planned, folder):
-    item, metric = planned().items[0], python("Contrast")
+    (measurement,) = measurements(planned())
+    (item,) = measurement.trials.values()
     with code_allowed():
-        task = ChunkTask.of(item.trial, metric, 4, ())._replace(seeds=(SeedRange(0, 3),))
+        task = ChunkTask.of(item.trial, measurement, 4)._replace(seeds=(SeedRange(0, 3),))
         (folder / "functions_of_test.py").write_text(CODE + "#\n")
         done = run_task(task, "cpu")
     assert isinstance(done, ChunkFailure)
     assert done.is_transient
-    assert "the code of metric 'python-Contrast' is not what it was when the run began" in done.reason
+    assert "the code of metric 'contrast' is not what it was when the run began" in done.reason
     without = run_task(task._replace(allow_code=False, code=""), "cpu")
     assert "run only with your permission" in without.reason
 
