@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import GetCoreSchemaHandler, ValidationInfo
@@ -85,9 +85,7 @@ class AnyDenoiser:
         if isinstance(value, str):
             return value
         assert self.union is not None, "harness.denoisers.load says which kinds there are"
-        if isinstance(value, Mapping) and info.mode == "json":
-            return self.union.read_json(json.dumps(value))
-        return self.union.read(value)
+        return self.union.read_json(json.dumps(value)) if info.mode == "json" else self.union.read(value)
 
 
 DTYPES = ("float32", "float64")
@@ -160,4 +158,4 @@ class DenoiserConfig(Config):
 
 
 Part = Annotated[str | DenoiserConfig, AnyDenoiser()]
-"""What a denoiser is made of: a card's name, a checkpoint's path, or a spec."""
+"""How a denoiser is loaded, in a grid or as a part of another: a card's name, a checkpoint's path, or a spec."""

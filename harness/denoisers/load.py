@@ -12,7 +12,7 @@ A source is one of the following, tried in this order:
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from harness.core.errors import InputError
 from harness.core.yaml import explain
 from harness.denoisers.analytic.specs import DigitsMixtureSpec, DiracsSpec, GaussianSpec, IdealSpec, MixtureSpec
 from harness.denoisers.config import DTYPES, AnyDenoiser, DenoiserConfig, Description
+from harness.denoisers.config import Part as Part
 from harness.denoisers.exported import ExportedSpec
 from harness.denoisers.given import GivenSpec
 from harness.denoisers.guidance import AutoguidanceSpec, CFGSpec
@@ -52,7 +53,6 @@ DENOISERS = one_of(
     group="harness.denoisers",
 )
 AnyDenoiser.union = DENOISERS
-DenoiserSpec = Annotated[DenoiserConfig, DENOISERS]
 Source: TypeAlias = str | Path | Mapping[str, Any] | DenoiserConfig
 
 

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from harness.core import yaml
 from harness.core.config import Config, Names, Positive, distinct, freeze
 from harness.core.yaml import Document
-from harness.denoisers.load import DenoiserSpec
+from harness.denoisers.load import Part
 from harness.experiments.claims import Claim
 from harness.experiments.training_table import TrainingTable
 from harness.experiments.trial import LabelPolicy
@@ -67,7 +67,7 @@ class Panel(Config):
         rate: what `harness plan` reckons with while the network is not here and cannot be timed.
     """
 
-    source: str | DenoiserSpec | None = None
+    source: Part | None = None
     title: str | None = None
     paper: str | None = None
     labels: LabelPolicy = "random"
@@ -75,7 +75,7 @@ class Panel(Config):
     dtype: Literal["float32", "float64"] | None = None
     rate: StatedRate | None = None
 
-    def source_of(self, name: str) -> str | DenoiserSpec:
+    def source_of(self, name: str) -> Part:
         """How the denoiser is loaded, under this name in the grid."""
         return name if self.source is None else self.source
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.core.config import Config, plugins_of, unwritten
 from harness.core.embedded import sha256_of
-from harness.denoisers.load import DenoiserSpec
+from harness.denoisers.load import Part
 from harness.sampling.conditions import WORD, policy_of
 from harness.sampling.sampler import Sampler
 
@@ -35,7 +35,7 @@ class Trial(Config):
         dtype: type the network runs in; None for its own.
     """
 
-    denoiser: str | DenoiserSpec
+    denoiser: Part
     weights: str
     sampler: Sampler
     labels: LabelPolicy | Conditioned = "random"
