@@ -97,10 +97,10 @@ def _of_trial(name: str, to: str, denoiser: str | None, store: str | None, files
 
     from harness.exporting.export import export_measured
 
-    return export_measured(trial.sampler, kept, to, _likely(trial.denoiser, kept))
+    return export_measured(trial.sampler, kept, to, _candidate_denoisers(trial.denoiser, kept))
 
 
-def _likely(source: "Source", kept: Mapping[str, Any]) -> "Iterator[Denoiser]":
+def _candidate_denoisers(source: "Source", kept: Mapping[str, Any]) -> "Iterator[Denoiser]":
     """Denoisers that may have a trial's range and rounding: its own, if its file, code or object is here; then one that
     reaches from the last level of the trial to the first."""
     from harness.experiments.nfe import Probe, probe_of

@@ -13,7 +13,7 @@ gets s x, and
 | `flow`   | n - y                              | s x - t F                    | 1/(1 + sigma), sigma/(1 + sigma)  |
 
 **With `betas`** the network is one of discrete steps: s = sqrt(abar) = 1/sqrt(1 + sigma^2), t the index k of a step, whose
-level is sigma_k = sqrt((1 - abar_k) / abar_k); see `harness.denoisers.betas`. Between two levels either the level is rounded
+level is sigma_k = sqrt((1 - abar_k) / abar_k); see `harness.core.betas`. Between two levels either the level is rounded
 to the nearest one, and t is an int64, or the index is interpolated in log sigma, and t is a float.
 
 **Flow matching** has x_t = (1 - t) y + t n, so s = 1 - t, and at t = 1, sigma = infinity, the network gets the noise itself.
@@ -39,9 +39,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from harness.core.betas import DIFFUSERS_SCHEDULES, MAX_STEPS, betas, noise_levels
 from harness.core.config import Config, Positive, freeze, one_of
 from harness.core.errors import InputError
-from harness.denoisers.betas import MAX_STEPS, betas, noise_levels
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class BetaSchedule(Config):
 
     @model_validator(mode="after")
     def _rising(self) -> "BetaSchedule":
-        if self.schedule.startswith("squaredcos"):
+        if self.formula == "cosine":
             if (self.start, self.end) != (0.0001, 0.02):
                 raise ValueError(f"schedule '{self.schedule}' has betas of its own, and no start and end; remove them")
         elif self.end < self.start:
@@ -81,6 +81,11 @@ class BetaSchedule(Config):
                 f"betas do not fall from the first step to the last; we got start {self.start:g} and end {self.end:g}"
             )
         return self
+
+    @property
+    def formula(self) -> str:
+        """The name of the schedule in `harness.core.betas`; `squaredcos` is short for diffusers' own name."""
+        return DIFFUSERS_SCHEDULES["squaredcos_cap_v2" if self.schedule == "squaredcos" else self.schedule]
 
 
 def _by_name(value: Any) -> Any:
@@ -328,8 +333,7 @@ CONVENTIONS = one_of(Noise, V, Image, Score, FlowVelocity)
 @lru_cache(maxsize=16)
 def _levels(given: tuple[float, ...] | BetaSchedule) -> tuple[float, ...]:
     if isinstance(given, BetaSchedule):
-        name = "cosine" if given.schedule.startswith("squaredcos") else given.schedule
-        found = noise_levels(betas(name, given.steps, given.start, given.end), given.zero_snr)
+        found = noise_levels(betas(given.formula, given.steps, given.start, given.end), given.zero_snr)
     else:
         found = noise_levels(betas("given", len(given), 0, 0, given))
     return tuple(found.tolist())

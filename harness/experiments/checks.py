@@ -223,8 +223,8 @@ def misfit(
             "unconditional, with which it gets None"
         )
     if dtype is not None and dtype not in described.dtypes:
-        own = " or ".join(described.dtypes) or "its own type, such as that which a program was exported with,"
-        return "dtype", f"this denoiser computes in {own} only; leave dtype out"
+        own = f"{' or '.join(described.dtypes)} only" if described.dtypes else "the type that it was exported with"
+        return "dtype", f"this denoiser computes in {own}; leave dtype out"
     if described.guided_by_class and labels == "unconditional":
         return "labels", "classifier-free guidance leads towards a class; leave labels out"
     if described.guided_by_class and labels == described.null_class and labels is not None:

@@ -2,19 +2,18 @@
 
 A scheduler has a table of betas, and with abar the product of 1 - beta the level of timestep t is sigma = sqrt((1 -
 abar_t) / abar_t). Of it, some timesteps are taken: `leading`, `linspace` or `trailing` (Lin et al. 2023, arXiv
-2305.08891, table 2), each class in a way of its own; or levels are laid out anew between the ends. Tables are
-float32, as diffusers has them, so that the levels are the same numbers.
+2305.08891, table 2), each class in a way of its own; or levels are laid out anew between the ends. Betas and abar are
+float32, as diffusers has them, which moves the lowest levels by up to 3e-4, relative. Levels here are theirs to 1e-6;
+with `rescale_betas_zero_snr`, where they round more often, the lowest are theirs to 1e-4.
 """
 
 import math
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from harness.core.betas import DIFFUSERS_SCHEDULES, betas, noise_levels
 from harness.core.errors import InputError
 
 TINY = 2.0**-24
@@ -63,44 +62,32 @@ def table(fields: Fields) -> np.ndarray:
     """sigma of every timestep of the training table, rising, float32 [T].
 
     Raises:
-        InputError: betas that are not known, or do not lie in [0, 1).
+        InputError: betas that are not known, or do not lie in (0, 1).
     """
-    betas = _betas(fields)
-    if not bool(((betas >= 0) & (betas < 1)).all()):
+    zero_snr = bool(fields["rescale_betas_zero_snr"])
+    if zero_snr and fields.name in ("DDIMScheduler", "DDPMScheduler"):
+        raise fields.refuse("rescale_betas_zero_snr", "its first level is infinite, and levels here are finite")
+    beta = _betas(fields)
+    if not bool((beta < 1).all()):
         raise InputError(f"the betas of {fields.name} must lie in 0 to 1")
-    if fields["rescale_betas_zero_snr"]:
-        betas = _without_signal(betas)
-    abar = torch.cumprod(1.0 - betas, dim=0)
-    if fields["rescale_betas_zero_snr"]:
-        if fields.name in ("DDIMScheduler", "DDPMScheduler"):
-            raise fields.refuse("rescale_betas_zero_snr", "its first level is infinite, and levels here are finite")
-        abar[-1] = TINY
-    levels: np.ndarray = (((1 - abar) / abar) ** 0.5).numpy()
-    return levels
+    sigmas = noise_levels(beta, zero_snr)
+    if zero_snr:  # the last timestep has no signal, and diffusers gives it a little
+        sigmas = np.append(sigmas, math.sqrt((1 - TINY) / TINY))
+    return sigmas.astype(np.float32)
 
 
-def _betas(fields: Fields) -> Tensor:
-    count, kind = fields.count("num_train_timesteps"), fields["beta_schedule"]
-    if fields["trained_betas"] is not None:
-        return torch.tensor(fields["trained_betas"], dtype=torch.float32)
-    if kind == "squaredcos_cap_v2":
-        angles = [(i / count + 0.008) / 1.008 * math.pi / 2 for i in range(count + 1)]
-        signal = [math.cos(angle) ** 2 for angle in angles]
-        return torch.tensor([min(1 - low / high, 0.999) for high, low in pairwise(signal)])
-    start, end = fields.number("beta_start"), fields.number("beta_end")
-    if kind == "linear":
-        return torch.linspace(start, end, count, dtype=torch.float32)
-    if kind == "scaled_linear":
-        return torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32) ** 2
-    raise fields.refuse("beta_schedule")
-
-
-def _without_signal(betas: Tensor) -> Tensor:
-    """Betas whose last abar is 0 (Lin et al. 2023, Algorithm 1): roots of abar shifted and scaled, the first kept."""
-    roots = torch.cumprod(1.0 - betas, dim=0).sqrt()
-    first, last = roots[0].clone(), roots[-1].clone()
-    abar = ((roots - last) * first / (first - last)) ** 2
-    return 1 - torch.cat([abar[:1], abar[1:] / abar[:-1]])
+def _betas(fields: Fields) -> np.ndarray:
+    listed, schedule = fields["trained_betas"], fields["beta_schedule"]
+    # `sigmoid` is in DDPMScheduler alone
+    if listed is None and (schedule not in DIFFUSERS_SCHEDULES or schedule == "sigmoid"):
+        raise fields.refuse("beta_schedule")
+    try:
+        if listed is not None:
+            return betas("given", len(listed), 0, 0, listed, "float32")
+        count, ends = fields.count("num_train_timesteps"), (fields.number("beta_start"), fields.number("beta_end"))
+        return betas(DIFFUSERS_SCHEDULES[schedule], count, *ends, dtype="float32")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{fields.name}: {error}") from None
 
 
 class Spacing(NamedTuple):

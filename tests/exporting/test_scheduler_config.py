@@ -8,7 +8,9 @@ import torch
 
 import harness
 from harness.core.errors import InputError
+from harness.denoisers.conventions import Noise, wrap
 from harness.exporting.scheduler_config import MOST_TIME, import_scheduler, read_config
+from harness.sampling.discretizations.explicit import ROUNDING
 from tests.exporting.running import gap, latents, network, ours
 
 diffusers = pytest.importorskip("diffusers")
@@ -187,3 +189,29 @@ def test_files_and_folders_are_read(tmp_path):
     for name, said in (("list.json", "a JSON object"), ("bad.json", "cannot be read"), ("none.json", "cannot be read")):
         with pytest.raises(InputError, match=said):
             read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+@pytest.mark.parametrize(
+    "betas", [{}, SD, {"beta_schedule": "squaredcos_cap_v2"}], ids=["linear", "scaled_linear", "cosine"]
+)
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "DPMSolverMultistepScheduler"])
+def test_it_runs_on_a_denoiser_of_the_same_betas(name, betas, spacing):
+    """Tables of diffusers are float32, so that their ends lie beyond a denoiser's by rounding."""
+    config = {"_class_name": name, **betas, "timestep_spacing": spacing}
+    names = {"beta_schedule": "schedule", "beta_start": "start", "beta_end": "end"}
+    schedule = {"schedule": "linear"} | {names[key]: value for key, value in betas.items()}
+    denoiser = wrap(lambda x, t: x, Noise(betas=schedule), shape=(1, 2, 2))
+    sampler = import_scheduler(config, 8).sampler
+    sigmas = sampler.sigmas(denoiser)
+    low, high = denoiser.sigma_min, denoiser.sigma_max
+    assert all(low <= sigma <= high for sigma in sigmas.tolist() if sigma)
+    listed = torch.tensor(sampler.discretization.sigmas, dtype=torch.float64)
+    torch.testing.assert_close(sigmas[: len(listed)], denoiser.round_sigma(listed), rtol=ROUNDING, atol=0)
+
+
+def test_a_level_further_beyond_the_end_is_refused():
+    denoiser = wrap(lambda x, t: x, Noise(betas="linear"), shape=(1, 2, 2), sigma_min=0.1, sigma_max=10.0)
+    beyond = {"kind": "explicit", "sigmas": [10.0 * (1 + 2 * ROUNDING), 1.0]}
+    with pytest.raises(InputError, match="outside the denoiser's range"):
+        harness.Sampler.model_validate({"discretization": beyond}).sigmas(denoiser)

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from harness.core.betas import MAX_STEPS
 from harness.core.errors import InputError
-from harness.denoisers.betas import MAX_STEPS
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
 from harness.denoisers.preconditioning import PRECONDITIONINGS, Preconditioned
 from harness.denoisers.preconditioning.base import Formulas

@@ -18,7 +18,7 @@ and the step k whose level is nearest to sigma.
 | `VelocityDDPMPrecond` | v = sqrt(abar) n - sqrt(1 - abar) y | x / (sigma^2 + 1) - sigma / sqrt(sigma^2 + 1) F |
 | `SampleDDPMPrecond`   | the image                           | F                                               |
 
-The schedules of betas are those of `harness.denoisers.betas`.
+The schedules of betas are those of `harness.core.betas`.
 
 Sources: Ho et al. 2020 (arXiv 2006.11239); Salimans & Ho 2022 (arXiv 2202.00512), app. D, for v; Karras et al. 2022
 (arXiv 2206.00364), table 1 and app. C.3, for the form.
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.denoisers.betas import MAX_STEPS, betas, noise_levels
+from harness.core.betas import MAX_STEPS, betas, noise_levels
 from harness.denoisers.preconditioning.base import Coefficients, Formulas, Preconditioned
 
 

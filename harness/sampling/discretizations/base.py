@@ -121,15 +121,22 @@ def repeated_levels(sigmas: Tensor, of: str = "") -> list[str]:
     return [f"{some} repeat the one before: those steps cost evaluations and take away no noise."]
 
 
-def check_supported(kind: str, sigmas: Sequence[float], sigma_min: float, sigma_max: float) -> None:
+def check_supported(
+    kind: str, sigmas: Sequence[float], sigma_min: float, sigma_max: float, rounding: float = 1e-9
+) -> None:
     """Levels that are not laid out over a range have to lie in the denoiser's.
+
+    Args:
+        kind: of the discretization.
+        sigmas: the levels.
+        sigma_min, sigma_max: range of the denoiser.
+        rounding: how far beyond an end a level may lie, relative; by default what arithmetic in float64 adds.
 
     Raises:
         InputError: with the first level that does not.
     """
-    slack = 1 + 1e-9  # what arithmetic may add to the ends of the range
     for sigma in sigmas:
-        if not sigma_min / slack <= sigma <= sigma_max * slack:
+        if not sigma_min / (1 + rounding) <= sigma <= sigma_max * (1 + rounding):
             raise InputError(
                 f"discretization '{kind}' lists {sigma:g}, outside the denoiser's range {sigma_min:g} to "
                 f"{sigma_max:g}; remove it"

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from harness.core.betas import DIFFUSERS_SCHEDULES
 from harness.core.errors import InputError
 from harness.denoisers.checkpoints.formats.base import CheckpointFile, CheckpointFormat, ReadCheckpoint, Settings
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
@@ -31,7 +32,6 @@ ENDINGS = ("safetensors", "safetensors.index.json", "bin", "bin.index.json")
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Of one file of weights with a config.json beside it."""
 
-SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
 PREDICTIONS = {"epsilon": "ddpm", "v_prediction": "ddpm-v", "sample": "ddpm-x0"}
 SCHEDULERS = (
     "DDIM",
@@ -276,15 +276,15 @@ def _schedule(schedule: dict[str, Any], settings: Settings, file: Path) -> tuple
     prediction, words = take("prediction_type", "epsilon"), take("beta_schedule", "linear")
     if not isinstance(prediction, str) or not isinstance(words, str):
         raise InputError(f"{file}: prediction_type and beta_schedule are words; damaged")
-    if prediction not in PREDICTIONS or words not in SCHEDULES:
+    if prediction not in PREDICTIONS or words not in DIFFUSERS_SCHEDULES:
         raise InputError(
             f"{file}: prediction_type {prediction!r} with beta_schedule {words!r} is not known here; known: "
-            f"{', '.join(PREDICTIONS)} with {', '.join(SCHEDULES)}"
+            f"{', '.join(PREDICTIONS)} with {', '.join(DIFFUSERS_SCHEDULES)}"
         )
     listed = schedule.get("trained_betas") or []
     steps = take("num_train_timesteps", 1000)
     return PREDICTIONS[prediction], {
-        "beta_schedule": "given" if listed else SCHEDULES[words],
+        "beta_schedule": "given" if listed else DIFFUSERS_SCHEDULES[words],
         "num_steps": len(listed) or steps,
         "beta_start": take("beta_start", 0.0001),
         "beta_end": take("beta_end", 0.02),

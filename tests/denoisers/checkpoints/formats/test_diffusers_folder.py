@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import harness
+from harness.core.betas import betas, noise_levels
 from harness.core.errors import InputError
-from harness.denoisers.betas import betas, noise_levels
 from harness.denoisers.checkpoints.convert import import_file, load_foreign
 from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.inspect import inspect

@@ -16,7 +16,7 @@ Without torch, and numpy only once a function is called, so that a plan knows th
 """  # noqa: E501
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,15 +24,31 @@ if TYPE_CHECKING:
 SCHEDULES = ("linear", "scaled_linear", "cosine", "sigmoid", "given")
 MAX_STEPS = 100_000
 
+DIFFUSERS_SCHEDULES = {
+    "linear": "linear",
+    "scaled_linear": "scaled_linear",
+    "squaredcos_cap_v2": "cosine",
+    "sigmoid": "sigmoid",
+}
+"""The schedules by their names in diffusers."""
 
-def betas(schedule: str, steps: int, start: float, end: float, given: Sequence[float] = ()) -> "np.ndarray":
-    """The betas of a schedule, [steps] float64.
+
+def betas(
+    schedule: str,
+    steps: int,
+    start: float,
+    end: float,
+    given: Sequence[float] = (),
+    dtype: Literal["float64", "float32"] = "float64",
+) -> "np.ndarray":
+    """The betas of a schedule, [steps] of `dtype`.
 
     Args:
         schedule: one of SCHEDULES.
         steps: how many.
         start, end: first and last beta; the cosine has its own.
         given: the betas themselves, for `given`.
+        dtype: of the betas. Schedulers of diffusers have float32.
 
     Raises:
         ValueError: an unknown schedule, or betas that are not between 0 and 1.
@@ -43,9 +59,9 @@ def betas(schedule: str, steps: int, start: float, end: float, given: Sequence[f
         raise ValueError(f"a schedule has 2 to {MAX_STEPS:,} steps; we got {steps}")
     match schedule:
         case "linear":
-            beta = np.linspace(start, end, steps)
+            beta = np.linspace(start, end, steps, dtype=dtype)
         case "scaled_linear":
-            beta = np.linspace(start**0.5, end**0.5, steps) ** 2
+            beta = np.linspace(start**0.5, end**0.5, steps, dtype=dtype) ** 2
         case "cosine":
             k = np.arange(steps + 1) / steps
             abar = np.cos((k + 0.008) / 1.008 * np.pi / 2) ** 2
@@ -58,20 +74,22 @@ def betas(schedule: str, steps: int, start: float, end: float, given: Sequence[f
             raise ValueError(f"a schedule of betas is one of {', '.join(SCHEDULES)}; we got {schedule!r}")
     if beta.shape != (steps,) or not ((beta > 0) & (beta <= 1)).all():
         raise ValueError(f"betas must be {steps} numbers in (0, 1]; those of '{schedule}' are not")
-    return beta
+    return beta.astype(dtype, copy=False)
 
 
 def noise_levels(beta: "np.ndarray", zero_snr: bool = False) -> "np.ndarray":
     """sigma_k of every step, rising, float64; steps without any signal are left out.
 
     Args:
-        beta: [T].
+        beta: [T]. abar is rounded to its type, so levels of float32 betas are those of a scheduler of diffusers.
         zero_snr: rescale sqrt(abar) so that the last step has no signal, and the first stays as it is
             (Lin et al. 2023, arXiv 2305.08891, alg. 1).
     """
     import numpy as np
 
-    root = np.sqrt(np.cumprod(1 - beta))  # sqrt(abar_k), the share of the signal
+    # multiplied in float64 and rounded at every step, as torch.cumprod does it
+    product = np.cumprod(1 - beta, dtype=np.float64).astype(beta.dtype)
+    root = np.sqrt(product.astype(np.float64))  # sqrt(abar_k), the share of the signal
     if zero_snr:
         # shift so that the last is 0, then scale so that the first is what it was
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
