@@ -23,23 +23,24 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from harness.core.bytecode import is_current
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
 from harness.core.settings import load_settings, settings_path
-from harness.core.text import told
+from harness.core.text import brief, told
 
 RECORDED = frozenset({"torch", "numpy", "harness"})
 """Imports that are left out of an identity: every row says their versions."""
@@ -212,7 +213,41 @@ def load_object(reference: str) -> Any:
     return value
 
 
-def takes(function: Any, name: str) -> bool:
+def call_factory(
+    reference: str, args: Mapping[str, Any], weights: Sequence[str], *, makes: str, called_as: str
+) -> Callable[..., Any]:
+    """A function or module that a factory of the user's makes.
+
+    Args:
+        reference: `module:object` or `file.py:object`, the factory.
+        args: its keyword arguments, values of JSON.
+        weights: files, which it gets as `weights`, a list of paths, where it has a parameter of that name.
+        makes: what it makes, for messages, such as `network`.
+        called_as: how that is called, for messages, such as `f(x, t)`.
+
+    Raises:
+        InputError: as `load_object`; the factory is no function, fails, or returns what cannot be called.
+    """
+    factory = load_object(reference)
+    if not callable(factory):
+        raise InputError(f"'{reference}' is no function that makes a {makes}; it is a {type(factory).__name__}")
+    arguments = dict(args)
+    if weights and _takes(factory, "weights"):
+        arguments["weights"] = [Path(file).expanduser() for file in weights]
+    try:
+        made = factory(**arguments)
+    except Exception as error:  # the user's code: anything may come
+        given = f" with args {brief(json.dumps(dict(args), sort_keys=True))}" if args else ""
+        raise InputError(f"'{reference}' cannot make its {makes}{given}: {told(error)}") from error
+    if not callable(made):
+        raise InputError(
+            f"'{reference}' returns {type(made).__name__}; a factory returns a module or a function, called as "
+            f"{called_as}"
+        )
+    return cast(Callable[..., Any], made)
+
+
+def _takes(function: Any, name: str) -> bool:
     """Whether a function has a parameter of a name."""
     try:
         return name in inspect.signature(function).parameters

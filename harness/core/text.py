@@ -3,6 +3,7 @@
 import re
 
 LONGEST = 300
+LONGEST_LINE = 200
 
 NUMBER = re.compile(r"[-+\d][-+\d.,e ()to%]*")
 """Numbers, with their interval, which begin as formulas do."""
@@ -25,8 +26,25 @@ def brief(text: str) -> str:
 
 def told(error: BaseException) -> str:
     """An error in one line: its class, and the first line of what it says."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return _with_class(error, next(iter(_lines(error)), ""))
+
+
+def told_at_end(error: BaseException) -> str:
+    """The same with the last line, where torch puts the reason when a program in a file fails."""
+    return _with_class(error, next(reversed(_lines(error)), "")[:LONGEST_LINE])
+
+
+def last_line(error: BaseException) -> str:
+    """That line alone; the error's class where it says nothing."""
+    return next(reversed(_lines(error)), type(error).__name__)[:LONGEST_LINE]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in str(error).splitlines() if line.strip()]
+
+
+def _with_class(error: BaseException, line: str) -> str:
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def spreadsheet_text(text: str) -> str:

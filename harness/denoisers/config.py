@@ -98,6 +98,9 @@ class DenoiserConfig(Config):
     is_own: ClassVar[bool] = False
     """Whether it is a user's own network: its file or code is not ours, and it is checked before it is used."""
 
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
+    """Fields on which the numbers do not depend."""
+
     kind: str
 
     @property
@@ -148,10 +151,13 @@ class DenoiserConfig(Config):
     def canonical(self, **changes: Any) -> str:
         """What the numbers depend on, as JSON with sorted keys: fields, version, and the package of a plugin.
 
+        Fields of `outside_identity` are left out.
+
         Args:
             changes: values that replace fields of these names.
         """
-        fields = {**self.model_dump(mode="json", exclude=set(changes)), **changes, "version": self.version}
+        written = self.model_dump(mode="json", exclude={*self.outside_identity, *changes})
+        fields = {**written, **changes, "version": self.version}
         if plugins := plugins_of(self):
             fields["plugins"] = plugins
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -41,6 +41,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from harness.core.betas import DIFFUSERS_SCHEDULES, MAX_STEPS, betas, noise_levels
 from harness.core.config import Config, Positive, freeze, one_of
+from harness.core.data_range import BYTES, DataRange
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class Diffusion(Convention):
             sqrt(1 + sigma^2); by default `vp` for `v` and `none` for the others.
     """
 
-    says_nothing_of_noise: ClassVar[bool] = False
-    """Whether the prediction holds no image where there is no signal, as noise and score do not."""
+    needs_signal: ClassVar[bool] = False
+    """Whether D follows from the prediction only where x holds signal: at abar = 0 noise and score say nothing of y."""
     usual_scaling: ClassVar[Literal["none", "vp"]] = "none"
 
     betas: Betas | None = None
@@ -195,7 +196,7 @@ class Diffusion(Convention):
         levels = self.levels()
         if len(levels) < 2 or not all(low < high for low, high in pairwise(levels)):
             raise ValueError("alpha_bar, the product of 1 - beta, does not fall at every step; are these the betas?")
-        if has_none and self.says_nothing_of_noise:
+        if has_none and self.needs_signal:
             raise ValueError(
                 f"the last step has no signal (zero terminal SNR), and a prediction of the {self.kind} says nothing of "
                 "the image there; use a network that predicts 'v' or 'image', or drop the last beta"
@@ -254,7 +255,7 @@ class Diffusion(Convention):
 class Noise(Diffusion):
     """The network predicts the noise n, often called epsilon."""
 
-    says_nothing_of_noise: ClassVar[bool] = True
+    needs_signal: ClassVar[bool] = True
 
     kind: Literal["noise"] = "noise"
 
@@ -286,7 +287,7 @@ class Image(Diffusion):
 class Score(Diffusion):
     """The network predicts the score of what it is given, the gradient of log p by s x."""
 
-    says_nothing_of_noise: ClassVar[bool] = True
+    needs_signal: ClassVar[bool] = True
 
     kind: Literal["score"] = "score"
 
@@ -383,6 +384,8 @@ def wrap(
     conditional: bool = False,
     sigma_min: float | None = None,
     sigma_max: float | None = None,
+    data_range: DataRange = BYTES,
+    cost: int = 1,
     dtype: "torch.dtype | None" = None,
     device: "torch.device | str" = "cpu",
 ) -> "WrappedNetwork":
@@ -397,6 +400,8 @@ def wrap(
         conditional: whether the third argument is what a file of conditions holds, see `harness.sampling.conditions`.
         sigma_min, sigma_max: noise levels at which it may be called, in units of the data; None for all that the
             convention knows.
+        data_range: lowest and highest value of the data, or None; see `harness.core.data_range`.
+        cost: network evaluations that a call counts as.
         dtype: of its arithmetic; None for float32.
         device: where it computes.
 
@@ -428,11 +433,21 @@ def wrap(
     place = torch.empty(0, device=device).device  # with its index, as tensors have it
     if isinstance(function, torch.nn.Module):
         function = function.to(place, dtype).eval()
-    known = convention.noise_range(sigma_min, sigma_max)
-    wrapped = WrappedNetwork(function, convention, shape, label_dim, known, dtype, place, conditional)
+    wrapped = WrappedNetwork(
+        function,
+        convention,
+        shape=shape,
+        label_dim=label_dim,
+        noise_range=convention.noise_range(sigma_min, sigma_max),
+        dtype=dtype,
+        device=place,
+        conditional=conditional,
+        data_range=data_range,
+        cost=cost,
+    )
     if conditional and label_dim:
         raise InputError(f"a conditional network has no classes, and label_dim is {label_dim}; leave one out")
-    if (label_dim or conditional) and not wrapped.is_conditional:
+    if (label_dim or conditional) and not wrapped.takes_condition:
         why = f"label_dim is {label_dim}" if label_dim else "it is to be conditional"
         raise InputError(f"{why}, and the network takes no condition; make it f(x, t, condition)")
     return wrapped

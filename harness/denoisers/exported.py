@@ -15,29 +15,36 @@ Importing this module loads no torch.
 from abc import ABC
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
-from harness.denoisers.config import Description
+from harness.core.text import last_line
 from harness.denoisers.own_network import OwnNetworkSpec
-from harness.denoisers.programs import onnx, pt2, torchscript
+from harness.denoisers.programs.onnx import OnnxFile
+from harness.denoisers.programs.program_file import ProgramFile
+from harness.denoisers.programs.pt2 import ExportedProgramFile
 from harness.denoisers.programs.signature import Signature
-from harness.denoisers.programs.trusted import last_line
+from harness.denoisers.programs.torchscript import ScriptModuleFile
 from harness.hub.cards import Digest
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from harness.denoisers.wrapped_network import Network, WrappedNetwork
+    from harness.denoisers.wrapped_network import WrappedNetwork
     from harness.sampling.conditions import Condition
     from harness.sampling.denoiser import Denoiser
 
-SUFFIXES = {".pt2": pt2, ".pt": torchscript, ".ts": torchscript, ".onnx": onnx}
-"""What reads a file, by the end of its name."""
+FORMATS: dict[str, type[ProgramFile]] = {
+    ".pt2": ExportedProgramFile,
+    ".pt": ScriptModuleFile,
+    ".ts": ScriptModuleFile,
+    ".onnx": OnnxFile,
+}
+"""What a file is, by the end of its name."""
 
 
 class ExportedSpec(OwnNetworkSpec):
@@ -47,6 +54,8 @@ class ExportedSpec(OwnNetworkSpec):
         path: the file, relative to the working directory.
         sha256: the hash that it must have; without it the denoiser is another one whenever the file changes.
     """
+
+    dtypes: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["exported"] = "exported"
     path: Annotated[str, Field(min_length=1)]
@@ -61,26 +70,21 @@ class ExportedSpec(OwnNetworkSpec):
         """The file's hash and the convention; not where the file lies."""
         return self.canonical(path="", sha256=self._checked_sha256())
 
-    def describe(self, *parts: Description) -> Description:
-        return super().describe(*parts)._replace(dtypes=())
-
-    def network(self, device: "torch.device", dtype: "torch.dtype | None") -> "Network":
-        path = Path(self.path)
-        signature_of(path).check(self.path, self.shape, self.label_dim, self.conditional)
-        return open_exported(path, self._checked_sha256(), device)
+    def network(self, device: "torch.device", dtype: "torch.dtype | None") -> "PlainProgram | ConditionalProgram":
+        program = read_program(Path(self.path), self.sha256, device)
+        program.signature.check(self.path, self.shape, self.label_dim, self.conditional)
+        return open_exported(program)
 
     def build(
         self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
     ) -> "WrappedNetwork":
         if dtype is not None:
             raise InputError(f"{self.path}: a program computes in the types that it was exported with; leave dtype out")
-        built = super().build(parts, device, None)
-        assert isinstance(built.function, Program)
-        built.dtype = built.function.dtype
-        return built
+        program = self.network(device, None)
+        return self.wrapped(program, device, program.dtype)
 
     def _checked_sha256(self) -> str:
-        _module_for(Path(self.path))
+        _format_of(Path(self.path))
         actual = sha256_of(Path(self.path))
         if self.sha256 not in (None, actual):
             raise InputError(
@@ -89,65 +93,40 @@ class ExportedSpec(OwnNetworkSpec):
         return actual
 
 
-def signature_of(path: Path) -> Signature:
-    """What a program takes and gives, as far as its file says; runs nothing.
+def read_program(path: Path, sha256: str | None = None, device: "torch.device | str | None" = None) -> ProgramFile:
+    """The program in a file, which is read here and not again.
+
+    Args:
+        path: file whose name ends in .pt2, .pt, .ts or .onnx.
+        sha256: the hash that it must have; None for any.
+        device: where it is to compute; None for a file that is described and not opened.
 
     Raises:
-        InputError: a file that is missing, damaged or of another kind, or onnxruntime is not installed.
+        InputError: another file than the one with this hash, one that cannot be read, or a name of another kind.
     """
-    module = _module_for(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the file ({error.strerror}); check the path") from None
-    signature: Signature = module.signature_of(path, content)
-    return signature
+    return _format_of(path).read(path, sha256, device)
 
 
-def open_exported(path: Path, sha256: str, device: "torch.device | str" = "cpu") -> "PlainProgram | ConditionalProgram":
+def open_exported(program: ProgramFile) -> "PlainProgram | ConditionalProgram":
     """The network in a file, as a function f(x, t) or f(x, t, condition).
 
     Inputs are converted to the types that the program takes. A time with a fraction is not converted to a whole one. A
     batch that is larger than the program takes is computed in parts.
 
-    Args:
-        path: file whose name ends in .pt2, .pt, .ts or .onnx.
-        sha256: the hash that it must have.
-        device: where it computes.
-
     Raises:
-        InputError: another file than the one with this hash, a damaged one, one of another kind, or one that holds code
-            and no permission.
+        InputError: a damaged file, one of another kind, or one that holds code and no permission.
     """
-    import torch
-
-    place = torch.device(device)
-    signature = signature_of(path)
-    match path.suffix.lower():
-        case ".pt2":
-            program: Callable[..., Any] = pt2.load_exported(path, sha256, place)
-        case ".onnx":
-            program = onnx.load_onnx(path, sha256, place)
-        case _:
-            program = torchscript.load_torchscript(path, sha256, place)
-            signature = _with_dtypes(signature, program)
-    made = ConditionalProgram if len(signature.inputs) == 3 else PlainProgram
-    return made(program, signature, str(path))
+    inputs = program.signature.inputs
+    loaded = program.load()
+    made = ConditionalProgram if len(inputs) == 3 else PlainProgram
+    return made(loaded, program.signature_of(loaded), str(program.path))
 
 
-def _module_for(path: Path) -> Any:
-    module = SUFFIXES.get(path.suffix.lower())
-    if module is None:
-        raise InputError(f"{path}: a program is a file {', '.join(SUFFIXES)}; export the network with torch.export")
-    return module
-
-
-def _with_dtypes(signature: Signature, module: Any) -> Signature:
-    """The signature of a TorchScript module, whose x has the type of its first parameter; its t may be any number."""
-    dtypes = [parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()]
-    x = signature.inputs[0]._replace(dtype=str(dtypes[0] if dtypes else "float32").removeprefix("torch."))
-    rest = tuple(value._replace(dtype="") for value in signature.inputs[1:])
-    return signature._replace(inputs=(x, *rest))
+def _format_of(path: Path) -> type[ProgramFile]:
+    known = FORMATS.get(path.suffix.lower())
+    if known is None:
+        raise InputError(f"{path}: a program is a file {', '.join(FORMATS)}; export the network with torch.export")
+    return known
 
 
 class Program(ABC):  # noqa: B024  # the two below differ in what they are called with

@@ -13,10 +13,9 @@ from harness.denoisers.checkpoints.convert import skeleton
 from harness.denoisers.checkpoints.formats import read_checkpoint
 from harness.denoisers.checkpoints.formats.base import plain
 from harness.denoisers.checkpoints.pickles.stored import LazyTensor
-from harness.denoisers.exported import SUFFIXES, signature_of
+from harness.denoisers.exported import FORMATS, read_program
 from harness.denoisers.preconditioning import Preconditioned
 from harness.denoisers.preconditioning.base import Formulas
-from harness.denoisers.programs.pt2 import payload_of
 from harness.denoisers.programs.torchscript import is_torchscript
 from harness.hub.header import Layout, is_ours, read_header
 
@@ -64,18 +63,17 @@ def _ours(path: Path) -> dict[str, Any]:
 
 def _is_program(path: Path) -> bool:
     """Whether a file holds a network whole; .pt is also what checkpoints are called."""
-    return path.suffix.lower() in SUFFIXES and (path.suffix.lower() != ".pt" or is_torchscript(path))
+    return path.suffix.lower() in FORMATS and (path.suffix.lower() != ".pt" or is_torchscript(path))
 
 
 def _program(path: Path) -> dict[str, Any]:
     """What a program takes and gives, and what in it is code; nothing is run."""
-    signature, suffix = signature_of(path), path.suffix.lower()
-    format = {".pt2": "program of torch.export", ".onnx": "ONNX model"}.get(suffix, "TorchScript module")
-    facts = _file(path, format) | signature.as_facts()
-    if any(value.shape is None for value in signature.inputs):
+    program = read_program(path)
+    facts = _file(path, program.format) | program.signature.as_facts()
+    if any(value.shape is None for value in program.signature.inputs):
         facts["shapes"] = "not told: a TorchScript file does not hold them, nor the types of numbers"
-    if suffix == ".pt2" and (payload := payload_of(path, path.read_bytes())):
-        return facts | {"usable": f"only with --allow-code, because of {payload.rstrip(',')}"}
+    if program.payload:
+        return facts | {"usable": f"only with --allow-code, because of {program.payload.rstrip(',')}"}
     return facts | {"usable": "yes, as a denoiser of kind exported, with what it predicts"}
 
 

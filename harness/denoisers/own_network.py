@@ -8,7 +8,6 @@ The keys of the convention stand beside `predicts`, or with it:
 Both are one spec. See `harness.denoisers.conventions` for what there is. Importing this module loads no torch.
 """
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -44,6 +43,9 @@ class OwnNetworkSpec(DenoiserConfig):
     """
 
     is_own: ClassVar[bool] = True
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"check"})
+    dtypes: ClassVar[tuple[str, ...]] = DTYPES
+    """Types of arithmetic that may be asked for."""
 
     predicts: Annotated[Convention, CONVENTIONS]
     shape: AnyShape
@@ -86,11 +88,6 @@ class OwnNetworkSpec(DenoiserConfig):
     def is_trained(self) -> bool:
         return self.check == "trained"
 
-    def canonical(self, **changes: Any) -> str:
-        fields = json.loads(super().canonical(**changes))
-        del fields["check"]
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
     @property
     @abstractmethod
     def identity(self) -> str:
@@ -125,7 +122,7 @@ class OwnNetworkSpec(DenoiserConfig):
             null_class=null_class,
             needs_class=bool(self.label_dim) and self.predicts.classes == "index" and null_class is None,
             takes_infinity=takes_infinity,
-            dtypes=DTYPES,
+            dtypes=self.dtypes,
             conditional=self.conditional,
             data_range=self.data_range,
         )
@@ -133,21 +130,37 @@ class OwnNetworkSpec(DenoiserConfig):
     def build(
         self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
     ) -> "WrappedNetwork":
+        return self.wrapped(self.network(device, dtype), device, dtype)
+
+    def wrapped(
+        self, network: "Network", device: "torch.device", dtype: "torch.dtype | None", cost: int = 1
+    ) -> "WrappedNetwork":
+        """The denoiser of the network.
+
+        Args:
+            network: what `network` gives.
+            device: where it computes.
+            dtype: of its arithmetic; None means float32.
+            cost: network evaluations that a call counts as.
+
+        Raises:
+            InputError: the network does not go with the spec; see `harness.denoisers.conventions.wrap`.
+        """
         from harness.denoisers.conventions import wrap
 
-        built = wrap(
-            self.network(device, dtype),
+        return wrap(
+            network,
             self.predicts,
             shape=self.shape,
             label_dim=self.label_dim,
             conditional=self.conditional,
             sigma_min=self.sigma_min,
             sigma_max=self.sigma_max,
+            data_range=self.data_range,
+            cost=cost,
             dtype=dtype,
             device=device,
         )
-        built.data_range = self.data_range
-        return built
 
     def rounding(self) -> "Callable[[Tensor], Tensor] | None":
         return self.predicts.round_sigma if self.predicts.rounds else None

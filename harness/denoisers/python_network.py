@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from harness.core.code import find_code, load_object, takes
+from harness.core.code import call_factory, find_code
 from harness.core.config import Arguments, Count, Files
 from harness.core.embedded import sha256_of
-from harness.core.errors import InputError
 from harness.denoisers.config import Description
 from harness.denoisers.own_network import OwnNetworkSpec
 
@@ -64,28 +63,12 @@ class PythonSpec(OwnNetworkSpec):
     def describe(self, *parts: Description) -> Description:
         return super().describe(*parts)._replace(cost=self.cost)
 
-    def network(self, device: "torch.device", dtype: "torch.dtype | None") -> "Network":
-        factory = load_object(self.factory)
-        if not callable(factory):
-            raise InputError(f"'{self.factory}' is no function that makes a network; it is a {type(factory).__name__}")
-        arguments: dict[str, object] = dict(self.args)
-        if self.weights and takes(factory, "weights"):
-            arguments["weights"] = [Path(file).expanduser() for file in self.weights]
-        try:
-            made: Network = factory(**arguments)
-        except Exception as error:
-            told = (str(error).splitlines() or [""])[0]
-            raise InputError(f"'{self.factory}' cannot make its network: {type(error).__name__}: {told}") from error
-        if not callable(made):
-            raise InputError(
-                f"'{self.factory}' returns {type(made).__name__}; a factory returns a module or a function, called as "
-                "f(x, t) or f(x, t, condition)"
-            )
-        return made
-
     def build(
         self, parts: "tuple[Denoiser, ...]", device: "torch.device", dtype: "torch.dtype | None"
     ) -> "WrappedNetwork":
-        built = super().build(parts, device, dtype)
-        built.cost = self.cost
-        return built
+        return self.wrapped(self.network(device, dtype), device, dtype, self.cost)
+
+    def network(self, device: "torch.device", dtype: "torch.dtype | None") -> "Network":
+        return call_factory(
+            self.factory, self.args, self.weights, makes="network", called_as="f(x, t) or f(x, t, condition)"
+        )

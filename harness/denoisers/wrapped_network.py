@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.core.data_range import BYTES, DataRange
+from harness.core.data_range import DataRange
 from harness.core.errors import InputError
 from harness.denoisers.conventions import Convention, NoiseRange
 from harness.sampling.conditions import Condition
@@ -17,25 +17,32 @@ Network = Callable[..., Any]
 
 
 class WrappedNetwork:
-    """A denoiser made of a network in its own convention; see `wrap`."""
+    """A denoiser made of a network in its own convention; see `wrap`.
+
+    Attributes:
+        takes_condition: whether the network is called with a third argument: a class, or what `conditional` says.
+        conditional: whether that argument is what a file of conditions holds; see `harness.sampling.conditions`.
+    """
 
     def __init__(
         self,
         function: Network,
         convention: Convention,
+        *,
         shape: tuple[int, ...],
         label_dim: int,
         noise_range: NoiseRange,
         dtype: torch.dtype,
         device: torch.device,
-        conditional: bool = False,
+        conditional: bool,
+        data_range: DataRange,
+        cost: int,
     ) -> None:
         self.function, self.convention, self.shape, self.label_dim = function, convention, shape, label_dim
         self.sigma_min, self.sigma_max, self.takes_infinity = noise_range
-        self.dtype, self.device, self.cost = dtype, device, 1
-        self.is_conditional, self.conditional = takes_condition(function), conditional
+        self.dtype, self.device, self.cost, self.data_range = dtype, device, cost, data_range
+        self.takes_condition, self.conditional = takes_condition(function), conditional
         self.null_class = convention.null_class
-        self.data_range: DataRange = BYTES
         self.needs_class = bool(label_dim) and convention.classes == "index" and convention.null_class is None
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
@@ -55,7 +62,7 @@ class WrappedNetwork:
         time = c.noise if c.noise.dtype == torch.int64 else c.noise.to(self.dtype)
         x = x.to(self.dtype)
         given: list[Any] = [scale * x, time.expand(len(x)).clone()]
-        if self.is_conditional:
+        if self.takes_condition:
             given.append(self._condition(labels, x))
         predicted = self.function(*given)
         if not isinstance(predicted, torch.Tensor) or predicted.shape != x.shape:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import Field
 
-from harness.core.code import find_code, load_object, require_permission, takes
+from harness.core.code import call_factory, find_code, require_permission
 from harness.core.config import Arguments, Files, unwritten
 from harness.core.data_range import DataRange, is_of_bytes, range_in_words
 from harness.core.embedded import sha256_of
 from harness.core.errors import InputError
+from harness.core.text import told_at_end
 from harness.metrics.base import SamplingJob, is_out_of_memory
 from harness.metrics.diagnostics.base import SampleMean, SampleValues
 
@@ -69,13 +70,8 @@ class PythonSource(NamedTuple):
         made = self.factory.rpartition(":")[2]
         content = {"code": code.sha256, "distributions": code.distributions, "object": made, "args": self.args}
         if self.weights:  # left out without any, so that identities stay as they were before the field came
-            content["weights"] = [sha256_of(path) for path in self.paths]
+            content["weights"] = [sha256_of(Path(file).expanduser()) for file in self.weights]
         return content
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files of weights."""
-        return [Path(file).expanduser() for file in self.weights]
 
     def check(self) -> None:
         """See that it is there, with its weights; runs no code."""
@@ -136,25 +132,22 @@ class TorchScriptFile(NamedTuple):
 def _made(source: PythonSource, content: str, device: str) -> Function:
     import torch
 
-    make = load_object(source.factory)
-    arguments = json.loads(source.args)
-    if source.weights and takes(make, "weights"):
-        arguments["weights"] = source.paths
-    try:
-        function = make(**arguments)
-    except Exception as error:  # it is the user's program: anything may come
-        raise InputError(f"'{source.factory}' failed with args {source.args} ({_told(error)})") from error
-    if not callable(function):
-        raise InputError(f"'{source.factory}' should give a function of images; we got {type(function).__name__}")
+    function = call_factory(
+        source.factory,
+        json.loads(source.args),
+        source.weights,
+        makes="function of images",
+        called_as="f(images) or f(images, condition)",
+    )
     return function.to(device).eval() if isinstance(function, torch.nn.Module) else function
 
 
 @lru_cache(maxsize=LOADED)
 def _opened(source: TorchScriptFile, device: str) -> Function:
-    from harness.denoisers.programs.torchscript import load_torchscript
+    from harness.denoisers.programs.torchscript import ScriptModuleFile
 
     assert source.sha256 is not None
-    module: Function = load_torchscript(Path(source.path), source.sha256, device)
+    module: Function = ScriptModuleFile.read(Path(source.path), source.sha256, device).load()
     return module
 
 
@@ -291,16 +284,10 @@ class ImageFunction(SampleMean):
         except Exception as error:  # it is the user's program: anything may come
             if is_out_of_memory(error):
                 raise
-            raise InputError(f"'{self.name}' failed on a batch of images ({_told(error)})") from None
+            raise InputError(f"'{self.name}' failed on a batch of images ({told_at_end(error)})") from None
         if numbers.shape != images.shape[:1] or numbers.is_complex():
             kind = str(numbers.dtype).removeprefix("torch.")
             raise InputError(
                 f"'{self.name}' should give one number an image, [{len(images)}]; we got {kind} {list(numbers.shape)}"
             )
         return numbers.detach().double().cpu()
-
-
-def _told(error: Exception) -> str:
-    """An exception of the user's program in one line; TorchScript says what is wrong in the last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__

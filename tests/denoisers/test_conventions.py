@@ -311,6 +311,8 @@ def test_the_wrapped_network_is_a_denoiser():
     assert isinstance(ours, Denoiser) and ours.dtype == torch.float32
     assert (ours.shape, ours.label_dim, ours.sigma_min, ours.sigma_max, ours.cost) == (SHAPE, 0, 0.01, 80.0, 1)
     assert not wrap(network, FlowVelocity(), shape=SHAPE, sigma_max=100.0).takes_infinity
+    ranged = wrap(network, Noise(), shape=SHAPE, data_range=None, cost=3)
+    assert (ours.data_range, ranged.data_range, ranged.cost) == ((-1.0, 1.0), None, 3)
     pickle.loads(pickle.dumps(ours))
 
 

@@ -1,9 +1,11 @@
 """Networks in files of torch.export, TorchScript and ONNX: their numbers, and that no file runs code unasked."""
 
+import io
 import json
 import pickle
 import shutil
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import torch
 from harness.core.code import code_allowed
 from harness.core.errors import InputError
 from harness.denoisers.check import check_denoiser
-from harness.denoisers.exported import open_exported, signature_of
+from harness.denoisers.exported import open_exported, read_program
 from harness.denoisers.inspect import inspect
 from harness.denoisers.load import describe, identity, load_denoiser, rounding_of
 from harness.denoisers.programs import pt2
@@ -43,6 +45,10 @@ def files(tmp_path_factory):
 
 def spec(path, **changes):
     return {"kind": "exported", "path": str(path), "predicts": "noise", "shape": [3], **changes}
+
+
+def opened(path):
+    return open_exported(read_program(path, programs.sha256(path), "cpu"))
 
 
 FORMATS = ["pt2", "ts", "pt", "onnx"]
@@ -103,6 +109,52 @@ def test_classes_as_indices(files):
     assert made(x, torch.tensor(1.0))[:, 0].tolist() == [2, 2]
     with pytest.raises(InputError, match="a class needs classes: index"):
         load_denoiser(spec(files["class"], predicts="image", label_dim=3))(x, torch.tensor(1.0), labels)
+
+
+class TestReading:
+    @pytest.mark.parametrize("kind", FORMATS)
+    def test_a_file_is_read_once(self, files, kind, monkeypatch):
+        source, reads, usual = spec(files[kind], sha256=programs.sha256(files[kind])), [], io.open
+
+        def counted(file, *args, **kwargs):
+            reads.append(file)
+            return usual(file, *args, **kwargs)
+
+        monkeypatch.setattr(io, "open", counted)
+        load_denoiser(source)
+        assert [file for file in reads if file == files[kind]] == [files[kind]]
+
+    def test_a_program_of_export_is_parsed_once(self, files, monkeypatch):
+        content, parsed, usual = files["pt2"].read_bytes(), [], json.loads
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(pt2.MODEL))
+            model = archive.read(name)
+
+        def counted(text, *args, **kwargs):
+            parsed.append(text == model)
+            return usual(text, *args, **kwargs)
+
+        program = read_program(files["pt2"], device="cpu")
+        monkeypatch.setattr(pt2.json, "loads", counted)
+        program.signature.check("net", (3,), 0)
+        assert program.payload == ""
+        open_exported(program)
+        assert sum(parsed) == 1
+
+    def test_an_onnx_model_has_one_session(self, files, monkeypatch):
+        import onnxruntime
+
+        made, usual = [], onnxruntime.InferenceSession
+
+        def counted(*args, **kwargs):
+            made.append(kwargs["sess_options"].graph_optimization_level)
+            return usual(*args, **kwargs)
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", counted)
+        load_denoiser(spec(files["onnx"]))
+        inspect(files["onnx"])
+        levels = onnxruntime.GraphOptimizationLevel
+        assert made == [levels.ORT_ENABLE_ALL, levels.ORT_DISABLE_ALL]  # nothing is evaluated to describe a file
 
 
 class TestConditions:
@@ -174,7 +226,7 @@ class TestBadInput:
         with pytest.raises(InputError, match=f"SHA-256 is {programs.sha256(files['pt2'])}, not {'0' * 64}"):
             describe(spec(files["pt2"], sha256="0" * 64))
         with pytest.raises(InputError, match="run only if it is the one that was named"):
-            open_exported(files["pt2"], "0" * 64)
+            load_denoiser(spec(files["pt2"], sha256="0" * 64))
 
     @pytest.mark.parametrize("name", ["net.zip", "net"])
     def test_another_suffix(self, name):
@@ -330,7 +382,7 @@ class TestPayloads:
         trace = tmp_path / "ran"
         path = programs.changed(files["pt2"], tmp_path / "bad.pt2", attacks(trace)[said])
         with pytest.raises(InputError) as refused:
-            open_exported(path, programs.sha256(path))
+            opened(path)
         text = str(refused.value)
         assert text.startswith(f"{path}: {said}") and "add --allow-code" in text and "\n" not in text
         assert not trace.exists()
@@ -340,18 +392,25 @@ class TestPayloads:
         trace = tmp_path / "ran"
         path = programs.changed(files["pt2"], tmp_path / "bad.pt2", attacks(trace)[said])
         with code_allowed(), pytest.raises(InputError, match=r"not a program of torch\.export|Guard failed"):
-            open_exported(path, programs.sha256(path))(*BATCH)
+            opened(path)(*BATCH)
         assert trace.exists()
 
     def test_a_library_beside_the_program(self, files, tmp_path):
         extra = {"data/aotinductor/model/readme": b"x"}
         path = programs.changed(files["pt2"], tmp_path / "net.pt2", lambda members: members.update(extra))
-        assert pt2.payload_of(path, path.read_bytes()) == "compiled code (data/aotinductor/model/readme)"
+        assert read_program(path).payload == "compiled code (data/aotinductor/model/readme)"
 
     def test_torch_sees_only_what_was_checked(self, files):
-        kept = pt2._members(files["pt2"], files["pt2"].read_bytes())
-        assert kept["data/sample_inputs/model.pt"] == b""
-        assert all(not node["metadata"] for node in json.loads(kept[pt2.MODEL])["graph_module"]["graph"]["nodes"])
+        with zipfile.ZipFile(read_program(files["pt2"])._given()) as given:
+            assert given.read("archive/data/sample_inputs/model.pt") == b""
+            graph = json.loads(given.read(f"archive/{pt2.MODEL}"))["graph_module"]["graph"]
+        assert all(not node["metadata"] for node in graph["nodes"])
+
+    def test_weights_that_are_missing_are_told_without_loading(self, files, tmp_path):
+        change = lambda members: members.pop("data/weights/weight_0")  # noqa: E731
+        path = programs.changed(files["pt2"], tmp_path / "net.pt2", change)
+        with pytest.raises(InputError, match="'data/weights/weight_0' is missing in it; damaged"):
+            inspect(path)
 
     def test_torchscript_that_touches_files(self, tmp_path):
         class Saving(programs.Eps):
@@ -360,8 +419,9 @@ class TestPayloads:
                 return x + t[:, None]
 
         path = programs.script(Saving(), tmp_path / "net.ts")
+        assert inspect(path)["usable"].startswith("only with --allow-code, because of 'torch.save', which reaches")
         with pytest.raises(InputError, match=r"'torch.save', which reaches beyond tensors, is Python code"):
-            open_exported(path, programs.sha256(path))
+            opened(path)
 
 
 @pytest.mark.parametrize(
@@ -436,7 +496,7 @@ class TestInspect:
     def test_damaged_onnx(self, tmp_path):
         (tmp_path / "net.onnx").write_bytes(b"junk")
         with pytest.raises(InputError, match="not an ONNX model that can be opened"):
-            signature_of(tmp_path / "net.onnx")
+            inspect(tmp_path / "net.onnx")
 
     def test_onnx_without_its_runtime(self, files, monkeypatch):
         monkeypatch.setitem(sys.modules, "onnxruntime", None)  # its import fails, as where it is not installed

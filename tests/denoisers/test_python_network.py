@@ -62,6 +62,10 @@ def make_error():
     raise RuntimeError("no such weights")
 
 
+def make_number():
+    return 3
+
+
 def make_failing():
     def network(x, t):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -195,7 +199,8 @@ def test_values_that_change_the_numbers_are_another_identity():
         ("make_error", "cannot make its network: RuntimeError: no such weights"),
         ("make_failing", "fails when it is called: RuntimeError: mat1 and mat2"),
         ("make_distilled", "consistency"),
-        ("NOT_A_FACTORY", "is no function"),
+        ("NOT_A_FACTORY", "is no function that makes a network; it is a int"),
+        ("make_number", r"returns int; a factory returns a module or a function, called as f\(x, t\) or f\(x, t, cond"),
         ("nothing_of_this_name", "has no 'nothing_of_this_name'"),
     ],
 )
@@ -279,3 +284,11 @@ def test_an_untrained_network_may_say_so():
     with code_allowed():
         check_own(spec | {"check": "interface"}, "cpu")
     assert describe(spec | {"check": "interface"}).identity == describe(spec).identity
+    assert "check" not in json.loads(describe(spec).identity)
+
+
+def test_what_a_spec_says_of_the_denoiser():
+    denoiser = load_denoiser(FLOW | {"cost": 2, "data_range": [0, 8]}, allow_code=True)
+    assert (denoiser.cost, denoiser.data_range) == (2, (0.0, 8.0))
+    described = describe(FLOW | {"cost": 2, "data_range": [0, 8]})
+    assert (described.cost, described.data_range) == (2, (0.0, 8.0))

@@ -339,10 +339,13 @@ def test_what_a_plan_says(planned, fields, told):
         ("factory: 'functions_of_test.py:gone'", "functions_of_test has no 'gone'"),
         (
             "factory: 'functions_of_test.py:raising', args: {a: 1}",
-            "'functions_of_test.py:raising' failed with args {.a.: 1} .ValueError: no weights here",
+            "'functions_of_test.py:raising' cannot make its function of images with args {.a.: 1}: ValueError: no",
         ),
         ("factory: 'functions_of_test.py:Contrast', args: {scale: 1}", "unexpected keyword argument 'scale'"),
-        ("factory: 'functions_of_test.py:number'", "should give a function of images; we got float"),
+        (
+            "factory: 'functions_of_test.py:number'",
+            "returns float; a factory returns a module or a function, called as f.images. or f",
+        ),
         (
             "factory: 'functions_of_test.py:wide'",
             "'python-wide' should give one number an image, .2.; we got float32 .2, 4",

@@ -6,12 +6,13 @@ lie in other files, which a hash does not cover, is refused.
     pip install diffusion-harness[onnx]
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.core.errors import InputError
+from harness.core.text import last_line
+from harness.denoisers.programs.program_file import ProgramFile
 from harness.denoisers.programs.signature import Axis, Signature, Value
-from harness.denoisers.programs.trusted import last_line, read_trusted
 
 if TYPE_CHECKING:
     import torch
@@ -49,52 +50,56 @@ class OnnxNetwork:
         return torch.from_numpy(output).to(self.device)
 
 
-def load_onnx(path: Path, sha256: str, device: "torch.device") -> OnnxNetwork:
-    """An ONNX model on a device: CUDA where onnxruntime has it, the CPU otherwise.
+class OnnxFile(ProgramFile):
+    """An ONNX model, of which one session is made; on CUDA where onnxruntime has that, on the CPU otherwise."""
 
-    Raises:
-        InputError: another file than the one with this hash, no ONNX model, or onnxruntime is not installed.
-    """
-    content = read_trusted(path, sha256)
-    return OnnxNetwork(_session(path, content, device.type), device)
+    format: ClassVar[str] = "ONNX model"
 
+    @cached_property
+    def signature(self) -> Signature:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        return Signature(tuple(map(_value, inputs)), tuple(map(_value, outputs)))
 
-def signature_of(path: Path, content: bytes) -> Signature:
-    """What a model takes and gives; onnxruntime reads it, and runs none of it.
+    @property
+    def payload(self) -> str:
+        return ""
 
-    Raises:
-        InputError: no ONNX model, or onnxruntime is not installed.
-    """
-    return signature_of_session(_session(path, content, "cpu", only_read=True))
+    def _load(self, device: "str | torch.device") -> OnnxNetwork:
+        import torch
 
+        return OnnxNetwork(self._session, torch.device(device))
 
-def signature_of_session(session: Any) -> Signature:
-    """What an opened model takes and gives."""
-    return Signature(tuple(map(_value, session.get_inputs())), tuple(map(_value, session.get_outputs())))
+    def signature_of(self, loaded: Any) -> Signature:
+        return self.signature
+
+    @cached_property
+    def _session(self) -> Any:
+        """The model as onnxruntime opens it.
+
+        Raises:
+            InputError: no ONNX model, or onnxruntime is not installed.
+        """
+        try:
+            import onnxruntime
+        except ImportError:
+            raise InputError(
+                f"{self.path}: ONNX models are run by onnxruntime, which is not installed; install it: "
+                "pip install 'diffusion-harness[onnx]'"
+            ) from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors come as exceptions
+        if self.device is None:  # optimizing evaluates what is constant in the graph, and here nothing is run
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        wanted = ["CUDAExecutionProvider"] * str(self.device).startswith("cuda") + ["CPUExecutionProvider"]
+        providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+        try:
+            return onnxruntime.InferenceSession(self.content, sess_options=options, providers=providers)
+        except Exception as error:  # classes of onnxruntime's own, of no common base but Exception
+            reason = last_line(error)
+            hint = "; save its weights within the file" if "external" in str(error).lower() else ""
+            raise InputError(f"{self.path}: not an ONNX model that can be opened ({reason}){hint}") from None
 
 
 def _value(given: Any) -> Value:
     shape = tuple(side if isinstance(side, int) else Axis(side or "any") for side in given.shape)
     return Value(given.name, TYPES.get(given.type, given.type), shape)
-
-
-def _session(path: Path, content: bytes, device: str, only_read: bool = False) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(
-            f"{path}: ONNX models are run by onnxruntime, which is not installed; install it: "
-            "pip install 'diffusion-harness[onnx]'"
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions
-    if only_read:  # optimizing evaluates what is constant in the graph
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    wanted = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    try:
-        return onnxruntime.InferenceSession(content, sess_options=options, providers=providers)
-    except Exception as error:  # classes of onnxruntime's own, of no common base but Exception
-        reason = last_line(error)
-        hint = "; save its weights within the file" if "external" in str(error).lower() else ""
-        raise InputError(f"{path}: not an ONNX model that can be opened ({reason}){hint}") from None

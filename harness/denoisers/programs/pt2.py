@@ -27,16 +27,16 @@ import logging
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from harness.core.code import require_permission
 from harness.core.errors import InputError
+from harness.core.text import last_line
 from harness.denoisers.checkpoints.pickles.torch_names import TORCH_FILE
 from harness.denoisers.programs.arithmetic import is_expression, is_guard, readable
+from harness.denoisers.programs.program_file import ProgramFile
 from harness.denoisers.programs.signature import Axis, Signature, Value
-from harness.denoisers.programs.trusted import last_line, read_trusted
 from harness.denoisers.programs.zipped import Zipped, zipped_anew
 
 if TYPE_CHECKING:
@@ -109,120 +109,132 @@ class _KeptError(logging.Filter):
         return False
 
 
-def load_exported(path: Path, sha256: str, device: "str | torch.device") -> Any:
-    """A program of torch.export as a module on a device.
+class _Checked(NamedTuple):
+    """What torch may be given of a file that holds no payload.
 
-    Raises:
-        InputError: another file than the one with this hash, no such program, or one with code and no permission.
+    Attributes:
+        payload: what torch would run as Python; "" for nothing.
+        written: members that are written anew from what was checked, by place.
+        copied: places of weights and constants, which torch takes as numbers.
     """
-    import torch
-    from torch.export.passes import move_to_device_pass
 
-    given = _checked(path, read_trusted(path, sha256))
-    logger, kept = logging.getLogger("torch.export"), _KeptError()
-    logger.addFilter(kept)
-    try:
-        program = torch.export.load(given)
-        # what the program makes by itself, such as torch.arange, is on the device that it was exported on
-        module = move_to_device_pass(program, str(torch.device(device))).module()
-    except Exception as error:  # whatever the reader of such files raises at a damaged one
-        raise InputError(f"{path}: not a program of torch.export ({last_line(kept.error or error)})") from None
-    finally:
-        logger.removeFilter(kept)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module
+    payload: str
+    written: dict[str, bytes]
+    copied: list[str]
 
 
-def signature_of(path: Path, content: bytes) -> Signature:
-    """What a program takes and gives; runs nothing, and loads no torch.
+class ExportedProgramFile(ProgramFile):
+    """A program of torch.export. It is described and searched without torch, and loaded as a module."""
 
-    Raises:
-        InputError: not a program of torch.export, or damaged.
-    """
-    archive = _opened(path, content)
-    if archive.is_flat or MODEL not in archive.names:
-        raise InputError(
-            f"{path}: not a program of torch.export, or one of an older layout; export it again with torch 2.8 or later"
-        )
-    program = _json(path, archive, MODEL)
-    try:
-        return _signature(program)
-    except (KeyError, TypeError, AttributeError, IndexError, StopIteration, ValueError):
-        raise InputError(f"{path}: its description of inputs and outputs is not one of torch.export; damaged") from None
+    format: ClassVar[str] = "program of torch.export"
 
+    @cached_property
+    def signature(self) -> Signature:
+        if self._archive.is_flat or MODEL not in self._archive.names:
+            raise InputError(
+                f"{self.path}: not a program of torch.export, or one of an older layout; export it again with torch "
+                "2.8 or later"
+            )
+        program = self._program
+        try:
+            return _signature(program)
+        except (KeyError, TypeError, AttributeError, IndexError, StopIteration, ValueError):
+            raise InputError(
+                f"{self.path}: its description of inputs and outputs is not one of torch.export; damaged"
+            ) from None
 
-def payload_of(path: Path, content: bytes) -> str:
-    """What in the file torch would run as Python; "" if nothing.
+    @property
+    def payload(self) -> str:
+        return self._checked.payload
 
-    Raises:
-        InputError: the file is damaged.
-    """
-    try:
-        _members(path, content)
-    except _Payload as payload:
-        return str(payload)
-    return ""
+    def _load(self, device: "str | torch.device") -> Any:
+        import torch
+        from torch.export.passes import move_to_device_pass
 
+        given = self._given()
+        logger, kept = logging.getLogger("torch.export"), _KeptError()
+        logger.addFilter(kept)
+        try:
+            program = torch.export.load(given)
+            # what the program makes by itself, such as torch.arange, is on the device that it was exported on
+            module = move_to_device_pass(program, str(torch.device(device))).module()
+        except Exception as error:  # whatever the reader of such files raises at a damaged one
+            reason = last_line(kept.error or error)
+            raise InputError(f"{self.path}: not a program of torch.export ({reason})") from None
+        finally:
+            logger.removeFilter(kept)
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        return module
 
-def _checked(path: Path, content: bytes) -> io.BytesIO:
-    """What torch may open: an archive of what was checked, or the file itself with permission."""
-    try:
-        return zipped_anew(_members(path, content))
-    except _Payload as found:
-        payload = str(found)
-    require_permission(f"{path}: {payload}")
-    return io.BytesIO(content)
+    def signature_of(self, loaded: Any) -> Signature:
+        return self.signature
 
+    def _given(self) -> io.BytesIO:
+        """What torch opens: an archive of what was checked, or the file as it is, which then was permitted."""
+        return io.BytesIO(self.content) if self.payload else zipped_anew(self._members())
 
-def _members(path: Path, content: bytes) -> dict[str, bytes]:
-    """The members that torch needs, checked.
+    def _members(self) -> Iterator[tuple[str, bytes]]:
+        """The members that torch needs, one after the other: weights may be large."""
+        yield from self._checked.written.items()
+        for place in self._checked.copied:
+            yield place, self._archive.read(place)
 
-    Raises:
-        _Payload: something would run as Python.
-        InputError: damaged.
-    """
-    try:
-        return _rebuilt(path, content)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        raise InputError(f"{path}: not what torch.export writes; damaged, export it again") from None
+    @cached_property
+    def _archive(self) -> Zipped:
+        if not zipfile.is_zipfile(io.BytesIO(self.content)):
+            raise InputError(f"{self.path}: not a program of torch.export (no whole zip file); copy or export it again")
+        return Zipped(self.path, self.content)
 
+    @cached_property
+    def _program(self) -> Any:
+        """The description of the program, parsed."""
+        return self._json(MODEL)
 
-def _rebuilt(path: Path, content: bytes) -> dict[str, bytes]:
-    archive = _opened(path, content)
-    names = archive.names
-    if archive.is_flat or "archive_format" not in names:
-        raise _Payload("a file of an older layout, whose weights are pickled,")
-    for name in names:
-        if name.startswith(("data/aotinductor/", "data/executorch/", "data/mtia")):
-            raise _Payload(f"compiled code ({name[:80]})")
-        if name in ("data/weights/model.pt", "data/constants/model.pt"):
-            raise _Payload(f"'{name}', pickled weights of an older layout,")
-    if archive.read("archive_format") != b"pt2" or MODEL not in names:
-        raise InputError(f"{path}: not a program of torch.export; it holds no {MODEL}")
-    kept = {name: archive.read(name) for name in PLAIN if name in names}
-    for kind, config in CONFIGS.items():
-        payloads = _json(path, archive, config)
-        kept[config] = json.dumps(payloads).encode()
-        for place in _payloads(payloads, kind):
-            kept[f"data/{kind}/{place}"] = archive.read(f"data/{kind}/{place}")
-    _check_samples(archive)
-    kept[SAMPLES] = b""  # torch reads none from an empty member
-    kept[MODEL] = json.dumps(_plain_program(_json(path, archive, MODEL))).encode()
-    return kept
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads(self._archive.read(name))
+        except (ValueError, RecursionError):
+            raise InputError(f"{self.path}: '{name}' is not JSON; damaged, export it again") from None
 
+    @cached_property
+    def _checked(self) -> _Checked:
+        try:
+            return self._check_members()
+        except _Payload as found:
+            return _Checked(str(found), {}, [])
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+            raise InputError(f"{self.path}: not what torch.export writes; damaged, export it again") from None
 
-def _opened(path: Path, content: bytes) -> Zipped:
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise InputError(f"{path}: not a program of torch.export (no whole zip file); copy or export it again")
-    return Zipped(path, content)
+    def _check_members(self) -> _Checked:
+        """The members that torch needs, checked.
 
-
-def _json(path: Path, archive: Zipped, name: str) -> Any:
-    try:
-        return json.loads(archive.read(name))
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: '{name}' is not JSON; damaged, export it again") from None
+        Raises:
+            _Payload: something would run as Python.
+            InputError: damaged.
+        """
+        archive, names = self._archive, self._archive.names
+        if archive.is_flat or "archive_format" not in names:
+            raise _Payload("a file of an older layout, whose weights are pickled,")
+        for name in names:
+            if name.startswith(("data/aotinductor/", "data/executorch/", "data/mtia")):
+                raise _Payload(f"compiled code ({name[:80]})")
+            if name in ("data/weights/model.pt", "data/constants/model.pt"):
+                raise _Payload(f"'{name}', pickled weights of an older layout,")
+        if archive.read("archive_format") != b"pt2" or MODEL not in names:
+            raise InputError(f"{self.path}: not a program of torch.export; it holds no {MODEL}")
+        written = {name: archive.read(name) for name in PLAIN if name in names}
+        copied = []
+        for kind, config in CONFIGS.items():
+            payloads = self._json(config)
+            written[config] = json.dumps(payloads).encode()
+            copied += [f"data/{kind}/{place}" for place in sorted(_payloads(payloads, kind))]
+        for place in copied:
+            archive.require(place)
+        _check_samples(archive)
+        written[SAMPLES] = b""  # torch reads none from an empty member
+        written[MODEL] = json.dumps(_plain_program(self._program)).encode()
+        return _Checked("", written, copied)
 
 
 def _payloads(config: Any, kind: str) -> set[str]:

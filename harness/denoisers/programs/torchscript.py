@@ -8,13 +8,14 @@ What a module takes is read from its source, which is in the file.
 import re
 import warnings
 import zipfile
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.core.code import require_permission
 from harness.core.errors import InputError
+from harness.core.text import last_line
+from harness.denoisers.programs.program_file import ProgramFile
 from harness.denoisers.programs.signature import Signature, Value
-from harness.denoisers.programs.trusted import last_line, read_trusted
 from harness.denoisers.programs.zipped import Zipped, zipped_anew
 
 if TYPE_CHECKING:
@@ -34,28 +35,66 @@ ROOT = re.compile(rb"c__torch__(?:\.([\w.]+))?\n(\w+)\n")
 """The first global of a module's pickle: the class of the module itself."""
 
 
-def load_torchscript(path: Path, sha256: str, device: "str | torch.device") -> Any:
-    """A TorchScript module, in evaluation mode. From torch 2.13 on loading one warns; that is kept quiet here alone.
+class ScriptModuleFile(ProgramFile):
+    """A TorchScript module. Its file holds names and kinds of inputs, and neither shapes nor types of numbers.
 
-    Raises:
-        InputError: another file than the one with this hash, no TorchScript, or one that touches files, without
-            permission.
+    It is loaded in evaluation mode. From torch 2.13 on loading one warns; that is kept quiet here alone.
     """
-    import torch
 
-    content = read_trusted(path, sha256)
-    archive = _opened(path, content)
-    for name in archive.names:
-        if name.startswith("code/") and (found := REACHING.search(archive.read(name).decode(errors="replace"))):
-            require_permission(f"{path}: '{found[0]}', which reaches beyond tensors,")
-    # torch reads what was read here: a zip file can be made so that two readers see two contents
-    given = zipped_anew({name: archive.read(name) for name in archive.names})
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit.*")
-            return torch.jit.load(given, map_location=device).eval()
-    except RuntimeError as error:
-        raise InputError(f"{path}: not a TorchScript module ({last_line(error)})") from None
+    format: ClassVar[str] = "TorchScript module"
+
+    @cached_property
+    def signature(self) -> Signature:
+        found = ROOT.search(self._archive.read("data.pkl"))
+        root = ".".join(part.decode() for part in found.groups() if part) if found else ""
+        for name, source in self._sources.items():
+            for match in FORWARD.finditer(source) if name.endswith(".py") else ():
+                if match[1] == root:
+                    return Signature(tuple(map(_input, _arguments(match[2]))), (_output(match[3]),))
+        raise InputError(f"{self.path}: its source has no `forward` for '{root}'; save a module that has one")
+
+    @property
+    def payload(self) -> str:
+        found = next(filter(None, map(REACHING.search, self._sources.values())), None)
+        return f"'{found[0]}', which reaches beyond tensors," if found else ""
+
+    def _load(self, device: "str | torch.device") -> Any:
+        import torch
+
+        # torch reads what was read here: a zip file can be made so that two readers see two contents
+        given = zipped_anew((name, self._archive.read(name)) for name in self._archive.names)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*torch.jit.*")
+                return torch.jit.load(given, map_location=device).eval()
+        except RuntimeError as error:
+            raise InputError(f"{self.path}: not a TorchScript module ({last_line(error)})") from None
+
+    def signature_of(self, loaded: Any) -> Signature:
+        """The signature with x of the type of the module's first parameter; its t may be any number."""
+        dtypes = [parameter.dtype for parameter in loaded.parameters() if parameter.is_floating_point()]
+        x, *rest = self.signature.inputs
+        x = x._replace(dtype=str(dtypes[0] if dtypes else "float32").removeprefix("torch."))
+        return self.signature._replace(inputs=(x, *(value._replace(dtype="") for value in rest)))
+
+    @cached_property
+    def _archive(self) -> Zipped:
+        try:
+            archive = Zipped(self.path, self.content)
+        except InputError:
+            raise InputError(f"{self.path}: not a TorchScript module (no whole zip file); check the path") from None
+        if archive.is_flat or MARK not in archive.names:
+            raise InputError(
+                f"{self.path}: not a TorchScript module; a checkpoint of weights alone has no network in it: give its "
+                "program, or a Python factory"
+            )
+        return archive
+
+    @cached_property
+    def _sources(self) -> dict[str, str]:
+        """Source, and what lies beside it, by place."""
+        names = [name for name in self._archive.names if name.startswith("code/")]
+        return {name: self._archive.read(name).decode(errors="replace") for name in names}
 
 
 def is_torchscript(path: Path) -> bool:
@@ -65,36 +104,6 @@ def is_torchscript(path: Path) -> bool:
             return any(name.endswith(f"/{MARK}") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError):
         return False
-
-
-def signature_of(path: Path, content: bytes) -> Signature:
-    """What a module takes and gives, as far as its source says: names and kinds, no shapes. Runs nothing.
-
-    Raises:
-        InputError: no TorchScript, or a module without `forward`.
-    """
-    archive = _opened(path, content)
-    found = ROOT.search(archive.read("data.pkl"))
-    root = ".".join(part.decode() for part in found.groups() if part) if found else ""
-    for name in archive.names:
-        if name.startswith("code/") and name.endswith(".py"):
-            for match in FORWARD.finditer(archive.read(name).decode(errors="replace")):
-                if match[1] == root:
-                    return Signature(tuple(map(_input, _arguments(match[2]))), (_output(match[3]),))
-    raise InputError(f"{path}: its source has no `forward` for '{root}'; save a module that has one")
-
-
-def _opened(path: Path, content: bytes) -> Zipped:
-    try:
-        archive = Zipped(path, content)
-    except InputError:
-        raise InputError(f"{path}: not a TorchScript module (no whole zip file); check the path") from None
-    if archive.is_flat or MARK not in archive.names:
-        raise InputError(
-            f"{path}: not a TorchScript module; a checkpoint of weights alone has no network in it: give its program, "
-            "or a Python factory"
-        )
-    return archive
 
 
 def _arguments(text: str) -> list[str]:

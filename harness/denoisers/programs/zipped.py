@@ -3,6 +3,7 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.core.errors import InputError
@@ -46,25 +47,33 @@ class Zipped:
     def names(self) -> list[str]:
         return list(self._full)
 
+    def require(self, name: str) -> None:
+        """See that there is a member of a name.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name not in self._full:
+            raise InputError(f"{self.path}: '{name}' is missing in it; damaged, export it again")
+
     def read(self, name: str) -> bytes:
         """A member's bytes, with its checksum compared.
 
         Raises:
             InputError: there is none, or it is damaged.
         """
+        self.require(name)
         try:
             return self._zip.read(self._full[name])
-        except KeyError:
-            raise InputError(f"{self.path}: '{name}' is missing in it; damaged, export it again") from None
         except UNREADABLE as error:
             raise InputError(f"{self.path}: '{name[:100]}' cannot be read ({error}); copy or export it again") from None
 
 
-def zipped_anew(members: dict[str, bytes]) -> io.BytesIO:
+def zipped_anew(members: Iterable[tuple[str, bytes]]) -> io.BytesIO:
     """A file that holds just these members, uncompressed, in one folder, as torch reads it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in members.items():
+        for name, content in members:
             archive.writestr(f"archive/{name}", content)
     file.seek(0)
     return file

@@ -204,15 +204,15 @@ class Inception(ExtractorConfig):
             checked_path(self.CARD, load_cards()[self.CARD])
 
     def load(self, shape: ImageShape, device: "str | torch.device" = "cpu") -> "Extractor":
-        from harness.denoisers.programs.torchscript import load_torchscript
+        from harness.denoisers.programs.torchscript import ScriptModuleFile
         from harness.metrics.features.programs import OfficialInception
 
         if own := self.program:
-            network = load_torchscript(Path(own.path), own.trusted, device)
+            program = ScriptModuleFile.read(Path(own.path), own.trusted, device)
         else:
             card = load_cards()[self.CARD]
-            network = load_torchscript(checked_path(self.CARD, card), card.sha256 or "", device)
-        return OfficialInception(network, self.identity, self.width, device)
+            program = ScriptModuleFile.read(checked_path(self.CARD, card), card.sha256 or "", device)
+        return OfficialInception(program.load(), self.identity, self.width, device)
 
 
 class InceptionPT(ExtractorConfig):
@@ -347,9 +347,9 @@ class TorchScript(_OwnNetwork):
     kind: Literal["torchscript"] = "torchscript"
 
     def network(self, device: "str | torch.device") -> Any:
-        from harness.denoisers.programs.torchscript import load_torchscript
+        from harness.denoisers.programs.torchscript import ScriptModuleFile
 
-        return load_torchscript(Path(self.path), self.trusted, device)
+        return ScriptModuleFile.read(Path(self.path), self.trusted, device).load()
 
 
 class Exported(_OwnNetwork):
@@ -358,9 +358,9 @@ class Exported(_OwnNetwork):
     kind: Literal["exported"] = "exported"
 
     def network(self, device: "str | torch.device") -> Any:
-        from harness.denoisers.programs.pt2 import load_exported
+        from harness.denoisers.programs.pt2 import ExportedProgramFile
 
-        return load_exported(Path(self.path), self.trusted, device)
+        return ExportedProgramFile.read(Path(self.path), self.trusted, device).load()
 
 
 class Pixels(ExtractorConfig):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import InputError
+from harness.core.text import last_line
 from harness.datasets.image_bytes import from_bytes
-from harness.denoisers.programs.trusted import last_line
 from harness.metrics.features.extractor import Extractor, Outputs
 
 PROBE = 2
