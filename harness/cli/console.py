@@ -36,7 +36,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from harness.core.errors import InputError, RunError, SamplingError
-from harness.core.text import printable
+from harness.core.text import clock, printable
 
 WIDE = 160
 """Width of what is written where there is no terminal."""
@@ -68,6 +68,14 @@ ConditionsOption = Annotated[
     typer.Option("--conditions", help="Prompts or embeddings, one a seed: .jsonl, .txt, .npy or .npz."),
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Rows per network call.")]
+MaxHoursOption = Annotated[
+    float | None,
+    typer.Option("--max-hours", help="Begin no chunk that would end later than so many hours from now."),
+]
+MaxEvaluationsOption = Annotated[
+    float | None,
+    typer.Option("--max-evaluations", help="Begin no chunk that would pass so many network evaluations of this run."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="What the file does not say, KEY=VALUE; may be given again.")
 ]
@@ -109,6 +117,9 @@ def on(
     """
     return lambda function: app.command(name, rich_help_panel=panel)(guarded(function))
 
+
+LIMIT_REACHED = 3
+"""Exit code of a command that has come to one of its limits and left something to do."""
 
 INTERRUPTED = "interrupted; what was finished is stored, and the same command goes on from there"
 
@@ -241,14 +252,6 @@ def _longest(column: Column) -> int:
 def planning() -> contextlib.AbstractContextManager[Any]:
     """Something that moves on a terminal while a grid is read: ten thousand trials take a while."""
     return err.status("planning") if err.is_terminal else contextlib.nullcontext()
-
-
-def clock(seconds: float) -> str:
-    """A duration as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 LOOK_SECONDS, LINE_SECONDS = 1.0, 60.0

@@ -13,6 +13,7 @@ import typer
 from harness import __version__
 from harness.cli import exporting, images, models, results, search
 from harness.cli.console import (
+    LIMIT_REACHED,
     LOOK,
     RUN,
     AllowCodeOption,
@@ -23,6 +24,8 @@ from harness.cli.console import (
     FilesOption,
     Grouped,
     Interruption,
+    MaxEvaluationsOption,
+    MaxHoursOption,
     SamplesOption,
     SearchOption,
     StoreOption,
@@ -82,18 +85,32 @@ def run(
         bool, typer.Option("--force", help="Forget what is stored of these trials; compute again.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
+    max_hours: MaxHoursOption = None,
+    max_evaluations: MaxEvaluationsOption = None,
 ) -> None:
     """Run grids: compute what the store lacks, measure every trial. Run again to resume.
 
     All grids are checked before the first one starts. The last line says how many trials are done and failed, and how
-    many chunks and network evaluations that took; the lines before it why trials failed, and how to go on. Without a
-    terminal there is a line of progress every tenth of the work or minute.
+    many chunks and network evaluations that took; the lines before it what that was predicted to take, why trials
+    failed, and how to go on. Without a terminal there is a line of progress every tenth of the work or minute.
+
+    A run that comes to --max-hours or --max-evaluations lets the chunks under way end, measures the trials that are
+    complete, says what is left, and ends with exit code 3; the same command goes on.
     """
     from harness.experiments.grid_files import find_grid
 
     paths = [find_grid(grid) for grid in grids]
 
-    from harness.cli.run_terminal import RunProgress, failure_lines
+    from harness.execution.limits import Limits
+
+    limits = Limits(max_hours, max_evaluations)
+    if force and limits.any:
+        raise InputError(
+            "--force with a limit would forget what the last command computed, each time anew; forget the results with "
+            "`harness forget GRID --results`, and leave out --force"
+        )
+
+    from harness.cli.run_terminal import RunProgress, failure_lines, left_line, prediction_line
     from harness.cli.train_terminal import train_for
     from harness.execution.run import run as run_plan
     from harness.experiments.plan import plan
@@ -101,20 +118,28 @@ def run(
     train_for(paths, device, executor)
     with planning():
         plans = [plan(path, samples) for path in paths]
-    failed = 0
+    failed, is_stopped = 0, False
     with open_store(store, files, create=True) as opened:
-        for planned in plans:
+        for number, planned in enumerate(plans, start=1):
             for note in planned.notes:
                 say_note(note)
             with RunProgress(err, planned.name) as listener:
-                summary = run_plan(planned, opened, device, batch, force, retry_failed, listener, executor=executor)
-            for line in failure_lines(summary):
+                summary = run_plan(
+                    planned, opened, device, batch, force, retry_failed, listener, executor=executor, limits=limits
+                )
+            lines = [prediction_line(summary), *failure_lines(summary), left_line(summary, plans[number:])]
+            for line in filter(None, lines):
                 err.print(f"{planned.name}: {line}", soft_wrap=True)
             typer.echo(
                 f"{planned.name}: {summary.done} of {summary.trials} trials done, {summary.failed} failed; "
                 f"{summary.chunks} chunks and {summary.evaluations:,} network evaluations in {summary.seconds:.0f} s"
             )
             failed += summary.failed
+            is_stopped = summary.left is not None
+            if is_stopped:
+                break
+    if is_stopped:
+        raise typer.Exit(LIMIT_REACHED)
     if failed:
         raise typer.Exit(1)
 
@@ -131,14 +156,15 @@ def plan(
 ) -> None:
     """Show what a grid would run: trials, NFE, and the time it will cost. Nothing is run.
 
-    Speed comes from earlier chunks in the store; without any, a few network calls are timed. What has to be fetched
-    first may be missing: the plan says how to fetch it, and reckons with the rate that the grid states.
+    Speed comes from the latest results of the network in the store; without any, a few network calls are timed. What
+    has to be fetched first may be missing: the plan says how to fetch it, and reckons with the rate that the grid
+    states. On GPUs, and where the grid states the rate of one, the cost is given in GPU-hours too.
     """
     from harness.experiments.grid_files import find_grid
 
     path = find_grid(grid)
 
-    from harness.cli.run_terminal import cost_table, trial_table
+    from harness.cli.run_terminal import cost_table, speed_lines, trial_table
     from harness.execution.cost import costs
     from harness.execution.executors import find_executor
     from harness.execution.levels import fill_levels
@@ -153,7 +179,10 @@ def plan(
         out.print(f"note: {note}", soft_wrap=True)
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
     start = find_executor(executor).start_seconds
-    print_table(cost_table(costs(filled, opened, device, batch, executor), start))
+    every = costs(filled, opened, device, batch, executor)
+    print_table(cost_table(every, start))
+    for line in speed_lines(every):
+        out.print(line, soft_wrap=True)
     if planned.absent:
         out.print(f"Not here yet: {fetching(planned.absent)}.", soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """Runs and plans on a terminal: the progress of a run, a plan's curves, and what they cost."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -7,10 +8,10 @@ from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn, Tran
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import LiveBar, clock, plain
-from harness.core.text import printable
+from harness.cli.console import LiveBar, plain
+from harness.core.text import clock, printable
 from harness.execution.cost import Cost
-from harness.execution.run import Listener, Summary
+from harness.execution.run import Listener, Prediction, Summary
 from harness.experiments.plan import Plan, Planned
 from harness.sampling.sampler import Sampler
 
@@ -38,14 +39,21 @@ class RunProgress(LiveBar, Listener):
         super().__init__(console, trials, BarColumn(), percent, _Rate(), TimeRemainingColumn(), name=name)
         self.total = self.done = 0
         self.notes: set[str] = set()
+        self.expected: float | None = None
         self.bar = self.progress.add_task("", total=None, trials="planning")
+
+    def predicted(self, prediction: Prediction) -> None:
+        self.expected = prediction.seconds
 
     def started(self, trials: int, done: int, evaluations: int) -> None:
         self.total, self.done = trials, done
         self.progress.update(self.bar, total=evaluations or 1, completed=0 if evaluations else 1, trials=self._text())
         if evaluations and not self.console.is_terminal:
             name = f"{self.name} · " if self.name else ""
-            self.say(f"{name}{trials} trials, {done} of them done; {evaluations:,} network evaluations to compute")
+            about = "" if self.expected is None else f", about {clock(self.expected)}"
+            self.say(
+                f"{name}{trials} trials, {done} of them done; {evaluations:,} network evaluations to compute{about}"
+            )
 
     def chunk(self, evaluations: int) -> None:
         self.progress.advance(self.bar, evaluations)
@@ -85,6 +93,32 @@ def failure_lines(summary: Summary) -> list[str]:
     return lines
 
 
+def prediction_line(summary: Summary) -> str:
+    """What a run was predicted to take beside what it took; "" for one that had nothing to compute, or was stopped."""
+    evaluations, seconds = summary.predicted
+    if not evaluations or summary.left is not None:
+        return ""
+    time = "a time not known before" if seconds is None else clock(seconds)
+    took = f"took {summary.evaluations:,} in {clock(summary.seconds)}"
+    return f"predicted {evaluations:,} network evaluations in {time}; {took}"
+
+
+def left_line(summary: Summary, others: Sequence[Plan]) -> str:
+    """What a limit kept a run from doing, and how to go on; "" for a run that came to none.
+
+    Args:
+        summary: of the run.
+        others: plans that the command has not begun.
+    """
+    left = summary.left
+    if left is None:
+        return ""
+    unbegun = f", and all of {', '.join(plan.name for plan in others)}" if others else ""
+    remedy = "raise that limit to go on" if left.is_too_low else "the same command goes on"
+    rest = f"{left.trials} of {summary.trials} trials, {left.chunks} chunks and {left.evaluations:,} evaluations"
+    return f"stopped at the limit of {left.limit}; left are {rest}{unbegun}; {remedy}"
+
+
 def trial_table(plan: Plan) -> Table:
     """Every curve of a plan, with its sampler and its budgets."""
     asked = ", ".join(
@@ -107,12 +141,14 @@ def trial_table(plan: Plan) -> Table:
 def cost_table(costs: list[Cost], start: float = 0.0) -> Table:
     """What is missing, and the time it will take; `start` is that of the workers' start, in seconds."""
     table = Table(title="To be run", title_justify="left")
-    for name in ("denoiser", "trials", "missing", "evaluations", "evaluations/s", "time"):
+    names = ["denoiser", "trials", "missing", "evaluations", "evaluations/s", "time"]
+    on_gpus = any(cost.gpus for cost in costs)
+    for name in names + ["GPU-hours"] * on_gpus:
         table.add_column(name, justify="left" if name == "denoiser" else "right")
     for cost in costs:
         rate = f"{cost.rate:,.0f} ({cost.measured})" if cost.rate else cost.measured
-        numbers = (f"{cost.trials}", f"{cost.missing}", f"{cost.evaluations:,}", rate, _time([cost]))
-        table.add_row(plain(cost.panel), *numbers)
+        numbers = [f"{cost.trials}", f"{cost.missing}", f"{cost.evaluations:,}", rate, _time([cost])]
+        table.add_row(plain(cost.panel), *numbers, *[_gpu_hours([cost])] * on_gpus)
     trials, lacking = sum(cost.trials for cost in costs), sum(cost.missing for cost in costs)
     rows = sum(cost.evaluations for cost in costs)
     table.add_section()
@@ -123,8 +159,25 @@ def cost_table(costs: list[Cost], start: float = 0.0) -> Table:
         f"{rows:,}",
         "",
         _time(costs, start if lacking else 0.0),
+        *[_gpu_hours(costs)] * on_gpus,
     )
     return table
+
+
+def speed_lines(costs: Sequence[Cost]) -> list[str]:
+    """Where the speed of each denoiser is from, a line for each origin."""
+    panels: dict[str, list[str]] = {}
+    for cost in costs:
+        panels.setdefault(cost.origin, []).append(cost.panel)
+    return [printable(f"speed of {', '.join(names)}: {origin}") for origin, names in panels.items() if origin]
+
+
+def _gpu_hours(costs: Sequence[Cost]) -> str:
+    """GPU-hours of all together; at least those where some are not known."""
+    known = [cost.gpu_hours for cost in costs if cost.gpu_hours is not None]
+    text = f"{sum(known):.2g}" if sum(known) < 10 else f"{sum(known):,.0f}"
+    unknown = any(cost.seconds is None for cost in costs)
+    return "–" if not known else f"≥ {text}" if unknown else text
 
 
 def _time(costs: list[Cost], start: float = 0.0) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.console import (
+    LIMIT_REACHED,
     RUN,
     AllowCodeOption,
     BatchOption,
@@ -13,6 +14,8 @@ from harness.cli.console import (
     DeviceOption,
     ExecutorOption,
     FilesOption,
+    MaxEvaluationsOption,
+    MaxHoursOption,
     StoreOption,
     err,
     on,
@@ -73,6 +76,8 @@ def search(
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show the progress of studies; nothing is run.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed trials again.")] = False,
+    max_hours: MaxHoursOption = None,
+    max_evaluations: MaxEvaluationsOption = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="HTML file.  [default: reports/search_STUDY.html]")
     ] = None,
@@ -85,7 +90,8 @@ def search(
 ) -> None:
     """Search for sampler settings within a budget. Run again to go on; the same study suggests the same settings.
 
-    Exit code 1 if no trial was done, or a setting failed on fresh seeds.
+    Exit code 1 if no trial was done, or a setting failed on fresh seeds; 3 if --max-hours or --max-evaluations, which
+    are limits of this command, the fresh seeds included, left something to do.
     """
     if status:
         with open_store(store, files, read_only=True) as opened:
@@ -98,11 +104,13 @@ def search(
     from harness.cli.search_terminal import SearchProgress, failure_line, result_lines
     from harness.execution.devices import devices_for
     from harness.execution.executors import find_executor
+    from harness.execution.limits import Limits
     from harness.report.pages.index import search_file_name
     from harness.report.pages.search import write_search_report
     from harness.search.plan import SearchRequest, plan_search
     from harness.search.study import budget_of, run_study
 
+    limits = Limits(max_hours, max_evaluations)
     labels = parse_label(label)
     request = SearchRequest(
         target=target,
@@ -131,12 +139,15 @@ def search(
     allowed = budget_of(planned, budget, evals)
     with open_store(store, files, create=True) as opened:
         with SearchProgress(err, planned.objective.better) as listener:
-            outcome = run_study(planned, opened, allowed, device, batch, listener, executor, retry_failed)
+            outcome = run_study(planned, opened, allowed, device, batch, listener, executor, retry_failed, limits)
         for line in result_lines(planned, outcome, opened):
             typer.echo(line)
         file = Path("reports") / search_file_name(planned.name, opened.grid_names())
         written = write_search_report(opened, planned.name, output or file)
     typer.echo(written)
+    if outcome.stopped:
+        err.print(f"{planned.name}: {outcome.stopped}", soft_wrap=True)
+        raise typer.Exit(LIMIT_REACHED)
     problem = failure_line(outcome)
     if problem:
         raise RunError(problem)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from harness.cli.console import LiveBar
 from harness.cli.run_terminal import RunProgress
 from harness.cli.study_status import fresh_rows, study_line
+from harness.execution.run import Prediction
 from harness.experiments.plan import Planned
 from harness.metrics.statistics.jackknife import Interval, Replicates, compare, corrected
 from harness.search.plan import SearchPlan
@@ -61,6 +62,9 @@ class SearchProgress(LiveBar, StudyListener):
     def finals(self, count: int) -> None:
         super().__exit__()
         self.run.__enter__()
+
+    def predicted(self, prediction: Prediction) -> None:
+        self.run.predicted(prediction)
 
     def started(self, trials: int, done: int, evaluations: int) -> None:
         self.run.started(trials, done, evaluations)

@@ -50,3 +50,11 @@ def _with_class(error: BaseException, line: str) -> str:
 def spreadsheet_text(text: str) -> str:
     """Text as a cell of CSV: behind a quotation mark where a spreadsheet would run it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(text) else text
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

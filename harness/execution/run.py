@@ -14,10 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from harness.core.errors import RunError, SamplingError
 from harness.denoisers.load import own_parts
 from harness.denoisers.own import check_own
-from harness.execution.chunks import Key, Missing, PlannedChunk, load_chunks, plan_chunks
+from harness.execution.chunks import ChunkPlan, Key, Missing, PlannedChunk, load_chunks, plan_chunks
+from harness.execution.cost import TRIAL_SECONDS, costs_of
 from harness.execution.devices import call_shape, devices_for
+from harness.execution.evaluations import chunk_evaluations
 from harness.execution.executors import Executor
 from harness.execution.levels import fill_levels
+from harness.execution.limits import Effort, Limits
 from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.merging import Merger
 from harness.execution.plan_record import plan_record
@@ -50,8 +53,36 @@ class FailureCount(NamedTuple):
     trials: int
 
 
+class Prediction(NamedTuple):
+    """What a run was expected to take: network rows, padding included, and seconds; None where no speed was known."""
+
+    evaluations: int
+    seconds: float | None
+
+
+class Unfinished(NamedTuple):
+    """What a run left for the next one, since it came to a limit.
+
+    Args:
+        limit: which, with what is spent of it, in words.
+        trials: not complete, every metric counted.
+        chunks: not computed, those that other processes have included.
+        evaluations: about how many network rows they take.
+        is_too_low: whether the next chunks alone pass the limit, so that it has to be raised.
+    """
+
+    limit: str
+    trials: int
+    chunks: int
+    evaluations: int
+    is_too_low: bool
+
+
 class Summary(NamedTuple):
-    """What a run came to, every metric of every trial counted; `evaluations` are network rows, padding included."""
+    """What a run came to, every metric of every trial counted; `evaluations` are network rows, padding included.
+
+    `predicted` is what was expected of the whole run before it began, and `left` what a limit kept from being done.
+    """
 
     trials: int
     done: int
@@ -60,10 +91,15 @@ class Summary(NamedTuple):
     evaluations: int
     seconds: float
     failures: tuple[FailureCount, ...] = ()
+    predicted: Prediction = Prediction(0, None)
+    left: Unfinished | None = None
 
 
 class Listener:
     """Told of a run's progress as it happens; says nothing itself."""
+
+    def predicted(self, prediction: Prediction) -> None:
+        """What the run is expected to take; the run begins directly after."""
 
     def started(self, trials: int, done: int, evaluations: int) -> None:
         """Trials to measure, every metric counted, those complete already, and network rows still to compute."""
@@ -88,6 +124,7 @@ def run(
     listener: Listener | None = None,
     record: bool = True,
     executor: str | type[Executor] = "processes",
+    limits: Limits | None = None,
 ) -> Summary:
     """Compute what a plan lacks, store it, and measure every trial.
 
@@ -101,12 +138,13 @@ def run(
         listener: told of progress.
         record: keep the plan for reports.
         executor: who runs the work: the name of an executor, or a class of executors.
+        limits: of the command; what would pass one is left for the next run. None for no limits.
 
     Raises:
         InputError: no such device or executor, a stored file that was changed, or the folder of files is away.
         RunError: the disk is full, the store cannot be written, or workers cannot start.
     """
-    scheduler, listener = Scheduler(store, device, executor, retry_failed), listener or Listener()
+    scheduler, listener = Scheduler(store, device, executor, retry_failed, limits), listener or Listener()
     scheduler.on_note = listener.note
     running = _PlanRun(plan, store, scheduler, batch, listener)
     try:
@@ -134,6 +172,8 @@ class _PlanRun:
         self.statuses: dict[Key, str] = {}
         self.failures: Counter[tuple[str, bool]] = Counter()
         self.probes: dict[str, Probe] = {}
+        self.expected: dict[Chunk, int] = {}
+        self.rates: dict[str, float] = {}
 
     def run(self, force: bool, record: bool) -> Summary:
         started = time.perf_counter()
@@ -160,16 +200,19 @@ class _PlanRun:
         self.merger = Merger(self.store, self.measurements, needed.by_measurement)
         total = sum(len(measurement.trials) for measurement in self.measurements)
         ready = sum(len(missing.complete) + len(missing.failed) for missing in needed.by_measurement)
-        rows = sum(self._evaluations(planned) for planned in needed.chunks)
-        self.listener.started(total, ready, rows)
+        predicted = self._predict(needed)
+        self.listener.predicted(predicted)
+        self.listener.started(total, ready, predicted.evaluations)
         for number, missing in enumerate(needed.by_measurement):
             self._finish_stored(number, missing)
         if needed.chunks:
             self._compute(needed.chunks, needed.waiting)
+        left = self._left(total)
         failed = sum(status == "failed" for status in self.statuses.values())
         spent, done = time.perf_counter() - started, len(self.statuses) - failed
         failures = tuple(FailureCount(*reason, trials) for reason, trials in self.failures.most_common())
-        return Summary(total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent, failures)
+        counts = (total, done, failed, self.scheduler.chunks, self.scheduler.evaluations, spent)
+        return Summary(*counts, failures, predicted, left)
 
     def _check_own_networks(self, trials: Iterable[Trial]) -> None:
         """Users' own networks keep what denoisers promise, before anything is forgotten, found or computed."""
@@ -219,7 +262,6 @@ class _PlanRun:
     def _compute(self, chunks: list[PlannedChunk], waiting: Mapping[Any, list[Key]]) -> None:
         """Have chunks computed, and measure trials as they become complete."""
         device, tasks = devices_for(self.device)[0], dict[Key, ChunkTask]()
-        cost: dict[Chunk, int] = {}
         for planned in chunks:
             measurement = self.measurements[planned.measurement]
             if planned.key not in tasks:
@@ -228,8 +270,7 @@ class _PlanRun:
                 tasks[planned.key] = ChunkTask.of(trial, measurement, shape)
             also = [] if planned.images_only else waiting.get(planned.chunk, [])
             keys = (planned.key, *also)
-            chunk = Chunk(planned.fingerprint, *planned.seeds, measurement.source)
-            cost[chunk] = self._evaluations(planned)
+            chunk = self._chunk(planned)
             self.scheduler.add(
                 Job(
                     chunk,
@@ -238,25 +279,55 @@ class _PlanRun:
                     within=self._common_seeds(keys),
                     pictures=self._pictures(keys) if planned.keep_images else {},
                     is_stored=planned.images_only,
+                    effort=self._effort(planned),
                 )
             )
 
         def arrived(job: Job, is_ours: bool) -> None:
             if is_ours and not job.is_stored:
                 self.merger.finished(job.chunk)
-            self.listener.chunk(cost[job.chunk])
+            self.listener.chunk(self.expected[job.chunk])
 
         self.scheduler.on_chunk, self.scheduler.workers = arrived, len(chunks)
-        while not self.scheduler.is_idle:
+        while not (self.scheduler.is_idle or self.scheduler.is_stopped):
             for completed in self.scheduler.step():
                 if completed.failure is None:
                     self._measure(completed.key)
                 else:
                     self._write_failure(completed.key, completed.failure, completed.info)
 
-    def _evaluations(self, planned: PlannedChunk) -> int:
-        each = self.measurements[planned.measurement].evaluations(planned.fingerprint, self.scheduler.slots)
-        return planned.seeds.size * each
+    def _predict(self, needed: ChunkPlan) -> Prediction:
+        """What the missing chunks will take, by the speed of earlier work in the store; nothing is timed."""
+        devices = devices_for(self.device)[: self.scheduler.slots]
+        batches = [call_shape(measurement.samples, devices[0], self.batch) for measurement in self.measurements]
+        rows = chunk_evaluations(needed.chunks, self.measurements, batches, len(devices))
+        self.expected = dict(zip(map(self._chunk, needed.chunks), rows, strict=True))
+        store, batch = self.store, self.batch
+        every = costs_of(self.plan, self.measurements, needed, rows, store, devices, batch, is_timed=False)
+        self.rates = {cost.panel: cost.rate / len(devices) for cost in every if cost.rate}
+        known = [cost.seconds for cost in every if cost.seconds is not None]
+        start = self.scheduler.make_executor.start_seconds if needed.chunks else 0.0
+        return Prediction(sum(rows), sum(known) + start if len(known) == len(every) else None)
+
+    def _chunk(self, planned: PlannedChunk) -> Chunk:
+        return Chunk(planned.fingerprint, *planned.seeds, self.measurements[planned.measurement].source)
+
+    def _effort(self, planned: PlannedChunk) -> Effort:
+        """What a sample of a chunk takes, for the limits of the command."""
+        measurement = self.measurements[planned.measurement]
+        item = measurement.trials[planned.fingerprint]
+        network = f"{item.trial.weights} {item.trial.dtype} {measurement.extractor}"
+        each = measurement.evaluations(planned.fingerprint, self.scheduler.slots)
+        return Effort(network, each, self.rates.get(item.panel), TRIAL_SECONDS)
+
+    def _left(self, trials: int) -> Unfinished | None:
+        """What is left of so many trials where a limit has stopped the run."""
+        if not self.scheduler.is_stopped:
+            return None
+        left = self.scheduler.left
+        evaluations = sum(self.expected[job.chunk] for job in left)
+        limits = self.scheduler.limits
+        return Unfinished(limits.reason, trials - len(self.statuses), len(left), evaluations, limits.is_too_low)
 
     def _common_seeds(self, keys: Iterable[Key]) -> SeedRange:
         """The seeds that all of some measurements look at."""

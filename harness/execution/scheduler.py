@@ -8,7 +8,7 @@ adds all the chunks that it lacks at once, a search adds the next seeds of a tri
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
@@ -16,7 +16,9 @@ from harness.core.errors import RunError, WorkerStartError
 from harness.core.files import is_full
 from harness.core.plugins import PluginError
 from harness.execution.devices import devices_for
+from harness.execution.evaluations import task_evaluations
 from harness.execution.executors import Executor, find_executor, is_alive
+from harness.execution.limits import Effort, Limits
 from harness.execution.provenance import versions
 from harness.execution.seed_ranges import SeedRange, seeds_of
 from harness.execution.worker import ChunkFailure, ChunkTask, failure_of, run_task
@@ -44,6 +46,7 @@ class Job(NamedTuple):
             row whatever was stored before. None for as many chunks as fill a call.
         pictures: keys under which pictures are to be stored, by name.
         is_stored: its arrays are there, and only its pictures are wanted.
+        effort: what a sample takes, by which limits are kept.
     """
 
     chunk: Chunk
@@ -53,6 +56,7 @@ class Job(NamedTuple):
     call: SeedRange | None = None
     pictures: Mapping[str, str] = {}
     is_stored: bool = False
+    effort: Effort = Effort()
 
     @property
     def seeds(self) -> SeedRange:
@@ -65,6 +69,13 @@ class Job(NamedTuple):
             return False
         rows = sum(job.seeds.size for job in others) + self.seeds.size
         return self.call is not None or (rows <= self.task.batch and not self.pictures)
+
+
+def expected_evaluations(jobs: Sequence[Job]) -> int:
+    """About how many network rows jobs take that are computed together."""
+    first = jobs[0]
+    seeds = sum(job.seeds.size for job in jobs) if first.call is None else first.call.size
+    return task_evaluations(first.effort.each, seeds, first.task.batch)
 
 
 class Completed(NamedTuple):
@@ -89,6 +100,7 @@ class Scheduler:
         device: "cpu", "cuda", "cuda:N"; None for all GPUs if there are any, else the CPU's cores.
         executor: name of an executor, or a class of executors.
         retry_failed: whether chunks that failed are computed again.
+        limits: of the command; what would pass one is not submitted. None for no limits.
 
     Attributes:
         chunks, evaluations: what was computed here.
@@ -103,8 +115,10 @@ class Scheduler:
         device: str | None = None,
         executor: str | type[Executor] = "processes",
         retry_failed: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.store, self.device, self.retry_failed = store, device, retry_failed
+        self.limits = limits or Limits()
         self.workers: int | None = None
         self.on_chunk: Callable[[Job, bool], None] = lambda job, is_ours: None
         self.on_note: Callable[[str], None] = lambda note: None
@@ -117,6 +131,7 @@ class Scheduler:
         self._at_work: dict[Future[Any], list[Job]] = {}
         self._open: dict[Any, int] = {}
         self._looked = self._worked = time.monotonic()
+        self._is_refused = False
         self._heartbeat: Heartbeat | None = None
         store.is_alive = is_alive
 
@@ -131,6 +146,17 @@ class Scheduler:
     def is_idle(self) -> bool:
         """Whether nothing is wanted and nothing is being computed."""
         return not self._open and not self._at_work
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the next chunks would pass a limit, and nothing is being computed that may change that."""
+        return self._is_refused
+
+    @property
+    def left(self) -> list[Job]:
+        """What is wanted still and neither computed nor under way here."""
+        every = [*self._waiting, *self._claimed_by_others]
+        return [job for job in every if self._is_wanted(job)]
 
     @property
     def keys_at_work(self) -> list[Any]:
@@ -152,7 +178,8 @@ class Scheduler:
                 yield from self._receive(self._at_work[future], future)
                 del self._at_work[future]
             self._worked = time.monotonic()
-        elif self._claimed_by_others:
+        elif self._claimed_by_others and not self._is_refused:
+            self._is_refused = not self.limits.allow(0, 0.0)
             time.sleep(POLL_SECONDS)
         if self._claimed_by_others and time.monotonic() - self._looked >= POLL_SECONDS:
             yield from self._look_at_others()
@@ -167,16 +194,25 @@ class Scheduler:
         self.store.release()
 
     def _feed(self) -> None:
-        """Submit as many tasks as there are free slots."""
+        """Submit as many tasks as there are free slots and the limits allow."""
+        self._is_refused = False
         while self._waiting:
+            if self._executor is not None and len(self._at_work) >= self._executor.slots:
+                return
+            together = self._together()
+            if not together:
+                return
+            expected = expected_evaluations(together)
+            if not self.limits.allow(expected, self._seconds(together, expected)):
+                self._is_refused = not self._at_work  # what is under way may take less than was expected
+                return
             if self._executor is None:
                 self._executor = self.make_executor(devices_for(self.device)[: self.workers])
                 self._heartbeat = Heartbeat(self.store.renew)
-            if len(self._at_work) >= self._executor.slots:
-                return
             jobs = self._next()
             if not jobs:
                 continue
+            self.limits.begin(expected_evaluations(jobs))
             seeds = [job.seeds for job in jobs]
             seeds = seeds if jobs[0].call is None else list(fill(jobs[0].call, seeds))
             future = self._executor.submit(
@@ -187,12 +223,27 @@ class Scheduler:
             if handle is not None:
                 self.store.hand_over([job.chunk for job in jobs if not job.is_stored], self.name, handle)
 
+    def _together(self) -> list[Job]:
+        """The next chunks that would be computed together, as they wait; empty if there are none."""
+        while self._waiting and not self._is_wanted(self._waiting[0]):
+            self._waiting.popleft()
+        jobs: list[Job] = []
+        for job in self._waiting:
+            if jobs and not job.joins(jobs):
+                break
+            jobs.append(job)
+        return jobs
+
+    def _is_wanted(self, job: Job) -> bool:
+        """Whether anybody waits for a chunk still; not, if all who wanted it have failed meanwhile."""
+        return any(key in self._open for key in job.keys)
+
     def _next(self) -> list[Job]:
-        """The next chunks to compute together, claimed; empty if there are none, or others have them."""
+        """The next chunks to compute together, claimed; empty if another process has the first of them."""
         jobs: list[Job] = []
         while self._waiting and (not jobs or self._waiting[0].joins(jobs)):
             job = self._waiting.popleft()
-            if not any(key in self._open for key in job.keys):  # all who wanted it have failed meanwhile
+            if not self._is_wanted(job):
                 continue
             if job.is_stored:
                 return [job]
@@ -200,17 +251,30 @@ class Scheduler:
                 jobs.append(job)
             else:
                 self._claimed_by_others.append(job)
+                if not jobs:  # the next ones may take more evaluations, which the limits have not allowed
+                    return []
         return jobs
+
+    def _seconds(self, jobs: list[Job], evaluations: int) -> float:
+        """About how long it takes until jobs are done that would be submitted now."""
+        start = self.make_executor.start_seconds if self._executor is None else 0.0
+        seconds = self.limits.seconds_of(jobs[0].effort, evaluations)
+        return seconds + start if seconds else 0.0
 
     def _receive(self, jobs: list[Job], future: Future[Any]) -> Iterator[Completed]:
         error = future.exception()
         if isinstance(error, PluginError | WorkerStartError):  # every other task would end so
             raise error
         outcome = future.result() if error is None else failure_of(error)
+        expected, effort = expected_evaluations(jobs), jobs[0].effort
         if isinstance(outcome, ChunkFailure):
+            self.limits.end(expected, None, effort)
             for job in jobs:
                 yield from self._failed(job, outcome)
             return
+        infos = [data.info for data in outcome.chunks]
+        took, seconds = sum(info["evaluations"] for info in infos), sum(info["seconds"] for info in infos)
+        self.limits.end(expected, took, effort, seconds)
         count = min(sum(job.seeds.size for job in jobs), MOSAIC)
         for name, png in outcome.pngs.items():
             self.store.put_image(jobs[0].pictures[name], jobs[0].chunk.first, count, png)

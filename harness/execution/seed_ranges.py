@@ -1,6 +1,7 @@
 """Which chunks make up a run of seeds, given those that are there already."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 
@@ -23,6 +24,12 @@ class SeedRange(NamedTuple):
 def seeds_of(row: Mapping[str, Any]) -> SeedRange:
     """The seeds of a chunk's row."""
     return SeedRange(row["first_seed"], row["last_seed"])
+
+
+def shares(total: int, sizes: Sequence[int]) -> list[int]:
+    """A whole number shared out in proportion to sizes, so that the parts add up to it."""
+    ends = [round(total * end / sum(sizes)) for end in accumulate(sizes, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 def partition_seeds(first: int, last: int, present: Iterable[SeedRange], size: int) -> list[SeedRange]:

@@ -20,7 +20,7 @@ from harness.denoisers.load import identity, load_denoiser
 from harness.execution.devices import device_name
 from harness.execution.provenance import versions
 from harness.execution.results import ChunkData
-from harness.execution.seed_ranges import SeedRange
+from harness.execution.seed_ranges import SeedRange, shares
 from harness.experiments.trial import Trial
 from harness.metrics import METRICS
 from harness.metrics.base import SamplingJob, halve_batch
@@ -170,7 +170,7 @@ def _compute(task: ChunkTask, device: str) -> Computed:
         "versions": versions(),
     }
     saved = denoiser.saved - saved if isinstance(denoiser, CachedDenoiser) else 0
-    rows = _shares(seen.rows - saved, [seed_range.size for seed_range in task.seeds])
+    rows = shares(seen.rows - saved, [seed_range.size for seed_range in task.seeds])
     chunks, at = [], 0
     for seed_range, evaluations in zip(task.seeds, rows, strict=True):
         nfe = seen.nfe[at : at + seed_range.size]
@@ -200,12 +200,6 @@ def labels_of(trial: Trial) -> Labels:
     if repr(conditions) != trial.labels:
         raise MachineError(f"'{trial.conditions}' changed while the grid was running; run it again")
     return conditions
-
-
-def _shares(total: int, sizes: list[int]) -> list[int]:
-    """A whole number shared out in proportion to sizes, padding and all, so that the parts add up to it."""
-    ends = [round(total * sum(sizes[: count + 1]) / sum(sizes)) for count in range(len(sizes))]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _source(trial: Trial) -> str:

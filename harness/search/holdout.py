@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.execution.devices import call_shape, devices_for, one_thread
 from harness.execution.executors import Executor
+from harness.execution.limits import Limits
 from harness.execution.measurements import Measurement, measurements, with_reference
 from harness.execution.plan_record import denoiser_facts, metric_record
 from harness.execution.provenance import versions
@@ -168,6 +169,7 @@ def run_finals(
     listener: Listener | None = None,
     executor: str | type[Executor] = "processes",
     retry_failed: bool = False,
+    limits: Limits | None = None,
 ) -> Summary:
     """Measure finals on the fresh seeds. What the store holds of them is not computed again.
 
@@ -175,7 +177,7 @@ def run_finals(
         search: the study's plan.
         chosen: the finals.
         store: where results go.
-        device, batch, executor, retry_failed: as for a run.
+        device, batch, executor, retry_failed, limits: as for a run.
         listener: told of progress.
     """
     trials = {
@@ -193,7 +195,15 @@ def run_finals(
         # one chunk a call: so a seed's row in the call does not depend on which chunks were stored before
         batch = min(measurement.chunk, call_shape(measurement.samples, devices[0], None))
     return run(
-        plan, store, device, batch, retry_failed=retry_failed, listener=listener, record=False, executor=executor
+        plan,
+        store,
+        device,
+        batch,
+        retry_failed=retry_failed,
+        listener=listener,
+        record=False,
+        executor=executor,
+        limits=limits,
     )
 
 

@@ -14,6 +14,7 @@ from harness.core.errors import InputError, RunError, SamplingError
 from harness.denoisers.own import check_own
 from harness.execution.devices import call_shape, devices_for
 from harness.execution.executors import Executor
+from harness.execution.limits import Effort, Limits
 from harness.execution.measurements import Measurement
 from harness.execution.scheduler import Completed, Scheduler, stop_reason
 from harness.execution.worker import ChunkFailure, failure_of
@@ -50,8 +51,9 @@ def run_search(
     listener: SearchListener | None = None,
     executor: str | type[Executor] = "processes",
     retry_failed: bool = False,
+    limits: Limits | None = None,
 ) -> dict[int, dict[str, Any]]:
-    """Begin and finish trials until the budget is spent.
+    """Begin and finish trials until the budget is spent, or the next chunks would pass a limit of the command.
 
     Args:
         search: the study's plan; the study is in the store.
@@ -61,6 +63,7 @@ def run_search(
         device, batch, executor: as for a run.
         listener: told of progress.
         retry_failed: compute chunks again that failed.
+        limits: of the command; trials under way stay so where they stop it. None for no limits.
 
     Returns:
         The study's trials by number.
@@ -74,7 +77,7 @@ def run_search(
     most = CPU_ROWS if first == "cpu" else call_shape(measurement.samples, first, None)
     rows = max(min(search.rungs[0], most) // search.block, 1) * search.block
     blocks = SeedBlocks(store, measurement, batch or rows, search.rungs)
-    scheduler, listener = Scheduler(store, device, executor, retry_failed), listener or SearchListener()
+    scheduler, listener = Scheduler(store, device, executor, retry_failed, limits), listener or SearchListener()
     scheduler.on_note = listener.note
     algebra = first if measurement.is_wide else "cpu"
     try:
@@ -128,6 +131,8 @@ class _Run:
             completed: Iterable[Completed]
             if self.ready:
                 completed, self.ready = [Completed(number) for number in self.ready], []
+            elif self.scheduler.is_stopped:
+                return self.rows
             elif not self.scheduler.is_idle:
                 completed = self.scheduler.step()
             elif any(row["status"] == RUNNING for row in self.rows.values()) or self._may_begin(len(self.rows)):
@@ -160,7 +165,11 @@ class _Run:
                 candidate = self.candidates[number]
                 assert candidate is not None
                 self.wanted.add(number)
-                jobs = self.blocks.lacking(number, candidate.trial, self.search.rungs[len(row["rungs"] or [])])
+                effort = Effort(
+                    self.search.name, self.measurement.metric.evaluations(candidate.trial.sampler, candidate.nfe)
+                )
+                rung = self.search.rungs[len(row["rungs"] or [])]
+                jobs = self.blocks.lacking(number, candidate.trial, rung, effort)
                 if self.blocks.lost:
                     self.listener.note(self.store.lost_files(self.blocks.lost))
                 for job in jobs:

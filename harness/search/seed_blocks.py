@@ -11,6 +11,7 @@ the seeds of a call are there already, they fill their rows all the same, which 
 from collections.abc import Sequence
 from typing import Any
 
+from harness.execution.limits import Effort
 from harness.execution.measurements import Measurement
 from harness.execution.results import ChunkData, merged_info
 from harness.execution.scheduler import Job
@@ -40,10 +41,10 @@ class SeedBlocks:
         self._calls = _calls(measurement, batch, rungs or (measurement.samples,))
         self.lost = 0
 
-    def lacking(self, number: int, trial: Trial, count: int) -> list[Job]:
+    def lacking(self, number: int, trial: Trial, count: int, effort: Effort | None = None) -> list[Job]:
         """What is to be computed of the first `count` seeds of a trial, for trial `number` of the study.
 
-        Chunks whose file is gone are computed again, as in a run.
+        Chunks whose file is gone are computed again, as in a run; `effort` is what a sample takes.
         """
         measurement, fingerprint = self.measurement, trial.fingerprint
         self.lost = self.store.drop_lost(measurement.sources, [fingerprint])
@@ -59,6 +60,7 @@ class SeedBlocks:
                 task,
                 within=part,
                 call=next(call for call in self._calls if call.holds(part)),
+                effort=effort or Effort(),
             )
             for part in parts
         ]

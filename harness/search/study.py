@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from harness.core.errors import InputError
 from harness.execution.devices import devices_for, one_thread
 from harness.execution.executors import Executor
+from harness.execution.limits import Limits
 from harness.execution.run import Listener, Summary
 from harness.search.holdout import finals, metric_measurement, objective_measurement, run_finals, study_record
 from harness.search.loop import SearchListener, run_search
@@ -33,12 +34,14 @@ class StudyOutcome(NamedTuple):
         evaluations: network evaluations of the study over all its runs, without the fresh seeds.
         holdout: summary of the run on fresh seeds; None if nothing was run.
         note: on the budget; "" if there is nothing to say.
+        stopped: by which limit of the command, and how to go on; "" if by none.
     """
 
     rows: dict[int, dict[str, Any]]
     evaluations: int
     holdout: Summary | None
     note: str
+    stopped: str = ""
 
 
 def run_study(
@@ -50,6 +53,7 @@ def run_study(
     listener: StudyListener | None = None,
     executor: str | type[Executor] = "processes",
     retry_failed: bool = False,
+    limits: Limits | None = None,
 ) -> StudyOutcome:
     """Begin a study, or go on with it: search until the budget is spent, then measure the best on fresh seeds.
 
@@ -60,6 +64,7 @@ def run_study(
         device, batch, executor: as for a run.
         listener: told of progress.
         retry_failed: try failed trials of the study again, and failed settings on the fresh seeds.
+        limits: of this command, the run on fresh seeds included; None for none beside the budget.
 
     Raises:
         InputError: the store has another study of that name, there is no such device, no trial fits the budget, or the
@@ -91,15 +96,24 @@ def run_study(
         mirror = OptunaMirror(search, store)
         try:
             both = _MirrorListener(mirror, listener)
-            rows = run_search(search, objective, store, budget, device, batch, both, executor, retry_failed)
+            rows = run_search(search, objective, store, budget, device, batch, both, executor, retry_failed, limits)
+            if limits is not None and any(row["status"] == RUNNING for row in rows.values()):
+                return StudyOutcome(rows, spent(rows), None, "", stopped_in_words(limits))
             mirror.complete(rows)
         finally:
             mirror.close()
         chosen = finals(search, rows)
         studies.update(search.name, finals=chosen)
         listener.finals(len({one["fingerprint"] for one in chosen}))
-        summary = run_finals(search, chosen, store, device, batch, listener, executor, retry_failed)
-    return StudyOutcome(rows, spent(rows), summary, "")
+        summary = run_finals(search, chosen, store, device, batch, listener, executor, retry_failed, limits)
+    stopped = "" if limits is None or summary.left is None else f"on the fresh seeds {stopped_in_words(limits)}"
+    return StudyOutcome(rows, spent(rows), summary, "", stopped)
+
+
+def stopped_in_words(limits: Limits) -> str:
+    """By which limit a study was stopped, and how to go on."""
+    remedy = "raise that limit to go on" if limits.is_too_low else "the same command goes on"
+    return f"stopped at the limit of {limits.reason}; {remedy}"
 
 
 def budget_of(search: SearchPlan, trials: int | None, evaluations: int | None) -> Budget:

@@ -321,6 +321,17 @@ class Store:
             rows += self.rows(query if part is None else query.where(table.c.fingerprint.in_(part)))
         return sorted(rows, key=lambda row: row["id"])
 
+    def results_of_network(self, weights: str, count: int) -> list[dict[str, Any]]:
+        """The latest finished results of a network, at most so many, the newest first.
+
+        Args:
+            weights: the network's identity, as trials have it.
+            count: how many at most.
+        """
+        table = tables.results
+        mine = (table.c.trial["weights"].as_string() == weights) & (table.c.status == "done")
+        return self.rows(self.select(table).where(mine).order_by(table.c.id.desc()).limit(count))
+
     def put_grid(self, name: str, plan: Mapping[str, Any], updated_at: str | None = None) -> None:
         """Remember what a grid consists of, for the report; it was worked on just now, or at a time that is given."""
         self.replace(tables.grids, {"name": name}, {"plan": dict(plan), "updated_at": updated_at or moment()})

@@ -87,7 +87,7 @@ class SyntheticBlocks:
     def __init__(self, store, measurement, batch, rungs=()):
         pass
 
-    def lacking(self, number, trial, count):
+    def lacking(self, number, trial, count, effort):
         self.metric.sampled.append((trial.fingerprint, count))
         bad = self.metric.fails(trial.sampler)
         return [Completed(number, ChunkFailure("the state is not finite", 3) if bad else None)]
@@ -102,7 +102,7 @@ class SyntheticBlocks:
 class SyntheticScheduler:
     """Completes at once what is added, in an order that is not that of adding."""
 
-    reverse = False
+    reverse = is_stopped = False
 
     def __init__(self, *_):
         self.ready = []
@@ -133,7 +133,7 @@ def install(monkeypatch, metric, reverse=False):
         row = {"value": value, "low": value - 0.1, "high": value + 0.1, "replicates": left_out, "blocks": starts}
         return pruner.Rung(count, value, row["low"], row["high"], left_out, sizes, None), row
 
-    def run_finals(search, chosen, store, device=None, batch=None, listener=None, executor=None, retry_failed=False):
+    def run_finals(search, chosen, store, device=None, batch=None, listener=None, *_):
         measurement = holdout.metric_measurement(search, store)
         for one in chosen:
             trial = holdout.Trial.model_validate(one["trial"])
