@@ -100,6 +100,15 @@ class Moments:
         between = np.outer(apart, apart) * (self.n / n * other.n)
         return Moments(n, self.mean + apart * (other.n / n), self.scatter + other.scatter + between)
 
+    def without(self, part: "Moments") -> "Moments":
+        """The moments with a part of the features taken away, of which at least one is left: a merge read backwards."""
+        rest = self.n - part.n
+        mean = self.mean + (self.mean - part.mean) * (part.n / rest)
+        apart = part.mean - mean
+        scatter = self.scatter - part.scatter
+        scatter -= np.outer(apart, apart) * (rest * (part.n / self.n))
+        return Moments(rest, mean, scatter)
+
     @property
     def width(self) -> int:
         """Length d of a feature vector."""
