@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Self
 
 from harness.core.errors import InputError
 from harness.denoisers.load import cards_of, own_parts
-from harness.execution.chunks import ChunkPlan, Missing, plan_chunks
+from harness.execution.chunks import ChunkPlan, Missing, PlannedChunk, plan_chunks
 from harness.execution.devices import call_shape, device_name, devices_for, one_thread
-from harness.execution.evaluations import chunk_evaluations
 from harness.execution.executors import find_executor
 from harness.execution.measurements import Measurement, measurements
+from harness.execution.sharing import chunk_evaluations, plan_tasks
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Store
 
@@ -123,7 +123,7 @@ def costs(
     devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)
     needed, batches = plan_chunks(wanted, store), [call_shape(one.samples, devices[0], batch) for one in wanted]
-    evaluations = chunk_evaluations(needed.chunks, wanted, batches, len(devices))
+    evaluations = chunk_evaluations(plan_tasks(needed.chunks, wanted, batches, len(devices)))
     return costs_of(plan, wanted, needed, evaluations, store, devices, batch)
 
 
@@ -131,7 +131,7 @@ def costs_of(
     plan: Plan,
     wanted: Sequence[Measurement],
     needed: ChunkPlan,
-    evaluations: Sequence[int],
+    evaluations: Mapping[PlannedChunk, int],
     store: Store | None,
     devices: list[str],
     batch: int | None,
@@ -160,9 +160,9 @@ def costs_of(
             missing[item.panel] += key in waiting
             wide[item.panel] += key in waiting and measurement.is_wide
     chunks: dict[str, list[tuple[Measurement, int, int]]] = {panel: [] for panel in own}
-    for chunk, rows in zip(needed.chunks, evaluations, strict=True):
+    for chunk in needed.chunks:
         measurement = wanted[chunk.measurement]
-        chunks[measurement.trials[chunk.fingerprint].panel].append((measurement, chunk.seeds.size, rows))
+        chunks[measurement.trials[chunk.fingerprint].panel].append((measurement, chunk.seeds.size, evaluations[chunk]))
     by_panel = []
     for panel in [name for name in plan.grid.denoisers if name in own]:
         speed = UNKNOWN if not (is_timed or chunks[panel]) else _stored_speed(own[panel], store, devices, batch)

@@ -20,12 +20,14 @@ class Effort(NamedTuple):
         each: about how many evaluations.
         rate: evaluations per second of one worker, as far as known before; None for not known.
         beside: seconds that measuring the trial takes besides.
+        share: which part of the evaluations is to be computed, where others on the same seeds have computed the rest.
     """
 
     network: str = ""
     each: int = 0
     rate: float | None = None
     beside: float = 0.0
+    share: float = 1.0
 
 
 class Limits:

@@ -17,7 +17,6 @@ from harness.denoisers.own import check_own
 from harness.execution.chunks import ChunkPlan, Key, Missing, PlannedChunk, load_chunks, plan_chunks
 from harness.execution.cost import TRIAL_SECONDS, costs_of
 from harness.execution.devices import call_shape, devices_for
-from harness.execution.evaluations import chunk_evaluations
 from harness.execution.executors import Executor
 from harness.execution.levels import fill_levels
 from harness.execution.limits import Effort, Limits
@@ -27,6 +26,7 @@ from harness.execution.plan_record import plan_record
 from harness.execution.results import groups, measure
 from harness.execution.scheduler import Job, Scheduler, stop_reason
 from harness.execution.seed_ranges import SeedRange
+from harness.execution.sharing import PlannedTask, chunk_evaluations, plan_tasks
 from harness.execution.worker import ChunkFailure, ChunkTask, failure_of
 from harness.experiments.nfe import Probe, probe_of
 from harness.experiments.plan import Plan, Planned
@@ -172,6 +172,7 @@ class _PlanRun:
         self.statuses: dict[Key, str] = {}
         self.failures: Counter[tuple[str, bool]] = Counter()
         self.probes: dict[str, Probe] = {}
+        self.tasks: list[PlannedTask] = []
         self.expected: dict[Chunk, int] = {}
         self.rates: dict[str, float] = {}
 
@@ -205,8 +206,8 @@ class _PlanRun:
         self.listener.started(total, ready, predicted.evaluations)
         for number, missing in enumerate(needed.by_measurement):
             self._finish_stored(number, missing)
-        if needed.chunks:
-            self._compute(needed.chunks, needed.waiting)
+        if self.tasks:
+            self._compute(needed.waiting)
         left = self._left(total)
         failed = sum(status == "failed" for status in self.statuses.values())
         spent, done = time.perf_counter() - started, len(self.statuses) - failed
@@ -259,10 +260,11 @@ class _PlanRun:
             else:
                 self._write_failure((number, key), ChunkFailure(bad["reason"], bad["step"]), bad["info"] or {})
 
-    def _compute(self, chunks: list[PlannedChunk], waiting: Mapping[Any, list[Key]]) -> None:
+    def _compute(self, waiting: Mapping[Any, list[Key]]) -> None:
         """Have chunks computed, and measure trials as they become complete."""
         device, tasks = devices_for(self.device)[0], dict[Key, ChunkTask]()
-        for planned in chunks:
+        every = [(planned, task) for task in self.tasks for planned in task.chunks]
+        for planned, together in every:
             measurement = self.measurements[planned.measurement]
             if planned.key not in tasks:
                 trial = measurement.trials[planned.fingerprint].trial
@@ -275,11 +277,12 @@ class _PlanRun:
                 Job(
                     chunk,
                     keys,
-                    tasks[planned.key],
+                    tasks[planned.key]._replace(remember=together.group > 0),
                     within=self._common_seeds(keys),
                     pictures=self._pictures(keys) if planned.keep_images else {},
                     is_stored=planned.images_only,
-                    effort=self._effort(planned),
+                    effort=self._effort(planned, together),
+                    group=together.group,
                 )
             )
 
@@ -288,7 +291,7 @@ class _PlanRun:
                 self.merger.finished(job.chunk)
             self.listener.chunk(self.expected[job.chunk])
 
-        self.scheduler.on_chunk, self.scheduler.workers = arrived, len(chunks)
+        self.scheduler.on_chunk, self.scheduler.workers = arrived, len(every)
         while not (self.scheduler.is_idle or self.scheduler.is_stopped):
             for completed in self.scheduler.step():
                 if completed.failure is None:
@@ -300,25 +303,27 @@ class _PlanRun:
         """What the missing chunks will take, by the speed of earlier work in the store; nothing is timed."""
         devices = devices_for(self.device)[: self.scheduler.slots]
         batches = [call_shape(measurement.samples, devices[0], self.batch) for measurement in self.measurements]
-        rows = chunk_evaluations(needed.chunks, self.measurements, batches, len(devices))
-        self.expected = dict(zip(map(self._chunk, needed.chunks), rows, strict=True))
+        self.tasks = plan_tasks(needed.chunks, self.measurements, batches, len(devices))
+        rows = chunk_evaluations(self.tasks)
+        self.expected = {self._chunk(planned): count for planned, count in rows.items()}
         store, batch = self.store, self.batch
         every = costs_of(self.plan, self.measurements, needed, rows, store, devices, batch, is_timed=False)
         self.rates = {cost.panel: cost.rate / len(devices) for cost in every if cost.rate}
         known = [cost.seconds for cost in every if cost.seconds is not None]
         start = self.scheduler.make_executor.start_seconds if needed.chunks else 0.0
-        return Prediction(sum(rows), sum(known) + start if len(known) == len(every) else None)
+        return Prediction(sum(rows.values()), sum(known) + start if len(known) == len(every) else None)
 
     def _chunk(self, planned: PlannedChunk) -> Chunk:
         return Chunk(planned.fingerprint, *planned.seeds, self.measurements[planned.measurement].source)
 
-    def _effort(self, planned: PlannedChunk) -> Effort:
+    def _effort(self, planned: PlannedChunk, together: PlannedTask) -> Effort:
         """What a sample of a chunk takes, for the limits of the command."""
         measurement = self.measurements[planned.measurement]
         item = measurement.trials[planned.fingerprint]
         network = f"{item.trial.weights} {item.trial.dtype} {measurement.extractor}"
         each = measurement.evaluations(planned.fingerprint, self.scheduler.slots)
-        return Effort(network, each, self.rates.get(item.panel), TRIAL_SECONDS)
+        share = together.evaluations / together.alone if together.alone else 1.0
+        return Effort(network, each, self.rates.get(item.panel), TRIAL_SECONDS, share)
 
     def _left(self, trials: int) -> Unfinished | None:
         """What is left of so many trials where a limit has stopped the run."""

@@ -21,7 +21,7 @@ from harness.execution.executors import Executor, find_executor, is_alive
 from harness.execution.limits import Effort, Limits
 from harness.execution.provenance import versions
 from harness.execution.seed_ranges import SeedRange, seeds_of
-from harness.execution.worker import ChunkFailure, ChunkTask, failure_of, run_task
+from harness.execution.worker import ChunkFailure, ChunkTask, Computed, failure_of, run_tasks
 from harness.metrics.feature_metric import MOSAIC
 from harness.store.arrays import StoreFileError
 from harness.store.chunk import Chunk
@@ -47,6 +47,8 @@ class Job(NamedTuple):
         pictures: keys under which pictures are to be stored, by name.
         is_stored: its arrays are there, and only its pictures are wanted.
         effort: what a sample takes, by which limits are kept.
+        group: number of a group of tasks that one worker does one after the other, so that each finds what the ones
+            before it evaluated; they are added one after the other. 0 for none.
     """
 
     chunk: Chunk
@@ -57,6 +59,7 @@ class Job(NamedTuple):
     pictures: Mapping[str, str] = {}
     is_stored: bool = False
     effort: Effort = Effort()
+    group: int = 0
 
     @property
     def seeds(self) -> SeedRange:
@@ -75,7 +78,7 @@ def expected_evaluations(jobs: Sequence[Job]) -> int:
     """About how many network rows jobs take that are computed together."""
     first = jobs[0]
     seeds = sum(job.seeds.size for job in jobs) if first.call is None else first.call.size
-    return task_evaluations(first.effort.each, seeds, first.task.batch)
+    return math.ceil(task_evaluations(first.effort.each, seeds, first.task.batch) * first.effort.share)
 
 
 class Completed(NamedTuple):
@@ -128,7 +131,7 @@ class Scheduler:
         self._executor: Executor | None = None
         self._waiting: deque[Job] = deque()
         self._claimed_by_others: list[Job] = []
-        self._at_work: dict[Future[Any], list[Job]] = {}
+        self._at_work: dict[Future[Any], list[list[Job]]] = {}
         self._open: dict[Any, int] = {}
         self._looked = self._worked = time.monotonic()
         self._is_refused = False
@@ -161,7 +164,7 @@ class Scheduler:
     @property
     def keys_at_work(self) -> list[Any]:
         """Who wants what is being computed."""
-        return list(dict.fromkeys(jobs[0].keys[0] for jobs in self._at_work.values()))
+        return list(dict.fromkeys(jobs[0].keys[0] for tasks in self._at_work.values() for jobs in tasks))
 
     def add(self, job: Job) -> None:
         """Want a chunk; `step` says what becomes of its keys."""
@@ -202,26 +205,37 @@ class Scheduler:
             together = self._together()
             if not together:
                 return
-            expected = expected_evaluations(together)
-            if not self.limits.allow(expected, self._seconds(together, expected)):
+            if not self._allows([together]):
                 self._is_refused = not self._at_work  # what is under way may take less than was expected
                 return
             if self._executor is None:
                 self._executor = self.make_executor(devices_for(self.device)[: self.workers])
                 self._heartbeat = Heartbeat(self.store.renew)
-            jobs = self._next()
-            if not jobs:
+            tasks = self._next_group()
+            if not tasks:
                 continue
-            self.limits.begin(expected_evaluations(jobs))
-            seeds = [job.seeds for job in jobs]
-            seeds = seeds if jobs[0].call is None else list(fill(jobs[0].call, seeds))
-            future = self._executor.submit(
-                run_task, jobs[0].task._replace(seeds=tuple(seeds), keep_images=bool(jobs[0].pictures))
-            )
-            self._at_work[future] = jobs
+            self.limits.begin(sum(map(expected_evaluations, tasks)))
+            future = self._executor.submit(run_tasks, tuple(map(_task, tasks)))
+            self._at_work[future] = tasks
             handle = self._executor.handle(future)
             if handle is not None:
-                self.store.hand_over([job.chunk for job in jobs if not job.is_stored], self.name, handle)
+                chunks = [job.chunk for jobs in tasks for job in jobs if not job.is_stored]
+                self.store.hand_over(chunks, self.name, handle)
+
+    def _next_group(self) -> list[list[Job]]:
+        """The next chunks to compute together, claimed, and those of their group that the limits allow besides."""
+        group, tasks = self._waiting[0].group, list[list[Job]]()
+        while True:
+            if jobs := self._next():
+                tasks.append(jobs)
+            together = self._together() if group else []
+            if not together or together[0].group != group or not self._allows([*tasks, together]):
+                return tasks
+
+    def _allows(self, tasks: list[list[Job]]) -> bool:
+        """Whether the limits allow tasks that one worker does one after the other."""
+        expected = [expected_evaluations(jobs) for jobs in tasks]
+        return self.limits.allow(sum(expected), sum(map(self._seconds, tasks, expected)))
 
     def _together(self) -> list[Job]:
         """The next chunks that would be computed together, as they wait; empty if there are none."""
@@ -261,11 +275,15 @@ class Scheduler:
         seconds = self.limits.seconds_of(jobs[0].effort, evaluations)
         return seconds + start if seconds else 0.0
 
-    def _receive(self, jobs: list[Job], future: Future[Any]) -> Iterator[Completed]:
+    def _receive(self, tasks: list[list[Job]], future: Future[Any]) -> Iterator[Completed]:
         error = future.exception()
         if isinstance(error, PluginError | WorkerStartError):  # every other task would end so
             raise error
-        outcome = future.result() if error is None else failure_of(error)
+        outcomes = future.result() if error is None else [failure_of(error)] * len(tasks)
+        for jobs, outcome in zip(tasks, outcomes, strict=True):
+            yield from self._done(jobs, outcome)
+
+    def _done(self, jobs: list[Job], outcome: Computed | ChunkFailure) -> Iterator[Completed]:
         expected, effort = expected_evaluations(jobs), jobs[0].effort
         if isinstance(outcome, ChunkFailure):
             self.limits.end(expected, None, effort)
@@ -363,6 +381,13 @@ def _merged(job: Job, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         if is_same and row["status"] == "done" and seeds.holds(job.seeds) and job.within.holds(seeds):
             return row
     return None
+
+
+def _task(jobs: list[Job]) -> ChunkTask:
+    """What a worker is given to compute chunks together."""
+    seeds = [job.seeds for job in jobs]
+    seeds = seeds if jobs[0].call is None else list(fill(jobs[0].call, seeds))
+    return jobs[0].task._replace(seeds=tuple(seeds), keep_images=bool(jobs[0].pictures))
 
 
 def fill(call: SeedRange, parts: Iterable[SeedRange]) -> Iterator[SeedRange]:

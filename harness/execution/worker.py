@@ -37,7 +37,7 @@ class ChunkTask(NamedTuple):
 
     Several chunks of one trial share network calls; each still has arrays of its own. `kept` is what these hold of
     images beside the moments of features. `remember`: take from earlier tasks what the denoiser was asked there, which
-    pays where many trials begin alike; on a CPU only. `plugins` is the code that trial and metric need beside the
+    pays where many trials begin alike. `plugins` is the code that trial and metric need beside the
     harness, see `harness.core.plugins.provenance`. `allow_code` is the permission to run a user's code that the process
     has which makes the task; `given` are functions that make denoisers which its caller gave, and `code` is the
     identity of a metric in the user's code, "" for others.
@@ -123,6 +123,17 @@ def _is_of_device(error: BaseException) -> bool:
 
     is_memory = isinstance(error, torch.OutOfMemoryError)
     return isinstance(error, RuntimeError) and not is_memory and str(error).startswith(("CUDA error", "HIP error"))
+
+
+def run_tasks(tasks: tuple[ChunkTask, ...], device: str) -> list[Computed | ChunkFailure]:
+    """Do tasks one after the other, each as `run_task` does it.
+
+    Tasks of a group find what the ones before them evaluated, and nothing of earlier groups: how much is evaluated
+    depends on the group alone.
+    """
+    if len(tasks) > 1:
+        _remembered.cache_clear()
+    return [run_task(task, device) for task in tasks]
 
 
 def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
@@ -213,7 +224,7 @@ def _loaded(trial: Trial, device: str, remember: bool) -> Denoiser:
     Raises:
         MachineError: it cannot be loaded.
     """
-    load = _remembered if remember and device == "cpu" else _denoiser
+    load = _remembered if remember else _denoiser
     try:
         return load(_source(trial), trial.weights, trial.dtype, device)
     except Exception as error:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.denoisers.cached import CachedDenoiser
+from harness.denoisers.cached import CachedDenoiser, sums_of_rows
 from harness.denoisers.check import check_denoiser
 from harness.denoisers.load import load_denoiser
 from harness.metrics import JacobianAsymmetry
@@ -120,3 +120,20 @@ def test_trials_that_begin_alike_share_their_beginning_to_the_last_bit():
 
 def test_it_is_a_denoiser():
     check_denoiser(CachedDenoiser(load_denoiser("digits-vp")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int64])
+def test_what_stands_for_a_row_differs_when_the_row_does(dtype):
+    rows = torch.arange(1, 25).reshape(2, 3, 4).to(dtype)
+    sums = sums_of_rows(rows)
+    assert sums.shape == (2, 4) and torch.equal(sums, sums_of_rows(rows.clone()))
+    others = [rows.flip(2), rows.flip(1), -rows, rows + torch.eye(12)[0].reshape(3, 4).to(dtype), rows.roll(1, 1)]
+    for other in others:  # swapped places, a changed sign, one changed number
+        assert not bool((sums_of_rows(other) == sums).any())
+    assert torch.equal(sums_of_rows(rows.flip(0)), sums.flip(0))
+    assert torch.equal(sums_of_rows(rows[:, :, ::2]), sums_of_rows(rows[:, :, ::2].contiguous()))
+
+
+def test_negative_zero_is_another_input():
+    zeros = torch.zeros(1, 2)
+    assert not torch.equal(sums_of_rows(zeros), sums_of_rows(-zeros))

@@ -3,10 +3,11 @@
 import pytest
 
 from harness.execution.chunks import PlannedChunk, plan_chunks
-from harness.execution.evaluations import chunk_evaluations, task_evaluations
+from harness.execution.evaluations import task_evaluations
 from harness.execution.measurements import measurements
 from harness.execution.run import run
 from harness.execution.seed_ranges import SeedRange, shares
+from harness.execution.sharing import chunk_evaluations, plan_tasks
 from harness.experiments.plan import plan
 from harness.store.database import Store
 
@@ -51,7 +52,7 @@ def test_shares_add_up():
 def test_evaluations_are_those_of_the_run(planned, tmp_path, batch, rows):
     every = measurements(planned)
     chunks = plan_chunks(every, None).chunks
-    assert chunk_evaluations(chunks, every, [batch], 1) == rows
+    assert list(chunk_evaluations(plan_tasks(chunks, every, [batch], 1)).values()) == rows
     with Store(str(tmp_path / "s.sqlite")) as store:
         summary = run(planned, store, "cpu", batch, executor="inline")
     assert (summary.evaluations, summary.predicted.evaluations) == (sum(rows), sum(rows))
@@ -62,4 +63,5 @@ def test_pictures_of_stored_chunks_are_drawn_alone(planned):
     (key,) = every[0].trials
     drawn = PlannedChunk(0, key, SeedRange(0, 7), True, images_only=True)
     others = [PlannedChunk(0, key, SeedRange(8, 15), False), PlannedChunk(0, key, SeedRange(16, 19), False)]
-    assert chunk_evaluations([drawn, *others], every, [20], 1) == [60, 40, 20]
+    tasks = plan_tasks([drawn, *others], every, [20], 1)
+    assert list(chunk_evaluations(tasks).values()) == [60, 40, 20]
