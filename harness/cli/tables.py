@@ -12,6 +12,9 @@ from harness.report.data import TrialResult
 from harness.report.text.choices import describe
 from harness.report.text.numbers import evaluations, significant
 
+PAGE = 200
+"""Trials or curves that a terminal table lists at most."""
+
 VERDICTS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 COLOURS = {"done": "green", "failed": "red", "missing": "yellow"}
 

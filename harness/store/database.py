@@ -6,6 +6,7 @@ trial and number of seeds) are merges of chunks. Arrays are files beside the dat
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 TRIES = 10
+PORTION = 500
+"""Rows of a transaction, and of a reader's memory, where there are many."""
+
 RESULT_KEY = ("fingerprint", "extractor", "reference", "first_seed", "n")
 """Columns that tell results apart."""
 
@@ -271,11 +275,14 @@ class Store:
         Raises:
             InputError: with the folder.
         """
-        table = tables.chunks
-        keys = [row["key"] for row in self.rows(sa.select(table.c.key).where(table.c.status == "done"))]
-        if keys and not any(self.files.has(key) for key in keys):
+        table, count = tables.chunks, 0
+        for row in self.stream(sa.select(table.c.key).where(table.c.status == "done")):
+            if self.files.has(row["key"]):
+                return
+            count += 1
+        if count:
             raise InputError(
-                f"{self.files.folder}: none of the files of the {len(keys):,} finished chunks of this store is there; "
+                f"{self.files.folder}: none of the files of the {count:,} finished chunks of this store is there; "
                 "is the folder mounted? Give --files DIR for another one; `harness run --force` computes a grid again"
             )
 
@@ -311,6 +318,52 @@ class Store:
         """Write one trial's result at its number of seeds, in place of an earlier one."""
         key = {name: row[name] for name in RESULT_KEY}
         self.replace(tables.results, key, {**row, "finished_at": now()})
+
+    def put_results(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Write many results, as `put_result` does one; a portion at a time in one transaction. Returns how many."""
+        table, written, waiting = tables.results, 0, iter(rows)
+        same = sa.and_(*(table.c[name] == sa.bindparam(f"of_{name}") for name in RESULT_KEY))
+        while portion := list(itertools.islice(waiting, PORTION)):
+            keys = [{f"of_{name}": row[name] for name in RESULT_KEY} for row in portion]
+            # One statement for all of a portion: rows name the same columns then, the absent ones empty.
+            columns = dict.fromkeys(name for row in portion for name in row)
+            filled = [{name: row.get(name) for name in columns} | {"finished_at": now()} for row in portion]
+            self._replace_all(sa.delete(table).where(same), keys, sa.insert(table), filled)
+            written += len(portion)
+        return written
+
+    def _replace_all(
+        self, delete: sa.Delete, keys: list[dict[str, Any]], insert: sa.Insert, rows: list[dict[str, Any]]
+    ) -> None:
+        for attempt in range(TRIES):
+            try:
+                with self.engine.begin() as connection:
+                    connection.execute(delete, keys)
+                    connection.execute(insert, rows)
+                return
+            except IntegrityError:  # another process wrote one of them between the two
+                if attempt == TRIES - 1:
+                    raise
+
+    def result_count(self) -> int:
+        """How many result rows there are."""
+        (row,) = self.rows(sa.select(sa.func.count().label("count")).select_from(tables.results))
+        return int(row["count"])
+
+    def stream_results(self, columns: Iterable[str], latest: int | None = None) -> Iterator[dict[str, Any]]:
+        """Result rows in the order in which they were made, a portion in memory at a time.
+
+        Args:
+            columns: names of those that are read: replicates and provenance are most of a row, and few readers need
+                them.
+            latest: only so many, the last ones; None for all.
+        """
+        table = tables.results
+        query = self.select(table, columns).order_by(table.c.id)
+        if latest is not None:
+            first = sa.select(table.c.id).order_by(table.c.id.desc()).limit(1).offset(max(latest, 1) - 1)
+            query = query.where(table.c.id >= sa.func.coalesce(first.scalar_subquery(), 0))
+        yield from self.stream(query)
 
     def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
         """Result rows, in the order in which they were made; of all trials or some."""
@@ -376,17 +429,23 @@ class Store:
         with self.engine.begin() as connection:
             connection.execute(statement)
 
-    def select(self, table: sa.Table) -> sa.Select[Any]:
-        """A query for all columns of a table; those that an earlier schema lacks are null."""
-        columns = (sa.null().label(one.name) if str(one) in self._lacking else one for one in table.columns)
+    def select(self, table: sa.Table, names: Iterable[str] | None = None) -> sa.Select[Any]:
+        """A query for all columns of a table, or those of these names; what an earlier schema lacks is null."""
+        asked = table.columns if names is None else [table.c[name] for name in names]
+        columns = (sa.null().label(one.name) if str(one) in self._lacking else one for one in asked)
         return sa.select(*columns).select_from(table)
 
     def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         """The rows of a query; none of a table that an earlier schema lacks."""
+        return list(self.stream(query))
+
+    def stream(self, query: sa.Select[Any]) -> Iterator[dict[str, Any]]:
+        """The same, a portion in memory at a time."""
         if not self._lacking.isdisjoint(str(table) for table in query.get_final_froms()):
-            return []
-        with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return
+        with self.engine.connect().execution_options(yield_per=PORTION) as connection:
+            for row in connection.execute(query).mappings():
+                yield dict(row)
 
 
 def now() -> str:
@@ -399,7 +458,7 @@ def moment() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:
+def _portions(fingerprints: list[str] | None, size: int = PORTION) -> Iterator[list[str] | None]:
     """None as it is, or lists short enough for one IN clause."""
     if fingerprints is None:
         yield None
