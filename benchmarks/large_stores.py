@@ -25,6 +25,7 @@ from harness.execution.plan_record import plan_record
 from harness.experiments.plan import Plan, Planned, plan
 from harness.store.database import Store
 from harness.store.names import keep_grid
+from harness.store.results import put_results
 
 GRID_TRIALS = 5_000
 """Trials of each of the grids that fill a store."""
@@ -126,7 +127,7 @@ def keep(store: Store, name: str, grid: dict[str, Any], most: int) -> None:
     """Put a grid's plan and rows of its first trials into a store."""
     whole = plan(grid)
     planned = whole._replace(name=name, items=whole.items[:most])
-    store.put_results(rows_of(planned))
+    put_results(store, rows_of(planned))
     keep_grid(store, plan_record(planned, measured(planned)))
 
 

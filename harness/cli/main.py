@@ -261,6 +261,7 @@ def show(
         from harness.cli.tables import PAGE, results_table
         from harness.report.data import stored_results, trial_results, write_csv
         from harness.store.names import find_named
+        from harness.store.results import result_count
 
         named = find_named(opened, name, is_search) if name else None
         if named is not None and named.kind == "search":
@@ -280,7 +281,7 @@ def show(
             typer.echo(csv)
             return
         listed = list(trials)
-        count = len(listed) if named is not None else opened.result_count()
+        count = len(listed) if named is not None else result_count(opened)
     print_table(results_table(listed[-PAGE:]))
     if count > PAGE:
         say_note(f"the last {PAGE} of {count:,} trials are listed; --csv FILE writes all of them")

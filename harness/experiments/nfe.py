@@ -133,10 +133,11 @@ class _CoarseNoise(Noise):
         return Brownian(self.seeds, self.shape, high, low, depth=0)
 
 
-def check_route(sampler: Sampler, denoiser: Description) -> None:
+def check_route(sampler: Sampler, denoiser: Description) -> "Layout | None":
     """Refuse a sampler whose levels or times cannot be laid out over a denoiser's range; evaluates nothing.
 
-    A sampler whose levels are still to be found has none.
+    Returns:
+        The levels, unrounded; None for a sampler whose levels are still to be found.
 
     Raises:
         InputError: with the reason.
@@ -144,8 +145,7 @@ def check_route(sampler: Sampler, denoiser: Description) -> None:
     if sampler.clip_denoised and not is_of_bytes(denoiser.data_range):
         found = range_in_words(denoiser.data_range)
         raise InputError(f"clip_denoised clips D to [-1, 1], and the denoiser's data are {found}; leave it out")
-    if not sampler.discretization.is_open:
-        lay_out(sampler, denoiser)
+    return None if sampler.discretization.is_open else lay_out(sampler, denoiser)
 
 
 class Layout(NamedTuple):

@@ -14,6 +14,7 @@ from harness.denoisers.load import Source, describe, rounding_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.experiments.nfe import Layout
     from harness.sampling.sampler import Sampler
 
 NAMED = 100
@@ -22,13 +23,16 @@ NAMED = 100
 Rounding = Callable[["Tensor"], "Tensor"]
 
 
-def sampler_notes(sampler: "Sampler", denoiser: Description, rounding: Rounding | None = None) -> tuple[str, ...]:
+def sampler_notes(
+    sampler: "Sampler", denoiser: Description, rounding: Rounding | None = None, layout: "Layout | None" = None
+) -> tuple[str, ...]:
     """What of a sampler has no effect with a denoiser, in sentences; none while its levels are still to be found.
 
     Args:
         sampler: which.
         denoiser: what a plan knows of it.
         rounding: how it rounds noise levels; None where it does not, or where that is not known.
+        layout: the levels before any rounding, where they are known.
     """
     from harness.experiments.nfe import Probe, lay_out
     from harness.sampling.sample import sample
@@ -36,7 +40,8 @@ def sampler_notes(sampler: "Sampler", denoiser: Description, rounding: Rounding 
     if sampler.discretization.is_open:
         return ()
     probe, window = Probe(denoiser.sigma_min, denoiser.sigma_max, denoiser.cost, rounding), denoiser.window
-    layout = lay_out(sampler, denoiser, rounding)
+    if layout is None or rounding is not None:
+        layout = lay_out(sampler, denoiser, rounding)
     told = [*layout.notes, *sampler.stochasticity.notes(layout.sigmas, probe)]
     if window is not None and denoiser.cost > window.outside:
         sample(probe, sampler.model_copy(update={"noise_device": "cpu"}), seeds=[0])

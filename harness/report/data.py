@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from harness.core.errors import InputError
 from harness.core.text import spreadsheet_text
-from harness.metrics.floor import floor_key
 from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.old_plans import current_plan
 from harness.report.text.choices import AXES, describe
 from harness.report.text.numbers import as_float, plural
 from harness.store.database import Store
 from harness.store.names import find_in_store
+from harness.store.results import stream_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,6 +264,8 @@ def _under(
 
 def _floor(store: Store, metric: Mapping[str, Any]) -> tuple[FloorBand | None, str]:
     """The floor, or None and why there is none."""
+    from harness.metrics.floor import floor_key  # loads every metric, which a list of results needs not
+
     fact = store.fact(floor_key(metric["metric"], metric["extractor"], metric["reference"], metric["n"]))
     if fact is None:
         return None, "the store holds none; `harness run` of the grid adds it"
@@ -292,7 +294,7 @@ def stored_results(store: Store, latest: int | None = None) -> Iterator[TrialRes
         store: where they are.
         latest: only so many, those that were made last; None for all.
     """
-    for row in store.stream_results(LISTED, latest):
+    for row in stream_results(store, LISTED, latest):
         trial = row["trial"]
         item = {name: trial.get(name) for name in ("sampler", "labels")}
         item |= {"panel": describe(trial.get("denoiser")).kind, "series": "", "fingerprint": row["fingerprint"]}

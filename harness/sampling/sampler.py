@@ -226,7 +226,7 @@ class Sampler(Config):
     @property
     def laid_out(self) -> "Sampler":
         """A sampler with the same levels and times, and the same for every choice of stochasticity."""
-        return self._with(Deterministic())
+        return self if isinstance(self.stochasticity, Deterministic) else self._with(Deterministic())
 
     def _with(self, stochasticity: Stochasticity) -> "Sampler":
         return self.model_copy(update={"stochasticity": stochasticity})

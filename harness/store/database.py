@@ -6,7 +6,6 @@ trial and number of seeds) are merges of chunks. Arrays are files beside the dat
 """
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -318,52 +317,6 @@ class Store:
         """Write one trial's result at its number of seeds, in place of an earlier one."""
         key = {name: row[name] for name in RESULT_KEY}
         self.replace(tables.results, key, {**row, "finished_at": now()})
-
-    def put_results(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Write many results, as `put_result` does one; a portion at a time in one transaction. Returns how many."""
-        table, written, waiting = tables.results, 0, iter(rows)
-        same = sa.and_(*(table.c[name] == sa.bindparam(f"of_{name}") for name in RESULT_KEY))
-        while portion := list(itertools.islice(waiting, PORTION)):
-            keys = [{f"of_{name}": row[name] for name in RESULT_KEY} for row in portion]
-            # One statement for all of a portion: rows name the same columns then, the absent ones empty.
-            columns = dict.fromkeys(name for row in portion for name in row)
-            filled = [{name: row.get(name) for name in columns} | {"finished_at": now()} for row in portion]
-            self._replace_all(sa.delete(table).where(same), keys, sa.insert(table), filled)
-            written += len(portion)
-        return written
-
-    def _replace_all(
-        self, delete: sa.Delete, keys: list[dict[str, Any]], insert: sa.Insert, rows: list[dict[str, Any]]
-    ) -> None:
-        for attempt in range(TRIES):
-            try:
-                with self.engine.begin() as connection:
-                    connection.execute(delete, keys)
-                    connection.execute(insert, rows)
-                return
-            except IntegrityError:  # another process wrote one of them between the two
-                if attempt == TRIES - 1:
-                    raise
-
-    def result_count(self) -> int:
-        """How many result rows there are."""
-        (row,) = self.rows(sa.select(sa.func.count().label("count")).select_from(tables.results))
-        return int(row["count"])
-
-    def stream_results(self, columns: Iterable[str], latest: int | None = None) -> Iterator[dict[str, Any]]:
-        """Result rows in the order in which they were made, a portion in memory at a time.
-
-        Args:
-            columns: names of those that are read: replicates and provenance are most of a row, and few readers need
-                them.
-            latest: only so many, the last ones; None for all.
-        """
-        table = tables.results
-        query = self.select(table, columns).order_by(table.c.id)
-        if latest is not None:
-            first = sa.select(table.c.id).order_by(table.c.id.desc()).limit(1).offset(max(latest, 1) - 1)
-            query = query.where(table.c.id >= sa.func.coalesce(first.scalar_subquery(), 0))
-        yield from self.stream(query)
 
     def results(self, fingerprints: list[str] | None = None) -> list[dict[str, Any]]:
         """Result rows, in the order in which they were made; of all trials or some."""

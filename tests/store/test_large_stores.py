@@ -16,6 +16,7 @@ from harness.experiments.plan import plan
 from harness.report.comparability import SAME
 from harness.report.data import COLUMNS, NUMBERS, load, stored_results, write_csv
 from harness.store.database import PORTION, RESULT_KEY, Store
+from harness.store.results import put_results, stream_results
 from harness.store.tables import chunks, results
 
 TRIALS = 1_000
@@ -62,14 +63,14 @@ class TestBulk:
         with Store(str(tmp_path / "one.sqlite")) as one, Store(str(tmp_path / "many.sqlite")) as many:
             for row in rows:
                 one.put_result(row)
-            assert many.put_results(iter(rows)) == many.put_results(rows) == len(rows)  # in place of the earlier ones
+            assert put_results(many, iter(rows)) == put_results(many, rows) == len(rows)  # in place of the earlier ones
             kept = [[{**row, "id": 0, "finished_at": ""} for row in each.results()] for each in (one, many)]
         assert kept[0] == kept[1] and len(kept[1]) == len(rows)
 
     def test_statements_do_not_grow_with_rows(self, tmp_path):
         rows = list(rows_of(plan(churn_grid("Bulk", (5, 5, 1, 1)))))
         with Store(str(tmp_path / "store.sqlite")) as store, statements(store) as given:
-            store.put_results(rows)
+            put_results(store, rows)
         assert sum(each.startswith(("INSERT", "DELETE")) for each in given) <= 3  # the claims are released at the end
 
 
@@ -85,7 +86,7 @@ class TestIndices:
 
     def test_latest_page_reads_no_other_row(self, store):
         with statements(store) as given:
-            page = list(store.stream_results(["id"], 10))
+            page = list(stream_results(store, ["id"], 10))
         assert len(given) == 1
         assert [row["id"] for row in page] == list(range(TRIALS + 100 - 9, TRIALS + 101))
         assert "SEARCH harness_results USING INTEGER PRIMARY KEY" in query_plan(

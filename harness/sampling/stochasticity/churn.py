@@ -3,7 +3,6 @@
 import math
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -62,12 +61,12 @@ class Churn(Stochasticity):
     def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
         if self.S_churn == 0:
             return [] if self.S_noise == 1 else [f"S_noise = {self.S_noise:g} has no effect: S_churn is 0."]
-        inside = [sigma for sigma in sigmas.tolist() if self.S_tmin <= sigma <= self.S_tmax]
+        levels = sigmas.tolist()
+        inside = [index for index, sigma in enumerate(levels) if self.S_tmin <= sigma <= self.S_tmax]
         if not inside:
             return [f"{empty_window(self.S_tmin, self.S_tmax)}: churn adds no noise."]
-        levels = torch.tensor(inside, dtype=torch.float64)
-        raised = denoiser.round_sigma(levels * (1 + self.gamma(inside[0], len(sigmas)))).tolist()
-        if all(level <= sigma for level, sigma in zip(raised, inside, strict=True)):
+        raised = denoiser.round_sigma(sigmas * (1 + self.gamma(levels[inside[0]], len(levels)))).tolist()
+        if all(raised[index] <= levels[index] for index in inside):
             return [f"S_churn = {self.S_churn:g} raises no noise level to another: churn adds no noise."]
         if self.S_churn / len(sigmas) > GAMMA_MAX:
             return [f"S_churn = {self.S_churn:g} is above its clamp, 0.414 N, and acts as 0.414 N."]
