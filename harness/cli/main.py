@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +39,10 @@ from harness.cli.console import (
 )
 from harness.cli.stores import open_if_there, open_store, say_note
 from harness.core.errors import InputError
-from harness.core.files import write_output
+from harness.core.files import writing_text
+
+if TYPE_CHECKING:
+    from harness.report.data import TrialResult
 
 app = typer.Typer(
     name="harness",
@@ -164,23 +168,32 @@ def plan(
 
     path = find_grid(grid)
 
-    from harness.cli.run_terminal import cost_table, speed_lines, trial_table
+    from harness.cli.run_terminal import cost_table, curves_of, speed_lines, trial_table
+    from harness.cli.tables import PAGE
     from harness.execution.cost import costs
     from harness.execution.executors import find_executor
     from harness.execution.levels import fill_levels
+    from harness.execution.sharing import MOST_TRACED
     from harness.experiments.checks import fetching
     from harness.experiments.plan import plan as make_plan
 
     with planning():
         planned = make_plan(path, samples, absent_ok=True)
     opened = open_if_there(store, files)
-    print_table(trial_table(planned))
+    curves = curves_of(planned)
+    print_table(trial_table(planned, curves[:PAGE]))
+    if len(curves) > PAGE:
+        say_note(f"the first {PAGE} of {len(curves):,} curves are listed")
     for note in planned.notes:
         out.print(f"note: {note}", soft_wrap=True)
     filled = planned if planned.absent else fill_levels(planned, opened, device, search=False)
     start = find_executor(executor).start_seconds
     every = costs(filled, opened, device, batch, executor)
     print_table(cost_table(every, start))
+    if len(planned.items) > MOST_TRACED:
+        say_note(
+            f"what trials share is not reckoned with in a plan of more than {MOST_TRACED:,} trials; a run finds it"
+        )
     for line in speed_lines(every):
         out.print(line, soft_wrap=True)
     if planned.absent:
@@ -279,26 +292,33 @@ def show(
 ) -> None:
     """List the trials in the store."""
     with open_store(store, files, read_only=True) as opened:
-        from harness.cli.tables import results_table
-        from harness.report.data import trial_results, write_csv
+        from harness.cli.tables import PAGE, results_table
+        from harness.report.data import stored_results, trial_results, write_csv
         from harness.store.names import find_named
+        from harness.store.results import result_count
 
         named = find_named(opened, name, is_search) if name else None
         if named is not None and named.kind == "search":
             from harness.report.study import search_results
 
-            trials = search_results(opened, named.name)
+            trials: Iterable[TrialResult] = search_results(opened, named.name)
+        elif named is not None:
+            trials = trial_results(opened, named.name)
         else:
-            trials = trial_results(opened, named and named.name)
-    if csv == "-":
-        write_csv(trials, sys.stdout)
-    elif csv:
-        text = io.StringIO()
-        write_csv(trials, text)
-        write_output(Path(csv), text.getvalue().encode(), "--csv")
-        typer.echo(csv)
-    else:
-        print_table(results_table(trials))
+            trials = stored_results(opened, None if csv else PAGE)
+        if csv == "-":
+            write_csv(trials, sys.stdout)
+            return
+        if csv:
+            with writing_text(Path(csv), "--csv") as text:
+                write_csv(trials, text)
+            typer.echo(csv)
+            return
+        listed = list(trials)
+        count = len(listed) if named is not None else result_count(opened)
+    print_table(results_table(listed[-PAGE:]))
+    if count > PAGE:
+        say_note(f"the last {PAGE} of {count:,} trials are listed; --csv FILE writes all of them")
 
 
 @on(app, LOOK)

@@ -1,7 +1,7 @@
 """Runs and plans on a terminal: the progress of a run, a plan's curves, and what they cost."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -119,22 +119,36 @@ def left_line(summary: Summary, others: Sequence[Plan]) -> str:
     return f"stopped at the limit of {left.limit}; left are {rest}{unbegun}; {remedy}"
 
 
-def trial_table(plan: Plan) -> Table:
-    """Every curve of a plan, with its sampler and its budgets."""
+class PlannedCurve(NamedTuple):
+    """A curve of a plan: its denoiser and series, its sampler, and the NFE of its points in words."""
+
+    panel: str
+    series: str
+    sampler: Sampler
+    budgets: list[str]
+
+
+def curves_of(plan: Plan) -> list[PlannedCurve]:
+    """The curves of a plan in its order; the sampler is that of the last point."""
+    curves: dict[tuple[str, str], PlannedCurve] = {}
+    for item in plan.items:
+        sampler, key = item.trial.sampler, (item.panel, item.series)
+        budgets = curves[key].budgets if key in curves else []
+        budgets.append(f"{'~' if sampler.solver.adaptive else ''}{item.nfe}")
+        curves[key] = PlannedCurve(*key, sampler, budgets)
+    return list(curves.values())
+
+
+def trial_table(plan: Plan, curves: Sequence[PlannedCurve]) -> Table:
+    """Curves of a plan, each with its sampler and its budgets."""
     asked = ", ".join(
         f"{metric.title}, N = {metric.default_samples(plan.grid.samples):,}" for metric in plan.grid.metrics
     )
     table = Table(title=plain(f"{plan.grid.title} · {asked}"), title_justify="left")
     for name in ("denoiser", "series", "sampler", "NFE"):
         table.add_column(name)
-    curves: dict[tuple[str, str], list[str]] = {}
-    samplers = {}
-    for item in plan.items:
-        guess = "~" if item.trial.sampler.solver.adaptive else ""
-        curves.setdefault((item.panel, item.series), []).append(f"{guess}{item.nfe}")
-        samplers[item.panel, item.series] = item.trial.sampler
-    for (panel, series), budgets in curves.items():
-        table.add_row(plain(panel), plain(series), _in_words(samplers[panel, series]), " ".join(budgets))
+    for curve in curves:
+        table.add_row(plain(curve.panel), plain(curve.series), _in_words(curve.sampler), " ".join(curve.budgets))
     return table
 
 

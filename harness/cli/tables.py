@@ -2,15 +2,21 @@
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import plain
-from harness.report.claims import JudgedClaim
 from harness.report.data import TrialResult
 from harness.report.text.choices import describe
 from harness.report.text.numbers import evaluations, significant
+
+if TYPE_CHECKING:  # it loads every metric, which takes longer than a page
+    from harness.report.claims import JudgedClaim
+
+PAGE = 200
+"""Trials or curves that a terminal table lists at most."""
 
 VERDICTS = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
 COLOURS = {"done": "green", "failed": "red", "missing": "yellow"}
@@ -60,7 +66,7 @@ def _reason(trial: TrialResult) -> Text:
     return plain(at + trial.reason) if trial.reason else Text()
 
 
-def claims_table(judged: list[JudgedClaim]) -> Table:
+def claims_table(judged: "list[JudgedClaim]") -> Table:
     """A line for each claim and network: the verdict and what was measured."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for name in ("claim", "network", "verdict", "measured"):

@@ -1,10 +1,11 @@
 """Files that are whole or not there: written under a temporary name beside their place, flushed to disk, renamed."""
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from harness.core.errors import InputError
 
@@ -52,6 +53,23 @@ def write_output(path: Path, content: bytes, option: str = "--output", what: str
     """
     try:
         write_bytes(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write {what} ({error.strerror}); give another {option}") from None
+
+
+@contextlib.contextmanager
+def writing_text(path: Path, option: str = "--output", what: str = "there") -> Iterator[TextIO]:
+    """A text file that a user asked for, to be written a line at a time; arguments as for `write_output`.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    try:
+        with writing(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield text
+            text.flush()
+            text.detach()  # the file below stays open, and is flushed to disk
     except OSError as error:
         raise InputError(f"{path}: cannot write {what} ({error.strerror}); give another {option}") from None
 

@@ -84,7 +84,7 @@ def plan_chunks(every: list[Measurement], store: Store | None, retry_failed: boo
         measurement = every[index]
         missing_of[index] = missing(measurement, store, retry_failed, index, planned, drawn)
         for job in missing_of[index].chunks:
-            if not job.images_only:
+            if not job.images_only and len(every) > 1:  # nobody else looks
                 planned.setdefault((measurement.source, job.fingerprint), {})[job.seeds] = job
             if job.keep_images:
                 drawn |= {(name, measurement.first) for name in measurement.pictures(job.fingerprint).values()}
@@ -93,7 +93,7 @@ def plan_chunks(every: list[Measurement], store: Store | None, retry_failed: boo
     by_measurement = [missing_of[index] for index in range(len(every))]
     pictured = {job.chunk for part in by_measurement for job, _ in part.shared if job.keep_images}
     jobs = [
-        job._replace(keep_images=job.keep_images or (job.chunk in pictured and not job.images_only))
+        job._replace(keep_images=True) if not (job.keep_images or job.images_only) and job.chunk in pictured else job
         for part in by_measurement
         for job in part.chunks
     ]
@@ -125,12 +125,15 @@ def missing(
     wanted = [name for names in pictures.values() for name in names]
     pictured = store.images(wanted, measurement.first) if store else {}
     lacking = Missing([], [], [], {}, {})
+    whole = partition_seeds(measurement.first, measurement.last, (), measurement.chunk)
     for key in measurement.trials:
         inside = [
             row for row in rows[key] if row["first_seed"] >= measurement.first and row["last_seed"] <= measurement.last
         ]
         done = {seeds_of(row) for row in inside if row["status"] == "done" and store and store.files.has(row["key"])}
-        seed_ranges = partition_seeds(measurement.first, measurement.last, done, measurement.chunk)
+        seed_ranges = whole
+        if done:
+            seed_ranges = partition_seeds(measurement.first, measurement.last, done, measurement.chunk)
         others: dict[SeedRange, PlannedChunk] = {}
         if not done.issuperset(seed_ranges):
             # A failure counts while its seeds are wanted: they may have been computed since, in other chunks.
@@ -142,9 +145,9 @@ def missing(
                 seeds_of(row) for row in inside if row["status"] == "claimed" and not (store and store.lapsed(row))
             }
             others = _planned(planned or {}, measurement.sources, key)
-            seed_ranges = partition_seeds(
-                measurement.first, measurement.last, done | taken | set(others), measurement.chunk
-            )
+            if taken or others:
+                there = done | taken | set(others)
+                seed_ranges = partition_seeds(measurement.first, measurement.last, there, measurement.chunk)
         lacking.seed_ranges[key] = seed_ranges
         wants = any(name not in pictured and (name, measurement.first) not in drawn for name in pictures[key])
         waits = False

@@ -18,7 +18,7 @@ from harness.execution.chunks import ChunkPlan, Missing, PlannedChunk, plan_chun
 from harness.execution.devices import call_shape, device_name, devices_for, one_thread
 from harness.execution.executors import find_executor
 from harness.execution.measurements import Measurement, measurements
-from harness.execution.sharing import chunk_evaluations, plan_tasks
+from harness.execution.sharing import MOST_TRACED, chunk_evaluations, plan_tasks
 from harness.experiments.plan import Plan, Planned
 from harness.store.database import Store
 
@@ -123,7 +123,7 @@ def costs(
     devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)
     needed, batches = plan_chunks(wanted, store), [call_shape(one.samples, devices[0], batch) for one in wanted]
-    evaluations = chunk_evaluations(plan_tasks(needed.chunks, wanted, batches, len(devices)))
+    evaluations = chunk_evaluations(plan_tasks(needed.chunks, wanted, batches, len(devices), MOST_TRACED))
     return costs_of(plan, wanted, needed, evaluations, store, devices, batch)
 
 

@@ -5,6 +5,7 @@ Tasks of such trials on the same seeds are a group that one worker does one afte
 keeps the outputs for the tasks to come. Trials that agree longest follow each other, so little has to be kept.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
@@ -24,8 +25,8 @@ from harness.experiments.trial import Trial
 MOST_EVALUATIONS = 2**16
 """Network rows of a group, of which a killed worker loses all: half a minute of a small network on one core."""
 
-MOST_TRACED = 5000
-"""Trials whose calls are looked at, some 10 ms each; of a larger run, none are."""
+MOST_TRACED = 2000
+"""Trials of a plan that is only looked at, whose calls are recorded, some 10 ms each; of a larger one, none are."""
 
 
 class PlannedTask(NamedTuple):
@@ -45,7 +46,11 @@ class PlannedTask(NamedTuple):
 
 
 def plan_tasks(
-    chunks: Sequence[PlannedChunk], every: Sequence[Measurement], batches: Sequence[int], workers: int
+    chunks: Sequence[PlannedChunk],
+    every: Sequence[Measurement],
+    batches: Sequence[int],
+    workers: int,
+    most_traced: float = math.inf,
 ) -> list[PlannedTask]:
     """The tasks of a run, in the order in which they are computed.
 
@@ -54,10 +59,11 @@ def plan_tasks(
         every: the measurements of the run.
         batches: rows per network call of each measurement.
         workers: how many do the tasks; see `Measurement.evaluations`.
+        most_traced: of more trials than so many, what they share is not looked for.
     """
     tasks, places = list[PlannedTask](), dict[Any, list[PlannedTask]]()
     order = list[list[PlannedTask]]()
-    is_traced = len({chunk.fingerprint for chunk in chunks}) <= MOST_TRACED
+    is_traced = len({chunk.fingerprint for chunk in chunks}) <= most_traced
     for together in chunks_together(chunks, batches):
         number, fingerprint = together[0].key
         seeds = sum(chunk.seeds.size for chunk in together)

@@ -1,19 +1,25 @@
 """How many evaluations a sampler needs: counted by running it on a one-number denoiser, never by a formula."""
 
+import contextlib
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.core.data_range import is_of_bytes, range_in_words
-from harness.core.errors import InputError, SamplingError
+from harness.core.errors import NOT_FINITE, InputError, SamplingError
 from harness.denoisers.config import Description, Window
 from harness.denoisers.load import Source, describe, rounding_of
+from harness.sampling.brownian import Brownian
 from harness.sampling.discretizations import EDM, Optimized
+from harness.sampling.dynamics import Dynamics
+from harness.sampling.initial_state import initial_state
+from harness.sampling.noise import Noise
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
+from harness.sampling.trajectory import trajectory
 
 
 class Probe:
@@ -70,9 +76,8 @@ class _WindowProbe(Probe):
         return torch.where(inside, self.cost, self.window.outside)
 
 
-@lru_cache(maxsize=100_000)
 def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 1, window: Window | None = None) -> int:
-    """Evaluations per sample that a sampler makes over a denoiser's noise range.
+    """Evaluations per sample that a sampler makes over a denoiser's noise range; counted once for `sampler.counted`.
 
     For an adaptive solver, whose steps depend on the denoiser, this is what one Gaussian number takes: a rough guess.
 
@@ -85,6 +90,14 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     Raises:
         InputError: the sampler does not fit the range, or evaluates outside it; with step and value.
     """
+    if window is None and (shared := sampler.counted) is not sampler:
+        with contextlib.suppress(InputError):  # said of the sampler itself
+            return _count(shared, sigma_min, sigma_max, cost)
+    return _count(sampler, sigma_min, sigma_max, cost, window)
+
+
+@lru_cache(maxsize=100_000)
+def _count(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int, window: Window | None = None) -> int:
     changes: dict[str, Any] = {"noise_device": "cpu"}
     levels = sampler.discretization
     if isinstance(levels, Optimized) and levels.levels is None:
@@ -92,17 +105,39 @@ def count_nfe(sampler: Sampler, sigma_min: float, sigma_max: float, cost: int = 
     ends = sigma_min, sigma_max
     probe = Probe(*ends, cost) if window is None else _WindowProbe(*ends, cost, window)
     try:
-        drawn = sample(probe, sampler.model_copy(update=changes), seeds=[0])
+        return _walk(probe, sampler.model_copy(update=changes))
     except SamplingError as error:
         at = "" if error.step is None else f"step {error.step + 1} of {sampler.steps}: "
         raise InputError(f"{at}{error.reason}") from None
-    return int(drawn.nfe[0])
 
 
-def check_route(sampler: Sampler, denoiser: Description) -> None:
+@torch.no_grad()
+def _walk(probe: Probe, sampler: Sampler) -> int:
+    """Evaluations of one sample: those of `sample`, with coarse noise where its values decide nothing."""
+    if sampler.solver.adaptive or not sampler.solver.is_stochastic:
+        return int(sample(probe, sampler, seeds=[0]).nfe[0])
+    begun = initial_state(probe, sampler, seeds=[0])
+    (sigmas, times), noise = begun.time_steps[1:], _CoarseNoise([0], probe.shape)
+    ends = sigmas[0].item(), sigmas[-1].item()
+    dynamics = Dynamics(probe, begun.time_steps.curve, sampler.scaling, noise, levels=ends, clip=sampler.clip_denoised)
+    for step in trajectory(dynamics, sampler, times, begun.x):
+        if not bool(torch.isfinite(step.x).all()):
+            raise SamplingError(NOT_FINITE, step.number)
+    return int(dynamics.nfe[0])
+
+
+class _CoarseNoise(Noise):
+    """Noise whose Brownian paths resolve no halving of the range, so that a long run is counted in seconds."""
+
+    def path(self, high: float, low: float) -> Brownian:
+        return Brownian(self.seeds, self.shape, high, low, depth=0)
+
+
+def check_route(sampler: Sampler, denoiser: Description) -> "Layout | None":
     """Refuse a sampler whose levels or times cannot be laid out over a denoiser's range; evaluates nothing.
 
-    A sampler whose levels are still to be found has none.
+    Returns:
+        The levels, unrounded; None for a sampler whose levels are still to be found.
 
     Raises:
         InputError: with the reason.
@@ -110,10 +145,48 @@ def check_route(sampler: Sampler, denoiser: Description) -> None:
     if sampler.clip_denoised and not is_of_bytes(denoiser.data_range):
         found = range_in_words(denoiser.data_range)
         raise InputError(f"clip_denoised clips D to [-1, 1], and the denoiser's data are {found}; leave it out")
-    probe = Probe(denoiser.sigma_min, denoiser.sigma_max, 1)
-    probe.takes_infinity = denoiser.takes_infinity
-    if not sampler.discretization.is_open:
-        sampler.time_steps(probe)
+    return None if sampler.discretization.is_open else lay_out(sampler, denoiser)
+
+
+class Layout(NamedTuple):
+    """The noise levels [N] of a sampler on a denoiser, and the notes on them; see `Sampler.level_notes`."""
+
+    sigmas: Tensor
+    notes: tuple[str, ...]
+
+
+def lay_out(sampler: Sampler, denoiser: Description, rounding: Callable[[Tensor], Tensor] | None = None) -> Layout:
+    """The levels of a sampler over a denoiser's range; samplers that differ in stochasticity alone share them.
+
+    Args:
+        sampler: with levels that are known.
+        denoiser: what a plan knows of it.
+        rounding: how it rounds noise levels; None where it does not.
+
+    Raises:
+        InputError: they cannot be laid out.
+    """
+    ends = denoiser.sigma_min, denoiser.sigma_max
+    # Only a start at t = 1 asks what the stochasticity is.
+    shared = sampler if sampler.starts_at_infinity(*ends) else sampler.laid_out
+    given = frozenset(sampler.discretization.model_fields_set)
+    return _lay_out(shared, given, *ends, denoiser.takes_infinity, rounding)
+
+
+@lru_cache(maxsize=1_000)
+def _lay_out(
+    sampler: Sampler,
+    given: frozenset[str],
+    sigma_min: float,
+    sigma_max: float,
+    takes_infinity: bool,
+    rounding: Callable[[Tensor], Tensor] | None,
+) -> Layout:
+    """The same; `given` are the fields of the discretization that somebody wrote, which equal ones may differ in."""
+    probe = Probe(sigma_min, sigma_max, 1, rounding)
+    probe.takes_infinity = takes_infinity
+    sigmas = sampler.sigmas(probe)
+    return Layout(sigmas, tuple(sampler.level_notes(sigmas, probe)))
 
 
 def steps_for(

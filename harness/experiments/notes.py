@@ -4,6 +4,7 @@ A setting that contradicts itself is refused where it is read. One that happens 
 sweep; but who asked for it should know.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -13,25 +14,36 @@ from harness.denoisers.load import Source, describe, rounding_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.experiments.nfe import Layout
     from harness.sampling.sampler import Sampler
+
+NAMED = 100
+"""Curves that a note names one by one at most."""
 
 Rounding = Callable[["Tensor"], "Tensor"]
 
 
-def sampler_notes(sampler: "Sampler", denoiser: Description, rounding: Rounding | None = None) -> tuple[str, ...]:
+def sampler_notes(
+    sampler: "Sampler", denoiser: Description, rounding: Rounding | None = None, layout: "Layout | None" = None
+) -> tuple[str, ...]:
     """What of a sampler has no effect with a denoiser, in sentences; none while its levels are still to be found.
 
     Args:
         sampler: which.
         denoiser: what a plan knows of it.
         rounding: how it rounds noise levels; None where it does not, or where that is not known.
+        layout: the levels before any rounding, where they are known.
     """
-    from harness.experiments.nfe import Probe
+    from harness.experiments.nfe import Probe, lay_out
     from harness.sampling.sample import sample
 
+    if sampler.discretization.is_open:
+        return ()
     probe, window = Probe(denoiser.sigma_min, denoiser.sigma_max, denoiser.cost, rounding), denoiser.window
-    told = sampler.notes(probe)
-    if window is not None and denoiser.cost > window.outside and not sampler.discretization.is_open:
+    if layout is None or rounding is not None:
+        layout = lay_out(sampler, denoiser, rounding)
+    told = [*layout.notes, *sampler.stochasticity.notes(layout.sigmas, probe)]
+    if window is not None and denoiser.cost > window.outside:
         sample(probe, sampler.model_copy(update={"noise_device": "cpu"}), seeds=[0])
         if not any(window.sigma_lo < sigma <= window.sigma_hi for sigma in probe.levels):
             told.append(
@@ -79,7 +91,8 @@ def joined_notes(notes: Iterable[tuple[str, str, str]]) -> list[str]:
         if nfe not in points:
             points.append(nfe)
     told = {
-        note: [f"{curve}, NFE {', '.join(points)}" for curve, points in curves.items()]
+        note: [f"{curve}, NFE {', '.join(points)}" for curve, points in itertools.islice(curves.items(), NAMED)]
+        + ([f"and {len(curves) - NAMED:,} more"] if len(curves) > NAMED else [])
         for note, curves in about.items()
     }
     return [f"{note} ({'; '.join(curves)})" for note, curves in told.items()]

@@ -337,7 +337,7 @@ def _trials(
                 else:
                     chosen = sampler.model_copy(update={"steps": budget})
                 check_levels(chosen)
-                check_route(chosen, described)
+                layout = check_route(chosen, described)
                 if choice.conditions is not None and chosen.discretization.is_open:
                     raise InputError("levels are found without conditions; give them, or use another discretization")
                 nfe = count_nfe(chosen, *_cost(described))
@@ -359,7 +359,7 @@ def _trials(
             is_one = grid.x == "nfe" or budgets is None or len(budgets) < 2
             name = curve.name if is_one else _at_budget(curve.name, by_nfe, budget)
             mosaic = budget in (grid.mosaics or ())
-            notes = (*sampler_notes(chosen, described, rounding), *cycled)
+            notes = (*sampler_notes(chosen, described, rounding, layout), *cycled)
             yield Planned(trial, panel, name, curve.series.name, nfe, x, mosaic, notes)
 
 

@@ -65,6 +65,9 @@ def policy(labels: LabelPolicy, conditions: str | None) -> LabelPolicy | Conditi
     return labels if conditions is None else policy_of(sha256_of(Path(conditions).expanduser()))
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys, no spaces, and no NaN or infinity: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return _ENCODER.encode(value)

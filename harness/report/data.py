@@ -8,19 +8,20 @@ A metric on several ranges of seeds is one metric: curves and intervals are thos
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from harness.core.errors import InputError
 from harness.core.text import spreadsheet_text
-from harness.metrics.floor import floor_key
 from harness.report.comparability import SAME, WORDS, apart_by_labels, difference, key
 from harness.report.old_plans import current_plan
 from harness.report.text.choices import AXES, describe
 from harness.report.text.numbers import as_float, plural
 from harness.store.database import Store
 from harness.store.names import find_in_store
+from harness.store.results import stream_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,10 @@ COLUMNS = (
 
 NUMBERS = ("value", "low", "high", "nfe", "nfe_min", "nfe_max", "step", "seconds", "evaluations")
 """Those that a result row stores."""
+
+
+LISTED = ("fingerprint", *SAME, "status", "reason", *NUMBERS, "finished_at", "trial")
+"""The columns of a result row that the table of results is made of."""
 
 
 class TrialResult:
@@ -204,7 +209,10 @@ def load(store: Store, grid: str) -> list[GridData]:
         if metric not in metrics:
             metrics.append(metric)
     wanted = {key(each) for metric in metrics for each in _ranges(metric)}
-    return [_under(store, plan, metric, wanted) for metric in metrics]
+    rows: dict[str, list[dict[str, Any]]] = {}  # read once for all metrics
+    for row in store.results(list(dict.fromkeys(item["fingerprint"] for item in plan["items"]))):
+        rows.setdefault(row["fingerprint"], []).append(row)
+    return [_under(store, plan, metric, wanted, rows) for metric in metrics]
 
 
 def _ranges(metric: dict[str, Any]) -> list[dict[str, Any]]:
@@ -212,8 +220,20 @@ def _ranges(metric: dict[str, Any]) -> list[dict[str, Any]]:
     return [metric | {"first_seed": first} for first in metric["first_seeds"]]
 
 
-def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: set[tuple[Any, ...]]) -> GridData:
-    """The grid's results under one metric; `wanted` are the keys of all metrics, whose rows are not left out."""
+def _under(
+    store: Store,
+    plan: dict[str, Any],
+    metric: dict[str, Any],
+    wanted: set[tuple[Any, ...]],
+    stored: Mapping[str, list[dict[str, Any]]],
+) -> GridData:
+    """The grid's results under one metric.
+
+    Args:
+        store, plan, metric: of the grid.
+        wanted: keys of all its metrics, whose rows are not left out.
+        stored: the result rows of its trials, by fingerprint.
+    """
     asked = (("series", "base"), ("denoisers", "denoiser"))
     items = [
         item for item in plan["items"] if all(metric[many] is None or item[one] in metric[many] for many, one in asked)
@@ -222,7 +242,7 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: s
     ranges = _ranges(metric)
     used: list[dict[str, dict[str, Any]]] = [{} for _ in ranges]
     unused: Counter[str] = Counter()
-    for row in store.results(list(by_name)):
+    for row in sorted((row for name in by_name for row in stored.get(name, ())), key=itemgetter("id")):
         whys = [difference(row, each, by_name[row["fingerprint"]]) for each in ranges]
         if "" in whys:
             used[whys.index("")][row["fingerprint"]] = row
@@ -244,6 +264,8 @@ def _under(store: Store, plan: dict[str, Any], metric: dict[str, Any], wanted: s
 
 def _floor(store: Store, metric: Mapping[str, Any]) -> tuple[FloorBand | None, str]:
     """The floor, or None and why there is none."""
+    from harness.metrics.floor import floor_key  # loads every metric, which a list of results needs not
+
     fact = store.fact(floor_key(metric["metric"], metric["extractor"], metric["reference"], metric["n"]))
     if fact is None:
         return None, "the store holds none; `harness run` of the grid adds it"
@@ -262,13 +284,21 @@ def trial_results(store: Store, grid: str | None = None) -> list[TrialResult]:
     """
     if grid is not None:
         return [trial for data in load(store, grid) for trial in data.every_range]
-    results = []
-    for row in store.results():
+    return list(stored_results(store))
+
+
+def stored_results(store: Store, latest: int | None = None) -> Iterator[TrialResult]:
+    """Every result in the store, a portion in memory at a time: without replicates, blocks, details and levels.
+
+    Args:
+        store: where they are.
+        latest: only so many, those that were made last; None for all.
+    """
+    for row in stream_results(store, LISTED, latest):
         trial = row["trial"]
         item = {name: trial.get(name) for name in ("sampler", "labels")}
         item |= {"panel": describe(trial.get("denoiser")).kind, "series": "", "fingerprint": row["fingerprint"]}
-        results.append(TrialResult(item, row, row))
-    return results
+        yield TrialResult(item, row, row)
 
 
 def results(store: Store | Path | str | None = None, grid: str | None = None) -> "pd.DataFrame":

@@ -65,6 +65,7 @@ class Brownian:
         high, low: the ends of the range in sigma; the path starts at 0 at `high`.
         device: where the values are needed.
         made_on: where they are made.
+        depth: halvings of the range that the path resolves; below them it is a bridge of one more normal.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Brownian:
         low: float,
         device: torch.device | str = "cpu",
         made_on: torch.device | str = "cpu",
+        depth: int = DEPTH,
     ) -> None:
+        self._depth = depth
         self.high, self.low, self.shape = high, low, tuple(shape)
         self.device, self.made_on = torch.device(device), torch.device(made_on)
         keys = torch.tensor(list(seeds), dtype=torch.int64, device=self.made_on)
@@ -119,7 +122,7 @@ class Brownian:
         place = (math.log(self.high) - sigma.log()) / math.log(self.high / self.low)
         if bool((place < -1e-6).any() | (place > 1 + 1e-6).any()):
             raise SamplingError(f"the Brownian path runs from {self.high:g} to {self.low:g} and was asked outside")
-        scale = 2 ** torch.arange(DEPTH + 1)[:, None]
+        scale = 2 ** torch.arange(self._depth + 1)[:, None]
         index = (place.clamp(0, 1) * scale).long().minimum(scale - 1)  # which interval holds the place, at each depth
         nodes = torch.cat([torch.zeros_like(index[:1]), scale + index])  # the root's end is node 0
         weights = self._weights(index, scale, sigma, clock).to(self.made_on)
@@ -131,15 +134,15 @@ class Brownian:
         return value
 
     def _weights(self, index: Tensor, scale: Tensor, sigma: Tensor, clock: Clock) -> Tensor:
-        """What each of the normals contributes at `sigma` [B], whose intervals are these: [DEPTH + 2, B]."""
+        """What each of the normals contributes at `sigma` [B], whose intervals are these: [self._depth + 2, B]."""
         ends = torch.stack([index.double(), index + 0.5, index + 1.0]).double() / scale
         u_left, u_middle, u_right = clock(self.high * (self.low / self.high) ** ends).numpy()
-        low, high = np.zeros((2, DEPTH + 2, index.shape[1]))  # the ends of the interval, as sums of normals
+        low, high = np.zeros((2, self._depth + 2, index.shape[1]))  # the ends of the interval, as sums of normals
         high[0] = np.sqrt(np.abs(u_right[0] - u_left[0]))
         for depth, goes_left in enumerate((index[1:] % 2 == 0).numpy()):
             value = _bridge(u_left[depth], u_middle[depth], u_right[depth], low, high, 1 + depth)
             low, high = np.where(goes_left, low, value), np.where(goes_left, value, high)
-        return torch.from_numpy(_bridge(u_left[-1], clock(sigma).numpy(), u_right[-1], low, high, DEPTH + 1))
+        return torch.from_numpy(_bridge(u_left[-1], clock(sigma).numpy(), u_right[-1], low, high, self._depth + 1))
 
     def _normals(self, node: Tensor, keys: Tensor) -> Tensor:
         """Standard normals of nodes [depths, B] or [depths, 1] (one for all rows): [depths, B, pixels]."""

@@ -214,6 +214,23 @@ class Sampler(Config):
             if needs_finite:
                 raise InputError(f"{FIRST_LEVEL}, and {name} needs a finite one; {FINITE_START}")
 
+    @property
+    def counted(self) -> "Sampler":
+        """A sampler that makes as many evaluations, where all cost the same, and is refused for the same reasons.
+
+        The samplers of a sweep over amounts of noise have one in common.
+        """
+        stochasticity = self.stochasticity.counted(self.solver.has_fixed_stages)
+        return self if stochasticity is self.stochasticity else self._with(stochasticity)
+
+    @property
+    def laid_out(self) -> "Sampler":
+        """A sampler with the same levels and times, and the same for every choice of stochasticity."""
+        return self if isinstance(self.stochasticity, Deterministic) else self._with(Deterministic())
+
+    def _with(self, stochasticity: Stochasticity) -> "Sampler":
+        return self.model_copy(update={"stochasticity": stochasticity})
+
     def notes(self, denoiser: Denoiser) -> list[str]:
         """Settings without effect at this denoiser's levels, or at this number of them, in sentences; mostly none.
 
@@ -226,12 +243,20 @@ class Sampler(Config):
         if self.discretization.is_open:
             return []
         sigmas = self.sigmas(denoiser)
+        return [*self.level_notes(sigmas, denoiser), *self.stochasticity.notes(sigmas, denoiser)]
+
+    def level_notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
+        """Those of its notes that are about discretization and solver.
+
+        Args:
+            sigmas: its noise levels [N] on the denoiser.
+            denoiser: which.
+        """
         within = self.discretization.clamp(denoiser.sigma_min, denoiser.sigma_max)
         return [
             *self.discretization.notes(within),
             *repeated_levels(sigmas),
             *self.solver.notes(sigmas if self.solver.starts_at_infinity else sigmas[sigmas.isfinite()]),
-            *self.stochasticity.notes(sigmas, denoiser),
         ]
 
     def sigmas(self, denoiser: Denoiser) -> Tensor:

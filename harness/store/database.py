@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 TRIES = 10
+PORTION = 500
+"""Rows of a transaction, and of a reader's memory, where there are many."""
+
 RESULT_KEY = ("fingerprint", "extractor", "reference", "first_seed", "n")
 """Columns that tell results apart."""
 
@@ -271,11 +274,14 @@ class Store:
         Raises:
             InputError: with the folder.
         """
-        table = tables.chunks
-        keys = [row["key"] for row in self.rows(sa.select(table.c.key).where(table.c.status == "done"))]
-        if keys and not any(self.files.has(key) for key in keys):
+        table, count = tables.chunks, 0
+        for row in self.stream(sa.select(table.c.key).where(table.c.status == "done")):
+            if self.files.has(row["key"]):
+                return
+            count += 1
+        if count:
             raise InputError(
-                f"{self.files.folder}: none of the files of the {len(keys):,} finished chunks of this store is there; "
+                f"{self.files.folder}: none of the files of the {count:,} finished chunks of this store is there; "
                 "is the folder mounted? Give --files DIR for another one; `harness run --force` computes a grid again"
             )
 
@@ -387,17 +393,23 @@ class Store:
         with self.engine.begin() as connection:
             connection.execute(statement)
 
-    def select(self, table: sa.Table) -> sa.Select[Any]:
-        """A query for all columns of a table; those that an earlier schema lacks are null."""
-        columns = (sa.null().label(one.name) if str(one) in self._lacking else one for one in table.columns)
+    def select(self, table: sa.Table, names: Iterable[str] | None = None) -> sa.Select[Any]:
+        """A query for all columns of a table, or those of these names; what an earlier schema lacks is null."""
+        asked = table.columns if names is None else [table.c[name] for name in names]
+        columns = (sa.null().label(one.name) if str(one) in self._lacking else one for one in asked)
         return sa.select(*columns).select_from(table)
 
     def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         """The rows of a query; none of a table that an earlier schema lacks."""
+        return list(self.stream(query))
+
+    def stream(self, query: sa.Select[Any]) -> Iterator[dict[str, Any]]:
+        """The same, a portion in memory at a time."""
         if not self._lacking.isdisjoint(str(table) for table in query.get_final_froms()):
-            return []
-        with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return
+        with self.engine.connect().execution_options(yield_per=PORTION) as connection:
+            for row in connection.execute(query).mappings():
+                yield dict(row)
 
 
 def now() -> str:
@@ -410,7 +422,7 @@ def moment() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _portions(fingerprints: list[str] | None, size: int = 500) -> Iterator[list[str] | None]:
+def _portions(fingerprints: list[str] | None, size: int = PORTION) -> Iterator[list[str] | None]:
     """None as it is, or lists short enough for one IN clause."""
     if fingerprints is None:
         yield None

@@ -64,6 +64,11 @@ class Solver(Config):
         return 0
 
     @property
+    def has_fixed_stages(self) -> bool:
+        """Whether a step makes as many evaluations wherever it starts, whatever the state, and none past its end."""
+        return False
+
+    @property
     def is_stochastic(self) -> bool:
         """Whether it draws noise, with these fields."""
         return False

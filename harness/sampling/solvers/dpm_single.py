@@ -33,6 +33,7 @@ class DPM2(Solver):
     Source: Lu et al. 2022 (arXiv 2206.00927), Algorithm 1 and its generalisation in r, Algorithm 4.
     """
 
+    has_fixed_stages: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 2
     last: ClassVar[Solver] = DDIM()
 
@@ -56,6 +57,7 @@ class DPMpp2S(Solver):
     levels, and so makes one step of this over two of its own.
     """
 
+    has_fixed_stages: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 2
     last: ClassVar[Solver] = DDIM()
 

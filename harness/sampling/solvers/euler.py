@@ -20,6 +20,7 @@ class Euler(Solver):
     """
 
     starts_at_infinity: ClassVar[bool] = True
+    has_fixed_stages: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 1
 
     kind: Literal["euler"] = "euler"
@@ -41,6 +42,7 @@ class DDIM(Solver):
     Source: Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 13.
     """
 
+    has_fixed_stages: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 1
 
     kind: Literal["ddim"] = "ddim"

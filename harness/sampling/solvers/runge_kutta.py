@@ -30,6 +30,10 @@ class RK2(Solver):
     kind: Literal["rk2"] = "rk2"
     alpha: Positive = 1.0
 
+    @property
+    def has_fixed_stages(self) -> bool:
+        return self.alpha <= 1
+
     def __call__(self, dynamics: Dynamics, here: Point, t_next: Tensor, carry: Any) -> tuple[Tensor, Any]:
         # the order condition sum b_i c_i = 1/2 with c = (0, alpha) gives the second weight
         h, weight = t_next - here.t, 1 / (2 * self.alpha)
@@ -47,6 +51,7 @@ class RK4(Solver):
     """
 
     starts_at_infinity: ClassVar[bool] = True
+    has_fixed_stages: ClassVar[bool] = True
     convergence_order: ClassVar[float] = 4
     last: ClassVar[Solver] = Euler()
 

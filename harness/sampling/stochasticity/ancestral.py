@@ -8,7 +8,7 @@ from torch import Tensor
 from harness.core.config import Positive
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.base import Stochasticity
+from harness.sampling.stochasticity.base import USUAL_NOISE, Stochasticity
 
 
 class Ancestral(Stochasticity):
@@ -33,6 +33,10 @@ class Ancestral(Stochasticity):
     @property
     def is_stochastic(self) -> bool:
         return True
+
+    def counted(self, has_fixed_stages: bool) -> Stochasticity:
+        is_usual = has_fixed_stages and self.S_noise <= USUAL_NOISE
+        return self.model_copy(update={"S_noise": 1.0}) if is_usual else self
 
     def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
         if self.eta == 0:

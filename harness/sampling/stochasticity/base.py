@@ -10,6 +10,9 @@ from harness.core.config import Config
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics
 
+USUAL_NOISE = 10.0
+"""Factor on new noise up to which its size decides nothing about evaluations: no state comes near the end of floats."""
+
 
 class Segment(NamedTuple):
     """A part of a trajectory, from time t to t_next: solved down, or with `is_renoising` taken up by adding noise."""
@@ -42,6 +45,16 @@ class Stochasticity(Config):
     def keeps_history(self) -> bool:
         """Whether the solver's past points stay on the trajectory, so that multistep methods make sense."""
         return True
+
+    def counted(self, has_fixed_stages: bool) -> "Stochasticity":
+        """A choice under which the solver makes as many evaluations and is refused alike, without amounts of noise.
+
+        Samplers that differ in such amounts alone are counted once.
+
+        Args:
+            has_fixed_stages: of the solver.
+        """
+        return self
 
     def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
         """What of it has no effect at noise levels [N] of a denoiser, in sentences."""

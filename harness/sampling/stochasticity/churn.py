@@ -9,7 +9,8 @@ from torch import Tensor
 from harness.core.config import Finite, Real
 from harness.sampling.denoiser import Denoiser
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.base import Stochasticity
+from harness.sampling.stochasticity.base import USUAL_NOISE, Stochasticity
+from harness.sampling.stochasticity.deterministic import Deterministic
 from harness.sampling.window import check_window, empty_window
 
 GAMMA_MAX = math.sqrt(2) - 1
@@ -53,14 +54,19 @@ class Churn(Stochasticity):
     def keeps_history(self) -> bool:
         return False
 
+    def counted(self, has_fixed_stages: bool) -> Stochasticity:
+        # It evaluates nothing itself. Noise of usual size leads no state to infinity.
+        return Deterministic() if has_fixed_stages and self.S_noise <= USUAL_NOISE else self
+
     def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
         if self.S_churn == 0:
             return [] if self.S_noise == 1 else [f"S_noise = {self.S_noise:g} has no effect: S_churn is 0."]
-        inside = sigmas[(sigmas >= self.S_tmin) & (sigmas <= self.S_tmax)]
-        if not len(inside):
+        levels = sigmas.tolist()
+        inside = [index for index, sigma in enumerate(levels) if self.S_tmin <= sigma <= self.S_tmax]
+        if not inside:
             return [f"{empty_window(self.S_tmin, self.S_tmax)}: churn adds no noise."]
-        raised = denoiser.round_sigma(inside * (1 + self.gamma(inside[0].item(), len(sigmas)))).cpu()
-        if bool((raised <= inside).all()):
+        raised = denoiser.round_sigma(sigmas * (1 + self.gamma(levels[inside[0]], len(levels)))).tolist()
+        if all(raised[index] <= levels[index] for index in inside):
             return [f"S_churn = {self.S_churn:g} raises no noise level to another: churn adds no noise."]
         if self.S_churn / len(sigmas) > GAMMA_MAX:
             return [f"S_churn = {self.S_churn:g} is above its clamp, 0.414 N, and acts as 0.414 N."]

@@ -14,7 +14,7 @@ from harness.sampling.denoiser import Denoiser
 from harness.sampling.discretizations.base import Range, repeated_levels
 from harness.sampling.discretizations.edm import EDM
 from harness.sampling.dynamics import Dynamics
-from harness.sampling.stochasticity.base import Segment, Stochasticity
+from harness.sampling.stochasticity.base import USUAL_NOISE, Segment, Stochasticity
 
 
 class RestartInterval(Config):
@@ -66,6 +66,10 @@ class Restart(Stochasticity):
     @property
     def is_stochastic(self) -> bool:
         return bool(self.intervals)
+
+    def counted(self, has_fixed_stages: bool) -> Stochasticity:
+        is_usual = has_fixed_stages and self.S_noise <= USUAL_NOISE
+        return self.model_copy(update={"S_noise": 1.0}) if is_usual else self
 
     def notes(self, sigmas: Tensor, denoiser: Denoiser) -> list[str]:
         told = []
