@@ -34,8 +34,10 @@ WHOLE = 20 * (3 + 7 + 3 + 7)
 
 
 @pytest.fixture(autouse=True)
-def _fresh():
+def _fresh(monkeypatch):
+    """No denoiser is loaded, and trials share no evaluations, so that each takes its NFE."""
     worker_module._denoiser.cache_clear()
+    monkeypatch.setattr("harness.execution.sharing._place", lambda *_: None)
 
 
 @pytest.fixture
