@@ -168,7 +168,7 @@ def costs_of(
         speed = UNKNOWN if not (is_timed or chunks[panel]) else _stored_speed(own[panel], store, devices, batch)
         if speed is None:
             speed = _other_speed(plan, panel, own[panel][0], devices, batch) if is_timed else UNKNOWN
-        seconds = WIDE_TRIAL_SECONDS * wide[panel] if devices[0] == "cpu" else 0.0
+        seconds = 0.0 if speed.gpus or devices[0] != "cpu" else WIDE_TRIAL_SECONDS * wide[panel]
         if speed.measured == "timed":  # the store's chunks took the time of their features too
             shape, seen = (
                 plan.described[panel].shape,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from harness.core.errors import InputError
 from harness.denoisers.config import Description
 from harness.denoisers.load import describe
 from harness.execution.chunks import PlannedChunk
@@ -112,7 +113,10 @@ class _Traces:
 
     def _look(self, trial: Trial) -> tuple[Call, ...]:
         if trial.weights not in self._probes:
-            self._probes[trial.weights] = probe_of(trial.denoiser), describe(trial.denoiser)
+            try:
+                self._probes[trial.weights] = probe_of(trial.denoiser), describe(trial.denoiser)
+            except InputError:  # a plan of what is to be fetched first
+                return ()
         probe, described = self._probes[trial.weights]
         return calls_of(trial.sampler, probe, _dtype(trial, described.dtypes), described.window)
 

@@ -27,6 +27,12 @@ series:
 """
 
 
+@pytest.fixture(autouse=True)
+def _apart(monkeypatch):
+    """Trials share no evaluations, so that each takes its NFE."""
+    monkeypatch.setattr("harness.execution.sharing._place", lambda *_: None)
+
+
 @pytest.fixture
 def harness(tmp_path, monkeypatch):
     """Runs a command in an empty folder, the work done in this process."""

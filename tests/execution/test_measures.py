@@ -130,8 +130,9 @@ def test_costs_count_every_metric(store, grid):
     planned = grid()
     found = {cost.panel: cost for cost in costs(planned, None, "cpu", None)}
     assert (found["exact"].trials, found["ideal"].trials) == (6, 10)
-    # Euler 3 + 7 and Heun 3 + 7 evaluations of 20 samples; end points of 12, one reference of 63 for two trials
-    assert found["exact"].evaluations == 20 * 20 + 12 * (3 + 7 + 2 * 32)
+    # Euler 3 + 7 and Heun 3 + 7 evaluations of 20 samples, whose first is one for all; end points of 12, one reference
+    # of 63 for two trials
+    assert found["exact"].evaluations == 20 * (20 - 3) + 12 * (3 + 7 + 2 * 32)
     run_module.run(planned, store, device="cpu")
     assert all(cost.evaluations == 0 for cost in costs(planned, store, "cpu", None))
 

@@ -86,7 +86,7 @@ class TestSchema2:
     def test_a_search_goes_on(self, harness):
         longer = harness("search", *SEARCH, "--budget", "10").splitlines()
         assert longer[0] == f"{STUDY}: 10/10 trials · 522 evaluations · 9 done · 1 pruned · best 0.01617 (no. 7)"
-        assert longer[1].startswith(FRESH.format(10, 216))
+        assert longer[1].startswith(FRESH.format(10, 198))
         with sqlite3.connect("store/harness.sqlite") as connection:
             query = (
                 "SELECT origin, substr(fingerprint, 1, 8), status FROM harness_slots WHERE number > 5 ORDER BY number"
