@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
+from harness.core.collector import held_collector
 from harness.denoisers.load import cards_of, own_parts
 from harness.execution.chunks import Missing, plan_chunks
 from harness.execution.devices import call_shape, device_name, devices_for
@@ -55,6 +56,7 @@ class Cost(NamedTuple):
         return self.evaluations / self.rate + overhead if self.rate else None
 
 
+@held_collector()
 def costs(
     plan: Plan, store: Store | None, device: str | None, batch: int | None, executor: str = "processes"
 ) -> list[Cost]:
