@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+from harness.core.collector import held_collector
 from harness.core.errors import InputError
 from harness.denoisers.load import cards_of, own_parts
 from harness.execution.chunks import ChunkPlan, Missing, PlannedChunk, plan_chunks
@@ -106,6 +107,7 @@ class Cost(NamedTuple):
         return None if not self.gpus or self.seconds is None else self.gpus * self.seconds / 3600
 
 
+@held_collector()
 def costs(
     plan: Plan, store: Store | None, device: str | None, batch: int | None, executor: str = "processes"
 ) -> list[Cost]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.core import yaml
+from harness.core.collector import held_collector
 from harness.core.config import repeated
 from harness.core.errors import InputError
 from harness.core.yaml import Document, Where
@@ -103,6 +104,7 @@ class _Curve(NamedTuple):
     moved: dict[str, Where]
 
 
+@held_collector()
 def plan(
     path: Path | str | Mapping[str, Any],
     samples: int | None = None,
