@@ -61,8 +61,7 @@ class BetaSchedule(Config):
     Args:
         schedule: `linear`, `scaled_linear`, `squaredcos` (also `squaredcos_cap_v2`), `sigmoid`.
         steps: T, how many.
-        start, end: first and last beta; `squaredcos` has its own. Stable Diffusion has `scaled_linear` from 0.00085 to
-            0.012.
+        start, end: first and last beta; `squaredcos` has its own. Stable Diffusion: `scaled_linear`, 0.00085 to 0.012.
         zero_snr: rescale so that the last step has no signal.
     """
 
@@ -78,9 +77,7 @@ class BetaSchedule(Config):
             if (self.start, self.end) != (0.0001, 0.02):
                 raise ValueError(f"schedule '{self.schedule}' has betas of its own, and no start and end; remove them")
         elif self.end < self.start:
-            raise ValueError(
-                f"betas do not fall from the first step to the last; we got start {self.start:g} and end {self.end:g}"
-            )
+            raise ValueError(f"betas do not fall from first to last; we got start {self.start:g} and end {self.end:g}")
         return self
 
     @property

@@ -72,7 +72,7 @@ class Workers(InlineExecutor):
         """In the place of `concurrent.futures.wait`: one of them is computed now."""
         future = cls.draw.choice(list(futures))
         fn, args = cls.calls.pop(future)
-        cls.computed.append(args[0])
+        cls.computed += args[0]
         future.set_result(fn(*args, device="cpu"))
 
 
