@@ -13,8 +13,8 @@ EXPANSION = 20
 
 
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
-"""What `zipfile` raises at a member that it cannot read: damaged, cut off, encrypted (RuntimeError), or compressed by a
-method that it does not know (its NotImplementedError, which is a RuntimeError)."""
+"""What `zipfile` raises at a member that it cannot read: damaged, cut off, or encrypted or compressed in a way
+that it does not know, both of which are a RuntimeError."""
 
 
 class Zipped:
