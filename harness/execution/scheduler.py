@@ -74,11 +74,19 @@ class Job(NamedTuple):
         return self.call is not None or (rows <= self.task.batch and not self.pictures)
 
 
-def expected_evaluations(jobs: Sequence[Job]) -> int:
-    """About how many network rows jobs take that are computed together."""
+def expected_evaluations(tasks: Sequence[Sequence[Job]]) -> list[int]:
+    """About how many network rows each of the tasks takes that one worker does one after the other.
+
+    The first finds nothing evaluated, also where those before it in its group were done by others.
+    """
+    return [math.ceil(_alone(jobs) * (jobs[0].effort.share if number else 1.0)) for number, jobs in enumerate(tasks)]
+
+
+def _alone(jobs: Sequence[Job]) -> int:
+    """About how many network rows jobs take that are computed together, by themselves."""
     first = jobs[0]
     seeds = sum(job.seeds.size for job in jobs) if first.call is None else first.call.size
-    return math.ceil(task_evaluations(first.effort.each, seeds, first.task.batch) * first.effort.share)
+    return task_evaluations(first.effort.each, seeds, first.task.batch)
 
 
 class Completed(NamedTuple):
@@ -214,8 +222,8 @@ class Scheduler:
             tasks = self._next_group()
             if not tasks:
                 continue
-            self.limits.begin(sum(map(expected_evaluations, tasks)))
-            future = self._executor.submit(run_tasks, tuple(map(_task, tasks)))
+            self.limits.begin(sum(expected_evaluations(tasks)))
+            future = self._executor.submit(run_tasks, tuple(map(_task, tasks)), tasks[0][0].group > 0)
             self._at_work[future] = tasks
             handle = self._executor.handle(future)
             if handle is not None:
@@ -234,7 +242,7 @@ class Scheduler:
 
     def _allows(self, tasks: list[list[Job]]) -> bool:
         """Whether the limits allow tasks that one worker does one after the other."""
-        expected = [expected_evaluations(jobs) for jobs in tasks]
+        expected = expected_evaluations(tasks)
         return self.limits.allow(sum(expected), sum(map(self._seconds, tasks, expected)))
 
     def _together(self) -> list[Job]:
@@ -280,11 +288,11 @@ class Scheduler:
         if isinstance(error, PluginError | WorkerStartError):  # every other task would end so
             raise error
         outcomes = future.result() if error is None else [failure_of(error)] * len(tasks)
-        for jobs, outcome in zip(tasks, outcomes, strict=True):
-            yield from self._done(jobs, outcome)
+        for jobs, expected, outcome in zip(tasks, expected_evaluations(tasks), outcomes, strict=True):
+            yield from self._done(jobs, expected, outcome)
 
-    def _done(self, jobs: list[Job], outcome: Computed | ChunkFailure) -> Iterator[Completed]:
-        expected, effort = expected_evaluations(jobs), jobs[0].effort
+    def _done(self, jobs: list[Job], expected: int, outcome: Computed | ChunkFailure) -> Iterator[Completed]:
+        effort = jobs[0].effort
         if isinstance(outcome, ChunkFailure):
             self.limits.end(expected, None, effort)
             for job in jobs:

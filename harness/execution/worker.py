@@ -125,15 +125,19 @@ def _is_of_device(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and not is_memory and str(error).startswith(("CUDA error", "HIP error"))
 
 
-def run_tasks(tasks: tuple[ChunkTask, ...], device: str) -> list[Computed | ChunkFailure]:
+def run_tasks(tasks: tuple[ChunkTask, ...], is_group: bool, device: str) -> list[Computed | ChunkFailure]:
     """Do tasks one after the other, each as `run_task` does it.
 
-    Tasks of a group find what the ones before them evaluated, and nothing of earlier groups: how much is evaluated
-    depends on the group alone.
+    Tasks of a group find what the ones before them evaluated and nothing else, so that how much is evaluated depends on
+    the group alone; afterwards it is forgotten.
     """
-    if len(tasks) > 1:
-        _remembered.cache_clear()
-    return [run_task(task, device) for task in tasks]
+    try:
+        if is_group:
+            _remembered.cache_clear()
+        return [run_task(task, device) for task in tasks]
+    finally:
+        if is_group:
+            _remembered.cache_clear()
 
 
 def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:

@@ -119,6 +119,18 @@ def test_a_group_is_cut_where_a_limit_is(tmp_path):
     assert second.left is None and every == rows and first.done + second.done >= 4
 
 
+def test_what_is_left_of_a_group_is_reckoned_by_itself(tmp_path):
+    """A limit that holds the rest of a group with what was evaluated before, and not without it, is too low."""
+    grid = planned(tmp_path, GRID.format(source=EXACT, churn=[0, 2]))
+    whole, _ = computed(grid, tmp_path / "whole")
+    alone = 35 * 16
+    assert whole.evaluations < 2 * alone - 16
+    first, _ = computed(grid, tmp_path / "cut", limits=Limits(evaluations=alone))
+    second, _ = computed(grid, tmp_path / "cut", limits=Limits(evaluations=alone - 1))
+    assert (first.done, first.evaluations, first.left.is_too_low) == (1, alone, False)
+    assert (second.done, second.evaluations, second.left.is_too_low) == (1, 0, True)
+
+
 def test_one_that_fails_spoils_nothing(tmp_path, monkeypatch):
     grid = planned(tmp_path, GRID.format(source=EXACT, churn=[0, 2, 4]))
     _, rows = computed(grid, tmp_path / "whole")
