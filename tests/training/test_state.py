@@ -165,7 +165,7 @@ def test_full_disk_is_said_and_loses_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_five_times_the_weights_are_those_of_an_uninterrupted_run(tmp_path):
-    recipe = changed(images=4 * 1500)
+    recipe = changed(images=4 * 1000)
     whole = train(recipe, tmp_path / "a", work=tmp_path / "a")
     program = (
         "import sys; from pathlib import Path; from harness.training.loop import train; "
@@ -178,7 +178,7 @@ def test_killed_five_times_the_weights_are_those_of_an_uninterrupted_run(tmp_pat
         process = subprocess.Popen(arguments)
         file = tmp_path / "b" / "tiny" / state.STATE
         if kills < 5:
-            while process.poll() is None and step_of(file) < steps[-1] + 150:
+            while process.poll() is None and step_of(file) < steps[-1] + 100:
                 time.sleep(0.05)
             assert process.poll() is None, "it must be killed while it trains"
             process.send_signal(signal.SIGKILL)
