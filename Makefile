@@ -41,7 +41,7 @@ docs: $(STAMP)
 	$(BIN)/python docs/commands.py
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.checkpoints
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.intervals

@@ -14,7 +14,6 @@ training seeds. Networks are those of `harness run table2_training`.
 """
 
 import argparse
-import json
 import math
 import platform
 import statistics
@@ -25,6 +24,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import harness
+from benchmarks.output import show
 from harness.hub.digits import load_digits
 from harness.training.recipe import load_recipe
 
@@ -130,9 +130,7 @@ def main() -> None:
         "torch": torch.__version__,
         "columns": {column: measure(options.folder, column, options.images) for column in COLUMNS},
     }
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

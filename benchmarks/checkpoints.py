@@ -9,7 +9,6 @@ of the snapshot to another file.
 """
 
 import argparse
-import json
 import platform
 import shutil
 import subprocess
@@ -17,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.output import show
 
 MODULES = """
 import re, sys, time
@@ -95,9 +96,7 @@ def main() -> None:
             f"{name}_peak_over_size": round((row["peak_bytes"] - bare) / size, 3),
             f"{name}_whole_process_over_size": round(row["peak_bytes"] / size, 3),
         }
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ grid each; their truth is the estimate at infinite N from all 7,680.
 """
 
 import argparse
-import json
 import math
 import platform
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.output import show
 from harness.execution.chunks import load_chunks
 from harness.execution.measurements import measurements, with_reference
 from harness.execution.run import run
@@ -204,10 +204,7 @@ def main() -> None:
         "redrawn": {name: redrawn(pool, given.repeats) for name, pool in every.items()},
         "twenty_blocks": {name: twenty_blocks(pool) for name, pool in every.items()},
     }
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.write:
-        given.write.write_text(text + "\n")
+    show(found, given.write)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ interval: moments in float64 and `scipy.linalg.sqrtm` of the product.
 """
 
 import argparse
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.metrics import WIDTH, general_root
+from benchmarks.output import show
 from harness.metrics.features.configs import DigitsFeatures
 from harness.metrics.frechet import frechet
 from harness.metrics.references import find_reference, read_reference
@@ -262,10 +262,7 @@ def main() -> None:
         found["costs"] = [costs(count) for count in COUNTS]
     if given.only != "costs":
         found["replicates"] = replicates(given.repeats)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.write:
-        given.write.write_text(text + "\n")
+    show(found, given.write)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ python -m benchmarks.intervals [--write FILE] [--repeats 400]
 """
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 
 import harness
+from benchmarks.output import show
 from harness.metrics import FID, FIDInfinity, FrechetDigits
 from harness.metrics.features.configs import DigitsFeatures, Pixels
 from harness.metrics.features.summary import FeatureSummary
@@ -106,9 +106,7 @@ def main() -> None:
             "digits-vp": pairing("digits-vp", 640, (12, 18)),
         },
     }
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.output import show
 from harness.execution.measurements import Measurement, measurements
 from harness.execution.plan_record import plan_record
 from harness.experiments.plan import Plan, Planned, plan
@@ -226,9 +227,7 @@ def main() -> None:
         sizes = [commands(Path(name), trials) for trials in options.trials]
         shared = together(str(Path(name) / f"{options.trials[0]}.sqlite"), options.seconds)
     figures = {"sizes": sizes, "together": shared, "device": f"cpu, {platform.machine()}, shared with other work"}
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

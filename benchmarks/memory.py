@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.output import show
+
 GRID = """
 title: Memory
 samples: {samples}
@@ -45,9 +47,7 @@ def main() -> None:
     few, many = peak(options.denoiser, 2_000), peak(options.denoiser, 20_000)
     growth = float(str(many["peak_mib"])) - float(str(few["peak_mib"]))
     figures = {"few": few, "many": many, "growth_mib": growth}
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python -m benchmarks.metrics [--write FILE]
 """
 
 import argparse
-import json
 import platform
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.output import show
 from harness.datasets.image_bytes import from_bytes, to_bytes
 from harness.datasets.image_set import ImageSet
 from harness.datasets.open import open_images
@@ -135,9 +135,7 @@ def main() -> None:
         "inception_random_weights": detour(InceptionFeatures(InceptionV3(), "random"), 64),
         "peak_memory": peaks(),
     }
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ times, and the medians compared, since absolute times drift.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.output import show
 from harness.denoisers.preconditioning import EDMPrecond
 from harness.sampling.sample import sample
 from harness.sampling.sampler import Sampler
@@ -72,9 +72,7 @@ def main() -> None:
         else f"cpu, {platform.machine()}, 1 thread",
         "torch": torch.__version__,
     }
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Start and end are in the times: processes import their libraries, and the best s
 
 import argparse
 import contextlib
-import json
 import platform
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.output import show
 from harness.store.database import Store
 from harness.store.studies import Studies
 from tests.postgresql import NoServer, server
@@ -63,8 +63,7 @@ def main() -> None:
         "device": f"cpu, {platform.machine()}, 1 worker a process",
         "torch": torch.__version__,
     }
-    print(json.dumps(figures, indent=2))
-    options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ since absolute times drift. CPU-seconds are those of this process on all its thr
 """
 
 import argparse
-import json
 import platform
 import statistics
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.output import show
 from harness.hub.digits import load_digits
 from harness.training import loop
 from harness.training.loop import StepLayout, _Run
@@ -135,9 +135,7 @@ def main() -> None:
         "torch": torch.__version__,
         "cases": {name: measure(case, options.rounds, options.steps) for name, case in CASES.items()},
     }
-    print(json.dumps(figures, indent=2))
-    if options.write:
-        options.write.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, options.write)
 
 
 if __name__ == "__main__":
