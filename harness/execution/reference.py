@@ -22,10 +22,17 @@ NO_REFERENCE = "none"
 
 
 class Known(NamedTuple):
-    """The reference of a metric: its identity, with the method where there is one, and what to measure against."""
+    """The reference of a metric.
+
+    Args:
+        id: its identity, with the method where there is one.
+        reference: what to measure against.
+        is_of_images: whether its features were computed here, from images, and not read from a file of statistics.
+    """
 
     id: str
     reference: Reference | None
+    is_of_images: bool = False
 
 
 def reference_of(metric: Metric, samples: int, store: Store, device: str | None = None, keep: bool = True) -> Known:
@@ -51,7 +58,8 @@ def reference_of(metric: Metric, samples: int, store: Store, device: str | None 
     id, statistics = facts.statistics()
     metric.check_reference(statistics)  # better said before anything is sampled
     whole = " | ".join(filter(None, [metric.method, metric.plugin, id]))
-    known = Known(whole, Reference(id, statistics, facts.training if metric.needs_training else None))
+    training = facts.training if metric.needs_training else None
+    known = Known(whole, Reference(id, statistics, training), is_of_images=place.path is None)
     if keep:
         _keep_floor(metric, known, samples, store, device)
     return known

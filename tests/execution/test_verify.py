@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from harness.execution import reference as references
 from harness.execution.verify import as_now, metric_of, verify
 from harness.metrics import FrechetDigits
 from harness.store import tables
@@ -38,7 +39,7 @@ def test_a_changed_number(store, grid, name):
     run(grid(FID, KID, chunk=4), store)
     key = ("fd-pixels", 0, 40)
     before = by_metric(store)[key][name]
-    change(store, key, **{name: before * (1 + 1e-6)})
+    change(store, key, **{name: before * (1 + 1e-5)})
     (problem,) = problems(store)
     assert problem.startswith(f"{name} was")
     change(store, key, **{name: None})
@@ -88,6 +89,25 @@ def test_another_reference_is_told(store, grid, reference):
     reference.unlink()
     (problem,) = problems(store)
     assert "no such file" in problem
+
+
+@pytest.mark.parametrize(("apart", "told"), [(5e-7, 0), (2e-6, 1)])
+def test_features_of_real_images_may_have_the_last_digits_of_another_processor(store, grid, apart, told):
+    run(grid(FID, chunk=4), store)
+    key = ("fd-pixels", 0, 40)
+    change(store, key, value=by_metric(store)[key]["value"] * (1 + apart))
+    assert len(problems(store)) == told
+
+
+def test_a_reference_that_the_store_lacks_is_computed_once(store, grid, monkeypatch):
+    run(grid(FID, KID, chunk=4), store)
+    with store.engine.begin() as connection:
+        connection.execute(tables.facts.delete())
+    asked, computed = [], references._ReferenceFacts._computed
+    monkeypatch.setattr(
+        references._ReferenceFacts, "_computed", lambda facts: asked.append(facts.place.source) or computed(facts)
+    )
+    assert not problems(store) and len(asked) == 2  # KID needs features, FID moments
 
 
 def test_a_failed_result_is_nothing_to_verify(store, grid):
