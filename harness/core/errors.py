@@ -39,3 +39,10 @@ class MachineError(RunError):
 
 class WorkerStartError(RunError):
     """Worker processes cannot start here. The run stops: no other task would fare better."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device has no more memory; torch says so of a CPU's in the message alone."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

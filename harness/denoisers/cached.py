@@ -28,26 +28,20 @@ SUMS = 4
 """Words of 64 bits that stand for a row on a GPU."""
 
 
-class CachedDenoiser:
-    """A denoiser whose recent outputs are kept, on its device.
+class Delegate:
+    """All that a denoiser says of itself, for one that stands before it.
 
     Args:
         main: the denoiser.
-        limit: bytes of outputs to keep; None for what suits the device.
-
-    Attributes:
-        saved: network evaluations that the cache spared.
     """
 
-    def __init__(self, main: Denoiser, limit: int | None = None) -> None:
-        self.main, self.limit = main, LIMITS.get(main.device.type, 2**28) if limit is None else limit
+    def __init__(self, main: Denoiser) -> None:
+        self.main = main
         self.shape, self.label_dim, self.cost = main.shape, main.label_dim, main.cost
         self.sigma_min, self.sigma_max = main.sigma_min, main.sigma_max
         self.null_class, self.needs_class = null_class(main), needs_class(main)
         self.takes_infinity = takes_infinity(main)
         self.data_range, self.conditional = data_range(main), takes_conditions(main)
-        self.saved = self.size = 0
-        self._outputs: OrderedDict[bytes, Tensor] = OrderedDict()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -59,23 +53,6 @@ class CachedDenoiser:
         """Where x is expected."""
         return self.main.device
 
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Condition | None = None) -> Tensor:
-        if torch.is_grad_enabled() and x.requires_grad:  # a cached output has no graph to this x
-            return self.main(x, sigma, labels)
-        key = _key(x, sigma, labels)
-        cached = self._outputs.get(key)
-        if cached is not None:
-            self._outputs.move_to_end(key)
-            self.saved += int(cost_at(self.main, sigma).max()) * len(x)
-            return cached.clone()
-        denoised = self.main(x, sigma, labels)
-        self._outputs[key] = denoised.clone()
-        self.size += denoised.nbytes
-        while self.size > self.limit:
-            _, oldest = self._outputs.popitem(last=False)
-            self.size -= oldest.nbytes
-        return denoised
-
     def round_sigma(self, sigma: Tensor) -> Tensor:
         """The levels that the model was trained at."""
         return self.main.round_sigma(sigma)
@@ -85,7 +62,73 @@ class CachedDenoiser:
         return cost_at(self.main, sigma)
 
 
-def _key(x: Tensor, sigma: Tensor, labels: Condition | None) -> bytes:
+class Outputs:
+    """Recent outputs of a denoiser by what it was asked.
+
+    Args:
+        device: type of the device where they are.
+        limit: bytes of outputs to keep; None for what suits the device.
+
+    Attributes:
+        size: bytes that are kept.
+    """
+
+    def __init__(self, device: str, limit: int | None = None) -> None:
+        self.limit = LIMITS.get(device, 2**28) if limit is None else limit
+        self.size = 0
+        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: bytes) -> Tensor | None:
+        """A copy of an output; None if it is not kept."""
+        output = self._kept.get(key)
+        if output is None:
+            return None
+        self._kept.move_to_end(key)
+        return output.clone()
+
+    def put(self, key: bytes, output: Tensor) -> None:
+        """Keep an output, which nobody else may change."""
+        self._kept[key] = output
+        self.size += output.nbytes
+        while self.size > self.limit:
+            _, oldest = self._kept.popitem(last=False)
+            self.size -= oldest.nbytes
+
+
+class CachedDenoiser(Delegate):
+    """A denoiser whose recent outputs are kept, on its device.
+
+    Args:
+        main: the denoiser.
+        limit: bytes of outputs to keep; None for what suits the device.
+
+    Attributes:
+        saved: network evaluations that the cache spared.
+        outputs: what is kept.
+    """
+
+    def __init__(self, main: Denoiser, limit: int | None = None) -> None:
+        super().__init__(main)
+        self.saved, self.outputs = 0, Outputs(main.device.type, limit)
+
+    def __call__(self, x: Tensor, sigma: Tensor, labels: Condition | None = None) -> Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:  # a cached output has no graph to this x
+            return self.main(x, sigma, labels)
+        key = key_of(x, sigma, labels)
+        cached = self.outputs.get(key)
+        if cached is not None:
+            self.saved += int(cost_at(self.main, sigma).max()) * len(x)
+            return cached
+        denoised = self.main(x, sigma, labels)
+        self.outputs.put(key, denoised.clone())
+        return denoised
+
+
+def key_of(x: Tensor, sigma: Tensor, labels: Condition | None) -> bytes:
+    """What a denoiser is asked, as a word: for equal words it answers the same."""
     digest = hashlib.blake2b(digest_size=16)
     parts = labels.values() if isinstance(labels, dict) else (labels,)
     for part in (x, sigma, *parts):

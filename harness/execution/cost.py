@@ -16,7 +16,7 @@ from harness.core.collector import held_collector
 from harness.core.errors import InputError
 from harness.denoisers.load import cards_of, own_parts
 from harness.execution.chunks import ChunkPlan, Missing, PlannedChunk, plan_chunks
-from harness.execution.devices import call_shape, device_name, devices_for, one_thread
+from harness.execution.devices import call_shape, device_name, devices_for, full_call, one_thread, rows_of_calls
 from harness.execution.executors import find_executor
 from harness.execution.measurements import Measurement, measurements
 from harness.execution.sharing import MOST_TRACED, chunk_evaluations, plan_tasks
@@ -125,8 +125,8 @@ def costs(
     devices = devices_for(device)[: find_executor(executor).most]
     wanted = measurements(plan)
     needed, batches = plan_chunks(wanted, store), [call_shape(one.samples, devices[0], batch) for one in wanted]
-    evaluations = chunk_evaluations(plan_tasks(needed.chunks, wanted, batches, len(devices), MOST_TRACED))
-    return costs_of(plan, wanted, needed, evaluations, store, devices, batch)
+    tasks = plan_tasks(needed.chunks, wanted, batches, len(devices), MOST_TRACED, full_call(devices[0], batch))
+    return costs_of(plan, wanted, needed, chunk_evaluations(tasks), store, devices, batch)
 
 
 def costs_of(
@@ -197,20 +197,20 @@ def _stored_speed(
         return None
     measurement, key = own[0]
     trial, name = measurement.trials[key].trial, device_name(devices[0])
-    shape = call_shape(measurement.samples, devices[0], batch)
+    calls = rows_of_calls(measurement.samples, devices[0], batch)
     results = [
         row for row in store.results_of_network(trial.weights, LATEST) if row["trial"].get("dtype") == trial.dtype
     ]
     extractors = {one.extractor for one, _ in own}
     alike = [row for row in results if row["extractor"] in extractors]  # their time holds that of the same features
-    found, what = _latest([_Work.of(row["provenance"] | row) for row in alike or results], name, shape), "results"
+    found, what = _latest([_Work.of(row["provenance"] | row) for row in alike or results], name, calls), "results"
     if not found:  # no trial of it is complete yet
         trials: dict[tuple[str, ...], list[str]] = {}
         for measurement, key in own:
             trials.setdefault(measurement.sources, []).append(key)
         rows = [row for sources, keys in trials.items() for row in store.chunks(sources, keys)]
         done = sorted((row for row in rows if row["status"] == "done"), key=lambda row: -int(row["id"]))
-        found, what = _latest([_Work.of(row["info"] or {}) for row in done], name, shape), "chunks"
+        found, what = _latest([_Work.of(row["info"] or {}) for row in done], name, calls), "chunks"
     if not found:
         return None
     rate = len(devices) * sum(work.evaluations for work in found) / sum(work.seconds for work in found)
@@ -242,10 +242,10 @@ def _each(said: Any) -> tuple[Any, ...]:
     return tuple(said) if isinstance(said, list) else () if said is None else (said,)
 
 
-def _latest(works: Sequence[_Work], device: str, batch: int) -> list[_Work]:
+def _latest(works: Sequence[_Work], device: str, calls: range) -> list[_Work]:
     """The latest work on such a device, in such calls if there is any; the newest comes first."""
     here = [work for work in works if work.devices == (device,) and work.evaluations and work.seconds > 0]
-    alike = [work for work in here if work.batches == (batch,)]
+    alike = [work for work in here if work.batches and set(work.batches) <= set(calls)]
     return (alike or here)[:LATEST]
 
 
@@ -301,7 +301,8 @@ def _as_a_worker(device: str) -> contextlib.AbstractContextManager[None]:
 def _timed_rate(one: tuple[Measurement, str], devices: list[str], batch: int | None) -> float:
     """Evaluations per second of all devices together, over a few calls just now."""
     measurement, key = one
-    shape = call_shape(measurement.samples, devices[0], batch)
+    most = rows_of_calls(measurement.samples, devices[0], batch)[-1]
+    shape = min(most, max(batch or 0, measurement.samples * len(measurement.trials)))
     return len(devices) * time_network(measurement.trials[key], devices[0], shape)
 
 

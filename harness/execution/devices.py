@@ -40,9 +40,20 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
+def full_call(device: str, batch: int | None = None) -> int:
+    """Rows of a call that tasks of a few samples may fill together; 0 where the rows of a call were asked for."""
+    return 0 if batch else CPU_BATCH if device == "cpu" else GPU_BATCH
+
+
 def call_shape(samples: int, device: str, batch: int | None) -> int:
     """Rows per network call: as asked, else 128 on a CPU and 512 on a GPU, and no more than the samples."""
-    return batch or min(samples, CPU_BATCH if device == "cpu" else GPU_BATCH)
+    return batch or min(samples, full_call(device))
+
+
+def rows_of_calls(samples: int, device: str, batch: int | None) -> range:
+    """Rows that calls may have for trials of N samples, which go side by side if they fill half a call or less."""
+    shape, full = call_shape(samples, device, batch), full_call(device, batch)
+    return range(shape + 1, full + 1) if 2 * samples <= full else range(shape, shape + 1)
 
 
 @contextlib.contextmanager

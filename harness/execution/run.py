@@ -16,7 +16,7 @@ from harness.denoisers.load import own_parts
 from harness.denoisers.own import check_own
 from harness.execution.chunks import ChunkPlan, Key, Missing, PlannedChunk, load_chunks, plan_chunks
 from harness.execution.cost import TRIAL_SECONDS, costs_of
-from harness.execution.devices import call_shape, devices_for
+from harness.execution.devices import call_shape, devices_for, full_call
 from harness.execution.executors import Executor
 from harness.execution.levels import fill_levels
 from harness.execution.limits import Effort, Limits
@@ -283,6 +283,7 @@ class _PlanRun:
                     is_stored=planned.images_only,
                     effort=self._effort(planned, together),
                     group=together.group,
+                    together=together.together,
                 )
             )
 
@@ -303,7 +304,8 @@ class _PlanRun:
         """What the missing chunks will take, by the speed of earlier work in the store; nothing is timed."""
         devices = devices_for(self.device)[: self.scheduler.slots]
         batches = [call_shape(measurement.samples, devices[0], self.batch) for measurement in self.measurements]
-        self.tasks = plan_tasks(needed.chunks, self.measurements, batches, len(devices))
+        full = full_call(devices[0], self.batch)
+        self.tasks = plan_tasks(needed.chunks, self.measurements, batches, len(devices), full=full)
         rows = chunk_evaluations(self.tasks)
         self.expected = {self._chunk(planned): count for planned, count in rows.items()}
         store, batch = self.store, self.batch

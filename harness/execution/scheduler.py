@@ -49,6 +49,7 @@ class Job(NamedTuple):
         effort: what a sample takes, by which limits are kept.
         group: number of a group of tasks that one worker does one after the other, so that each finds what the ones
             before it evaluated; they are added one after the other. 0 for none.
+        together: rows of a call that tasks of the group share, side by side; 0 for one after the other.
     """
 
     chunk: Chunk
@@ -60,6 +61,7 @@ class Job(NamedTuple):
     is_stored: bool = False
     effort: Effort = Effort()
     group: int = 0
+    together: int = 0
 
     @property
     def seeds(self) -> SeedRange:
@@ -86,7 +88,7 @@ def _alone(jobs: Sequence[Job]) -> int:
     """About how many network rows jobs take that are computed together, by themselves."""
     first = jobs[0]
     seeds = sum(job.seeds.size for job in jobs) if first.call is None else first.call.size
-    return task_evaluations(first.effort.each, seeds, first.task.batch)
+    return task_evaluations(first.effort.each, seeds, 1 if first.together else first.task.batch)
 
 
 class Completed(NamedTuple):
@@ -223,7 +225,8 @@ class Scheduler:
             if not tasks:
                 continue
             self.limits.begin(sum(expected_evaluations(tasks)))
-            future = self._executor.submit(run_tasks, tuple(map(_task, tasks)), tasks[0][0].group > 0)
+            first = tasks[0][0]
+            future = self._executor.submit(run_tasks, tuple(map(_task, tasks)), first.group > 0, first.together)
             self._at_work[future] = tasks
             handle = self._executor.handle(future)
             if handle is not None:

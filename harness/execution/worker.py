@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from harness.core.text import told
 from harness.denoisers.cached import CachedDenoiser
 from harness.denoisers.given import GivenDenoiser, factories, given_denoisers
 from harness.denoisers.load import identity, load_denoiser
+from harness.denoisers.pooled import Pool
 from harness.execution.devices import device_name
 from harness.execution.provenance import versions
 from harness.execution.results import ChunkData
@@ -125,12 +126,22 @@ def _is_of_device(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and not is_memory and str(error).startswith(("CUDA error", "HIP error"))
 
 
-def run_tasks(tasks: tuple[ChunkTask, ...], is_group: bool, device: str) -> list[Computed | ChunkFailure]:
-    """Do tasks one after the other, each as `run_task` does it.
+def run_tasks(
+    tasks: tuple[ChunkTask, ...], is_group: bool, together: int, device: str
+) -> list[Computed | ChunkFailure]:
+    """Do tasks, each as `run_task` does it: one after the other, or side by side.
 
-    Tasks of a group find what the ones before them evaluated and nothing else, so that how much is evaluated depends on
-    the group alone; afterwards it is forgotten.
+    Tasks of a group find what the others have evaluated and nothing else, so that how much is evaluated depends on the
+    group alone; afterwards it is forgotten.
+
+    Args:
+        tasks: what to do.
+        is_group: whether they ask one denoiser.
+        together: rows of a call that tasks of a group share, side by side; 0 for one after the other.
+        device: where torch runs.
     """
+    if together and (done := _side_by_side(tasks, together, device)) is not None:
+        return done
     try:
         if is_group:
             _remembered.cache_clear()
@@ -140,7 +151,40 @@ def run_tasks(tasks: tuple[ChunkTask, ...], is_group: bool, device: str) -> list
             _remembered.cache_clear()
 
 
-def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
+def _side_by_side(tasks: tuple[ChunkTask, ...], rows: int, device: str) -> list[Computed | ChunkFailure] | None:
+    """Do tasks of one denoiser side by side; None where it cannot be loaded, which each task then says for itself."""
+    first, started = tasks[0], time.perf_counter()
+    require_plugins(first.plugins)
+    try:
+        with code_allowed(first.allow_code), given_denoisers(dict(first.given)):
+            main = _loaded(Trial.model_validate_json(first.trial), device, False)
+    except MachineError:
+        return None
+    most = max(sum(seed_range.size for seed_range in task.seeds) for task in tasks)
+    pool = Pool(main, rows, max(1, rows // most))
+    done = pool.run([partial(run_task, task, device) for task in tasks])
+    spent, total = time.perf_counter() - started, sum(evaluations for _, evaluations in done)
+    return [
+        outcome._replace(
+            chunks=_with_costs(outcome.chunks, evaluations, spent * evaluations / max(total, 1), pool.largest)
+        )
+        if isinstance(outcome, Computed)
+        else outcome
+        for outcome, evaluations in done
+    ]
+
+
+def _with_costs(chunks: list[ChunkData], evaluations: int, seconds: float, batch: int) -> list[ChunkData]:
+    """Chunks of a task with what they took, each its part of it."""
+    sizes = [chunk.seeds.size for chunk in chunks]
+    costs = [
+        {"evaluations": part, "seconds": seconds * size / sum(sizes), "batch": batch}
+        for size, part in zip(sizes, shares(evaluations, sizes), strict=True)
+    ]
+    return [chunk._replace(info={**chunk.info, **cost}) for chunk, cost in zip(chunks, costs, strict=True)]
+
+
+def run_task(task: ChunkTask, device: str, denoiser: Denoiser | None = None) -> Computed | ChunkFailure:
     """Sample or observe the seeds of a task's chunks, and keep of each what its metric needs.
 
     If the device runs out of memory, the rows per network call are halved until it does not. A trial that cannot be
@@ -154,17 +198,17 @@ def run_task(task: ChunkTask, device: str) -> Computed | ChunkFailure:
     require_plugins(task.plugins)
     try:
         with code_allowed(task.allow_code), given_denoisers(dict(task.given)):
-            return _compute(task, device)
+            return _compute(task, device, denoiser)
     except Exception as error:
         if _is_of_device(error):
             raise MachineError(str(error).splitlines()[0]) from None
         return failure_of(error)
 
 
-def _compute(task: ChunkTask, device: str) -> Computed:
+def _compute(task: ChunkTask, device: str, given: Denoiser | None) -> Computed:
     started = time.perf_counter()
     trial = Trial.model_validate_json(task.trial)
-    denoiser = _loaded(trial, device, task.remember)
+    denoiser = given or _loaded(trial, device, task.remember)
     saved = denoiser.saved if isinstance(denoiser, CachedDenoiser) else 0
     seeds = [seed for seed_range in task.seeds for seed in range(seed_range.first, seed_range.last + 1)]
     metric = METRICS.read_json(task.metric)
@@ -174,7 +218,8 @@ def _compute(task: ChunkTask, device: str) -> Computed:
     job = SamplingJob(
         denoiser, trial.sampler, seeds, labels_of(trial), denoiser.device, keep=task.kept, converged=converged
     )
-    seen, batch = halve_batch(lambda size: metric.observe(job._replace(batch=size)), task.batch)
+    batch = task.batch if given is None else len(seeds)  # others fill the call up
+    seen, batch = halve_batch(lambda size: metric.observe(job._replace(batch=size)), batch)
     sheets = seen.sheets() if task.keep_images else {}
     pngs = {name: mosaic(sheet.images, sheet.columns) for name, sheet in sheets.items()}
     spent = time.perf_counter() - started

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from harness.core.config import Config, Names
 from harness.core.data_range import DataRange
-from harness.core.errors import InputError, MachineError, SamplingError
+from harness.core.errors import InputError, MachineError, SamplingError, is_out_of_memory
 from harness.core.plugins import provenance
 from harness.hub.cards import load_cards
 from harness.metrics.cautions import ImageKind
@@ -433,10 +433,3 @@ def halve_batch(work: Callable[[int], Result], batch: int) -> tuple[Result, int]
             if batch == 1:
                 raise MachineError("out of memory with one row per network call; use a device with more") from None
             batch //= 2
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that a device has no more memory; torch says so of a CPU's in the message alone."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

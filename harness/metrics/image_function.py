@@ -23,9 +23,9 @@ from harness.core.code import call_factory, find_code, require_permission
 from harness.core.config import Arguments, Files, unwritten
 from harness.core.data_range import DataRange, is_of_bytes, range_in_words
 from harness.core.embedded import sha256_of
-from harness.core.errors import InputError
+from harness.core.errors import InputError, is_out_of_memory
 from harness.core.text import told_at_end
-from harness.metrics.base import SamplingJob, is_out_of_memory
+from harness.metrics.base import SamplingJob
 from harness.metrics.diagnostics.base import SampleMean, SampleValues
 
 if TYPE_CHECKING:

@@ -137,6 +137,18 @@ def take(condition: Any, rows: slice | Sequence[int]) -> Any:
     return condition[rows] if isinstance(rows, slice) else condition[list(rows)]
 
 
+def join(parts: Sequence[Any]) -> Any:
+    """The rows of several batches' conditions, all of one kind, as one batch; None for those that have none."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {name: join([part[name] for part in parts]) for name in first}
+    if isinstance(first, list):
+        return [row for part in parts for row in part]
+    return torch.cat(list(parts))
+
+
 def pad(rows: Any, size: int) -> Any:
     """Rows of a batch, a tensor or conditions, with the last one repeated until there are `size`; None stays None."""
     if isinstance(rows, dict):

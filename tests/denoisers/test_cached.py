@@ -71,10 +71,10 @@ def test_the_longest_unused_answers_go_first():
     for sigma in (0.1, 0.2, 0.1, 0.3, 0.1, 0.2):  # at 0.3 that of 0.2 goes
         denoiser(images(), level(sigma))
     assert main.calls == 4
-    assert denoiser.size <= denoiser.limit
+    assert denoiser.outputs.size <= denoiser.outputs.limit
     small = CachedDenoiser(main, limit=1)
     small(images(), level(0.1))
-    assert small.size == 0
+    assert small.outputs.size == 0
 
 
 def test_derivatives_are_those_of_the_denoiser_itself():
