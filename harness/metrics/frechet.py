@@ -12,6 +12,7 @@ from harness.metrics.feature_metric import ComparedMetric, FeatureMetric, fittin
 from harness.metrics.features.configs import DigitsFeatures, ExtractorConfig
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.references import Reference
+from harness.metrics.statistics.few_samples import FEW, FewSamples
 from harness.metrics.statistics.frechet_distance import FrechetJackknife, FrechetReference
 from harness.metrics.statistics.jackknife import Estimate
 from harness.metrics.statistics.moments import Moments
@@ -113,7 +114,13 @@ def frechet(blocks: Sequence[Moments], reference: FrechetReference) -> Estimate:
     total = Moments.merge(blocks)
     sizes = np.array([block.n for block in blocks])
     jackknife = FrechetJackknife(reference, total)
-    value = jackknife.distance()
+    few = FewSamples(reference, blocks) if total.n <= FEW * total.width else None
+    exact = few.distance() if few else None
+    value = jackknife.distance() if exact is None else exact
     if len(blocks) < 2 or total.n - sizes.max() < 2:
         return Estimate(value, np.empty(0), sizes, {})
-    return Estimate(value, np.array([jackknife.without(block) for block in blocks]), sizes, {})
+    replicates = np.empty(len(blocks))
+    for number, block in enumerate(blocks):
+        exact = few.without(number) if few else None
+        replicates[number] = jackknife.without(block) if exact is None else exact
+    return Estimate(value, replicates, sizes, {})

@@ -20,7 +20,7 @@ M = F2^T S1 F2 of all n samples, m samples in a block and a = mean_block - mean_
 
 so a block costs one product of its own scatter, which has rank m at most with the last term, and one symmetric
 eigenvalue problem. n samples have a covariance of rank n - 1 at most: where that is less than d, the d - n + 1 lowest
-eigenvalues of M are rounding of 0 and are left out.
+eigenvalues of M are rounding of 0 and are left out. For few samples `FewSamples` is faster.
 
 Why the replicates are not taken from the derivative of the distance (Efron 1982, "The Jackknife, the Bootstrap and
 Other Resampling Plans", chapter 6, the infinitesimal jackknife), which needs one factorisation for all blocks:
@@ -83,9 +83,15 @@ class FrechetReference:
         if self.mu.ndim != 1:
             raise InputError(f"a mean must be [d]; we got shape {list(self.mu.shape)}")
         _check(self.mu[None], self.sigma[None], len(self.mu))
-        self._dense: _Dense = _NumPy() if device == "cpu" and len(self.mu) < WIDE else _Torch(device)
-        self._factor = self._factored(self._dense.of(self.sigma))
+        self.dense: _Dense = _NumPy() if device == "cpu" and len(self.mu) < WIDE else _Torch(device)
+        self._factor = self._factored(self.dense.of(self.sigma))
         self.trace = float(np.trace(self.sigma))
+
+    @property
+    def factor(self) -> np.ndarray:
+        """F [d, r] with F F^T the covariance; r is its rank."""
+        matrix = self._factor.matrix
+        return matrix if isinstance(matrix, np.ndarray) else matrix.cpu().numpy()
 
     def distance(self, mu: np.ndarray, sigma: np.ndarray) -> float:
         """The Frechet distance to N(mu [d], sigma [d, d]); unit: that of the features, squared.
@@ -105,7 +111,7 @@ class FrechetReference:
         """
         mus, sigmas = np.asarray(mus, dtype=np.float64), np.asarray(sigmas, dtype=np.float64)
         _check(mus, sigmas, len(self.mu))
-        overlap = np.array([self._overlap(self._dense.of(sigma)) for sigma in sigmas])
+        overlap = np.array([self._overlap(self.dense.of(sigma)) for sigma in sigmas])
         apart = np.square(mus - self.mu).sum(-1)
         return apart + self.trace + np.trace(sigmas, axis1=-2, axis2=-1) - 2 * overlap
 
@@ -113,18 +119,18 @@ class FrechetReference:
         """The trace of the root of the product."""
         own, other = self._factor, self._factored(sigma)
         if own.full and other.full:
-            values = self._dense.eigenvalues(self._dense.congruence(own.matrix, sigma, len(self.mu)))
-            if _doubt(values) <= DOUBT * (self.trace + float(sigma.trace())):
+            values = self.dense.eigenvalues(self.dense.congruence(own.matrix, sigma, len(self.mu)))
+            if doubt(values) <= DOUBT * (self.trace + float(sigma.trace())):
                 return float(np.sqrt(np.maximum(values, 0)).sum())
-        return float(self._dense.singular_values(other.matrix.T @ own.matrix).sum())
+        return float(self.dense.singular_values(other.matrix.T @ own.matrix).sum())
 
     def has_full_rank(self, sigma: np.ndarray) -> bool:
         """Whether a covariance [d, d] has full rank, by the pivots of its Cholesky factor."""
-        return self._lower(self._dense.of(sigma)) is not None
+        return self._lower(self.dense.of(sigma)) is not None
 
     def _lower(self, sigma: Any) -> Any | None:
         """Cholesky's factor of a covariance of full rank; else None."""
-        lower = self._dense.cholesky(sigma)
+        lower = self.dense.cholesky(sigma)
         if lower is None:
             return None
         pivots = lower.diagonal() ** 2
@@ -134,9 +140,10 @@ class FrechetReference:
         width, lower = len(self.mu), self._lower(sigma)
         if lower is not None:
             return _Factor(lower, True)
-        values, vectors = self._dense.eigh(sigma)
-        values = values * (values > width * EPS * values[-1])
-        return _Factor(vectors * abs(values) ** 0.5, False)
+        values, vectors = self.dense.eigh(sigma)
+        live = values > width * EPS * values[-1]
+        live[-1] = True  # a covariance of zeros has a factor too
+        return _Factor(vectors[:, live] * abs(values[live]) ** 0.5, False)
 
 
 class FrechetJackknife:
@@ -152,7 +159,7 @@ class FrechetJackknife:
     """
 
     def __init__(self, reference: FrechetReference, total: Moments) -> None:
-        self._reference, self._total, self._dense = reference, total, reference._dense
+        self._reference, self._total, self._dense = reference, total, reference.dense
         _check(total.mean[None], total.covariance[None], len(reference.mu))
         factor = reference._factor
         self._factor = factor.matrix if factor.full else None
@@ -198,7 +205,7 @@ class FrechetJackknife:
         width = len(product)
         values, dead = self._dense.eigenvalues(product), max(width - (n - 1), 0)
         live, noise = values[dead:], abs(values[:dead]).max(initial=0.0)
-        if _doubt(live) > DOUBT * (self._reference.trace + trace):
+        if doubt(live) > DOUBT * (self._reference.trace + trace):
             return None
         if dead:
             is_full = bool(live[0] > CLEAR * noise)
@@ -229,13 +236,13 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
     return FrechetReference(mu2, sigma2).distance(mu1, sigma1)
 
 
-def _doubt(values: np.ndarray) -> float:
+def doubt(values: np.ndarray) -> float:
     """How far the sum of the roots of eigenvalues [d], ascending, is off by rounding, as if each were independent."""
     off = EPS * max(float(values[-1]), 0.0)
     return float(np.sqrt((off / (4 * np.maximum(values, off or 1.0))).sum() * off))
 
 
-def _root(matrix: np.ndarray, rank: int) -> np.ndarray:
+def thin_root(matrix: np.ndarray, rank: int) -> np.ndarray:
     """B [d, r] with B B^T a positive semidefinite matrix [d, d] of rank `rank` at most; r is that or less.
 
     Cholesky's factor with pivots by size, which ends where all that is left is rounding.
@@ -330,7 +337,7 @@ class _Torch:
             product = factor.T @ matrix @ factor
             return (product + product.T) / 2
         lower, symmetric = np.asfortranarray(factor.numpy()), matrix.numpy().T
-        thin = _root(symmetric, rank) if rank < LOW_RANK * len(symmetric) else None
+        thin = thin_root(symmetric, rank) if rank < LOW_RANK * len(symmetric) else None
         if thin is None:
             from scipy.linalg.lapack import dsygst
 

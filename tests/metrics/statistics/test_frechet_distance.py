@@ -122,7 +122,7 @@ class TestWide:
         return (sigma + sigma.T) / 2, turn * np.sqrt(values)
 
     def routines(self):
-        return FrechetReference(np.zeros(self.width), np.eye(self.width))._dense
+        return FrechetReference(np.zeros(self.width), np.eye(self.width)).dense
 
     def both(self, monkeypatch, mu1, sigma1, mu2, sigma2):
         """The distance by torch and by NumPy."""
