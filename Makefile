@@ -41,10 +41,7 @@ docs: $(STAMP)
 	$(BIN)/python docs/commands.py
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.overhead
-	$(BIN)/python -m benchmarks.checkpoints
-	$(BIN)/python -m benchmarks.metrics
-	$(BIN)/python -m benchmarks.intervals
+	$(BIN)/python -m benchmarks.table
 
 pretrained: $(STAMP)
 	$(BIN)/harness train pretrained/recipes/digits-*.yaml --fresh --device cpu -o pretrained

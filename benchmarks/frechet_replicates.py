@@ -31,7 +31,7 @@ from harness.metrics.statistics.frechet_distance import FrechetReference
 from harness.metrics.statistics.jackknife import BLOCKS, Interval, Replicates, jackknife_of, pseudo_values
 from harness.metrics.statistics.moments import Moments, MomentStream
 
-COUNTS = (1_500, 3_000, 10_000)
+COUNTS = (1_000, 1_500, 3_000, 10_000)
 """Samples of 2048 features: fewer than features, fewer than 4 of each, and more."""
 
 NARROW = 64

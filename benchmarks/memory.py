@@ -1,4 +1,4 @@
-"""Peak memory of a trial does not grow with its samples: 20,000 against 2,000, each a `harness run` of its own.
+"""Peak memory of a trial does not grow with its samples: 200,000 against 2,000, each a `harness run` of its own.
 
 python benchmarks/memory.py [--denoiser digits-edm] [--write FILE]
 """
@@ -15,7 +15,7 @@ from benchmarks.output import show
 GRID = """
 title: Memory
 samples: {samples}
-nfe: 5
+nfe: 3
 denoisers: [{denoiser}]
 series:
   - name: Heun
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--denoiser", default="digits-edm")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    few, many = peak(options.denoiser, 2_000), peak(options.denoiser, 20_000)
+    few, many = peak(options.denoiser, 2_000), peak(options.denoiser, 200_000)
     growth = float(str(many["peak_mib"])) - float(str(few["peak_mib"]))
     figures = {"few": few, "many": many, "growth_mib": growth}
     show(figures, options.write)

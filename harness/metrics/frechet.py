@@ -3,6 +3,7 @@ generated and to real images, with the distances without each block of seeds.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from harness.metrics.feature_metric import ComparedMetric, FeatureMetric, fittin
 from harness.metrics.features.configs import DigitsFeatures, ExtractorConfig
 from harness.metrics.features.summary import FeatureSummary
 from harness.metrics.references import Reference
-from harness.metrics.statistics.few_samples import FEW, FewSamples
+from harness.metrics.statistics.few_samples import FewSamples
 from harness.metrics.statistics.frechet_distance import FrechetJackknife, FrechetReference
 from harness.metrics.statistics.jackknife import Estimate
 from harness.metrics.statistics.moments import Moments
@@ -111,16 +112,15 @@ def frechet(blocks: Sequence[Moments], reference: FrechetReference) -> Estimate:
         SamplingError: moments that are not finite.
     """
     blocks = [block for block in blocks if block.n]
-    total = Moments.merge(blocks)
     sizes = np.array([block.n for block in blocks])
-    jackknife = FrechetJackknife(reference, total)
-    few = FewSamples(reference, blocks) if total.n <= FEW * total.width else None
+    n, few = int(sizes.sum()), FewSamples.of(reference, blocks)
+    many = lru_cache(maxsize=1)(lambda: FrechetJackknife(reference, Moments.merge(blocks)))
     exact = few.distance() if few else None
-    value = jackknife.distance() if exact is None else exact
-    if len(blocks) < 2 or total.n - sizes.max() < 2:
+    value = many().distance() if exact is None else exact
+    if len(blocks) < 2 or n - sizes.max() < 2:
         return Estimate(value, np.empty(0), sizes, {})
     replicates = np.empty(len(blocks))
     for number, block in enumerate(blocks):
         exact = few.without(number) if few else None
-        replicates[number] = jackknife.without(block) if exact is None else exact
+        replicates[number] = many().without(block) if exact is None else exact
     return Estimate(value, replicates, sizes, {})

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.metrics.statistics.frechet_distance import CLEAR, DOUBT, FrechetReference, doubt, thin_root
+from harness.metrics.statistics.frechet_distance import CLEAR, DOUBT, EPS, FrechetReference, doubt, thin_root
 from harness.metrics.statistics.moments import Moments
 
 FEW = 0.7
@@ -36,12 +36,21 @@ class FewSamples:
         self._rank = factor.shape[1]
         self._means = np.stack([block.mean for block in blocks])
         self._sizes = np.array([block.n for block in blocks])
-        self._traces = np.array([block.scatter.trace() for block in blocks])
-        roots = [factor.T @ thin_root(block.scatter, max(block.n - 1, 0)) for block in blocks]
+        self._traces = np.array([block.trace for block in blocks])
+        roots = [factor.T @ _root(block) for block in blocks]
         self._owner = np.repeat(np.arange(len(blocks)), [root.shape[1] for root in roots])
         features = np.concatenate(roots, axis=1)
         means = factor.T @ (self._means - self._means.mean(0)).T
         self._within, self._mixed, self._between = features.T @ features, features.T @ means, means.T @ means
+
+    @classmethod
+    def of(cls, reference: FrechetReference, blocks: Sequence[Moments]) -> "FewSamples | None":
+        """None for many samples, and for moments that cannot be, of which `FrechetJackknife` says what is wrong."""
+        n, width = sum(block.n for block in blocks), len(reference.mu)
+        if not 2 <= n <= FEW * width or any(block.width != width for block in blocks):
+            return None
+        is_finite = all(np.isfinite(block.mean).all() and np.isfinite(block.trace) for block in blocks)
+        return cls(reference, blocks) if is_finite else None
 
     def distance(self) -> float | None:
         """The distance of all samples, in the unit of the features, squared; None where rounding is not small."""
@@ -83,3 +92,14 @@ class FewSamples:
         if not len(live) or live[0] <= CLEAR * noise or doubt(live) > DOUBT * (self._reference.trace + trace):
             return None
         return float(np.sqrt(np.maximum(live, 0)).sum())
+
+
+def _root(block: Moments) -> np.ndarray:
+    """R [d, r] with R R^T the scatter of a block and r its rank."""
+    if block.root is None:
+        return thin_root(block.scatter, max(block.n - 1, 0))
+    if not len(block.root):
+        return block.root.T
+    _, values, directions = np.linalg.svd(block.root, full_matrices=False)
+    live = values > len(values) * EPS * values[0]
+    return (values[live, None] * directions[live]).T

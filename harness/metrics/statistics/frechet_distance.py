@@ -173,7 +173,7 @@ class FrechetJackknife:
     def distance(self) -> float:
         """The distance of all samples; unit: that of the features, squared."""
         total = self._total
-        overlap, trace = None, float(total.covariance.trace())
+        overlap, trace = None, total.trace / (total.n - 1)
         if self._factor is not None and total.n <= total.width:
             overlap = self._overlap(self._product, trace, total.n, lambda: total)
         return self._from(total.mean, trace, overlap, lambda: total)
@@ -183,7 +183,7 @@ class FrechetJackknife:
         total, rest = self._total, self._total.n - block.n
         mean = total.mean + (total.mean - block.mean) * (block.n / rest)
         apart, weight = block.mean - mean, rest * (block.n / total.n)
-        trace = float(total.scatter.trace() - block.scatter.trace() - apart @ apart * weight) / (rest - 1)
+        trace = float(total.trace - block.trace - apart @ apart * weight) / (rest - 1)
         overlap = None
         if self._factor is not None:
             scatter = self._dense.congruence(self._factor, self._dense.of(block.scatter), block.n - 1)

@@ -94,6 +94,20 @@ def test_a_metric_takes_it_for_few_samples(monkeypatch, n, is_few):
     assert np.isfinite(estimate.replicates).all()
 
 
+@pytest.mark.parametrize("is_equal", [False, True], ids=["different samples", "with equal ones"])
+def test_blocks_that_keep_roots(is_equal):
+    rng = np.random.default_rng(3)
+    rows, real = rng.exponential(size=(120, 300)), rng.exponential(size=(900, 300)) * 1.1
+    if is_equal:
+        rows[20:30] = rows[20]
+    parts = [Moments.of(part) for part in np.array_split(rows, 12)]
+    blocks = [one + other for one, other in zip(parts[::2], parts[1::2], strict=True)]
+    assert all(block.root is not None for block in blocks)
+    is_right(blocks, reference(rows=real))
+    other = reference(rows=real)
+    assert frechet(blocks, other).value == pytest.approx(expected(blocks, other), rel=1e-11)
+
+
 def test_a_reference_of_zeros():
     other = FrechetReference(np.zeros(WIDTH), np.zeros((WIDTH, WIDTH)))
     blocks = blocks_of(skewed(np.random.default_rng(0), 30))

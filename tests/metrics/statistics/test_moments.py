@@ -145,6 +145,73 @@ class TestFile:
             Moments.from_arrays(arrays)
 
 
+class TestRoot:
+    """Few wide features: a root is kept, and the scatter made of it."""
+
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(200, 300)) + 3
+
+    def whole(self, rows):
+        about = rows - rows.mean(0)
+        return Moments(len(rows), rows.mean(0), about.T @ about)
+
+    @pytest.mark.parametrize("n", [1, 2, 40, 75])
+    def test_it_is_the_scatter(self, n):
+        moments = Moments.of(self.rows[:n])
+        assert moments.root.shape == (n - 1, 300)
+        assert close(moments, self.whole(self.rows[:n]), 1e-13)
+        assert moments.trace == pytest.approx(moments.scatter.trace(), rel=1e-12)
+
+    def test_it_is_kept_while_it_is_thin(self):
+        parts = [Moments.of(part) for part in np.split(self.rows, [1, 20, 60, 75, 140])]
+        total = parts[0]
+        for number, end in enumerate((20, 60, 75), 1):
+            total = total + parts[number]
+            assert total.root.shape == (end - 1, 300)
+            assert close(total, self.whole(self.rows[:end]), 1e-13)
+        total = Moments.merge([total, *parts[4:]])
+        assert total.root is None
+        assert close(total, self.whole(self.rows), 1e-12)
+        assert close(total.without(parts[-1]), self.whole(self.rows[:140]), 1e-12)
+
+    def test_others_have_none(self):
+        assert Moments.of(self.rows[:76]).root is None
+        assert Moments.of(self.rows[:20, :255]).root is None
+
+    def test_one_with_none_at_all(self):
+        few = Moments.of(self.rows[:9])
+        for total in (few + Moments.empty(300), Moments.empty(300) + few):
+            assert close(total, few, 0) and total.root.shape == (8, 300)
+            assert not np.shares_memory(total.root, few.root)
+
+    def test_updates(self):
+        moments = Moments.of(self.rows[:30])
+        assert moments.scatter.shape == (300, 300)
+        for end in (70, 200):
+            moments.update(self.rows[moments.n : end])
+            assert close(moments, self.whole(self.rows[:end]), 1e-12)
+
+    def test_a_file_holds_the_root_alone(self):
+        moments = Moments.of(self.rows[:50])
+        arrays = moments.arrays()
+        assert {name: array.shape for name, array in arrays.items()} == {"n": (), "mean": (300,), "root": (49, 300)}
+        assert close(Moments.from_arrays(arrays), moments, 0)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"root": np.zeros((4, 299))}, r"root \[r, d\]"),
+            ({"root": np.zeros(300)}, r"root \[r, d\]"),
+            ({"root": np.zeros((4, 300), np.float32)}, r"root \[r, d\]"),
+            ({"root": np.full((4, 300), np.nan)}, "not finite"),
+            ({"mean": np.zeros((2, 300))}, r"mean \[d\]"),
+        ],
+    )
+    def test_damage_is_named(self, change, message):
+        with pytest.raises(InputError, match=message):
+            Moments.from_arrays({**Moments.of(self.rows[:5]).arrays(), **change})
+
+
 def test_moments_and_distances_load_no_torch():
     code = "import sys, harness.metrics.statistics.jackknife; assert not {'torch', 'scipy.stats'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
