@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from harness.cli.console import err
-from harness.cli.run_terminal import RunProgress
+from harness.cli.run_terminal import RunProgress, left_line
 from harness.cli.search_terminal import SearchProgress
 from harness.core.code import code_allowed
 from harness.core.errors import InputError
@@ -36,6 +36,7 @@ from harness.denoisers.given import GivenDenoiser, GivenSpec, given_denoisers
 from harness.denoisers.load import load_denoiser
 from harness.denoisers.own import check_own
 from harness.execution.devices import devices_for
+from harness.execution.limits import Limits
 from harness.execution.run import run as run_plan
 from harness.experiments.grid_files import find_grid
 from harness.experiments.plan import plan
@@ -89,6 +90,8 @@ def run(
     check: Literal["trained", "interface"] = "trained",
     allow_code: bool = False,
     retry_failed: bool = False,
+    max_hours: float | None = None,
+    max_evaluations: float | None = None,
 ) -> "pd.DataFrame":
     """Run a grid: compute what the store lacks, measure every trial.
 
@@ -106,6 +109,8 @@ def run(
             not what an untrained network does not keep.
         allow_code: run the Python code that the grid names.
         retry_failed: try failed trials again.
+        max_hours, max_evaluations: what the run may spend; it stops before, and says on standard error what is left.
+            The same call goes on.
 
     Returns:
         A line a trial, metric and range of seeds, with the columns of `harness show --csv`.
@@ -129,7 +134,7 @@ def run(
         with ExitStack() as stack:
             opened = stack.enter_context(_store(store, given))
             with RunProgress(err, planned.name) as listener:
-                run_plan(
+                summary = run_plan(
                     planned,
                     opened,
                     device,
@@ -137,7 +142,10 @@ def run(
                     retry_failed=retry_failed,
                     listener=listener,
                     executor=given.executor(executor),
+                    limits=Limits(max_hours, max_evaluations),
                 )
+            if line := left_line(summary, []):
+                err.print(f"{planned.name}: {line}", soft_wrap=True)
             kept = latest(opened)  # under another name where the store had one of this name
             return _table(trial_results(opened, kept.name if kept else None))
 
@@ -155,6 +163,8 @@ def search(
     executor: str | None = None,
     check: Literal["trained", "interface"] = "trained",
     allow_code: bool = False,
+    max_hours: float | None = None,
+    max_evaluations: float | None = None,
     **request: Any,
 ) -> SearchResult:
     """Search for sampler settings within a budget.
@@ -163,9 +173,9 @@ def search(
         target: name of a target, or path of its YAML file.
         denoiser: a denoiser, a function that makes one, or a source as a grid has it; by default the target's own.
         budget: trials.
-        evaluations: network evaluations.
+        evaluations: network evaluations, over all calls for the study.
         identity: of an object; see this module.
-        store, device, batch, executor, check, allow_code: as for `run`.
+        store, device, batch, executor, check, allow_code, max_hours, max_evaluations: as for `run`.
         request: the other fields of `harness.search.plan.SearchRequest`, such as nfe, metric, samples and method.
 
     Raises:
@@ -179,8 +189,18 @@ def search(
         with ExitStack() as stack:
             opened = stack.enter_context(_store(store, given))
             with SearchProgress(err, planned.objective.better) as listener:
-                limits = budget_of(planned, budget, evaluations)
-                run_study(planned, opened, limits, device, batch, listener, given.executor(executor))
+                outcome = run_study(
+                    planned,
+                    opened,
+                    budget_of(planned, budget, evaluations),
+                    device,
+                    batch,
+                    listener,
+                    given.executor(executor),
+                    limits=Limits(max_hours, max_evaluations),
+                )
+            if outcome.stopped:
+                err.print(f"{planned.name}: {outcome.stopped}", soft_wrap=True)
             found = best(holdout_results(load_search(opened, planned.name)))
             chosen = None if found is None else Sampler.model_validate(found.trial["sampler"])
             return SearchResult(_table(search_results(opened, planned.name)), chosen, planned.name)

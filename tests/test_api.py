@@ -162,6 +162,24 @@ def test_a_search_takes_an_object():
         harness.search("stochastic", Own(), speed=1)
 
 
+def test_a_run_and_a_search_stop_at_a_limit_and_go_on(capsys):
+    exact = {"kind": "gaussian", "std": 0.5, "shape": [1, 8, 8]}
+    grid = {**GRID, "metrics": "fd-digits", "samples": 128, "steps": [4, 5, 6, 7]}
+    options = {"denoisers": {"mine": exact}, "executor": "inline", "store": "s.sqlite"}
+    whole = harness.run(grid, **options | {"store": "whole.sqlite"})
+    part = harness.run(grid, **options, max_evaluations=3000)
+    assert sorted(part["status"]) == ["done", "done", "missing", "missing"]
+    assert "stopped at the limit of 3,000 network evaluations" in capsys.readouterr().err
+    again = harness.run(grid, **options)
+    assert list(again["value"]) == list(whole["value"]) and "stopped" not in capsys.readouterr().err
+
+    asked = {"metric": "fd-digits", "nfe": 7, "samples": 128, "top": 1, "store": "s.sqlite", "executor": "inline"}
+    few = harness.search("deterministic", exact, budget=5, study="s", max_evaluations=2000, **asked)
+    assert few.best is None and "the limit of 2,000" in capsys.readouterr().err
+    found = harness.search("deterministic", exact, budget=5, study="s", **asked)
+    assert found.best is not None and len(found.trials) > len(few.trials)
+
+
 def test_floats_stay_floats():
     values = torch.randn(64, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
     np.save("values.npy", values.numpy())
