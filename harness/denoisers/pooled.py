@@ -90,7 +90,7 @@ class Pool:
                     if request is not None:
                         asked.append((thread, request))
                 answers = self._answers(list({request.key: request for _, request in asked}.values()))
-                answered.extend((thread, answers[request.key]) for thread, request in asked)
+                answered.extend((thread, _own(answers[request.key])) for thread, request in asked)
             return [(thread.result, thread.denoiser.evaluations) for thread in threads]
         finally:
             for thread in threads:
@@ -118,11 +118,13 @@ class Pool:
             request.asker.evaluations += int(cost_at(self.main, request.sigma).max()) * len(request.x)
         return {request.key: output for request, output in zip(requests, outputs, strict=True)}
 
+    @torch.no_grad()  # the works' own threads say so for themselves alone
     def _compute(self, requests: Sequence[Request]) -> list[Tensor]:
         x = torch.cat([request.x for request in requests])
         sigma = requests[0].sigma
         if len(requests) > 1:
-            sigma = torch.cat([request.sigma.reshape(-1).expand(len(request.x)) for request in requests])
+            levels = [request.sigma.to(x.device).reshape(-1).expand(len(request.x)) for request in requests]
+            sigma = torch.cat(levels)
         labels = join([request.labels for request in requests])
         outputs = []
         for at in range(0, len(x), self.size):
@@ -130,6 +132,11 @@ class Pool:
             self.calls, self.largest = self.calls + 1, max(self.largest, len(x[rows]))
             outputs.append(self.main(x[rows], sigma[rows] if sigma.ndim else sigma, take(labels, rows)))
         return list(torch.cat(outputs).split([len(request.x) for request in requests]))
+
+
+def _own(answer: Tensor | Exception) -> Tensor | Exception:
+    """A copy of an output, which its receiver may change."""
+    return answer.clone() if isinstance(answer, Tensor) else answer
 
 
 class _Thread(Generic[Result]):

@@ -161,6 +161,22 @@ def test_an_error_of_a_work_ends_the_others():
     assert ended == [GeneratorExit, GeneratorExit] and threading.active_count() == before
 
 
+def test_answers_have_no_gradients_and_one_owner():
+    main = Watched(load_denoiser(GAUSSIAN))
+    scale = torch.nn.Parameter(torch.tensor(1.0))
+    main.main = lambda x, sigma, labels=None: x * scale
+    x, given = torch.ones(1, 1, 4, 4), []
+
+    def work(denoiser):
+        with torch.no_grad():
+            given.append(denoiser(x, torch.tensor(1.0)).add_(1))
+            return denoiser(x, torch.tensor(1.0))
+
+    done = Pool(main, 8, 3).run([work] * 3)
+    assert main.rows == [1] and not any(one.requires_grad for one in given)
+    assert all(torch.equal(one, x + 1) for one in given) and all(torch.equal(answer, x) for answer, _ in done)
+
+
 def test_a_work_that_asks_nothing_and_none_at_all():
     assert Pool(load_denoiser(GAUSSIAN), 4, 2).run([lambda denoiser: 7]) == [(7, 0)]
     assert Pool(load_denoiser(GAUSSIAN), 4, 2).run([]) == []
