@@ -61,12 +61,12 @@ class Pool:
         slots: computations at a time; when one ends, the next begins.
 
     Attributes:
-        calls, largest: of the denoiser so far, and the rows of the largest.
+        largest: rows of the largest call so far.
     """
 
     def __init__(self, main: Denoiser, size: int, slots: int) -> None:
         self.main, self.size, self.slots = main, size, slots
-        self.calls = self.largest = 0
+        self.largest = 0
         self._outputs = Outputs(main.device.type)
 
     def run(self, works: Iterable[Callable[[PooledDenoiser], Result]]) -> list[tuple[Result, int]]:
@@ -129,7 +129,7 @@ class Pool:
         outputs = []
         for at in range(0, len(x), self.size):
             rows = slice(at, at + self.size)
-            self.calls, self.largest = self.calls + 1, max(self.largest, len(x[rows]))
+            self.largest = max(self.largest, len(x[rows]))
             outputs.append(self.main(x[rows], sigma[rows] if sigma.ndim else sigma, take(labels, rows)))
         return list(torch.cat(outputs).split([len(request.x) for request in requests]))
 

@@ -3,7 +3,7 @@ generated and to real images, with the distances without each block of seeds.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -114,7 +114,7 @@ def frechet(blocks: Sequence[Moments], reference: FrechetReference) -> Estimate:
     blocks = [block for block in blocks if block.n]
     sizes = np.array([block.n for block in blocks])
     n, few = int(sizes.sum()), FewSamples.of(reference, blocks)
-    many = lru_cache(maxsize=1)(lambda: FrechetJackknife(reference, Moments.merge(blocks)))
+    many = cache(lambda: FrechetJackknife(reference, Moments.merge(blocks)))
     exact = few.distance() if few else None
     value = many().distance() if exact is None else exact
     if len(blocks) < 2 or n - sizes.max() < 2:
