@@ -78,9 +78,6 @@ class Outputs:
         self.size = 0
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def get(self, key: bytes) -> Tensor | None:
         """A copy of an output; None if it is not kept."""
         output = self._kept.get(key)

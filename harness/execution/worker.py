@@ -158,7 +158,7 @@ def _side_by_side(tasks: tuple[ChunkTask, ...], rows: int, device: str) -> list[
     try:
         with code_allowed(first.allow_code), given_denoisers(dict(first.given)):
             main = _loaded(Trial.model_validate_json(first.trial), device, False)
-    except MachineError:
+    except Exception:  # of the machine, or a device's, after which only another process can go on
         return None
     most = max(sum(seed_range.size for seed_range in task.seeds) for task in tasks)
     pool = Pool(main, rows, max(1, rows // most))

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
+from harness.core.errors import MachineError
+from harness.denoisers.load import identity
 from harness.execution import worker
 from harness.execution.chunks import plan_chunks
 from harness.execution.cost import costs
 from harness.execution.limits import Limits
 from harness.execution.measurements import measurements
 from harness.execution.run import run
+from harness.execution.seed_ranges import SeedRange
 from harness.execution.sharing import plan_tasks
 from harness.experiments.plan import plan
 from harness.experiments.trial import Trial
+from harness.metrics import FrechetDigits
+from harness.sampling.sampler import Sampler
 from harness.store.database import Store
 
 GRID = """
@@ -148,6 +153,21 @@ def test_a_denoiser_that_cannot_be_loaded_fails_each_for_itself(tmp_path, monkey
     summary, rows = computed(planned(tmp_path), tmp_path)
     assert summary.failed == 40
     assert {row["reason"] for row in rows.values()} == {"the denoiser cannot be loaded: OSError: gone"}
+
+
+def test_a_device_that_reports_an_error_fails_no_trial(monkeypatch):
+    """Only another process can go on: the tasks are told to be the machine's, as those of a task by itself are."""
+
+    def load(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    sampler = Sampler(steps=4)
+    trial = Trial(denoiser="digits-vp", weights=identity("digits-vp"), sampler=sampler)
+    metric = FrechetDigits().model_dump_json()
+    task = worker.ChunkTask(trial.model_dump_json(), (SeedRange(0, 3),), metric, 4, False)
+    monkeypatch.setattr(worker, "_denoiser", load)
+    with pytest.raises(MachineError, match="CUDA error"):
+        worker.run_tasks((task, task), True, 128, "cpu")
 
 
 def test_a_plan_says_what_it_takes(tmp_path):
